@@ -1,1 +1,7 @@
-//! (to be written)
+//! Who meets whom: knows keys and slots, and no bytes.
+//!
+//! [`machine`] is the rule for one key, pure: no clock, no locks. [`table`] holds a slot for each key that is
+//! in use, in a concurrent map, behind functions that return owned values.
+
+pub mod machine;
+pub mod table;

@@ -1,0 +1,303 @@
+//! The slots of all keys.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use dashmap::{DashMap, mapref::entry::Entry};
+use thiserror::Error;
+
+use super::machine::{Arrival, Slot, Ticket};
+
+/// A stream that arrived and was let in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place<T> {
+    /// It waits.
+    Waiting(Ticket),
+    /// It takes the waiter's offer.
+    Paired(T),
+}
+
+/// Why an arriving stream was turned away.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Refused {
+    /// Single use: the token's subject has paired before.
+    #[error("this token has been used")]
+    Spent,
+    /// Too many streams wait for a partner.
+    #[error("{limit} streams wait for their other side already, the limit (pairing.max_waiting)")]
+    TooManyWaiting {
+        /// The limit.
+        limit: usize,
+    },
+    /// The router is shutting down.
+    #[error("the router is shutting down; connect again")]
+    Draining,
+}
+
+/// All pairing keys in use. No function blocks for longer than a map operation, and no guard leaves this module.
+#[derive(Debug)]
+pub struct Table<T> {
+    slots: DashMap<Arc<str>, Slot<T>>,
+    next: AtomicU64,
+    waiting: AtomicUsize,
+    max_waiting: AtomicUsize,
+    single_use: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl<T> Table<T> {
+    /// `max_waiting`: streams that may wait at once. `single_use`: a key pairs once until its token expires.
+    pub fn new(max_waiting: usize, single_use: bool) -> Self {
+        Self {
+            slots: DashMap::new(),
+            next: AtomicU64::new(1),
+            waiting: AtomicUsize::new(0),
+            max_waiting: AtomicUsize::new(max_waiting),
+            single_use: AtomicBool::new(single_use),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// A stream arrives with a key whose token is good until `expires_at`. `offer` is made only if it waits;
+    /// it must not touch the table.
+    pub fn arrive(
+        &self,
+        key: &Arc<str>,
+        expires_at: SystemTime,
+        offer: impl FnOnce() -> T,
+    ) -> Result<Place<T>, Refused> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Refused::Draining);
+        }
+        let single_use = self.single_use.load(Ordering::Relaxed);
+        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
+        let limit = self.max_waiting.load(Ordering::Relaxed);
+        match self.slots.entry(key.clone()) {
+            Entry::Vacant(vacant) => {
+                // Reserved first, so that streams arriving at once cannot pass the limit together.
+                if self.waiting.fetch_add(1, Ordering::SeqCst) >= limit {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                    return Err(Refused::TooManyWaiting { limit });
+                }
+                let mut slot = Slot::Free;
+                slot.arrive(ticket, None, offer);
+                vacant.insert(slot);
+                Ok(Place::Waiting(ticket))
+            }
+            Entry::Occupied(mut occupied) => {
+                let slot = occupied.get_mut();
+                match slot.arrive(ticket, single_use.then_some(expires_at), offer) {
+                    Arrival::Paired(offer) => {
+                        if slot.is_free() {
+                            occupied.remove();
+                        }
+                        self.waiting.fetch_sub(1, Ordering::SeqCst);
+                        Ok(Place::Paired(offer))
+                    }
+                    Arrival::Spent => Err(Refused::Spent),
+                    // Free slots are removed at once, so an occupied entry never makes anyone wait.
+                    Arrival::Waiting(_) => unreachable!("a free slot stood in the table"),
+                }
+            }
+        }
+    }
+
+    /// A waiter leaves. `None` if it has been paired meanwhile.
+    pub fn leave(&self, key: &str, ticket: Ticket) -> Option<T> {
+        let mut offer = None;
+        self.slots.remove_if_mut(key, |_, slot| {
+            offer = slot.leave(ticket);
+            slot.is_free()
+        });
+        if offer.is_some() {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        offer
+    }
+
+    /// Forgets spent keys whose tokens have expired.
+    pub fn expire(&self, now: SystemTime) {
+        self.slots.retain(|_, slot| {
+            slot.expire(now);
+            !slot.is_free()
+        });
+    }
+
+    /// From now on nobody is let in. Those who wait leave by themselves.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Streams that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        collections::{HashMap, HashSet},
+        sync::Mutex,
+        time::{Duration, UNIX_EPOCH},
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(name: &str) -> Arc<str> {
+        Arc::from(name)
+    }
+
+    #[test]
+    fn a_key_pairs_again_and_again() {
+        let table = Table::new(10, false);
+        for round in 0..3 {
+            let first = table.arrive(&key("a"), UNIX_EPOCH, || round);
+            assert!(matches!(first, Ok(Place::Waiting(_))));
+            assert_eq!(
+                table.arrive(&key("a"), UNIX_EPOCH, || 99),
+                Ok(Place::Paired(round))
+            );
+        }
+        assert_eq!(table.waiting(), 0);
+        assert!(table.slots.is_empty());
+    }
+
+    #[test]
+    fn an_earlier_waiter_does_not_remove_a_later_one() {
+        let table = Table::new(10, false);
+        let Ok(Place::Waiting(early)) = table.arrive(&key("a"), UNIX_EPOCH, || 1) else {
+            panic!("nobody waits yet");
+        };
+        table.arrive(&key("a"), UNIX_EPOCH, || 2).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, || 3).unwrap();
+        assert_eq!(table.leave("a", early), None);
+        assert_eq!(
+            table.arrive(&key("a"), UNIX_EPOCH, || 4),
+            Ok(Place::Paired(3))
+        );
+    }
+
+    #[test]
+    fn single_use_holds_until_expiry() {
+        let table = Table::new(10, true);
+        let expiry = UNIX_EPOCH + Duration::from_secs(10);
+        table.arrive(&key("a"), expiry, || 1).unwrap();
+        table.arrive(&key("a"), expiry, || 2).unwrap();
+        assert_eq!(table.arrive(&key("a"), expiry, || 3), Err(Refused::Spent));
+        table.expire(expiry - Duration::from_millis(1));
+        assert_eq!(table.arrive(&key("a"), expiry, || 3), Err(Refused::Spent));
+        table.expire(expiry);
+        assert!(table.arrive(&key("a"), expiry, || 3).is_ok());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Arrive(u8),
+        Leave(usize),
+        Expire(u8),
+        Drain,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0u8..4).prop_map(Step::Arrive),
+            4 => (0usize..40).prop_map(Step::Leave),
+            2 => (0u8..20).prop_map(Step::Expire),
+            1 => Just(Step::Drain),
+        ]
+    }
+
+    proptest! {
+        /// Against the plainest model: a map of waiters and a map of spent keys.
+        #[test]
+        fn behaves_as_the_model(single_use: bool, max in 1usize..4, steps in prop::collection::vec(step(), 0..80)) {
+            let table = Table::new(max, single_use);
+            let mut waiters: HashMap<u8, usize> = HashMap::new();
+            let mut spent: HashMap<u8, u64> = HashMap::new();
+            let mut tickets: Vec<(u8, Option<Ticket>)> = Vec::new();
+            let mut drained = false;
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Arrive(name) => {
+                        let expiry = UNIX_EPOCH + Duration::from_secs(u64::from(name) * 5);
+                        let got = table.arrive(&key(&name.to_string()), expiry, || number);
+                        let want = if drained {
+                            Err(Refused::Draining)
+                        } else if spent.contains_key(&name) {
+                            Err(Refused::Spent)
+                        } else if let Some(first) = waiters.remove(&name) {
+                            if single_use { spent.insert(name, u64::from(name) * 5); }
+                            Ok(Place::Paired(first))
+                        } else if waiters.len() == max {
+                            Err(Refused::TooManyWaiting { limit: max })
+                        } else {
+                            waiters.insert(name, number);
+                            let Ok(Place::Waiting(ticket)) = got else { panic!("{got:?}") };
+                            while tickets.len() <= number { tickets.push((0, None)); }
+                            tickets[number] = (name, Some(ticket));
+                            Ok(Place::Waiting(ticket))
+                        };
+                        prop_assert_eq!(got, want);
+                    }
+                    Step::Leave(number) => {
+                        let Some(&(name, Some(ticket))) = tickets.get(number) else { continue };
+                        let want = (waiters.get(&name) == Some(&number)).then(|| waiters.remove(&name)).flatten();
+                        prop_assert_eq!(table.leave(&name.to_string(), ticket), want);
+                    }
+                    Step::Expire(at) => {
+                        table.expire(UNIX_EPOCH + Duration::from_secs(u64::from(at)));
+                        spent.retain(|_, until| *until > u64::from(at));
+                    }
+                    Step::Drain => { table.drain(); drained = true; }
+                }
+                prop_assert_eq!(table.waiting(), waiters.len());
+                prop_assert_eq!(table.slots.len(), waiters.len() + spent.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_offer_is_taken_exactly_once_under_contention() {
+        let table = Table::new(1000, false);
+        let taken = Mutex::new(Vec::new());
+        let left = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4u32 {
+                let (table, taken, left) = (&table, &taken, &left);
+                scope.spawn(move || {
+                    for round in 0..2_000u32 {
+                        let id = thread * 2_000 + round;
+                        let name = (round % 3).to_string();
+                        match table.arrive(&key(&name), UNIX_EPOCH, || id) {
+                            Ok(Place::Paired(other)) => {
+                                taken.lock().unwrap().extend([other, id]);
+                            }
+                            Ok(Place::Waiting(ticket)) if round % 5 == 0 => {
+                                if let Some(own) = table.leave(&name, ticket) {
+                                    assert_eq!(own, id);
+                                    left.lock().unwrap().push(own);
+                                }
+                            }
+                            Ok(Place::Waiting(_)) => {}
+                            Err(refused) => panic!("{refused}"),
+                        }
+                    }
+                });
+            }
+        });
+        let mut all = taken.into_inner().unwrap();
+        all.extend(left.into_inner().unwrap());
+        let distinct: HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len(), "somebody was given away twice");
+        assert_eq!(all.len() + table.waiting(), 8_000);
+    }
+}

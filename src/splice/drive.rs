@@ -1,0 +1,220 @@
+//! Runs one side through its life: wait for a partner, splice, end and tell.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    Broken, Sink, Source,
+    control::Control,
+    ending::{Cause, Ending},
+    side::Side,
+};
+
+/// The deadlines of one stream. `None` is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// How long a stream waits for its partner.
+    pub pairing: Duration,
+    /// How long nothing may move either way.
+    pub idle: Option<Duration>,
+    /// How long the stream may last, from its arrival.
+    pub lifetime: Option<Duration>,
+    /// When the caller's own deadline passes.
+    pub caller: Option<Instant>,
+    /// How long a stream that is being ended may make no progress.
+    pub linger: Duration,
+}
+
+/// What the deadlines of a stream say next.
+struct Clock {
+    sleep: Pin<Box<Sleep>>,
+    lifetime: Option<(Instant, Duration)>,
+    caller: Option<Instant>,
+    idle: Option<Duration>,
+    idle_at: Option<Instant>,
+    seen: u64,
+}
+
+impl Clock {
+    fn new(deadlines: &Deadlines, arrived: Instant) -> Self {
+        let mut clock = Self {
+            sleep: Box::pin(sleep_until(arrived)),
+            lifetime: deadlines.lifetime.map(|long| (arrived + long, long)),
+            caller: deadlines.caller,
+            idle: deadlines.idle,
+            idle_at: deadlines.idle.map(|long| Instant::now() + long),
+            seen: 0,
+        };
+        if let Some(next) = clock.next() {
+            clock.sleep.as_mut().reset(next);
+        }
+        clock
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let lifetime = self.lifetime.map(|(at, _)| at);
+        [lifetime, self.caller, self.idle_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// `moved` only grows while something moves. Reading the clock for every frame would cost more than the
+    /// frame, so progress is looked at when the time is up: an idle stream ends after once to twice the time.
+    fn poll(&mut self, cx: &mut Context<'_>, moved: u64) -> Poll<Cause> {
+        while let Some(next) = self.next() {
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            if self.caller.is_some_and(|at| at <= now) {
+                return Poll::Ready(Cause::Deadline);
+            }
+            if let Some((at, long)) = self.lifetime
+                && at <= now
+            {
+                return Poll::Ready(Cause::TooOld(long));
+            }
+            if let (Some(long), Some(at)) = (self.idle, self.idle_at)
+                && at <= now
+            {
+                if moved == self.seen {
+                    return Poll::Ready(Cause::Idle(long));
+                }
+                self.seen = moved;
+                self.idle_at = Some(now + long);
+            }
+            let next = self.next().unwrap_or(next);
+            self.sleep.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits for a partner, reading what the peer already sends. `Ok` when `joined` resolves.
+pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
+    side: &mut Side<S, K>,
+    control: &Control,
+    deadlines: &Deadlines,
+    arrived: Instant,
+    mut joined: J,
+) -> Result<J::Output, Ending> {
+    let mut timeout = std::pin::pin!(sleep_until(arrived + deadlines.pairing));
+    let mut caller = deadlines.caller.map(|at| Box::pin(sleep_until(at)));
+    poll_fn(|cx| {
+        if let Poll::Ready(partner) = Pin::new(&mut joined).poll(cx) {
+            return Poll::Ready(Ok(partner));
+        }
+        if let Poll::Ready(cause) = control.poll_end(cx) {
+            return Poll::Ready(Err(cause.into()));
+        }
+        if let Poll::Ready(ending) = side.poll_inbound(cx) {
+            return Poll::Ready(Err(ending));
+        }
+        if let Some(caller) = &mut caller
+            && caller.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(Cause::Deadline.into()));
+        }
+        if timeout.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(Cause::Unpaired(deadlines.pairing).into()));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Splices until the stream has to end, and says why.
+pub async fn splice<S: Source, K: Sink>(
+    side: &mut Side<S, K>,
+    control: &Control,
+    deadlines: &Deadlines,
+    arrived: Instant,
+    mut progress: impl FnMut(&super::side::Totals),
+) -> Ending {
+    let mut clock = Clock::new(deadlines, arrived);
+    poll_fn(|cx| {
+        if let Poll::Ready(cause) = control.poll_end(cx) {
+            return Poll::Ready(cause.into());
+        }
+        let ended = side.poll_paired(cx);
+        let totals = side.totals();
+        progress(&totals);
+        if ended.is_ready() {
+            return ended;
+        }
+        clock
+            .poll(cx, totals.bytes_in + totals.bytes_out)
+            .map(Ending::from)
+    })
+    .await
+}
+
+/// Ends the stream: tells the partner's stream, delivers what the partner sent before (if `paired`), then
+/// tells the peer. Returns whether the peer could be told within `linger` of the last progress.
+pub async fn conclude<S: Source, K: Sink>(
+    side: &mut Side<S, K>,
+    ending: Ending,
+    paired: bool,
+    linger: Duration,
+) -> bool {
+    if ending.cause == Cause::Completed {
+        side.sink().finish(ending);
+        return true;
+    }
+    side.announce(ending);
+    if !ending.can_be_told() {
+        side.sink().reset();
+        return false;
+    }
+    let told = tell(side, paired, linger).await.is_ok();
+    if told {
+        side.sink().finish(ending);
+    } else {
+        side.sink().reset();
+    }
+    told
+}
+
+async fn tell<S: Source, K: Sink>(
+    side: &mut Side<S, K>,
+    paired: bool,
+    linger: Duration,
+) -> Result<(), Broken> {
+    let mut sleep = std::pin::pin!(sleep_until(Instant::now() + linger));
+    let mut seen = 0;
+    let mut inside_message = (!paired).then_some(false);
+    let mut sent = 0;
+    poll_fn(|cx| {
+        loop {
+            let step = match inside_message {
+                None => side
+                    .poll_deliver(cx)
+                    .map_ok(|inside| inside_message = Some(inside)),
+                Some(true) => return Poll::Ready(Ok(())),
+                Some(false) => match side.poll_goaway(cx, &mut sent) {
+                    Poll::Ready(done) => return Poll::Ready(done),
+                    Poll::Pending => Poll::Pending,
+                },
+            };
+            if let Poll::Ready(Err(broken)) = step {
+                return Poll::Ready(Err(broken));
+            }
+            if step.is_ready() {
+                continue;
+            }
+            std::task::ready!(sleep.as_mut().poll(cx));
+            let moved = side.totals().bytes_out + sent as u64;
+            if moved == seen {
+                return Poll::Ready(Err(Broken::Lost));
+            }
+            seen = moved;
+            sleep.as_mut().reset(Instant::now() + linger);
+        }
+    })
+    .await
+}

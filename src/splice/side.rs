@@ -1,0 +1,221 @@
+//! One peer's half of a pair: reads the peer into one lane, writes the other lane to the peer.
+
+use std::task::{Context, Poll};
+
+use super::{
+    Broken, Sink, Source,
+    ending::{Ending, GOAWAY_MESSAGE},
+    lane::{LaneEnd, LaneReceiver, LaneSender, Next},
+    scanner::Scanner,
+};
+
+/// The most that is asked of a sink at once. A stock peer's message is 64 KiB and a few bytes.
+const MOST: usize = 128 * 1024;
+
+/// One peer's stream and its two lane ends.
+#[derive(Debug)]
+pub struct Side<S, K> {
+    source: S,
+    sink: K,
+    scanner: Scanner,
+    tx: LaneSender,
+    rx: LaneReceiver,
+    credit_step: u64,
+    half_closed: bool,
+    delivered: bool,
+    totals: Totals,
+}
+
+/// What one peer's stream carried. Bytes include the gRPC prefixes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes received from the peer.
+    pub bytes_in: u64,
+    /// Messages received whole from the peer.
+    pub messages_in: u64,
+    /// Bytes handed to the peer's connection.
+    pub bytes_out: u64,
+    /// Messages handed to the peer's connection; exact once all was delivered.
+    pub messages_out: u64,
+}
+
+impl<S: Source, K: Sink> Side<S, K> {
+    /// `window`: bytes of credit the peer was granted; it is granted anew in steps of half of it.
+    pub fn new(
+        source: S,
+        sink: K,
+        scanner: Scanner,
+        (tx, rx): (LaneSender, LaneReceiver),
+        window: u32,
+    ) -> Self {
+        Self {
+            source,
+            sink,
+            scanner,
+            tx,
+            rx,
+            credit_step: u64::from(window / 2).max(1),
+            half_closed: false,
+            delivered: false,
+            totals: Totals::default(),
+        }
+    }
+
+    /// The way back to the peer.
+    pub fn sink(&mut self) -> &mut K {
+        &mut self.sink
+    }
+
+    /// What the stream has carried so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Reads the peer into its lane until nothing is there. Ready when that ended the stream.
+    ///
+    /// All that has arrived is read at once, whether or not the partner reads: HTTP/2 counts unread frames
+    /// and would close the connection over many small ones. The window bounds how much that can be.
+    pub fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        if self.half_closed {
+            if let Poll::Ready(broken) = self.sink.poll_broken(cx) {
+                return Poll::Ready(broken.into());
+            }
+            return Poll::Pending;
+        }
+        let mut messages = 0;
+        let ended = loop {
+            let chunk = match self.source.poll_data(cx) {
+                Poll::Pending => break None,
+                Poll::Ready(Some(Ok(chunk))) => chunk,
+                Poll::Ready(Some(Err(broken))) => break Some(broken.into()),
+                Poll::Ready(None) => match self.scanner.finish() {
+                    Ok(()) => {
+                        self.half_closed = true;
+                        break None;
+                    }
+                    Err(fault) => break Some(super::ending::Cause::Fault(fault).into()),
+                },
+            };
+            self.totals.bytes_in += chunk.len() as u64;
+            let scan = self.scanner.feed(&chunk);
+            messages += scan.messages;
+            self.tx.push(chunk, scan.ready);
+            if let Some(fault) = scan.fault {
+                break Some(super::ending::Cause::Fault(fault).into());
+            }
+        };
+        self.totals.messages_in += messages;
+        self.tx.flush(messages);
+        if let Some(ending) = ended {
+            return Poll::Ready(ending);
+        }
+        if self.half_closed {
+            self.tx.end(LaneEnd::HalfClosed);
+            return self.poll_inbound(cx);
+        }
+        let credit = self.tx.poll_credit(cx, self.credit_step);
+        if credit > 0 {
+            self.source.release(credit as usize);
+            // Room in the ring again, perhaps.
+            self.tx.flush(0);
+        }
+        Poll::Pending
+    }
+
+    /// Writes the lane to the peer until nothing waits or the peer takes no more.
+    fn poll_outbound(&mut self, cx: &mut Context<'_>) -> Poll<Result<LaneEnd, Broken>> {
+        let result = loop {
+            match self.rx.poll_next(cx) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Next::End(end)) => {
+                    self.delivered = true;
+                    break Poll::Ready(Ok(end));
+                }
+                Poll::Ready(Next::Data(waiting)) => {
+                    let capacity = match self.sink.poll_capacity(cx, waiting.min(MOST)) {
+                        Poll::Pending => break Poll::Pending,
+                        Poll::Ready(Ok(capacity)) => capacity,
+                        Poll::Ready(Err(broken)) => break Poll::Ready(Err(broken)),
+                    };
+                    let Some(frame) = self.rx.take(capacity) else {
+                        break Poll::Pending;
+                    };
+                    if let Err(broken) = self.sink.send(frame) {
+                        break Poll::Ready(Err(broken));
+                    }
+                }
+            }
+        };
+        self.rx.commit();
+        self.totals.bytes_out = self.rx.taken();
+        if self.rx.waiting() == 0 {
+            self.totals.messages_out = self.rx.messages();
+        }
+        result
+    }
+
+    /// Both directions, until this stream has to end. Then bytes may still wait to be delivered.
+    pub fn poll_paired(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        if let Poll::Ready(ending) = self.poll_inbound(cx) {
+            return Poll::Ready(ending);
+        }
+        if !self.delivered
+            && let Poll::Ready(Err(broken)) = self.poll_outbound(cx)
+        {
+            return Poll::Ready(broken.into());
+        }
+        match self.rx.poll_end(cx) {
+            None => Poll::Pending,
+            Some(LaneEnd::Ended { ending, .. }) => Poll::Ready(ending),
+            Some(LaneEnd::HalfClosed) => {
+                let finished = self.tx.poll_finished(cx);
+                if let Some(ending) = self.tx.abandoned() {
+                    return Poll::Ready(ending);
+                }
+                if self.delivered && self.half_closed && finished.is_ready() {
+                    return Poll::Ready(super::ending::Cause::Completed.into());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Tells the partner's stream that this one ends.
+    pub fn announce(&mut self, ending: Ending) {
+        self.tx.end(LaneEnd::Ended {
+            ending: ending.for_other(),
+            inside_message: self.scanner.inside_cut(),
+        });
+        self.rx.abandon(ending.for_other());
+    }
+
+    /// Delivers what the partner sent before its end. Ready with true if the peer is left inside a message.
+    pub fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+        match self.poll_outbound(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(broken)) => Poll::Ready(Err(broken)),
+            Poll::Ready(Ok(LaneEnd::HalfClosed)) => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(LaneEnd::Ended { inside_message, .. })) => {
+                Poll::Ready(Ok(inside_message))
+            }
+        }
+    }
+
+    /// Sends the in-band GOAWAY frame. Ready once the peer's window had room for it.
+    ///
+    /// `sent` counts its bytes over several calls.
+    pub fn poll_goaway(
+        &mut self,
+        cx: &mut Context<'_>,
+        sent: &mut usize,
+    ) -> Poll<Result<(), Broken>> {
+        while *sent < GOAWAY_MESSAGE.len() {
+            let rest = &GOAWAY_MESSAGE[*sent..];
+            let capacity = std::task::ready!(self.sink.poll_capacity(cx, rest.len()))?;
+            let chunk = &rest[..rest.len().min(capacity)];
+            self.sink.send(bytes::Bytes::from_static(chunk))?;
+            *sent += chunk.len();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
