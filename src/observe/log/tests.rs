@@ -226,3 +226,43 @@ fn bad_filters_name_the_part() {
     };
     assert!(error.to_string().contains("\"verbos\""), "{error}");
 }
+
+#[test]
+fn a_stream_record_has_all_fields() {
+    use crate::observe::record::{EndedBy, StreamRecord};
+    use std::time::Duration;
+
+    let mut record = StreamRecord {
+        stream: HOSTILE.to_owned(),
+        peer: "::ffff:192.0.2.1".parse().unwrap(),
+        other_peer: Some("2001:db8::1".parse().unwrap()),
+        bytes_in: 1,
+        bytes_out: 1 << 40,
+        messages_in: 2,
+        messages_out: 3,
+        waited: Duration::from_micros(12_900),
+        duration: Duration::from_secs(5),
+        ended_by: EndedBy::OtherSide,
+        reason: "finished",
+        status: "OK",
+        detail: Some("\"}\n".to_owned()),
+    };
+    let lines = capture(LogFormat::Json, "info", |_| {
+        record.log();
+        record.other_peer = None;
+        record.detail = None;
+        record.log();
+    });
+    let mut first = object(&lines[0]);
+    first.remove("ts");
+    let expected = serde_json::json!({
+        "level": "info", "msg": "stream ended", "component": "router", "stream": HOSTILE,
+        "peer": "192.0.2.1", "other_peer": "2001:db8::1", "bytes_in": 1,
+        "bytes_out": 1_u64 << 40, "messages_in": 2, "messages_out": 3, "waited_ms": 12,
+        "duration_ms": 5000, "ended_by": "other side", "reason": "finished", "status": "OK",
+        "detail": "\"}\n",
+    });
+    assert_eq!(Value::Object(first), expected);
+    let second = object(&lines[1]);
+    assert!(!second.contains_key("other_peer") && !second.contains_key("detail"));
+}
