@@ -1,1 +1,3 @@
-//! (to be written)
+//! What operators and probes ask the router over plain HTTP, apart from the streams.
+
+pub mod http;

@@ -1,1 +1,6 @@
-//! (to be written)
+//! What the router tells the outside: log lines, metrics, and whether it is ready.
+
+pub mod log;
+pub mod metrics;
+pub mod readiness;
+pub mod record;

@@ -1,0 +1,233 @@
+//! The process's metrics, in the `OpenMetrics` text format.
+//!
+//! Every series exists from the start with the value 0, so that rates and alerts work before the
+//! first event. Handles are made once: changing a metric is one atomic operation and looks up
+//! nothing, except that reasons given by name are found in a short sorted list. No label takes a
+//! value that a peer can choose.
+
+mod handles;
+mod labels;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use self::process::Process;
+pub use self::{
+    handles::{ByLabel, ByName, Held, Label},
+    labels::{ConnectionAccept, ConnectionEnd, TlsHandshake},
+};
+
+/// The `Content-Type` of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const PREFIX: &str = "jumpstarter_router";
+
+type BuildLabels = [(&'static str, String); 3];
+
+/// All metrics. Made once and shared in an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    build_info: Family<BuildLabels, Gauge>,
+
+    /// Connections now open, from accept to close. See [`Held`].
+    pub connections_open: Gauge,
+    /// Connections that arrived, by what was done with them.
+    pub connections: ByLabel<ConnectionAccept>,
+    /// TLS handshakes, by how they ended.
+    pub tls_handshakes: ByLabel<TlsHandshake>,
+    /// Accepted connections that ended, by why.
+    pub connections_closed: ByLabel<ConnectionEnd>,
+    /// Streams now waiting for their other side.
+    pub streams_waiting: Gauge,
+    /// Pairs of streams now forwarding.
+    pub streams_paired: Gauge,
+    /// Streams that were admitted.
+    pub streams: Counter,
+    /// Pairs that were made.
+    pub pairs: Counter,
+    /// Bytes of messages passed on, gRPC's 5-byte prefixes included, both directions together.
+    pub forwarded_bytes: Counter,
+    /// Messages passed on, both directions together.
+    pub forwarded_messages: Counter,
+    /// Admitted streams that ended, by reason.
+    pub stream_ends: ByName,
+    /// Streams that were refused, by cause.
+    pub stream_refusals: ByName,
+    /// Panics that were caught.
+    pub panics: Counter,
+
+    pairing_wait: Histogram,
+    stream_duration: Histogram,
+    stream_bytes: Histogram,
+    draining: Gauge,
+}
+
+impl Metrics {
+    /// Makes all series. `end_reasons` and `refusal_causes` are the values that `reason` and
+    /// `cause` can take; `other` is added to both.
+    pub fn new(end_reasons: &[&'static str], refusal_causes: &[&'static str]) -> Self {
+        let mut root = Registry::default();
+        root.register_collector(Box::new(Process::new()));
+        let r = root.sub_registry_with_prefix(PREFIX);
+
+        let build_info = Family::default();
+        r.register("build_info", "What is running", build_info.clone());
+
+        let connections_open = gauge(r, "connections_open", "Connections now open");
+        let connections =
+            ByLabel::register(r, "connections", "Connections that arrived, by result");
+        let tls_handshakes =
+            ByLabel::register(r, "tls_handshakes", "TLS handshakes that ended, by result");
+        let connections_closed = ByLabel::register(
+            r,
+            "connections_closed",
+            "Accepted connections that ended, by reason",
+        );
+
+        let streams_waiting = gauge(
+            r,
+            "streams_waiting",
+            "Streams now waiting for their other side",
+        );
+        let streams_paired = gauge(r, "streams_paired", "Pairs of streams now forwarding");
+        let streams = counter(r, "streams", "Streams admitted");
+        let pairs = counter(r, "pairs", "Pairs of streams made");
+
+        let forwarded_bytes = Counter::default();
+        let help = "Bytes of messages passed on, with their prefixes, both directions";
+        r.register_with_unit("forwarded", help, Unit::Bytes, forwarded_bytes.clone());
+        let help = "Messages passed on, both directions";
+        let forwarded_messages = counter(r, "forwarded_messages", help);
+
+        let pairing_wait = Histogram::new(WAIT_BUCKETS);
+        let help = "How long the first side of a pair waited for the second";
+        r.register_with_unit("pairing_wait", help, Unit::Seconds, pairing_wait.clone());
+        let stream_duration = Histogram::new(DURATION_BUCKETS);
+        let help = "How long streams lasted, from admission to end";
+        r.register_with_unit(
+            "stream_duration",
+            help,
+            Unit::Seconds,
+            stream_duration.clone(),
+        );
+        let stream_bytes = Histogram::new(byte_buckets());
+        let help = "Bytes of messages per stream, both directions";
+        r.register_with_unit("stream", help, Unit::Bytes, stream_bytes.clone());
+
+        let help = "Admitted streams that ended, by reason";
+        let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
+        let help = "Streams refused, by cause";
+        let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let panics = counter(r, "panics", "Panics caught");
+        let draining = gauge(
+            r,
+            "draining",
+            "Whether new streams are refused to drain: 0 or 1",
+        );
+
+        Self {
+            registry: root,
+            build_info,
+            connections_open,
+            connections,
+            tls_handshakes,
+            connections_closed,
+            streams_waiting,
+            streams_paired,
+            streams,
+            pairs,
+            forwarded_bytes,
+            forwarded_messages,
+            stream_ends,
+            stream_refusals,
+            panics,
+            pairing_wait,
+            stream_duration,
+            stream_bytes,
+            draining,
+        }
+    }
+
+    /// Says what is running. A later call replaces an earlier one.
+    pub fn set_build_info(&self, version: &str, commit: &str, tls_provider: &str) {
+        self.build_info.clear();
+        let labels = [
+            ("version", version.to_owned()),
+            ("commit", commit.to_owned()),
+            ("tls_provider", tls_provider.to_owned()),
+        ];
+        self.build_info.get_or_create(&labels).set(1);
+    }
+
+    /// Counts the wait of the side of a new pair that came first.
+    pub fn observe_pairing_wait(&self, wait: Duration) {
+        self.pairing_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts the length of a stream that ended, and its bytes in both directions.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a histogram's sum is a float; the loss is below one part in 2^52"
+    )]
+    pub fn observe_stream(&self, duration: Duration, bytes: u64) {
+        self.stream_duration.observe(duration.as_secs_f64());
+        self.stream_bytes.observe(bytes as f64);
+    }
+
+    /// Shows whether the router drains.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.set(draining.into());
+    }
+
+    /// All metrics in the format that [`CONTENT_TYPE`] names.
+    ///
+    /// Reads `/proc`, so it may block for a moment.
+    pub fn encode(&self) -> String {
+        let mut out = String::with_capacity(16 * 1024);
+        if text::encode(&mut out, &self.registry).is_err() {
+            // Without the end mark the reader rejects the whole text, as it should.
+            tracing::error!("metrics could not be encoded");
+        }
+        out
+    }
+}
+
+/// In seconds. Two peers that are told at the same time meet within a round trip.
+const WAIT_BUCKETS: [f64; 15] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
+/// In seconds, up to three days. Streams range from one request to a console left open.
+const DURATION_BUCKETS: [f64; 15] = [
+    0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 43_200.0,
+    86_400.0, 259_200.0,
+];
+
+/// 1 KiB to 64 GiB by factors of four, then 100 GiB.
+fn byte_buckets() -> impl Iterator<Item = f64> {
+    const KIB: f64 = 1024.0;
+    (0..14)
+        .map(|power| KIB * 4_f64.powi(power))
+        .chain([100.0 * KIB * KIB * KIB])
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}

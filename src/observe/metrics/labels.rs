@@ -1,0 +1,96 @@
+//! The values that labels can take.
+
+use super::handles::Label;
+
+macro_rules! label {
+    (
+        $(#[$about:meta])*
+        $name:ident, $key:literal { $($(#[$note:meta])* $variant:ident => $text:literal,)+ }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$note])* $variant,)+
+        }
+
+        impl $name {
+            /// The value as it is shown in metrics and log lines.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+
+        impl Label for $name {
+            const KEY: &'static str = $key;
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn as_str(self) -> &'static str {
+                Self::as_str(self)
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// What was done with a connection that arrived.
+    ConnectionAccept, "result" {
+        /// It was let in.
+        Accepted => "accepted",
+        /// It was closed because too many are open.
+        RefusedLimit => "refused_limit",
+        /// It was closed because too many from its address are open.
+        RefusedAddressLimit => "refused_address_limit",
+    }
+}
+
+label! {
+    /// How a TLS handshake ended.
+    TlsHandshake, "result" {
+        /// It succeeded and HTTP/2 was agreed on.
+        Ok => "ok",
+        /// The peers did not agree or one broke off.
+        Failed => "failed",
+        /// It took too long.
+        Timeout => "timeout",
+        /// It succeeded, but HTTP/2 was not agreed on.
+        NoAlpn => "no_alpn",
+        /// The peer did not speak TLS.
+        Plaintext => "plaintext",
+    }
+}
+
+label! {
+    /// Why an accepted connection ended.
+    ConnectionEnd, "reason" {
+        /// The peer closed it in good order.
+        PeerClosed => "peer_closed",
+        /// Reading or writing failed.
+        TransportError => "transport_error",
+        /// The peer broke HTTP/2's rules.
+        ProtocolError => "protocol_error",
+        /// The peer did not send HTTP/2's preface in time.
+        PrefaceTimeout => "preface_timeout",
+        /// The peer opened no stream in time.
+        FirstStreamTimeout => "first_stream_timeout",
+        /// It had no stream for too long.
+        Idle => "idle",
+        /// It reached its greatest age.
+        Age => "age",
+        /// The peer did not answer a ping in time.
+        KeepaliveTimeout => "keepalive_timeout",
+        /// The peer did not read what was sent to it.
+        WriteStalled => "write_stalled",
+        /// The router drained.
+        Drained => "drained",
+        /// The peer spoke something other than HTTP/2.
+        NotHttp2 => "not_http2",
+        /// Its task panicked.
+        Panicked => "panicked",
+    }
+}

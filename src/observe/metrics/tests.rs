@@ -1,0 +1,191 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::*;
+
+fn metrics() -> Metrics {
+    let metrics = Metrics::new(&["idle", "finished", "idle"], &["limit", "draining"]);
+    metrics.set_build_info("1.2.3", "abc", "aws_lc_rs");
+    metrics
+}
+
+fn is_name(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+/// Checks every line and returns all series with their values.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let body = text.strip_suffix("# EOF\n").expect("an end mark");
+    let mut types = HashMap::new();
+    let mut series = BTreeMap::new();
+    let mut family = String::new();
+    for line in body.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let (kind, rest) = comment.split_once(' ').unwrap();
+            let (name, value) = rest.split_once(' ').unwrap();
+            assert!(is_name(name) && !value.is_empty(), "{line}");
+            match kind {
+                "HELP" => assert!(value.ends_with('.') && !value.ends_with(".."), "{line}"),
+                "TYPE" => {
+                    assert!(["counter", "gauge", "histogram"].contains(&value), "{line}");
+                    assert!(types.insert(name.to_owned(), value.to_owned()).is_none());
+                    name.clone_into(&mut family);
+                }
+                "UNIT" => assert!(name.ends_with(&format!("_{value}")), "{line}"),
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (key, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = key.split_once('{').unwrap_or((key, "}"));
+        for label in labels
+            .strip_suffix('}')
+            .unwrap()
+            .split(',')
+            .filter(|l| !l.is_empty())
+        {
+            let (label, value) = label.split_once('=').unwrap();
+            assert!(is_name(label), "{line}");
+            assert!(
+                value.len() > 2 && value.starts_with('"') && value.ends_with('"'),
+                "{line}"
+            );
+        }
+        let suffix = name
+            .strip_prefix(&family)
+            .expect("series of the family before");
+        let suffixes: &[&str] = match types[&family].as_str() {
+            "counter" => &["_total"],
+            "gauge" => &[""],
+            _ => &["_bucket", "_sum", "_count"],
+        };
+        assert!(suffixes.contains(&suffix), "{line}");
+        assert!(
+            series
+                .insert(key.to_owned(), value.parse().unwrap())
+                .is_none(),
+            "{line}"
+        );
+    }
+    series
+}
+
+#[test]
+fn every_series_is_there_from_the_start() {
+    let series = parse(&metrics().encode());
+    let expected = [
+        "connections_open",
+        r#"connections_total{result="accepted"}"#,
+        r#"connections_total{result="refused_limit"}"#,
+        r#"connections_total{result="refused_address_limit"}"#,
+        r#"tls_handshakes_total{result="ok"}"#,
+        r#"tls_handshakes_total{result="no_alpn"}"#,
+        r#"connections_closed_total{reason="not_http2"}"#,
+        r#"connections_closed_total{reason="panicked"}"#,
+        "streams_waiting",
+        "streams_paired",
+        "streams_total",
+        "pairs_total",
+        "forwarded_bytes_total",
+        "forwarded_messages_total",
+        "pairing_wait_seconds_count",
+        "stream_duration_seconds_count",
+        r#"stream_duration_seconds_bucket{le="259200.0"}"#,
+        "stream_bytes_count",
+        r#"stream_bytes_bucket{le="107374182400.0"}"#,
+        r#"stream_ends_total{reason="idle"}"#,
+        r#"stream_ends_total{reason="other"}"#,
+        r#"stream_refusals_total{cause="draining"}"#,
+        r#"stream_refusals_total{cause="other"}"#,
+        "panics_total",
+        "draining",
+    ];
+    for name in expected {
+        let name = format!("{PREFIX}_{name}");
+        assert_eq!(series.get(&name), Some(&0.0), "{name}");
+    }
+    let build = r#"build_info{version="1.2.3",commit="abc",tls_provider="aws_lc_rs"}"#;
+    assert_eq!(series[&format!("{PREFIX}_{build}")], 1.0);
+    let ours = series.iter().filter(|(name, _)| name.starts_with(PREFIX));
+    assert!(
+        ours.filter(|(name, _)| !name.contains("build_info"))
+            .all(|(_, value)| *value == 0.0)
+    );
+    if cfg!(target_os = "linux") {
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "process_max_fds",
+            "process_start_time_seconds",
+        ] {
+            assert!(series[name] >= 0.0);
+        }
+    }
+}
+
+#[test]
+fn nothing_that_happens_adds_a_series() {
+    let metrics = metrics();
+    let before: Vec<_> = parse(&metrics.encode()).into_keys().collect();
+    for n in 0..100 {
+        metrics.stream_ends.inc(&format!("made up {n}"));
+        metrics.stream_refusals.inc(&format!("\"}}\n{n}"));
+    }
+    for end in ConnectionEnd::ALL {
+        metrics.connections_closed.inc(*end);
+    }
+    metrics.set_build_info("1.2.3", "abc", "aws_lc_rs");
+    let after = parse(&metrics.encode());
+    assert_eq!(after.keys().cloned().collect::<Vec<_>>(), before);
+    assert_eq!(
+        after[r#"jumpstarter_router_stream_ends_total{reason="other"}"#],
+        100.0
+    );
+}
+
+#[test]
+fn counts_arrive_under_their_names() {
+    let metrics = metrics();
+    for (index, end) in ConnectionEnd::ALL.iter().enumerate() {
+        assert_eq!(end.index(), index);
+    }
+    metrics.connections_closed.inc(ConnectionEnd::WriteStalled);
+    metrics.tls_handshakes.inc(TlsHandshake::Plaintext);
+    metrics.connections.inc(ConnectionAccept::RefusedLimit);
+    metrics.stream_ends.inc("finished");
+    metrics.stream_refusals.get("limit").inc_by(2);
+    metrics.forwarded_bytes.inc_by(1 << 40);
+    metrics.observe_pairing_wait(Duration::from_millis(3));
+    metrics.observe_stream(Duration::from_secs(7200), 5 << 30);
+    metrics.set_draining(true);
+    let held = Held::new(&metrics.connections_open);
+    let series = parse(&metrics.encode());
+    drop(held);
+    for (name, value) in [
+        (r#"connections_closed_total{reason="write_stalled"}"#, 1.0),
+        (r#"tls_handshakes_total{result="plaintext"}"#, 1.0),
+        (r#"connections_total{result="refused_limit"}"#, 1.0),
+        (r#"stream_ends_total{reason="finished"}"#, 1.0),
+        (r#"stream_refusals_total{cause="limit"}"#, 2.0),
+        ("forwarded_bytes_total", (1_u64 << 40) as f64),
+        (r#"pairing_wait_seconds_bucket{le="0.001"}"#, 0.0),
+        (r#"pairing_wait_seconds_bucket{le="0.005"}"#, 1.0),
+        (r#"stream_duration_seconds_bucket{le="10800.0"}"#, 1.0),
+        ("stream_bytes_sum", (5_u64 << 30) as f64),
+        ("draining", 1.0),
+        ("connections_open", 1.0),
+    ] {
+        assert_eq!(series[&format!("{PREFIX}_{name}")], value, "{name}");
+    }
+    assert_eq!(metrics.connections_open.get(), 0);
+    assert_eq!(
+        metrics
+            .connections_closed
+            .count(ConnectionEnd::WriteStalled),
+        1
+    );
+}

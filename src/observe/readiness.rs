@@ -1,0 +1,85 @@
+//! Whether the router wants new streams.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+/// Where the process is in its life. The order is the order of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not listening yet.
+    Starting,
+    /// Takes new streams.
+    Ready,
+    /// Finishes what it has and refuses new streams.
+    Draining,
+}
+
+impl Phase {
+    /// The lowercase word shown to probes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The shared phase. Clones show and change the same one. Starts as [`Phase::Starting`].
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+impl Readiness {
+    /// Starts in [`Phase::Starting`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves to `phase`, but never backwards: a signal to stop that arrives during the start must
+    /// not be undone by the start's own last step.
+    pub fn set(&self, phase: Phase) {
+        self.0.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// The current phase.
+    pub fn get(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Whether new streams are wanted.
+    pub fn is_ready(&self) -> bool {
+        self.get() == Phase::Ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_forward_only_and_is_shared() {
+        let readiness = Readiness::new();
+        let other = readiness.clone();
+        assert_eq!(other.get(), Phase::Starting);
+        readiness.set(Phase::Ready);
+        assert!(other.is_ready());
+        readiness.set(Phase::Draining);
+        readiness.set(Phase::Ready);
+        assert_eq!(other.get(), Phase::Draining);
+    }
+}

@@ -1,0 +1,85 @@
+//! The record that every ended stream leaves in the log.
+
+use std::{net::IpAddr, time::Duration};
+
+use tracing::{field, info};
+
+/// Who ended a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The peer whose stream this is.
+    ThisSide,
+    /// The peer of the stream it was paired with.
+    OtherSide,
+    /// The router itself.
+    Router,
+}
+
+impl EndedBy {
+    /// The words used in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ThisSide => "this side",
+            Self::OtherSide => "other side",
+            Self::Router => "router",
+        }
+    }
+}
+
+/// What one stream did, from its admission to its end. A pair leaves two, one per side.
+#[derive(Clone, Debug)]
+pub struct StreamRecord {
+    /// The subject of the stream's token, by which it was paired.
+    pub stream: String,
+    /// The address of the peer, without the port.
+    pub peer: IpAddr,
+    /// The address of the peer on the other side. `None` if the stream was never paired.
+    pub other_peer: Option<IpAddr>,
+    /// Bytes of messages received from the peer, gRPC's 5-byte prefixes included.
+    pub bytes_in: u64,
+    /// Bytes of messages sent to the peer, gRPC's 5-byte prefixes included.
+    pub bytes_out: u64,
+    /// Messages received from the peer.
+    pub messages_in: u64,
+    /// Messages sent to the peer.
+    pub messages_out: u64,
+    /// How long the stream waited for its other side. Logged in whole milliseconds.
+    pub waited: Duration,
+    /// How long the stream existed, waiting included. Logged in whole milliseconds.
+    pub duration: Duration,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+    /// Why it ended, one of a fixed list. The same value is counted in the metrics.
+    pub reason: &'static str,
+    /// The name of the gRPC status code that the peer was sent, such as `UNAVAILABLE`.
+    pub status: &'static str,
+    /// More about the end, for people. May hold text that a peer sent.
+    pub detail: Option<String>,
+}
+
+impl StreamRecord {
+    /// Writes one line at level info.
+    pub fn log(&self) {
+        info!(
+            stream = self.stream,
+            // A dual-stack listener shows IPv4 peers as IPv6; operators search for the former.
+            peer = %self.peer.to_canonical(),
+            other_peer = self.other_peer.map(|peer| field::display(peer.to_canonical())),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            messages_in = self.messages_in,
+            messages_out = self.messages_out,
+            waited_ms = millis(self.waited),
+            duration_ms = millis(self.duration),
+            ended_by = self.ended_by.as_str(),
+            reason = self.reason,
+            status = self.status,
+            detail = self.detail,
+            "stream ended"
+        );
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
