@@ -1,5 +1,8 @@
 //! What gRPC adds to HTTP/2: generated messages, statuses, headers.
 
+pub mod headers;
+pub mod status;
+
 /// Generated from `proto/jumpstarter/v1/router.proto`.
 #[allow(missing_docs, clippy::pedantic)]
 pub mod v1 {

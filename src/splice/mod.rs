@@ -16,7 +16,7 @@ pub mod ending;
 pub mod lane;
 pub mod scanner;
 pub mod side;
-mod sync;
+pub(crate) mod sync;
 
 use std::task::{Context, Poll};
 

@@ -1,1 +1,19 @@
-//! (to be written)
+//! From a listening socket to gRPC streams: connections, TLS, HTTP/2, and their deadlines.
+//!
+//! - [`accept`] takes connections in, within limits; [`tls`] makes the server's TLS settings;
+//! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
+//!   only in a lane. [`doorbell`] tells it which of its parts has work;
+//! - [`stream`] serves one call of `RouterService/Stream`; [`routes`] passes other calls to typed services;
+//! - [`peer`] is a peer's HTTP/2 stream as the splice sees it;
+//! - [`router`] is what all of them share.
+
+pub mod accept;
+pub mod connection;
+pub mod deadlines;
+pub mod doorbell;
+pub mod meter;
+pub mod peer;
+pub mod router;
+pub mod routes;
+pub mod stream;
+pub mod tls;

@@ -1,0 +1,58 @@
+//! gRPC statuses as HTTP/2 trailers and heads (gRPC over HTTP/2, "Responses").
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use tonic::{Code, Status};
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// The status as trailers; the message is percent-encoded.
+pub fn trailers(code: Code, message: &str) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(2);
+    // Fails only for metadata, and there is none.
+    let _ = Status::new(code, message).add_header(&mut map);
+    map
+}
+
+/// A response that is only a status: the head that also ends the stream.
+pub fn trailers_only(code: Code, message: &str) -> Response<()> {
+    let mut response = head();
+    response.headers_mut().extend(trailers(code, message));
+    response
+}
+
+/// The head of a response whose messages follow.
+pub fn head() -> Response<()> {
+    let mut response = Response::new(());
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+/// The answer to a request that is not gRPC (gRPC over HTTP/2, "Requests": content-type).
+pub fn unsupported_media_type() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
+}
+
+/// The code's name as the gRPC specification writes it.
+pub fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,140 @@
+//! A peer's HTTP/2 stream as the splice sees it.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+use http::Response;
+
+use crate::{
+    grpc::status,
+    splice::{Broken, Sink, Source, ending::Ending},
+};
+
+fn broken(error: &h2::Error) -> Broken {
+    if error.is_reset() {
+        Broken::Cancelled
+    } else {
+        Broken::Lost
+    }
+}
+
+/// What the peer sends.
+#[derive(Debug)]
+pub struct PeerSource(pub RecvStream);
+
+impl Source for PeerSource {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            return Poll::Ready(match ready!(self.0.poll_data(cx)) {
+                // An empty DATA frame is nothing to forward.
+                Some(Ok(chunk)) if chunk.is_empty() => continue,
+                Some(Ok(chunk)) => Some(Ok(chunk)),
+                Some(Err(error)) => Some(Err(broken(&error))),
+                None => None,
+            });
+        }
+    }
+
+    fn release(&mut self, bytes: usize) {
+        // Fails only if more is released than was received, which the lane's counters rule out, or if the
+        // stream is gone, which the next read will tell.
+        let _ = self.0.flow_control().release_capacity(bytes);
+    }
+}
+
+/// The way back: first the response's head, once, then its body.
+#[derive(Debug)]
+pub struct PeerSink {
+    respond: SendResponse<Bytes>,
+    body: Option<SendStream<Bytes>>,
+}
+
+impl PeerSink {
+    /// Nothing is sent yet.
+    pub fn new(respond: SendResponse<Bytes>) -> Self {
+        Self {
+            respond,
+            body: None,
+        }
+    }
+
+    /// Sends the response's head. Later calls do nothing.
+    pub fn open(&mut self, head: Response<()>) -> Result<(), Broken> {
+        if self.body.is_none() {
+            let body = self.respond.send_response(head, false);
+            self.body = Some(body.map_err(|error| broken(&error))?);
+        }
+        Ok(())
+    }
+}
+
+impl Sink for PeerSink {
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, want: usize) -> Poll<Result<usize, Broken>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(Err(Broken::Lost));
+        };
+        // Asking costs a lock of the connection and may queue the stream, so use up what is there first.
+        let capacity = body.capacity();
+        if capacity >= want {
+            return Poll::Ready(Ok(capacity));
+        }
+        body.reserve_capacity(want);
+        loop {
+            let capacity = body.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Ok(capacity));
+            }
+            match ready!(body.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                // The stream is no longer open for sending; the reset says why, if there is one.
+                None => {
+                    return match body.poll_reset(cx) {
+                        Poll::Ready(Ok(_)) => Poll::Ready(Err(Broken::Cancelled)),
+                        _ => Poll::Ready(Err(Broken::Lost)),
+                    };
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {
+        let Some(body) = &mut self.body else {
+            return Err(Broken::Lost);
+        };
+        body.send_data(chunk, false)
+            .map_err(|error| broken(&error))
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let reset = match &mut self.body {
+            Some(body) => ready!(body.poll_reset(cx)),
+            None => ready!(self.respond.poll_reset(cx)),
+        };
+        Poll::Ready(match reset {
+            Ok(_) => Broken::Cancelled,
+            Err(error) => broken(&error),
+        })
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        // An error here means that the peer is gone already.
+        match &mut self.body {
+            Some(body) => {
+                let _ = body.send_trailers(status::trailers(ending.code(), &ending.message()));
+            }
+            None => {
+                let head = status::trailers_only(ending.code(), &ending.message());
+                let _ = self.respond.send_response(head, true);
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        match &mut self.body {
+            Some(body) => body.send_reset(Reason::CANCEL),
+            None => self.respond.send_reset(Reason::CANCEL),
+        }
+    }
+}
