@@ -102,10 +102,9 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let style = match format {
-        LogFormat::Json => Style::Json,
         LogFormat::Text => Style::Text,
         LogFormat::Auto if io::stderr().is_terminal() => Style::Text,
-        LogFormat::Auto => Style::Json,
+        LogFormat::Json | LogFormat::Auto => Style::Json,
     };
     let (filter, handle) = reload::Layer::new(filter::parse(filter)?);
     let lines = fmt::layer()

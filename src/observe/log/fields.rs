@@ -23,6 +23,9 @@ use super::escape::quote;
 /// The members every line has. A field of one of these names gets an underscore appended.
 const RESERVED: [&str; 4] = ["ts", "level", "msg", "component"];
 
+/// Starts the names of the fields in which records of the `log` crate say where they come from.
+const BRIDGE: &str = "log.";
+
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -70,7 +73,11 @@ impl Fields {
         self.lines.push('\n');
     }
 
+    /// Appends a field with a number or a truth value.
     fn plain(&mut self, name: &str, value: impl fmt::Display) {
+        if name.starts_with(BRIDGE) {
+            return;
+        }
         self.name(name);
         let _ = writeln!(self.lines, "{value}");
     }
@@ -109,9 +116,8 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match (field.name(), &mut self.message) {
             ("message", Some(message)) => value.clone_into(message),
-            // Records that come through the `log` crate carry where they come from.
             ("log.target", _) => self.text("logger", value),
-            (name, _) if name.starts_with("log.") => {}
+            (name, _) if name.starts_with(BRIDGE) => {}
             (name, _) => self.text(name, value),
         }
     }
@@ -127,9 +133,6 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "log.line" {
-            return;
-        }
         let mut text = String::new();
         let _ = write!(text, "{value:?}");
         self.record_str(field, &text);

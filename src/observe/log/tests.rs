@@ -266,3 +266,13 @@ fn a_stream_record_has_all_fields() {
     let second = object(&lines[1]);
     assert!(!second.contains_key("other_peer") && !second.contains_key("detail"));
 }
+
+#[test]
+fn records_of_the_log_crate_keep_only_their_origin() {
+    let lines = capture(LogFormat::Json, "info", |_| {
+        info!(target: "log", { log.target = "rustls::x", log.file = "f", log.line = 1_u64 }, "m");
+    });
+    let line = object(&lines[0]);
+    assert_eq!(line["logger"], "rustls::x");
+    assert_eq!(line.len(), 5);
+}

@@ -48,7 +48,7 @@ impl Thinner {
         }
         self.seen += 1;
         let beyond = self.seen.saturating_sub(self.limit);
-        if beyond % SAMPLE == 0 {
+        if beyond.is_multiple_of(SAMPLE) {
             Some(mem::take(&mut self.dropped))
         } else {
             self.dropped += 1;
@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn bears_a_clock_that_steps_back() {
-        let start = Instant::now() + Duration::from_secs(5);
+        let start = Instant::now();
         let mut thinner = Thinner::new(1);
-        assert_eq!(thinner.admit(start), Some(0));
-        assert_eq!(thinner.admit(start - Duration::from_secs(3)), None);
+        assert_eq!(thinner.admit(start + Duration::from_secs(3)), Some(0));
+        assert_eq!(thinner.admit(start), None);
     }
 }

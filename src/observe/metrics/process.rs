@@ -53,7 +53,7 @@ impl Collector for Process {
                 &mut to,
                 "process_resident_memory",
                 help,
-                Some(Unit::Bytes),
+                Some(&Unit::Bytes),
                 bytes,
             )?;
         }
@@ -88,10 +88,10 @@ fn gauge(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    unit: Option<Unit>,
+    unit: Option<&Unit>,
     value: u64,
 ) -> fmt::Result {
-    let to = to.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+    let to = to.encode_descriptor(name, help, unit, MetricType::Gauge)?;
     ConstGauge::new(value.cast_signed()).encode(to)
 }
 
