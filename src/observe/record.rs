@@ -4,28 +4,6 @@ use std::{net::IpAddr, time::Duration};
 
 use tracing::{field, info};
 
-/// Who ended a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndedBy {
-    /// The peer whose stream this is.
-    ThisSide,
-    /// The peer of the stream it was paired with.
-    OtherSide,
-    /// The router itself.
-    Router,
-}
-
-impl EndedBy {
-    /// The words used in the log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ThisSide => "this side",
-            Self::OtherSide => "other side",
-            Self::Router => "router",
-        }
-    }
-}
-
 /// What one stream did, from its admission to its end. A pair leaves two, one per side.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
@@ -47,8 +25,8 @@ pub struct StreamRecord {
     pub waited: Duration,
     /// How long the stream existed, waiting included. Logged in whole milliseconds.
     pub duration: Duration,
-    /// Who ended it.
-    pub ended_by: EndedBy,
+    /// Who ended it: `this side`, `other side`, `both sides` or `router`.
+    pub ended_by: &'static str,
     /// Why it ended, one of a fixed list. The same value is counted in the metrics.
     pub reason: &'static str,
     /// The name of the gRPC status code that the peer was sent, such as `UNAVAILABLE`.
@@ -71,7 +49,7 @@ impl StreamRecord {
             messages_out = self.messages_out,
             waited_ms = millis(self.waited),
             duration_ms = millis(self.duration),
-            ended_by = self.ended_by.as_str(),
+            ended_by = self.ended_by,
             reason = self.reason,
             status = self.status,
             detail = self.detail,

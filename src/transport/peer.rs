@@ -103,8 +103,7 @@ impl Sink for PeerSink {
         let Some(body) = &mut self.body else {
             return Err(Broken::Lost);
         };
-        body.send_data(chunk, false)
-            .map_err(|error| broken(&error))
+        body.send_data(chunk, false).map_err(|error| broken(&error))
     }
 
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {

@@ -229,7 +229,7 @@ fn bad_filters_name_the_part() {
 
 #[test]
 fn a_stream_record_has_all_fields() {
-    use crate::observe::record::{EndedBy, StreamRecord};
+    use crate::observe::record::StreamRecord;
     use std::time::Duration;
 
     let mut record = StreamRecord {
@@ -242,7 +242,7 @@ fn a_stream_record_has_all_fields() {
         messages_out: 3,
         waited: Duration::from_micros(12_900),
         duration: Duration::from_secs(5),
-        ended_by: EndedBy::OtherSide,
+        ended_by: "other side",
         reason: "finished",
         status: "OK",
         detail: Some("\"}\n".to_owned()),

@@ -1,0 +1,290 @@
+//! Takes connections in: listening socket, limits, TLS.
+
+use std::{
+    collections::hash_map::Entry,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    connection,
+    router::{ConnectionSettings, Router},
+    tls::FirstBytes,
+};
+use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshake};
+
+/// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too.
+pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A restarted router takes its port back from connections that are closing.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Accepts until `stop`, then ends what is left. `tls`: `None` serves plain text.
+pub async fn run(
+    router: Arc<Router>,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    stop: CancellationToken,
+) {
+    let door = Arc::new(Door {
+        router,
+        tls: tls.map(TlsAcceptor::from),
+        addresses: std::sync::Mutex::default(),
+    });
+    let tasks = TaskTracker::new();
+    let mut pause = Duration::ZERO;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, address)) => {
+                pause = Duration::ZERO;
+                if let Some(admitted) = door.admit(address.ip().to_canonical()) {
+                    let task = serve(door.clone(), socket, admitted);
+                    let stop = stop.clone();
+                    tasks.spawn(async move { stop.run_until_cancelled(task).await });
+                }
+            }
+            // The peer is gone already; the listener is fine.
+            Err(error) if is_about_the_peer(&error) => {}
+            Err(error) => {
+                // Out of file descriptors or memory: trying again at once would only burn the processor.
+                pause = (pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
+                tracing::warn!(%error, "cannot accept connections; trying again in {pause:?}");
+                sleep(pause).await;
+            }
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+fn is_about_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+struct Door {
+    router: Arc<Router>,
+    tls: Option<TlsAcceptor>,
+    addresses: std::sync::Mutex<std::collections::HashMap<IpAddr, usize>>,
+}
+
+/// A connection's place; given back on drop.
+struct Admitted {
+    door: Arc<Door>,
+    address: IpAddr,
+    counted: bool,
+    _open: Held,
+}
+
+impl Door {
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+        let metrics = &self.router.metrics;
+        let settings = self.router.settings.load();
+        let limits = &settings.connections;
+        // Only this task adds connections, so the gauge cannot pass the limit in between.
+        if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limits.max {
+            metrics.connections.inc(ConnectionAccept::RefusedLimit);
+            self.log_refusal(address, "connections.max", limits.max);
+            return None;
+        }
+        if let Some(limit) = limits.max_per_address {
+            let mut addresses = self.addresses();
+            let count = addresses.entry(address).or_default();
+            if *count >= limit {
+                drop(addresses);
+                metrics
+                    .connections
+                    .inc(ConnectionAccept::RefusedAddressLimit);
+                self.log_refusal(address, "connections.max_per_address", limit);
+                return None;
+            }
+            *count += 1;
+        }
+        metrics.connections.inc(ConnectionAccept::Accepted);
+        Some(Admitted {
+            door: self.clone(),
+            address,
+            counted: limits.max_per_address.is_some(),
+            _open: Held::new(&metrics.connections_open),
+        })
+    }
+
+    fn log_refusal(&self, peer: IpAddr, name: &str, limit: usize) {
+        if let Some(left_out) = self.router.may_log_refusal() {
+            tracing::info!(%peer, limit, name, left_out = (left_out > 0).then_some(left_out), "connection refused: limit reached");
+        }
+    }
+
+    fn addresses(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<IpAddr, usize>> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.counted
+            && let Entry::Occupied(mut entry) = self.door.addresses().entry(self.address)
+        {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
+    let router = &door.router;
+    let peer = admitted.address;
+    let settings = router.settings.load_full();
+    if let Err(error) = prepare(&socket, &settings.connections) {
+        tracing::debug!(%peer, %error, "cannot set socket options");
+    }
+    let end = match &door.tls {
+        Some(acceptor) => {
+            let handshake = handshake(router, peer, acceptor, socket);
+            let long = settings.connections.tls_handshake_timeout;
+            match timeout(long, handshake).await {
+                Ok(Ok(stream)) => connection::serve(router.clone(), peer, stream).await,
+                Ok(Err(end)) => end,
+                Err(_) => {
+                    router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
+                    tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
+                    ConnectionEnd::NotHttp2
+                }
+            }
+        }
+        None => {
+            let long = settings.connections.preface_timeout;
+            match timeout(long, first_bytes(&socket)).await {
+                Ok(Ok(FirstBytes::Http2)) => connection::serve(router.clone(), peer, socket).await,
+                Ok(Ok(found)) => {
+                    refuse_protocol(
+                        router,
+                        peer,
+                        found,
+                        "plaintext HTTP/2 (tls.plaintext is set)",
+                    );
+                    ConnectionEnd::NotHttp2
+                }
+                Ok(Err(_)) => ConnectionEnd::PeerClosed,
+                Err(_) => ConnectionEnd::PrefaceTimeout,
+            }
+        }
+    };
+    router.metrics.connections_closed.inc(end);
+    tracing::debug!(%peer, reason = end.as_str(), "connection closed");
+}
+
+fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    // Finds peers that vanished without a word while nothing is sent to them.
+    if let Some(interval) = settings.keepalive_interval {
+        let keepalive = TcpKeepalive::new()
+            .with_time(interval)
+            .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    socket.set_tcp_user_timeout(settings.tcp_user_timeout)
+}
+
+/// Waits for enough bytes to tell the protocol, without taking them.
+async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
+    let mut bytes = [0; 4];
+    loop {
+        let count = socket.peek(&mut bytes).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if bytes[0] == 0x16 || count == bytes.len() {
+            return Ok(FirstBytes::of(&bytes[..count]));
+        }
+        // Fewer than four bytes of plain text: peek would return them again at once.
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn refuse_protocol(router: &Router, peer: IpAddr, found: FirstBytes, expected: &str) {
+    let found = match found {
+        FirstBytes::Tls => "TLS",
+        FirstBytes::Http2 => "plaintext HTTP/2",
+        FirstBytes::Http1 => "plaintext HTTP/1",
+        FirstBytes::Unknown => "an unknown protocol",
+    };
+    if let Some(left_out) = router.may_log_refusal() {
+        tracing::info!(%peer, found, expected, left_out = (left_out > 0).then_some(left_out), "connection closed: wrong protocol");
+    }
+}
+
+async fn handshake(
+    router: &Router,
+    peer: IpAddr,
+    acceptor: &TlsAcceptor,
+    socket: TcpStream,
+) -> Result<tokio_rustls::server::TlsStream<TcpStream>, ConnectionEnd> {
+    let handshakes = &router.metrics.tls_handshakes;
+    match first_bytes(&socket).await {
+        Ok(FirstBytes::Tls) => {}
+        Ok(found) => {
+            handshakes.inc(TlsHandshake::Plaintext);
+            refuse_protocol(router, peer, found, "TLS");
+            return Err(ConnectionEnd::NotHttp2);
+        }
+        // Port scanners and load balancers' probes: connected and closed.
+        Err(_) => return Err(ConnectionEnd::PeerClosed),
+    }
+    let mut stream = match acceptor.accept(socket).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            handshakes.inc(TlsHandshake::Failed);
+            if let Some(left_out) = router.may_log_refusal() {
+                tracing::info!(%peer, %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
+            }
+            return Err(ConnectionEnd::NotHttp2);
+        }
+    };
+    if stream.get_ref().1.alpn_protocol().is_none() {
+        // Stock clients with `insecure` look at the certificate this way before each connection.
+        handshakes.inc(TlsHandshake::NoAlpn);
+        tracing::debug!(%peer, "TLS without ALPN: closed after the handshake");
+        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+        return Err(ConnectionEnd::NotHttp2);
+    }
+    handshakes.inc(TlsHandshake::Ok);
+    Ok(stream)
+}

@@ -1,0 +1,309 @@
+//! One connection: HTTP/2 over any byte stream, as one task that owns all its streams.
+
+use std::{
+    future::{Future, poll_fn},
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use h2::{Ping, PingPong, RecvStream, server::SendResponse};
+use http::Request;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    deadlines::{Deadlines, Verdict, View},
+    doorbell::Doorbell,
+    meter::{Activity, Metered},
+    router::{ConnectionSettings, Router},
+    routes, stream,
+};
+use crate::observe::metrics::ConnectionEnd;
+
+/// How often the connection and its streams are looked at in turn before other tasks get the thread.
+const ROUNDS: usize = 16;
+
+/// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Http2<T> = h2::server::Connection<Metered<T>, Bytes>;
+
+/// Serves HTTP/2 on `io` until it ends, and says why it ended.
+pub async fn serve<T>(router: Arc<Router>, peer: IpAddr, io: T) -> ConnectionEnd
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = router.settings.load_full();
+    let window = settings.streams.window;
+    let settings = &settings.connections;
+    let activity = Arc::new(Activity::default());
+    let io = Metered::new(io, activity.clone());
+    let preface = builder(settings, window).handshake(io);
+    let mut http2 = match timeout(settings.preface_timeout, preface).await {
+        Err(_) => return ConnectionEnd::PrefaceTimeout,
+        Ok(Err(error)) => return end_of(&error),
+        Ok(Ok(http2)) => http2,
+    };
+    let now = Instant::now();
+    let pings = http2.ping_pong();
+    let bell = Doorbell::new();
+    let stream_bell = Doorbell::new();
+    let mut connection = Connection {
+        waker: Waker::from(bell.clone()),
+        bell,
+        stream_waker: Waker::from(stream_bell.clone()),
+        stream_bell,
+        http2,
+        streams: FuturesUnordered::new(),
+        any_stream: false,
+        pings,
+        activity,
+        deadlines: Deadlines::new(settings.clone(), now, jitter()),
+        clock: Box::pin(sleep_until(now)),
+        clock_set: true,
+        draining: Some(Box::pin(router.draining.clone().cancelled_owned())),
+        drained: false,
+        goaway_due: false,
+        router,
+        peer,
+    };
+    let end = poll_fn(|cx| connection.poll(cx)).await;
+    connection.close(end).await;
+    if connection.drained && end == ConnectionEnd::PeerClosed {
+        return ConnectionEnd::Drained;
+    }
+    end
+}
+
+fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
+    // The connection's window never blocks: each stream's own window is the bound. A large one also keeps
+    // h2's budget for small frames, half of it by default, from closing connections.
+    let all = u64::from(window) * u64::from(settings.max_streams);
+    let connection_window = all.min((1 << 31) - 1) as u32;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(window)
+        .initial_connection_window_size(connection_window.max(window))
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(settings.max_header_size)
+        .max_send_buffer_size(settings.send_buffer);
+    builder
+}
+
+fn end_of(error: &h2::Error) -> ConnectionEnd {
+    if error.is_io() {
+        ConnectionEnd::TransportError
+    } else if error.is_go_away() && error.is_remote() {
+        ConnectionEnd::PeerClosed
+    } else {
+        ConnectionEnd::ProtocolError
+    }
+}
+
+/// From -1 to 1. Hashing with a fresh key is random enough to spread reconnects.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let hash = std::hash::RandomState::new().build_hasher().finish();
+    (hash % 2001) as f64 / 1000.0 - 1.0
+}
+
+struct Connection<T> {
+    bell: Arc<Doorbell>,
+    waker: Waker,
+    stream_bell: Arc<Doorbell>,
+    stream_waker: Waker,
+    http2: Http2<T>,
+    streams: FuturesUnordered<StreamTask>,
+    any_stream: bool,
+    pings: Option<PingPong>,
+    activity: Arc<Activity>,
+    deadlines: Deadlines,
+    clock: Pin<Box<Sleep>>,
+    clock_set: bool,
+    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    drained: bool,
+    goaway_due: bool,
+    router: Arc<Router>,
+    peer: IpAddr,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
+        self.bell.attend(cx.waker());
+        self.stream_bell.attend(cx.waker());
+        let mut rounds = 0;
+        let end = loop {
+            // Streams first: what woke this task is mostly a partner's bytes, and what the streams then hand to
+            // HTTP/2 goes out in the same round.
+            if self.stream_bell.answer() {
+                self.poll_streams();
+            }
+            if self.bell.answer()
+                && let Poll::Ready(end) = self.poll_http2()
+            {
+                break Some(end);
+            }
+            if let Poll::Ready(end) = self.poll_deadlines(cx) {
+                break Some(end);
+            }
+            self.poll_draining(cx);
+            if self.bell.is_rung() || self.stream_bell.is_rung() {
+                rounds += 1;
+                if rounds < ROUNDS {
+                    continue;
+                }
+            }
+            break None;
+        };
+        let rung = self.bell.leave() | self.stream_bell.leave();
+        match end {
+            Some(end) => Poll::Ready(end),
+            None => {
+                if rung {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_streams(&mut self) {
+        let mut cx = Context::from_waker(&self.stream_waker);
+        while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(&mut cx) {}
+        if self.streams.is_empty() {
+            // Sets the idle deadline anew.
+            self.clock_set = true;
+        }
+    }
+
+    fn poll_http2(&mut self) -> Poll<ConnectionEnd> {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        if let Some(pings) = &mut self.pings
+            && let Poll::Ready(Ok(_)) = pings.poll_pong(&mut cx)
+        {
+            self.deadlines.ponged(Instant::now());
+            self.clock_set = true;
+        }
+        loop {
+            match self.http2.poll_accept(&mut cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok((request, respond)))) => self.start(request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(peer = %self.peer, %error, "connection ended with an error");
+                    return Poll::Ready(end_of(&error));
+                }
+                Poll::Ready(None) => return Poll::Ready(ConnectionEnd::PeerClosed),
+            }
+        }
+    }
+
+    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        self.any_stream = true;
+        let router = self.router.clone();
+        let peer = self.peer;
+        let task = async move {
+            if request.uri().path() == stream::PATH {
+                stream::serve(router, peer, request, respond).await;
+            } else {
+                // An error means that the caller is gone: nobody to tell.
+                let _ = routes::serve(router.routes.clone(), request, respond).await;
+            }
+        };
+        let metrics = self.router.metrics.clone();
+        // A panic ends its stream only: the stream's parts are dropped, which resets it and tells the partner.
+        let task = AssertUnwindSafe(task).catch_unwind().map(move |result| {
+            if result.is_err() {
+                metrics.panics.inc();
+                tracing::error!(%peer, "a stream's task panicked; its stream was reset");
+            }
+        });
+        self.streams.push(Box::pin(task));
+        self.stream_bell.ring();
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
+        loop {
+            if self.clock_set {
+                self.clock_set = false;
+            } else if self.clock.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let view = View {
+                read: self.activity.read(),
+                written: self.activity.written(),
+                blocked: self.activity.is_blocked(),
+                any_stream: self.any_stream,
+                streams: self.streams.len(),
+            };
+            let now = Instant::now();
+            match self.deadlines.check(view, now) {
+                Verdict::End(end) => return Poll::Ready(end),
+                Verdict::Retire => {
+                    self.http2.graceful_shutdown();
+                    self.bell.ring();
+                    self.clock_set = true;
+                }
+                Verdict::Ping => {
+                    if let Some(pings) = &mut self.pings {
+                        // Refused only while one is on its way.
+                        let _ = pings.send_ping(Ping::opaque());
+                    }
+                    self.bell.ring();
+                    self.clock_set = true;
+                }
+                Verdict::Wait(next) => {
+                    // A day stands for never: a sleep must be registered somewhere.
+                    let next = next.unwrap_or(now + Duration::from_secs(86_400));
+                    self.clock.as_mut().reset(next);
+                }
+            }
+        }
+    }
+
+    fn poll_draining(&mut self, cx: &mut Context<'_>) {
+        if let Some(draining) = &mut self.draining
+            && draining.as_mut().poll(cx).is_ready()
+        {
+            self.draining = None;
+            self.goaway_due = true;
+        }
+        // A connection that is opened during the drain is told by its first stream's status, which says why.
+        if self.goaway_due && self.any_stream {
+            self.goaway_due = false;
+            self.drained = true;
+            self.http2.graceful_shutdown();
+            self.bell.ring();
+        }
+    }
+
+    /// Lets the peer and the streams know, then drops what is left.
+    async fn close(&mut self, end: ConnectionEnd) {
+        let reason = match end {
+            ConnectionEnd::PeerClosed
+            | ConnectionEnd::TransportError
+            | ConnectionEnd::ProtocolError => None,
+            _ => Some(h2::Reason::NO_ERROR),
+        };
+        if let Some(reason) = reason {
+            self.http2.abrupt_shutdown(reason);
+            let flushed = poll_fn(|cx| self.http2.poll_closed(cx).map(|_| ()));
+            let _ = timeout(Duration::from_secs(1), flushed).await;
+        }
+        let streams = &mut self.streams;
+        let _ = timeout(LAST_WORDS, async {
+            while streams.next().await.is_some() {}
+        })
+        .await;
+    }
+}

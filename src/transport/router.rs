@@ -1,0 +1,210 @@
+//! What all connections and streams share.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use sync_wrapper::SyncWrapper;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::{
+    auth::Rules,
+    grpc::headers::Encodings,
+    observe::{log::Thinner, metrics::Metrics},
+    pairing::table::Table,
+    splice::{
+        control::Control,
+        ending::Cause,
+        lane::{LaneReceiver, LaneSender},
+    },
+};
+
+/// What can be set for streams.
+#[derive(Clone, Debug)]
+pub struct StreamSettings {
+    /// Credit a peer is granted, bytes: what one direction may hold.
+    pub window: u32,
+    /// Largest message, bytes.
+    pub max_message: u64,
+    /// How long a stream waits for its partner.
+    pub pairing_timeout: Duration,
+    /// How long nothing may move. `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long a stream may last.
+    pub max_duration: Option<Duration>,
+    /// How long a stream being ended may make no progress.
+    pub linger: Duration,
+}
+
+/// What can be set for connections. `None` is no limit.
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    /// Connections at once.
+    pub max: usize,
+    /// Connections at once from one address.
+    pub max_per_address: Option<usize>,
+    /// Streams at once on one connection.
+    pub max_streams: u32,
+    /// Bytes of request headers.
+    pub max_header_size: u32,
+    /// Bytes that HTTP/2 may hold for each stream until the socket takes them.
+    pub send_buffer: usize,
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake_timeout: Duration,
+    /// From there to the HTTP/2 preface.
+    pub preface_timeout: Duration,
+    /// From there to the first stream.
+    pub first_stream_timeout: Duration,
+    /// Without a stream.
+    pub idle_timeout: Option<Duration>,
+    /// From accept; the connection then takes no more streams.
+    pub max_age: Option<Duration>,
+    /// After that, until the streams are ended.
+    pub max_age_grace: Option<Duration>,
+    /// Silence after which a PING is sent.
+    pub keepalive_interval: Option<Duration>,
+    /// How long the answer may take.
+    pub keepalive_timeout: Duration,
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub tcp_user_timeout: Option<Duration>,
+    /// How long the socket may take nothing.
+    pub write_stall_timeout: Option<Duration>,
+}
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For streams.
+    pub streams: StreamSettings,
+    /// For connections.
+    pub connections: ConnectionSettings,
+}
+
+/// What a waiting stream leaves for its partner: the other ends of both lanes, and how to reach it.
+#[derive(Debug)]
+pub struct Offer {
+    /// The table is shared between threads, though an offer is only ever moved.
+    pub(super) lanes: SyncWrapper<(LaneSender, LaneReceiver)>,
+    pub(super) joined: oneshot::Sender<Partner>,
+    pub(super) control: Arc<Control>,
+    pub(super) peer: IpAddr,
+    pub(super) encodings: Encodings,
+    pub(super) arrived: tokio::time::Instant,
+}
+
+/// What a waiting stream learns of the partner that came.
+#[derive(Debug)]
+pub struct Partner {
+    pub(super) peer: IpAddr,
+    pub(super) encodings: Encodings,
+}
+
+/// The state that all connections share.
+#[derive(Debug)]
+pub struct Router {
+    /// Who may come in.
+    pub rules: ArcSwap<Rules>,
+    /// Who waits for whom.
+    pub table: Table<Offer>,
+    /// Limits and deadlines; new connections and streams take the newest.
+    pub settings: ArcSwap<Settings>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the drain begins.
+    pub draining: CancellationToken,
+    /// Services other than the router's own.
+    pub(super) routes: Routes,
+    controls: DashMap<u64, Arc<Control>>,
+    next: AtomicU64,
+    refusals: std::sync::Mutex<Thinner>,
+}
+
+impl Router {
+    /// `routes` serves every path but `RouterService/Stream`.
+    pub fn new(
+        rules: Rules,
+        table: Table<Offer>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        routes: Routes,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            rules: ArcSwap::from_pointee(rules),
+            table,
+            settings: ArcSwap::from_pointee(settings),
+            metrics,
+            draining: CancellationToken::new(),
+            routes: routes.prepare(),
+            controls: DashMap::new(),
+            next: AtomicU64::new(1),
+            refusals: std::sync::Mutex::new(Thinner::default()),
+        })
+    }
+
+    /// Makes the stream known to those who may end it, until the guard is dropped.
+    pub(super) fn register(self: &Arc<Self>) -> Registered {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let control = Arc::new(Control::default());
+        self.controls.insert(id, control.clone());
+        Registered {
+            router: self.clone(),
+            id,
+            control,
+        }
+    }
+
+    /// Begins the drain: nobody new is let in, connections are told, waiting streams end. Pairs go on.
+    pub fn drain(&self) {
+        self.table.drain();
+        self.metrics.set_draining(true);
+        self.draining.cancel();
+        for entry in &self.controls {
+            if !entry.is_paired() {
+                entry.end(Cause::Draining);
+            }
+        }
+    }
+
+    /// Ends every stream that is left, with the drain as the cause.
+    pub fn end_all(&self) {
+        for entry in &self.controls {
+            entry.end(Cause::Draining);
+        }
+    }
+
+    /// Streams now served.
+    pub fn streams(&self) -> usize {
+        self.controls.len()
+    }
+
+    /// Whether a line about a refused stream or connection may be logged now; how many were left out before.
+    pub(super) fn may_log_refusal(&self) -> Option<u64> {
+        self.refusals
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .admit(Instant::now())
+    }
+}
+
+/// One stream's entry; removed on drop.
+#[derive(Debug)]
+pub(super) struct Registered {
+    router: Arc<Router>,
+    id: u64,
+    pub(super) control: Arc<Control>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.router.controls.remove(&self.id);
+    }
+}
