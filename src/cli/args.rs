@@ -60,32 +60,32 @@ pub struct ConfigArgs {
     /// Set any key, such as pairing.timeout=60s; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Listen address (listen.address)
+    /// Listen address
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Public host:port of the router (listen.endpoint)
+    /// Public host:port of the router
     #[arg(long, value_name = "HOST:PORT")]
     pub endpoint: Option<String>,
-    /// PEM file with the certificate chain (tls.certificate)
+    /// PEM file with the certificate chain
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<String>,
-    /// PEM file with the certificate's private key (tls.key)
+    /// PEM file with the certificate's private key
     #[arg(long, value_name = "FILE")]
     pub key: Option<String>,
-    /// Listen without TLS (tls.plaintext)
+    /// Listen without TLS
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     pub plaintext: Option<String>,
-    /// Address for health probes, 0 for none (listen.health_address)
+    /// Address for health probes, 0 for none
     #[arg(long, value_name = "ADDRESS")]
     pub health_address: Option<String>,
-    /// Address for metrics, 0 for none (listen.metrics_address)
+    /// Address for metrics, 0 for none
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<String>,
-    /// Log format: auto, json or text (log.format)
+    /// Log format: auto, json or text
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// Which log lines to write (log.filter)
+    /// Which log lines to write
     #[arg(long, value_name = "DIRECTIVES")]
     pub log_filter: Option<String>,
     /// What upstream's flags said.
@@ -172,8 +172,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         None => cli.serve.upstream = upstream,
         Some(Command::Serve(config)) => config.upstream = upstream,
         Some(Command::Check(check)) => check.config.upstream = upstream,
-        Some(Command::Demo) if upstream == GoFlags::default() => {}
-        Some(Command::Demo) => return Err(usage("upstream's flags belong to serve and check")),
+        Some(_) if upstream == GoFlags::default() => {}
+        Some(_) => return Err(usage("upstream's flags belong to serve and check")),
     }
     Ok(cli)
 }
@@ -247,4 +247,46 @@ fn split(arg: &str) -> Option<Split<'_>> {
     };
     let (name, takes_value, key) = GO_FLAGS.into_iter().find(|(name, ..)| *name == flag)?;
     Some((name, takes_value, key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn go_flags_of_upstream() {
+        let split = |args: &[&str]| go_flags(args.iter().map(OsString::from).collect());
+        let metrics = |value: &str| Override {
+            key: "listen.metrics_address".to_owned(),
+            value: value.to_owned(),
+            flag: "-metrics-bind-address".to_owned(),
+        };
+        for args in [
+            &["r", "-metrics-bind-address=:8080", "x"][..],
+            &["r", "--metrics-bind-address=:8080", "x"],
+            &["r", "-metrics-bind-address", ":8080", "x"],
+            &["r", "--metrics-bind-address", ":8080", "x"],
+        ] {
+            let (rest, found) = split(args).unwrap();
+            assert_eq!(rest, ["r", "x"]);
+            assert!(found.overrides == [metrics(":8080")] && found.notes.is_empty());
+        }
+        let (rest, found) = split(&[
+            "r",
+            "-zap-devel",
+            "-kubeconfig",
+            "k",
+            "-zap-encoder=json",
+            "-zap-devel=false",
+        ])
+        .unwrap();
+        assert_eq!(rest, ["r"]);
+        assert_eq!(found.notes.len(), 4);
+        assert!(split(&["r", "-kubeconfig"]).is_err());
+        let (rest, found) = split(&["r", "-zap-develop", "--", "-zap-devel"]).unwrap();
+        assert_eq!(rest, ["r", "-zap-develop", "--", "-zap-devel"]);
+        assert!(found == GoFlags::default());
+    }
 }

@@ -56,9 +56,11 @@ fn set(name: &str, value: &OsStr, key: &'static Key, loading: &mut Loading) {
 
 fn unknown(name: &str, loading: &mut Loading) {
     let known: Vec<_> = keys().map(Key::env).collect();
-    let hint = nearest(name, known.iter().map(String::as_str)).map_or_else(
+    // Compared without the prefix, which would make any two names look alike.
+    let ends = known.iter().map(|known| &known[ENV_PREFIX.len()..]);
+    let hint = nearest(&name[ENV_PREFIX.len()..], ends).map_or_else(
         || format!("variables with this prefix are {ENV_PREFIX}<SECTION>_<KEY>"),
-        |near| format!("did you mean {near}?"),
+        |near| format!("did you mean {ENV_PREFIX}{near}?"),
     );
     let text = format!("unknown variable; {hint}");
     loading.problem(Origin::Env(name.to_owned()), None, text);

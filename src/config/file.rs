@@ -211,7 +211,7 @@ fn position(text: &[u8], at: usize) -> (usize, usize) {
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |newline| newline + 1);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = before.split(|byte| *byte == b'\n').count();
     (
         line,
         String::from_utf8_lossy(&before[start..]).chars().count() + 1,

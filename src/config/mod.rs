@@ -4,9 +4,11 @@
 //! documentation. Parsing, environment names, the example file and the print-out follow from it,
 //! so they cannot disagree.
 
+mod choice;
 mod env;
 mod file;
 mod key_files;
+mod list;
 mod load;
 mod print;
 mod problem;
@@ -18,6 +20,7 @@ mod tests;
 mod types;
 mod validate;
 
+pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
 pub use load::{Loaded, Override, Sources, load};
 pub use print::{effective, example};
@@ -26,7 +29,7 @@ pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, find
 pub use sections::{
     Auth, Config, Connections, Drain, Listen, Log, Pairing, Runtime, SECTIONS, Streams, Tls,
 };
-pub use types::{Endpoint, KeyFile, LogFilter, LogFormat, Secret, Size, TlsProvider};
+pub use types::{Endpoint, KeyFile, LogFilter, Secret, Size};
 
 impl Config {
     /// Every accepted key with a name for the log: `key` first, then `extra_keys`, then

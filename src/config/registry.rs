@@ -77,9 +77,7 @@ pub(super) fn default_value<T: Setting>(text: &'static str) -> T {
         return T::unset().expect("a key without a default has a type that can be unset");
     }
     let item = DeValue::parse(text).expect("a default in the table is TOML");
-    T::from_toml(&item)
-        .ok()
-        .expect("a default in the table fits its type")
+    T::from_toml(&item).expect("a default in the table fits its type")
 }
 
 /// Writes the structs, `Config`, its defaults and `SECTIONS` from one table.
@@ -154,7 +152,7 @@ pub fn find(path: &str) -> Option<&'static Key> {
 pub(super) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
+        .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::choice::{LogFormat, TlsProvider};
 use super::registry::{Key, Section, default_value, sections};
 use super::setting::Setting;
-use super::types::{Endpoint, KeyFile, LogFilter, LogFormat, Secret, Size, TlsProvider};
+use super::types::{Endpoint, KeyFile, LogFilter, Secret, Size};
 
 sections! {
     /// Where the router listens and how it is reached.

@@ -1,4 +1,4 @@
-//! Value types of their own: sizes, the public endpoint, secrets, key files and choices.
+//! Value types of their own: sizes, the public endpoint, secrets, key files and the log filter.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use rustls_pki_types::ServerName;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
-use super::setting::{Element, Invalid, Item, Setting, integer, quoted};
+use super::list::Element;
+use super::setting::{Invalid, Item, Setting, integer, quoted};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,59 +245,5 @@ impl Setting for LogFilter {
 
     fn show(&self) -> Option<String> {
         Some(quoted(&self.0))
-    }
-}
-
-/// Declares an enum whose variants are written as fixed words.
-macro_rules! choice {
-    ($(#[doc = $doc:literal])+ $name:ident, $expects:literal {
-        $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+
-    }) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[doc = $variant_doc])+ $variant,)+
-        }
-
-        impl Setting for $name {
-            const EXPECTS: &'static str = $expects;
-
-            fn from_text(text: &str) -> Result<Self, String> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(String::new()),
-                }
-            }
-
-            fn show(&self) -> Option<String> {
-                Some(quoted(match self {
-                    $(Self::$variant => $word,)+
-                }))
-            }
-        }
-    };
-}
-
-choice! {
-    /// The cryptography behind TLS.
-    TlsProvider, r#""auto", "aws-lc-rs" or "ring""# {
-        /// Whatever suits the machine best.
-        Auto = "auto",
-        /// AWS-LC.
-        AwsLcRs = "aws-lc-rs",
-        /// ring.
-        Ring = "ring",
-    }
-}
-
-choice! {
-    /// How log lines are written.
-    LogFormat, r#""auto", "json" or "text""# {
-        /// Text when stderr is a terminal, JSON otherwise.
-        Auto = "auto",
-        /// One JSON object a line.
-        Json = "json",
-        /// For people.
-        Text = "text",
     }
 }
