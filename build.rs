@@ -1,9 +1,10 @@
 //! Compiles `proto/` in pure Rust, so that no protoc is needed, and keeps the descriptors for reflection.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rustc-env=ROUTER_COMMIT={}", commit());
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut compiler = protox::Compiler::new(["proto"])?;
@@ -19,4 +20,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// The commit being built: given by the environment (an image is built without the repository), or asked of git.
+fn commit() -> String {
+    println!("cargo:rerun-if-env-changed=GIT_COMMIT");
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    let git = || {
+        let output = Command::new("git")
+            .args(["rev-parse", "--short=12", "HEAD"])
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    env::var("GIT_COMMIT")
+        .ok()
+        .or_else(git)
+        .unwrap_or_else(|| "unknown".to_owned())
 }

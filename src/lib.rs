@@ -1,4 +1,23 @@
-//! Jumpstarter stream router.
+//! Jumpstarter stream router: joins a client and an exporter that cannot reach each other.
+//!
+//! # The life of a stream
+//! 1. [`transport::accept`] takes a connection in, and finishes its TLS handshake.
+//! 2. [`transport::connection`] runs it as one task: HTTP/2, and all streams on it.
+//! 3. [`transport::stream`] gets a call of `RouterService/Stream`; [`auth`] checks its token.
+//! 4. [`pairing`] looks for the token's subject: the first stream waits, the second takes its offer.
+//! 5. The two are joined by two [lanes](splice::lane). Each side's task [reads its peer](splice::side) into
+//!    one lane and writes the other lane to its peer. [`splice::scanner`] keeps messages whole.
+//! 6. Credit goes back to the sender when its bytes were handed to the other side's connection, so what the
+//!    router holds never exceeds the window it granted.
+//! 7. When one side ends, [`splice::ending`] says what the other is told: what was accepted arrives first, then
+//!    a GOAWAY frame, then the status with the reason.
+//! 8. [`observe`] leaves a record of it in the log and the metrics.
+//!
+//! # The rooms, from the ground up
+//! [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`] (statuses, headers,
+//! generated code), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
+//! [`config`], [`server`] (all of it wired together), [`client`] (the other end of the wire), [`cli`].
+//! Nothing imports upward.
 
 pub mod admin;
 pub mod auth;
@@ -8,5 +27,12 @@ pub mod config;
 pub mod grpc;
 pub mod observe;
 pub mod pairing;
+pub mod server;
 pub mod splice;
 pub mod transport;
+
+/// The package's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit this was built from, or "unknown".
+pub const COMMIT: &str = env!("ROUTER_COMMIT");

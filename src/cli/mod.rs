@@ -1,4 +1,48 @@
-//! (to be written)
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: one file a subcommand.
+
+pub mod args;
+pub mod check;
+pub mod serve;
+
+use std::{io, process::ExitCode};
+
+use self::args::{Cli, Command};
+use crate::config;
+
+/// Runs the program with the process's arguments and environment.
+pub fn main() -> ExitCode {
+    let cli: Cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let env = config::process_env();
+    match cli.command {
+        None => serve::run(&cli.serve, env),
+        Some(Command::Serve(args)) => serve::run(&args, env),
+        Some(Command::Check(args)) => {
+            match check::run(
+                &args,
+                env,
+                &mut io::stdout().lock(),
+                &mut io::stderr().lock(),
+            ) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => fail(&error),
+            }
+        }
+        Some(Command::Demo) => ExitCode::SUCCESS,
+    }
+}
+
+/// Says what went wrong in one line, with its causes.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut line = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    eprintln!("{line}");
+    ExitCode::FAILURE
 }

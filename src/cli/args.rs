@@ -1,0 +1,292 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{CONFIG_FILE_ENV, Override, Sources};
+
+/// Pairs two gRPC streams by token and forwards frames between them.
+#[derive(Parser)]
+#[command(
+    name = "jumpstarter-router",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Cli {
+    /// What to do; without it, serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of `serve`, which may be given without naming it.
+    #[command(flatten)]
+    pub serve: ConfigArgs,
+}
+
+/// What the program can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the router; also what happens without a subcommand
+    Serve(ConfigArgs),
+    /// Validate the configuration and print the values in effect
+    Check(CheckArgs),
+    /// Run a router with two peers on this machine
+    Demo,
+}
+
+/// Options of `check`.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print a configuration file with every key and its default, and do nothing else
+    #[arg(long)]
+    pub example: bool,
+}
+
+// No `Debug`: `--set auth.key=...` is among these.
+/// Where the configuration comes from.
+#[derive(Args, Default)]
+pub struct ConfigArgs {
+    /// Configuration file; the environment may name it too.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]"
+    )]
+    pub config: Option<PathBuf>,
+    /// Set any key, such as pairing.timeout=60s; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Listen address
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Public host:port of the router
+    #[arg(long, value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// PEM file with the certificate chain
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<String>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+    /// Listen without TLS
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub plaintext: Option<String>,
+    /// Address for health probes, 0 for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub health_address: Option<String>,
+    /// Address for metrics, 0 for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_address: Option<String>,
+    /// Log format: auto, json or text
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Which log lines to write
+    #[arg(long, value_name = "DIRECTIVES")]
+    pub log_filter: Option<String>,
+    /// What upstream's flags said.
+    #[arg(skip)]
+    pub upstream: GoFlags,
+}
+
+impl ConfigArgs {
+    /// The sources these options name. `env` is the environment; it also names the file when
+    /// `--config` does not.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when a `--set` has no `=`. Its text is not repeated, as it may be a secret.
+    pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, clap::Error> {
+        let mut overrides = self.upstream.overrides.clone();
+        for setting in &self.set {
+            let Some((key, value)) = setting.split_once('=') else {
+                return Err(usage("--set needs section.key=value"));
+            };
+            overrides.push(flag(key.trim(), value, "--set"));
+        }
+        let direct = [
+            ("listen.address", "--listen", &self.listen),
+            ("listen.endpoint", "--endpoint", &self.endpoint),
+            ("tls.certificate", "--certificate", &self.certificate),
+            ("tls.key", "--key", &self.key),
+            ("tls.plaintext", "--plaintext", &self.plaintext),
+            (
+                "listen.health_address",
+                "--health-address",
+                &self.health_address,
+            ),
+            (
+                "listen.metrics_address",
+                "--metrics-address",
+                &self.metrics_address,
+            ),
+            ("log.format", "--log-format", &self.log_format),
+            ("log.filter", "--log-filter", &self.log_filter),
+        ];
+        for (key, name, value) in direct {
+            overrides.extend(value.as_deref().map(|value| flag(key, value, name)));
+        }
+        let named = env
+            .iter()
+            .find(|(name, value)| name == CONFIG_FILE_ENV && !value.is_empty());
+        let file = self
+            .config
+            .clone()
+            .or_else(|| named.map(|(_, file)| PathBuf::from(file)));
+        let notes = self.upstream.notes.clone();
+        Ok(Sources {
+            file,
+            env,
+            overrides,
+            notes,
+        })
+    }
+}
+
+fn flag(key: &str, value: &str, flag: &str) -> Override {
+    Override {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        flag: flag.to_owned(),
+    }
+}
+
+fn usage(text: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ValueValidation, text)
+}
+
+/// Parses a command line, program name first.
+///
+/// # Errors
+///
+/// Usage errors, and the texts of `--help` and `--version`; `clap::Error::exit` prints each and
+/// exits with the right code.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let (args, upstream) = go_flags(args.into_iter().collect()).map_err(|text| usage(&text))?;
+    let mut cli = Cli::try_parse_from(args)?;
+    match &mut cli.command {
+        None => cli.serve.upstream = upstream,
+        Some(Command::Serve(config)) => config.upstream = upstream,
+        Some(Command::Check(check)) => check.config.upstream = upstream,
+        Some(_) if upstream == GoFlags::default() => {}
+        Some(_) => return Err(usage("upstream's flags belong to serve and check")),
+    }
+    Ok(cli)
+}
+
+/// What upstream's flags said.
+#[derive(Clone, Default, PartialEq)]
+pub struct GoFlags {
+    /// Values of keys.
+    pub overrides: Vec<Override>,
+    /// Flags that have no effect here, a remark each.
+    pub notes: Vec<String>,
+}
+
+/// Upstream's flags: name, whether it takes a value, and the key it sets if any.
+const GO_FLAGS: [(&str, bool, Option<&str>); 7] = [
+    ("metrics-bind-address", true, Some("listen.metrics_address")),
+    ("kubeconfig", true, None),
+    ("zap-devel", false, None),
+    ("zap-encoder", true, None),
+    ("zap-log-level", true, None),
+    ("zap-stacktrace-level", true, None),
+    ("zap-time-encoding", true, None),
+];
+
+/// Takes upstream's flags out of a command line. They follow the rules of Go: one or two dashes,
+/// the value after `=` or as the next argument, and no value as the next argument for booleans.
+///
+/// # Errors
+///
+/// A flag that needs a value and has none.
+pub fn go_flags(args: Vec<OsString>) -> Result<(Vec<OsString>, GoFlags), String> {
+    let mut rest = Vec::new();
+    let mut found = GoFlags::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            rest.push(arg);
+            break;
+        }
+        let Some((name, takes_value, key, value)) = arg.to_str().and_then(split) else {
+            rest.push(arg);
+            continue;
+        };
+        let value = match value {
+            Some(value) => value.to_owned(),
+            None if takes_value => {
+                let next = args.next().and_then(|next| next.into_string().ok());
+                next.ok_or_else(|| format!("flag needs an argument: -{name}"))?
+            }
+            None => String::new(),
+        };
+        match key {
+            Some(key) => found.overrides.push(flag(key, &value, &format!("-{name}"))),
+            None => found
+                .notes
+                .push(format!("flag -{name} is accepted but has no effect")),
+        }
+    }
+    rest.extend(args);
+    Ok((rest, found))
+}
+
+type Split<'a> = (&'static str, bool, Option<&'static str>, Option<&'a str>);
+
+/// Recognizes one of upstream's flags and the value attached to it.
+fn split(arg: &str) -> Option<Split<'_>> {
+    let flag = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'))?;
+    let (flag, value) = match flag.split_once('=') {
+        Some((flag, value)) => (flag, Some(value)),
+        None => (flag, None),
+    };
+    let (name, takes_value, key) = GO_FLAGS.into_iter().find(|(name, ..)| *name == flag)?;
+    Some((name, takes_value, key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn go_flags_of_upstream() {
+        let split = |args: &[&str]| go_flags(args.iter().map(OsString::from).collect());
+        let metrics = |value: &str| Override {
+            key: "listen.metrics_address".to_owned(),
+            value: value.to_owned(),
+            flag: "-metrics-bind-address".to_owned(),
+        };
+        for args in [
+            &["r", "-metrics-bind-address=:8080", "x"][..],
+            &["r", "--metrics-bind-address=:8080", "x"],
+            &["r", "-metrics-bind-address", ":8080", "x"],
+            &["r", "--metrics-bind-address", ":8080", "x"],
+        ] {
+            let (rest, found) = split(args).unwrap();
+            assert_eq!(rest, ["r", "x"]);
+            assert!(found.overrides == [metrics(":8080")] && found.notes.is_empty());
+        }
+        let (rest, found) = split(&[
+            "r",
+            "-zap-devel",
+            "-kubeconfig",
+            "k",
+            "-zap-encoder=json",
+            "-zap-devel=false",
+        ])
+        .unwrap();
+        assert_eq!(rest, ["r"]);
+        assert_eq!(found.notes.len(), 4);
+        assert!(split(&["r", "-kubeconfig"]).is_err());
+        let (rest, found) = split(&["r", "-zap-develop", "--", "-zap-devel"]).unwrap();
+        assert_eq!(rest, ["r", "-zap-develop", "--", "-zap-devel"]);
+        assert!(found == GoFlags::default());
+    }
+}

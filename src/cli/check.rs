@@ -1,0 +1,65 @@
+//! `check`: validates the configuration and prints the values in effect.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use super::args::CheckArgs;
+use crate::config;
+
+/// The exit code for a wrong configuration, `EX_CONFIG` of sysexits.h.
+pub const EX_CONFIG: u8 = 78;
+
+/// Exit code for wrong usage, as clap has it.
+const USAGE: u8 = 2;
+
+/// Runs `check` and gives the exit code: 0, or 78 with every problem on `err`.
+///
+/// # Errors
+///
+/// Failures to write, other than a reader that went away.
+pub fn run(
+    args: &CheckArgs,
+    env: Vec<(String, OsString)>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    match check(args, env, out, err) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        result => result,
+    }
+}
+
+fn check(
+    args: &CheckArgs,
+    env: Vec<(String, OsString)>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<u8> {
+    if args.example {
+        out.write_all(config::example().as_bytes())?;
+        return Ok(0);
+    }
+    let sources = match args.config.sources(env) {
+        Ok(sources) => sources,
+        Err(usage) => {
+            write!(err, "{usage}")?;
+            return Ok(USAGE);
+        }
+    };
+    match config::load(&sources) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                writeln!(err, "warning: {warning}")?;
+            }
+            out.write_all(config::effective(&loaded).as_bytes())?;
+            out.flush()?;
+            Ok(0)
+        }
+        Err(problems) => {
+            for problem in &problems {
+                writeln!(err, "error: {problem}")?;
+            }
+            Ok(EX_CONFIG)
+        }
+    }
+}

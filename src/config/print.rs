@@ -1,0 +1,55 @@
+//! Writes configurations: the documented example, and the values in effect.
+
+use super::registry::{ENV_PREFIX, Key, UPSTREAM_ENV};
+use super::{Loaded, SECTIONS};
+
+/// The example file: every key with its documentation and default. Keys without a default stand
+/// commented out.
+pub fn example() -> String {
+    let mut lines = vec![
+        "# Configuration of jumpstarter-router: every key with its default.".to_owned(),
+        "#".to_owned(),
+        format!("# Environment variables, {ENV_PREFIX}<SECTION>_<KEY>, override this file, and"),
+        "# command line flags override both. These names are understood as well:".to_owned(),
+    ];
+    let alias = |(name, path): &(&str, &str)| format!("#   {name} for {path}");
+    lines.extend(UPSTREAM_ENV.iter().map(alias));
+    for section in SECTIONS {
+        lines.push(String::new());
+        lines.extend(section.doc.iter().map(|line| format!("#{line}")));
+        lines.push(format!("[{}]", section.name));
+        for key in section.keys {
+            lines.push(String::new());
+            lines.extend(key.doc.iter().map(|line| format!("#{line}")));
+            lines.push(format!("# Expects {}.", key.expects));
+            lines.push(match key.default() {
+                Some(default) => format!("{} = {default}", key.name),
+                None => format!("# {} = \"...\"", key.name),
+            });
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The values in effect as TOML, each with its origin. Secrets are not shown.
+pub fn effective(loaded: &Loaded) -> String {
+    let mut lines = Vec::new();
+    for section in SECTIONS {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.push(format!("[{}]", section.name));
+        lines.extend(section.keys.iter().map(|key| line(key, loaded)));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn line(key: &Key, loaded: &Loaded) -> String {
+    let origin = loaded.origins.of(key.path);
+    match (key.show)(&loaded.config) {
+        Some(value) => format!("{} = {value} # {origin}", key.name),
+        None => format!("# {} is not set # {origin}", key.name),
+    }
+}

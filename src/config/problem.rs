@@ -1,0 +1,125 @@
+//! What is wrong with a configuration, and where each value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// The table of keys.
+    #[default]
+    Default,
+    /// The configuration file.
+    File {
+        /// Its name as given.
+        name: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+    },
+    /// An environment variable.
+    Env(String),
+    /// A command line flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            // Without the column, which only matters when something is wrong.
+            Self::File { name, line, .. } => write!(out, "{}:{line}", printable(name)),
+            Self::Env(name) => write!(out, "environment {}", printable(name)),
+            Self::Flag(name) => write!(out, "flag {}", printable(name)),
+        }
+    }
+}
+
+/// `text` on one line whatever it contains.
+pub(super) fn printable(text: &str) -> String {
+    let escaped = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().map(escaped).collect()
+}
+
+/// The origin of every value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(BTreeMap<&'static str, Origin>);
+
+impl Origins {
+    /// Where the value of "section.key" came from.
+    pub fn of(&self, path: &str) -> &Origin {
+        self.0.get(path).unwrap_or(&Origin::Default)
+    }
+
+    pub(super) fn set(&mut self, path: &'static str, origin: Origin) {
+        self.0.insert(path, origin);
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: a place in the file, an environment variable or a flag.
+    pub origin: Origin,
+    /// The key, when it is about a known one.
+    pub key: Option<&'static str>,
+    /// What is wrong and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Default => {}
+            Origin::File { column, .. } => write!(out, "{}:{column}: ", self.origin)?,
+            Origin::Env(_) | Origin::Flag(_) => write!(out, "{}: ", self.origin)?,
+        }
+        match self.key {
+            Some(key) => write!(out, "{key}: {}", self.text),
+            None => out.write_str(&self.text),
+        }
+    }
+}
+
+/// Everything that is wrong, a line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self(problems)
+    }
+
+    /// The problems: those of the file first, then environment, flags and cross-checks.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+}
+
+impl<'p> IntoIterator for &'p Problems {
+    type Item = &'p Problem;
+    type IntoIter = std::slice::Iter<'p, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(out, "{newline}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

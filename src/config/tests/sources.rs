@@ -1,0 +1,159 @@
+//! The environment, upstream's names in it, and keys from wherever they come.
+
+use super::{KEY, env, write};
+use crate::config::{Config, Loaded, Origin, Problems, Sources, keys, load};
+
+fn from_env(variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    load(&Sources {
+        env: env(variables),
+        ..Sources::default()
+    })
+}
+
+fn with_key(variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    from_env(&[variables, &[("ROUTER_KEY", KEY)]].concat())
+}
+
+fn problem(result: Result<Loaded, Problems>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_can_be_set_by_its_variable() {
+    for key in keys() {
+        let text = key.default().unwrap_or_default().trim_matches('"');
+        let origin = Origin::Env(key.env());
+        match with_key(&[(&key.env(), text)]) {
+            Ok(loaded) => assert_eq!(*loaded.origins.of(key.path), origin, "{}", key.path),
+            Err(all) => assert_eq!(key.path, "auth.key", "{all}"),
+        }
+    }
+}
+
+#[test]
+fn upstream_names() {
+    let loaded = from_env(&[
+        ("ROUTER_KEY", KEY),
+        ("GRPC_ROUTER_ENDPOINT", "router.example.com:443"),
+        ("EXTERNAL_CERT_PEM", "/tls/tls.crt"),
+        ("EXTERNAL_KEY_PEM", "/tls/tls.key"),
+    ]);
+    let config = loaded.unwrap().config;
+    assert_eq!(config.listen.endpoint.host, "router.example.com");
+    assert_eq!(config.listen.endpoint.port, 443);
+    assert_eq!(config.tls.certificate, Some("/tls/tls.crt".into()));
+    assert_eq!(config.tls.key, Some("/tls/tls.key".into()));
+    assert_eq!(config.signing_keys(), [("key".to_owned(), KEY.as_bytes())]);
+
+    // As upstream: one of the two alone gives a self-signed certificate, and empty is absent.
+    let loaded = with_key(&[("EXTERNAL_KEY_PEM", "/k"), ("GRPC_ROUTER_ENDPOINT", "")]).unwrap();
+    assert_eq!(loaded.config.tls, Config::default().tls);
+    assert!(
+        loaded.warnings[0].contains("self-signed"),
+        "{:?}",
+        loaded.warnings
+    );
+    let half = problem(with_key(&[("JUMPSTARTER_ROUTER_TLS_KEY", "/k")]));
+    assert!(
+        half.starts_with("environment JUMPSTARTER_ROUTER_TLS_KEY: tls.key: set without"),
+        "{half}"
+    );
+
+    // The router's own name wins, aloud.
+    let loaded = with_key(&[("JUMPSTARTER_ROUTER_AUTH_KEY", &KEY.repeat(2))]).unwrap();
+    assert_eq!(
+        loaded.warnings,
+        ["ROUTER_KEY is ignored because JUMPSTARTER_ROUTER_AUTH_KEY is set"]
+    );
+}
+
+#[test]
+fn wrong_environment() {
+    let wrong = with_key(&[
+        ("JUMPSTARTER_ROUTER_PAIRING_TIMEOUTS", "5s"),
+        ("JUMPSTARTER_ROUTER_STREAMS_LINGER", "5"),
+        ("JUMPSTARTER_ROUTER_WHATEVER", "5"),
+    ]);
+    let wrong = problem(wrong);
+    let lines: Vec<_> = wrong.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(
+        lines[0],
+        "environment JUMPSTARTER_ROUTER_PAIRING_TIMEOUTS: unknown variable; did you mean JUMPSTARTER_ROUTER_PAIRING_TIMEOUT?"
+    );
+    assert!(lines[1].starts_with("environment JUMPSTARTER_ROUTER_STREAMS_LINGER: streams.linger: found \"5\", expected a duration"));
+    assert!(
+        lines[2].contains("JUMPSTARTER_ROUTER_<SECTION>_<KEY>"),
+        "{}",
+        lines[2]
+    );
+}
+
+#[test]
+fn kubernetes_service_variables_are_not_ours() {
+    let loaded = with_key(&[
+        ("JUMPSTARTER_ROUTER_0_SERVICE_HOST", "10.0.0.1"),
+        ("JUMPSTARTER_ROUTER_0_SERVICE_PORT", "8083"),
+        ("JUMPSTARTER_ROUTER_0_SERVICE_PORT_GRPC", "8083"),
+        ("JUMPSTARTER_ROUTER_PORT", "tcp://10.0.0.1:8083"),
+        ("JUMPSTARTER_ROUTER_0_PORT_8083_TCP", "tcp://10.0.0.1:8083"),
+        ("JUMPSTARTER_ROUTER_0_PORT_8083_TCP_ADDR", "10.0.0.1"),
+        ("JUMPSTARTER_ROUTER_SERVICE_PORT_GRPC_ALT", "1"),
+    ]);
+    assert!(loaded.unwrap().warnings.is_empty());
+    assert!(with_key(&[("JUMPSTARTER_ROUTER_LISTEN_PORT", "8083")]).is_err());
+}
+
+#[test]
+fn keys_missing_empty_short() {
+    assert_eq!(
+        problem(from_env(&[])),
+        "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files"
+    );
+    let empty = problem(from_env(&[("ROUTER_KEY", "")]));
+    assert!(
+        empty.starts_with("environment ROUTER_KEY: auth.key: the key is empty"),
+        "{empty}"
+    );
+    let short = from_env(&[("ROUTER_KEY", "hush")]).unwrap();
+    assert!(short.warnings[0].starts_with("auth.key is shorter than 32 bytes"));
+    assert!(!short.warnings[0].contains("hush"));
+}
+
+#[test]
+fn key_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = write(&dir, "a", [&[0xff; 32][..], b"\r\n"].concat());
+    let two = write(&dir, "b", [&[b'x'; 32][..], b"\n\n"].concat());
+    let (a, b) = (binary.to_str().unwrap(), two.to_str().unwrap());
+    let loaded = from_env(&[
+        ("JUMPSTARTER_ROUTER_AUTH_KEY_FILES", &format!("{a}, {b}")),
+        ("JUMPSTARTER_ROUTER_AUTH_EXTRA_KEYS", KEY),
+    ]);
+    let loaded = loaded.unwrap();
+    let (first, second) = ([0xff; 32], [&[b'x'; 32][..], b"\n"].concat());
+    let expected = [
+        ("extra_keys[0]".to_owned(), KEY.as_bytes()),
+        (a.to_owned(), &first),
+        (b.to_owned(), &second),
+    ];
+    assert_eq!(loaded.config.signing_keys(), expected);
+
+    write(&dir, "b", "\n");
+    std::fs::remove_file(&binary).unwrap();
+    let wrong = problem(from_env(&[(
+        "JUMPSTARTER_ROUTER_AUTH_KEY_FILES",
+        &format!("[{a:?}, {b:?}]"),
+    )]));
+    let place = "environment JUMPSTARTER_ROUTER_AUTH_KEY_FILES: auth.key_files: ";
+    let lines: Vec<_> = wrong.lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("{place}{a} cannot be read: No such file")),
+        "{wrong}"
+    );
+    assert_eq!(
+        lines[1],
+        format!("{place}{b} is empty; put the key into it")
+    );
+    assert_eq!(lines.len(), 2);
+}

@@ -1,0 +1,291 @@
+//! Cross-checks: values that are each well formed but cannot work, or not work together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::load::Loading;
+use super::problem::Origin;
+use super::types::{Secret, Size};
+
+/// Keys shorter than this are easier to guess than the signature they make.
+const SAFE_KEY: usize = 32;
+
+/// The time Kubernetes grants a pod to stop unless told otherwise.
+const KUBERNETES_GRACE: Duration = Duration::from_secs(30);
+
+/// Runs all checks. A check is left out when a value it needs already has a problem.
+pub(super) fn validate(loading: &mut Loading) {
+    certificate(loading);
+    keys(loading);
+    tokens(loading);
+    sizes(loading);
+    counts(loading);
+    durations(loading);
+    addresses(loading);
+    advice(loading);
+}
+
+/// Reports a problem about `keys`, placed at the first of them that was set anywhere.
+fn fail(loading: &mut Loading, keys: &[&'static str], text: impl Into<String>) {
+    if keys.iter().any(|key| loading.is_bad(key)) {
+        return;
+    }
+    let set = |key: &&&'static str| *loading.origins.of(key) != Origin::Default;
+    let key = keys.iter().find(set).unwrap_or(&keys[0]);
+    let origin = loading.origins.of(key).clone();
+    loading.problem(origin, Some(key), text);
+}
+
+fn certificate(loading: &mut Loading) {
+    let tls = &loading.config.tls;
+    let (set, missing) = match (&tls.certificate, &tls.key) {
+        (Some(_), None) => ("tls.certificate", "tls.key"),
+        (None, Some(_)) => ("tls.key", "tls.certificate"),
+        _ => return,
+    };
+    let upstream = ["EXTERNAL_CERT_PEM", "EXTERNAL_KEY_PEM"];
+    let origin = loading.origins.of(set);
+    let lenient = upstream
+        .iter()
+        .any(|name| *origin == Origin::Env((*name).to_owned()));
+    if !lenient {
+        // The file may hold the other half, if it could not be read.
+        if !loading.unreadable {
+            let text = format!("set without {missing}; set both, or neither for a self-signed one");
+            fail(loading, &[set, missing], text);
+        }
+        return;
+    }
+    // Upstream starts with a self-signed certificate then, and so must a replacement for it.
+    loading.config.tls.certificate = None;
+    loading.config.tls.key = None;
+    loading.origins.set(set, Origin::Default);
+    loading.warnings.push(
+        "only one of EXTERNAL_CERT_PEM and EXTERNAL_KEY_PEM is set; using a self-signed certificate"
+            .to_owned(),
+    );
+}
+
+fn keys(loading: &mut Loading) {
+    let auth = &loading.config.auth;
+    let none = auth.key.is_none() && auth.extra_keys.is_empty() && auth.key_files.is_empty();
+    let bad = ["auth.key", "auth.extra_keys", "auth.key_files"]
+        .iter()
+        .any(|k| loading.is_bad(k));
+    if none && !bad && !loading.unreadable {
+        let text = "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files";
+        loading.problem(Origin::Default, None, text);
+    }
+    let auth = loading.config.auth.clone();
+    if let Some(key) = &auth.key {
+        one_key(loading, "auth.key", "", key);
+    }
+    for (index, key) in auth.extra_keys.iter().enumerate() {
+        one_key(loading, "auth.extra_keys", &format!("[{index}]"), key);
+    }
+    for file in &auth.key_files {
+        let name = format!(
+            " {}",
+            super::problem::printable(&file.path.display().to_string())
+        );
+        one_key(loading, "auth.key_files", &name, &file.key);
+    }
+}
+
+fn one_key(loading: &mut Loading, path: &'static str, which: &str, key: &Secret) {
+    let label = if which.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", which.trim_start())
+    };
+    if key.expose().is_empty() {
+        fail(
+            loading,
+            &[path],
+            format!("{label}the key is empty, so anyone could sign tokens"),
+        );
+    } else if key.expose() == Secret::HIDDEN.as_bytes() {
+        fail(
+            loading,
+            &[path],
+            format!("{label}this stands for a hidden key and is none itself"),
+        );
+    } else if key.expose().len() < SAFE_KEY {
+        loading.warnings.push(format!(
+            "{path}{which} is shorter than {SAFE_KEY} bytes; use at least {SAFE_KEY} random bytes"
+        ));
+    }
+}
+
+fn tokens(loading: &mut Loading) {
+    let token = loading.config.auth.max_token_size;
+    let headers = loading.config.connections.max_header_size;
+    if token >= headers {
+        let text = format!(
+            "a token of auth.max_token_size ({token}) does not fit the headers, for which \
+             connections.max_header_size allows {headers}"
+        );
+        fail(
+            loading,
+            &["auth.max_token_size", "connections.max_header_size"],
+            text,
+        );
+    }
+}
+
+fn sizes(loading: &mut Loading) {
+    const KIB: usize = 1 << 10;
+    // HTTP/2 windows end at 2^31-1 and gRPC message lengths at 2^32-1.
+    const WINDOW: usize = (1 << 31) - 1;
+    const MESSAGE: usize = u32::MAX as usize;
+    let config = &loading.config;
+    let ranges = [
+        (
+            "streams.max_message_size",
+            config.streams.max_message_size,
+            1,
+            MESSAGE,
+        ),
+        (
+            "streams.initial_window",
+            config.streams.initial_window,
+            128 * KIB,
+            WINDOW,
+        ),
+        (
+            "streams.send_buffer",
+            config.streams.send_buffer,
+            KIB,
+            WINDOW,
+        ),
+        ("auth.max_token_size", config.auth.max_token_size, 1, WINDOW),
+        (
+            "connections.max_header_size",
+            config.connections.max_header_size,
+            KIB,
+            WINDOW,
+        ),
+    ];
+    for (key, size, least, most) in ranges {
+        if !(least..=most).contains(&size.bytes()) {
+            let (least, most) = (Size::new(least), Size::new(most));
+            let text = format!("found {size}, expected a size from {least} to {most}");
+            fail(loading, &[key], text);
+        }
+    }
+}
+
+fn counts(loading: &mut Loading) {
+    let config = &loading.config;
+    let ranges = [
+        ("listen.backlog", config.listen.backlog, 1, 65535),
+        ("tls.session_cache", config.tls.session_cache, 0, 10_000_000),
+        (
+            "streams.max_per_connection",
+            config.streams.max_per_connection,
+            1,
+            1 << 31,
+        ),
+        ("connections.max", config.connections.max, 1, 10_000_000),
+        (
+            "runtime.worker_threads",
+            config.runtime.worker_threads.unwrap_or(0),
+            0,
+            1024,
+        ),
+    ];
+    for (key, count, least, most) in ranges {
+        if !(least..=most).contains(&count) {
+            let text = format!("found {count}, expected a whole number from {least} to {most}");
+            fail(loading, &[key], text);
+        }
+    }
+}
+
+/// Durations that cannot be switched off, since 0 would end everything at once. The kernel counts
+/// in milliseconds, so less would become 0 as well.
+fn durations(loading: &mut Loading) {
+    let connections = &loading.config.connections;
+    let needed = [
+        ("pairing.timeout", loading.config.pairing.timeout),
+        (
+            "connections.tls_handshake_timeout",
+            connections.tls_handshake_timeout,
+        ),
+        ("connections.preface_timeout", connections.preface_timeout),
+        (
+            "connections.first_stream_timeout",
+            connections.first_stream_timeout,
+        ),
+        (
+            "connections.keepalive_interval",
+            connections.keepalive_interval,
+        ),
+        (
+            "connections.keepalive_timeout",
+            connections.keepalive_timeout,
+        ),
+        ("connections.tcp_user_timeout", connections.tcp_user_timeout),
+        (
+            "connections.write_stall_timeout",
+            connections.write_stall_timeout,
+        ),
+    ];
+    for (key, duration) in needed {
+        if duration < Duration::from_millis(1) {
+            let found = humantime::format_duration(duration);
+            fail(
+                loading,
+                &[key],
+                format!("found {found}, expected at least 1ms"),
+            );
+        }
+    }
+}
+
+fn addresses(loading: &mut Loading) {
+    let listen = &loading.config.listen;
+    let all = [
+        ("listen.address", Some(listen.address)),
+        ("listen.health_address", listen.health_address),
+        ("listen.metrics_address", listen.metrics_address),
+    ];
+    for (index, (first, one)) in all.iter().enumerate() {
+        for (second, other) in &all[index + 1..] {
+            if let (Some(one), Some(other)) = (one, other)
+                && overlap(*one, *other)
+            {
+                // The later key is the more likely mistake.
+                let text = format!("{other} is already taken by {first}");
+                fail(loading, &[second, first], text);
+            }
+        }
+    }
+}
+
+/// Whether the second of two listeners could not be opened. Port 0 is a fresh port each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_host =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_host
+}
+
+/// Allowed, but hardly meant.
+fn advice(loading: &mut Loading) {
+    let config = &loading.config;
+    let mut warnings = Vec::new();
+    if config.tls.plaintext && config.tls.certificate.is_some() {
+        warnings.push("tls.certificate is not used because tls.plaintext is true".to_owned());
+    }
+    if config.connections.max_age_grace.is_some() && config.connections.max_age.is_none() {
+        warnings.push("connections.max_age_grace has no effect without max_age".to_owned());
+    }
+    if config.drain.timeout >= KUBERNETES_GRACE {
+        warnings.push(format!(
+            "drain.timeout is {}; Kubernetes kills a pod after terminationGracePeriodSeconds, 30 \
+             unless set higher",
+            humantime::format_duration(config.drain.timeout)
+        ));
+    }
+    loading.warnings.extend(warnings);
+}

@@ -1,0 +1,356 @@
+//! A whole router: sockets bound, parts wired together, run and drained. `serve`, `demo` and the tests start here.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use thiserror::Error;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    admin::http,
+    auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
+    config::{Config, TlsProvider},
+    grpc::DESCRIPTORS,
+    observe::{
+        metrics::Metrics,
+        readiness::{Phase, Readiness},
+    },
+    pairing::table::Table,
+    splice::ending::Ending,
+    transport::{
+        accept,
+        router::{ConnectionSettings, Router, Settings, StreamSettings},
+        stream,
+        tls::{self, CurrentCertificate, Provider, TlsError},
+    },
+};
+
+/// How long streams that were ended by the drain have to be told, and connections to be closed. With the
+/// default drain timeout of 25 s it stays inside the 30 s that Kubernetes grants.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often the drain looks whether it is done.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The service's name in `grpc.health.v1`, besides the empty name for the whole process.
+const SERVICE: &str = "jumpstarter.v1.RouterService";
+
+/// Why a router cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No usable signing key.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    /// No usable certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address} ({key}): {error}; is another program using it? Set {key} to a free address"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Its key in the configuration.
+        key: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The services beside the router's own cannot be set up.
+    #[error("cannot set up gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running router. Dropping it stops everything at once; [`Server::drain`] does so in order.
+#[derive(Debug)]
+pub struct Server {
+    router: Arc<Router>,
+    readiness: Readiness,
+    health: HealthReporter,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    /// Where gRPC is served.
+    pub address: SocketAddr,
+    /// Where health is served.
+    pub health_address: Option<SocketAddr>,
+    /// Where metrics are served apart from health.
+    pub metrics_address: Option<SocketAddr>,
+    /// The TLS provider in use.
+    pub provider: Provider,
+    /// Whether the certificate was made at start.
+    pub self_signed: bool,
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Streams that were still there at the deadline and were ended.
+    pub ended: usize,
+}
+
+impl Server {
+    /// Binds all addresses, then serves. Must be called in a tokio runtime.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let provider = provider(config);
+        let crypto = provider.crypto();
+        let mut self_signed = false;
+        let tls = if config.tls.plaintext {
+            None
+        } else {
+            let key = match (&config.tls.certificate, &config.tls.key) {
+                (Some(certificate), Some(key)) => tls::load(certificate, key, &crypto)?,
+                _ => {
+                    self_signed = true;
+                    let name = &config.listen.endpoint.host;
+                    tls::self_signed(name, SystemTime::now(), &crypto)?
+                }
+            };
+            let certificate = CurrentCertificate::new(key);
+            let sessions = config.tls.session_cache as usize;
+            Some(tls::server_config(certificate, crypto, sessions)?)
+        };
+        let rules = rules(config)?;
+
+        let listen = &config.listen;
+        let grpc = bind(listen.address, "listen.address", listen.backlog)?;
+        let health_listener = listen
+            .health_address
+            .map(|address| bind(address, "listen.health_address", listen.backlog))
+            .transpose()?;
+        let metrics_listener = listen
+            .metrics_address
+            .map(|address| bind(address, "listen.metrics_address", listen.backlog))
+            .transpose()?;
+
+        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
+        metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
+        let (health, routes) = services()?;
+        let router = Router::new(
+            rules,
+            table(config),
+            settings(config),
+            metrics.clone(),
+            routes,
+        );
+        let mut server = Self {
+            readiness: Readiness::new(),
+            health,
+            stop: CancellationToken::new(),
+            tasks: JoinSet::new(),
+            address: local(&grpc, listen.address),
+            health_address: health_listener
+                .as_ref()
+                .zip(listen.health_address)
+                .map(|(listener, asked)| local(listener, asked)),
+            metrics_address: metrics_listener
+                .as_ref()
+                .zip(listen.metrics_address)
+                .map(|(listener, asked)| local(listener, asked)),
+            provider,
+            self_signed,
+            router,
+        };
+        let registered = |error| StartError::Bind {
+            address: listen.address,
+            key: "listen.address",
+            error,
+        };
+        let grpc = tokio::net::TcpListener::from_std(grpc).map_err(registered)?;
+        server.tasks.spawn(accept::run(
+            server.router.clone(),
+            grpc,
+            tls,
+            server.stop.clone(),
+        ));
+        if let Some(listener) = health_listener {
+            let state = http::AdminState {
+                readiness: server.readiness.clone(),
+                metrics: metrics.clone(),
+            };
+            server.serve_http(listener, http::full(state));
+        }
+        if let Some(listener) = metrics_listener {
+            server.serve_http(listener, http::metrics_only(metrics));
+        }
+        server.tasks.spawn(expire(server.router.clone()));
+        server.set_serving(true).await;
+        server.readiness.set(Phase::Ready);
+        Ok(server)
+    }
+
+    fn serve_http(&mut self, listener: TcpListener, app: axum::Router) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let served = http::serve(listener, app, stop.cancelled_owned()).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+    }
+
+    async fn set_serving(&self, serving: bool) {
+        let status = if serving {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
+        for name in ["", SERVICE] {
+            self.health.set_service_status(name, status).await;
+        }
+    }
+
+    /// What its connections share: metrics, table, settings.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// Stops in order: not ready at once, nobody new, waiting streams are told, pairs have until `timeout`,
+    /// then they are told, too.
+    pub async fn drain(mut self, timeout: Duration) -> Drained {
+        let deadline = Instant::now() + timeout;
+        self.readiness.set(Phase::Draining);
+        self.set_serving(false).await;
+        self.router.drain();
+        self.wait_for_streams(deadline).await;
+        let ended = self.router.streams();
+        if ended > 0 {
+            tracing::warn!(
+                streams = ended,
+                "drain deadline reached; ending what is left"
+            );
+            self.router.end_all();
+            self.wait_for_streams(Instant::now() + LAST_WORDS).await;
+        }
+        // Closing connections flushes what the streams said last.
+        let deadline = Instant::now() + LAST_WORDS / 2;
+        while self.router.metrics.connections_open.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.stop.cancel();
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        Drained { ended }
+    }
+
+    async fn wait_for_streams(&self, deadline: Instant) {
+        let mut told = Instant::now();
+        while self.router.streams() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+            if told.elapsed() >= Duration::from_secs(10) {
+                told = Instant::now();
+                tracing::info!(streams = self.router.streams(), "draining");
+            }
+        }
+    }
+}
+
+/// Forgets spent single-use keys now and then.
+async fn expire(router: Arc<Router>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        ticks.tick().await;
+        router.table.expire(SystemTime::now());
+    }
+}
+
+fn bind(address: SocketAddr, key: &'static str, backlog: u32) -> Result<TcpListener, StartError> {
+    accept::bind(address, backlog).map_err(|error| StartError::Bind {
+        address,
+        key,
+        error,
+    })
+}
+
+/// The address in use, with the port the system chose if 0 was asked for.
+fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+fn provider(config: &Config) -> Provider {
+    match config.tls.provider {
+        TlsProvider::Auto => Provider::Auto,
+        TlsProvider::AwsLcRs => Provider::AwsLcRs,
+        TlsProvider::Ring => Provider::Ring,
+    }
+    .resolve()
+}
+
+fn rules(config: &Config) -> Result<Rules, KeyRingError> {
+    let keys = config
+        .signing_keys()
+        .into_iter()
+        .map(|(name, secret)| Key::new(name, secret));
+    Ok(Rules {
+        issuer: config.auth.issuer.clone(),
+        audience: config.auth.audience.clone(),
+        leeway: config.auth.leeway,
+        max_token_size: config.auth.max_token_size.bytes(),
+        keys: KeyRing::new(keys)?,
+    })
+}
+
+fn table(config: &Config) -> Table<crate::transport::router::Offer> {
+    let max_waiting = config
+        .pairing
+        .max_waiting
+        .map_or(usize::MAX, |n| n as usize);
+    Table::new(max_waiting, config.auth.single_use)
+}
+
+fn settings(config: &Config) -> Settings {
+    let (streams, connections) = (&config.streams, &config.connections);
+    Settings {
+        streams: StreamSettings {
+            window: streams.initial_window.bytes() as u32,
+            max_message: streams.max_message_size.bytes() as u64,
+            pairing_timeout: config.pairing.timeout,
+            idle_timeout: streams.idle_timeout,
+            max_duration: streams.max_duration,
+            linger: streams.linger,
+        },
+        connections: ConnectionSettings {
+            max: connections.max as usize,
+            max_per_address: connections.max_per_address.map(|n| n as usize),
+            max_streams: streams.max_per_connection,
+            max_header_size: connections.max_header_size.bytes() as u32,
+            send_buffer: streams.send_buffer.bytes(),
+            tls_handshake_timeout: connections.tls_handshake_timeout,
+            preface_timeout: connections.preface_timeout,
+            first_stream_timeout: connections.first_stream_timeout,
+            idle_timeout: connections.idle_timeout,
+            max_age: connections.max_age,
+            max_age_grace: connections.max_age_grace,
+            keepalive_interval: connections.keepalive_interval.into(),
+            keepalive_timeout: connections.keepalive_timeout,
+            tcp_user_timeout: connections.tcp_user_timeout.into(),
+            write_stall_timeout: connections.write_stall_timeout.into(),
+        },
+    }
+}
+
+fn refusal_causes() -> Vec<&'static str> {
+    [&ALL_CAUSES[..], stream::REFUSALS].concat()
+}
+
+/// Health and reflection, which answer on the same port.
+fn services() -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((reporter, routes.routes()))
+}
