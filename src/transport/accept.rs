@@ -3,7 +3,7 @@
 use std::{
     collections::hash_map::Entry,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -24,8 +24,25 @@ use super::{
 };
 use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshake};
 
-/// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too.
+/// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too; on a host
+/// without IPv6 it is taken for the unspecified IPv4 address.
 pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    match bind_exactly(address, backlog) {
+        Err(error)
+            if error.raw_os_error() == Some(EAFNOSUPPORT)
+                && address.is_ipv6()
+                && address.ip().is_unspecified() =>
+        {
+            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into(), backlog)
+        }
+        result => result,
+    }
+}
+
+/// The system knows no such address family (Linux).
+const EAFNOSUPPORT: i32 = 97;
+
+fn bind_exactly(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

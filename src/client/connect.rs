@@ -1,0 +1,207 @@
+//! Connections to a router: TLS that trusts given certificates, any certificate, or none at all.
+
+use std::{io, sync::Arc};
+
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::either::Either;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::transport::tls::{ALPN_H2, Provider};
+
+/// Which routers are believed.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Those whose certificate is, or is signed by, one of these.
+    Certificates(Vec<CertificateDer<'static>>),
+    /// Any certificate.
+    Insecure,
+    /// No TLS at all.
+    Plaintext,
+}
+
+/// Why no connection was made.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The endpoint cannot be read.
+    #[error("{endpoint:?} is no endpoint; expected host:port")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+    },
+    /// A trusted certificate or the TLS settings are unusable.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// TCP or the TLS handshake failed.
+    #[error("cannot connect to {endpoint}: {error}")]
+    Io {
+        /// Where to.
+        endpoint: String,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// HTTP/2 could not be set up.
+    #[error("cannot connect: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Makes connections to one router.
+#[derive(Clone)]
+pub struct Connector {
+    endpoint: String,
+    name: ServerName<'static>,
+    tls: Option<TlsConnector>,
+    /// HTTP/2 stream and connection windows of channels, bytes.
+    pub window: u32,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// `endpoint`: host:port; the host is what the certificate must be for.
+    pub fn new(endpoint: &str, trust: Trust) -> Result<Self, ConnectError> {
+        let bad = || ConnectError::Endpoint {
+            endpoint: endpoint.to_owned(),
+        };
+        let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
+        port.parse::<u16>().map_err(|_| bad())?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| bad())?;
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            name,
+            tls: tls_config(trust)?.map(|config| TlsConnector::from(Arc::new(config))),
+            window: 1024 * 1024,
+        })
+    }
+
+    /// A TCP connection without delay of small writes.
+    pub async fn tcp(&self) -> Result<TcpStream, ConnectError> {
+        let socket = TcpStream::connect(&self.endpoint)
+            .await
+            .map_err(|error| self.failed(error))?;
+        socket
+            .set_nodelay(true)
+            .map_err(|error| self.failed(error))?;
+        Ok(socket)
+    }
+
+    /// A TLS connection that has agreed on HTTP/2. Fails if this connector is for plain text.
+    pub async fn tls(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let Some(tls) = &self.tls else {
+            return Err(self.failed(io::Error::other("this connector is for plain text")));
+        };
+        let socket = self.tcp().await?;
+        tls.connect(self.name.clone(), socket)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    /// A gRPC channel over one new connection.
+    pub async fn channel(&self) -> Result<Channel, ConnectError> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.endpoint))?
+            .initial_stream_window_size(self.window)
+            .initial_connection_window_size(self.window);
+        let this = self.clone();
+        // One connection: a channel that reconnects by itself would hide that it was lost.
+        let connect = move |_: Uri| {
+            let this = this.clone();
+            async move {
+                if this.tls.is_some() {
+                    let stream = this.tls().await.map_err(io::Error::other)?;
+                    Ok::<_, io::Error>(TokioIo::new(Either::Left(stream)))
+                } else {
+                    let stream = this.tcp().await.map_err(io::Error::other)?;
+                    Ok(TokioIo::new(Either::Right(stream)))
+                }
+            }
+        };
+        Ok(endpoint
+            .connect_with_connector(tower::service_fn(connect))
+            .await?)
+    }
+
+    fn failed(&self, error: io::Error) -> ConnectError {
+        ConnectError::Io {
+            endpoint: self.endpoint.clone(),
+            error,
+        }
+    }
+}
+
+fn tls_config(trust: Trust) -> Result<Option<ClientConfig>, rustls::Error> {
+    let crypto = Provider::Auto.crypto();
+    let builder = ClientConfig::builder_with_provider(crypto.clone())
+        .with_safe_default_protocol_versions()?;
+    let mut config = match trust {
+        Trust::Plaintext => return Ok(None),
+        Trust::Insecure => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto)))
+            .with_no_client_auth(),
+        Trust::Certificates(certificates) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates {
+                roots.add(certificate)?;
+            }
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    };
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    Ok(Some(config))
+}
+
+/// Believes any certificate, but still checks that the router holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
