@@ -67,7 +67,7 @@ fn every_case_ends_as_upstream_says() {
     let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len(), "case names are not unique");
 
-    let (mut wrong, mut causes) = (Vec::new(), HashSet::new());
+    let (mut wrong, mut seen) = (Vec::new(), HashSet::new());
     for case in &cases {
         let found = rules(case.leeway).check(&headers(&case.values), clock(case.clock));
         let shown = match &found {
@@ -82,10 +82,10 @@ fn every_case_ends_as_upstream_says() {
                 case.name
             ));
         }
-        causes.extend(found.err().map(|refusal| refusal.cause()));
+        seen.extend(found.err().map(|refusal| refusal.cause()));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(causes, HashSet::from(ALL_CAUSES), "causes without a case");
+    assert_eq!(seen, HashSet::from(ALL_CAUSES), "causes without a case");
 }
 
 #[test]

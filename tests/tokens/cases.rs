@@ -114,6 +114,7 @@ fn signatures(t: &mut Table) {
     let space = LIMIT - good.len();
     t.token("longest token", &with("pad", "p".repeat(space * 3 / 4 - 12)), Ok("s"));
     t.token("too long token", &with("pad", "p".repeat(LIMIT)), Err("token_too_long"));
+    t.token("garbage as long as allowed", &"x".repeat(LIMIT), Err("not_a_token"));
     t.token("too long garbage", &"x".repeat(LIMIT + 1), Err("token_too_long"));
 }
 

@@ -13,7 +13,12 @@ pub const H256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 /// The example of RFC 7515 appendix A.1: signed by others, so the HMAC is not only our own.
 pub const RFC_KEY: &str =
     "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
-pub const RFC_TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const RFC_TOKEN: &str = concat!(
+    "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9",
+    ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9l",
+    "eGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+    ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+);
 
 pub fn sign(key: &[u8], algorithm: Algorithm, header: &[u8], payload: &[u8]) -> String {
     let signed = format!("{}.{}", B64.encode(header), B64.encode(payload));
