@@ -104,13 +104,13 @@ impl Server {
         let tls = if config.tls.plaintext {
             None
         } else {
-            let key = match (&config.tls.certificate, &config.tls.key) {
-                (Some(certificate), Some(key)) => tls::load(certificate, key, &crypto)?,
-                _ => {
-                    self_signed = true;
-                    let name = &config.listen.endpoint.host;
-                    tls::self_signed(name, SystemTime::now(), &crypto)?
-                }
+            let files = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
+            let key = if let Some((certificate, key)) = files {
+                tls::load(certificate, key, &crypto)?
+            } else {
+                self_signed = true;
+                let name = &config.listen.endpoint.host;
+                tls::self_signed(name, SystemTime::now(), &crypto)?
             };
             let certificate = CurrentCertificate::new(key);
             let sessions = config.tls.session_cache as usize;
@@ -131,13 +131,13 @@ impl Server {
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
         metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
-        let (health, routes) = services()?;
+        let (health, others) = services()?;
         let router = Router::new(
             rules,
             table(config),
             settings(config),
             metrics.clone(),
-            routes,
+            others,
         );
         let mut server = Self {
             readiness: Readiness::new(),

@@ -141,7 +141,7 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::map_entry)]
     use std::{
         collections::{HashMap, HashSet},
         sync::Mutex,

@@ -6,14 +6,14 @@
 //! | reset by the peer | - | GOAWAY frame, CANCELLED |
 //! | connection lost | - | GOAWAY frame, UNAVAILABLE |
 //! | no progress while being told | reset | GOAWAY frame, UNAVAILABLE |
-//! | malformed messages | GOAWAY frame, INTERNAL or RESOURCE_EXHAUSTED | GOAWAY frame, UNAVAILABLE |
-//! | its own deadline (`grpc-timeout`) | GOAWAY frame, DEADLINE_EXCEEDED | GOAWAY frame, CANCELLED |
+//! | malformed messages | GOAWAY frame, INTERNAL or `RESOURCE_EXHAUSTED` | GOAWAY frame, UNAVAILABLE |
+//! | its own deadline (`grpc-timeout`) | GOAWAY frame, `DEADLINE_EXCEEDED` | GOAWAY frame, CANCELLED |
 //! | defect in the router | GOAWAY frame, INTERNAL | GOAWAY frame, UNAVAILABLE |
-//! | nobody came | GOAWAY frame, DEADLINE_EXCEEDED | |
+//! | nobody came | GOAWAY frame, `DEADLINE_EXCEEDED` | |
 //! | encodings do not match | GOAWAY frame, UNIMPLEMENTED | the same |
 //! | drain | GOAWAY frame, UNAVAILABLE | the same |
 //! | administrator | GOAWAY frame, ABORTED | the same |
-//! | idle, too old | GOAWAY frame, DEADLINE_EXCEEDED | the same |
+//! | idle, too old | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
 //!
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
 //! peer that is only reading notices nothing else: a bare error status stops one of its two copy loops, and
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(
             decoded,
             Some(StreamResponse {
-                payload: Default::default(),
+                payload: bytes::Bytes::new(),
                 frame_type: FrameType::Goaway.into(),
             })
         );

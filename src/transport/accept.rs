@@ -84,7 +84,7 @@ pub async fn run(
                 if let Some(admitted) = door.admit(address.ip().to_canonical()) {
                     let task = serve(door.clone(), socket, admitted);
                     let stop = stop.clone();
-                    tasks.spawn(async move { stop.run_until_cancelled(task).await });
+                    tasks.spawn(stop.run_until_cancelled_owned(task));
                 }
             }
             // The peer is gone already; the listener is fine.
@@ -191,37 +191,16 @@ async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
     if let Err(error) = prepare(&socket, &settings.connections) {
         tracing::debug!(%peer, %error, "cannot set socket options");
     }
+    // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
-        Some(acceptor) => {
-            let handshake = handshake(router, peer, acceptor, socket);
-            let long = settings.connections.tls_handshake_timeout;
-            match timeout(long, handshake).await {
-                Ok(Ok(stream)) => connection::serve(router.clone(), peer, stream).await,
-                Ok(Err(end)) => end,
-                Err(_) => {
-                    router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
-                    tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
-                    ConnectionEnd::NotHttp2
-                }
-            }
-        }
-        None => {
-            let long = settings.connections.preface_timeout;
-            match timeout(long, first_bytes(&socket)).await {
-                Ok(Ok(FirstBytes::Http2)) => connection::serve(router.clone(), peer, socket).await,
-                Ok(Ok(found)) => {
-                    refuse_protocol(
-                        router,
-                        peer,
-                        found,
-                        "plaintext HTTP/2 (tls.plaintext is set)",
-                    );
-                    ConnectionEnd::NotHttp2
-                }
-                Ok(Err(_)) => ConnectionEnd::PeerClosed,
-                Err(_) => ConnectionEnd::PrefaceTimeout,
-            }
-        }
+        Some(acceptor) => match Box::pin(handshake(router, peer, acceptor, socket)).await {
+            Ok(stream) => Box::pin(connection::serve(router.clone(), peer, stream)).await,
+            Err(end) => end,
+        },
+        None => match plaintext(router, peer, &socket).await {
+            Ok(()) => Box::pin(connection::serve(router.clone(), peer, socket)).await,
+            Err(end) => end,
+        },
     };
     router.metrics.connections_closed.inc(end);
     tracing::debug!(%peer, reason = end.as_str(), "connection closed");
@@ -268,7 +247,42 @@ fn refuse_protocol(router: &Router, peer: IpAddr, found: FirstBytes, expected: &
     }
 }
 
+async fn plaintext(router: &Router, peer: IpAddr, socket: &TcpStream) -> Result<(), ConnectionEnd> {
+    let long = router.settings.load().connections.preface_timeout;
+    match timeout(long, first_bytes(socket)).await {
+        Ok(Ok(FirstBytes::Http2)) => Ok(()),
+        Ok(Ok(found)) => {
+            refuse_protocol(
+                router,
+                peer,
+                found,
+                "plaintext HTTP/2 (tls.plaintext is set)",
+            );
+            Err(ConnectionEnd::NotHttp2)
+        }
+        Ok(Err(_)) => Err(ConnectionEnd::PeerClosed),
+        Err(_) => Err(ConnectionEnd::PrefaceTimeout),
+    }
+}
+
 async fn handshake(
+    router: &Router,
+    peer: IpAddr,
+    acceptor: &TlsAcceptor,
+    socket: TcpStream,
+) -> Result<tokio_rustls::server::TlsStream<TcpStream>, ConnectionEnd> {
+    let long = router.settings.load().connections.tls_handshake_timeout;
+    match timeout(long, shake_hands(router, peer, acceptor, socket)).await {
+        Ok(result) => result,
+        Err(_) => {
+            router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
+            tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
+            Err(ConnectionEnd::NotHttp2)
+        }
+    }
+}
+
+async fn shake_hands(
     router: &Router,
     peer: IpAddr,
     acceptor: &TlsAcceptor,

@@ -114,9 +114,10 @@ fn end_of(error: &h2::Error) -> ConnectionEnd {
 fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher};
     let hash = std::hash::RandomState::new().build_hasher().finish();
-    (hash % 2001) as f64 / 1000.0 - 1.0
+    f64::from((hash % 2001) as u32) / 1000.0 - 1.0
 }
 
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 struct Connection<T> {
     bell: Arc<Doorbell>,
     waker: Waker,
@@ -166,15 +167,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             break None;
         };
         let rung = self.bell.leave() | self.stream_bell.leave();
-        match end {
-            Some(end) => Poll::Ready(end),
-            None => {
-                if rung {
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
+        if let Some(end) = end {
+            return Poll::Ready(end);
         }
+        if rung {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     fn poll_streams(&mut self) {
