@@ -3,11 +3,11 @@
 //! | cause | the peer it happened to | the other peer |
 //! |---|---|---|
 //! | both half-closed | OK | OK |
-//! | reset by the peer | - | GOAWAY frame, CANCELLED |
+//! | reset by the peer | - | GOAWAY frame, UNAVAILABLE |
 //! | connection lost | - | GOAWAY frame, UNAVAILABLE |
 //! | no progress while being told | reset | GOAWAY frame, UNAVAILABLE |
 //! | malformed messages | GOAWAY frame, INTERNAL or `RESOURCE_EXHAUSTED` | GOAWAY frame, UNAVAILABLE |
-//! | its own deadline (`grpc-timeout`) | GOAWAY frame, `DEADLINE_EXCEEDED` | GOAWAY frame, CANCELLED |
+//! | its own deadline (`grpc-timeout`) | GOAWAY frame, `DEADLINE_EXCEEDED` | GOAWAY frame, UNAVAILABLE |
 //! | defect in the router | GOAWAY frame, INTERNAL | GOAWAY frame, UNAVAILABLE |
 //! | nobody came | GOAWAY frame, `DEADLINE_EXCEEDED` | |
 //! | encodings do not match | GOAWAY frame, UNIMPLEMENTED | the same |
@@ -18,6 +18,8 @@
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
 //! peer that is only reading notices nothing else: a bare error status stops one of its two copy loops, and
 //! the other waits for ever. It is left out only inside a message that is too long to be held back.
+//! Nobody is told CANCELLED: grpc.aio turns that status into a cancellation of the task that reads, and a stock
+//! exporter then keeps the connection.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -201,16 +203,17 @@ impl Ending {
     pub fn code(self) -> Code {
         match (self.cause, self.other) {
             (Cause::Completed, _) => Code::Ok,
-            (Cause::Cancelled, _) | (Cause::Deadline, true) => Code::Cancelled,
+            (Cause::Cancelled, false) => Code::Cancelled,
             (Cause::Fault(Fault::TooLarge { .. }), false) => Code::ResourceExhausted,
             (Cause::Fault(_) | Cause::Panicked, false) => Code::Internal,
-            (Cause::Deadline | Cause::Unpaired(_) | Cause::Idle(_) | Cause::TooOld(_), _) => {
-                Code::DeadlineExceeded
-            }
+            (Cause::Deadline, false)
+            | (Cause::Unpaired(_) | Cause::Idle(_) | Cause::TooOld(_), _) => Code::DeadlineExceeded,
             (Cause::Encoding, _) => Code::Unimplemented,
             (Cause::Administrator, _) => Code::Aborted,
             (
-                Cause::Lost
+                Cause::Cancelled
+                | Cause::Deadline
+                | Cause::Lost
                 | Cause::Unresponsive
                 | Cause::Draining
                 | Cause::Fault(_)
@@ -302,6 +305,10 @@ mod tests {
         for &cause in &CAUSES[1..] {
             for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
                 assert_ne!(ending.code(), Code::Ok, "{ending:?}");
+                assert!(
+                    ending.code() != Code::Cancelled || !ending.can_be_told(),
+                    "{ending:?}"
+                );
                 assert!(!ending.message().is_empty(), "{ending:?}");
             }
         }
