@@ -23,7 +23,7 @@ STARTED: list["Process"] = []
 
 
 def free_port() -> int:
-    """A port that is free on both loopback addresses' common IPv4 side right now."""
+    """A port of 127.0.0.1 that is free right now."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]

@@ -61,7 +61,9 @@ class Router:
 
     def log(self) -> list[dict]:
         """The log so far: one JSON object per line of standard error."""
-        return [json.loads(line) for line in self.process.err.read_text().splitlines()]
+        # A line still being written has no newline yet.
+        lines = self.process.err.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def close(self) -> None:
         if self.process:
