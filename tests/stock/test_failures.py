@@ -7,15 +7,23 @@ import pytest
 from google.protobuf import duration_pb2
 from jumpstarter_protocol import client_pb2, jumpstarter_pb2
 
-from .processes import eventually
+from .lab import Lab
+from .processes import Process, eventually
 
 CONNECTED = 60
 
 
+def waiting_client(lab: Lab) -> Process:
+    """A client blocked in a read, on a tunnel gone quiet: any write would notice a broken tunnel without our help."""
+    client = lab.program("echo_wait", "x")
+    client.event("waiting", CONNECTED)
+    time.sleep(1.5)
+    return client
+
+
 def test_exporter_killed(own_lab, own_exporter):
     """A client blocked in a read is told within a second."""
-    client = own_lab.program("echo_wait", "x")
-    client.event("waiting", CONNECTED)
+    client = waiting_client(own_lab)
     killed = own_exporter.kill()
     ended = client.event("ended", 10)
     elapsed = ended["at"] - killed
@@ -26,8 +34,7 @@ def test_exporter_killed(own_lab, own_exporter):
 
 def test_client_killed(own_lab, own_exporter):
     """An idle exporter's connection is closed within a second."""
-    client = own_lab.program("echo_wait", "x")
-    client.event("waiting", CONNECTED)
+    client = waiting_client(own_lab)
     port = own_lab.router.port
     # The client's readiness probe is a tunnel of its own, and takes a moment to be gone.
     eventually("the exporter has one tunnel", 10, lambda: own_exporter.connections_to(port) == 1)
@@ -87,8 +94,7 @@ def test_discarded_dials(own_lab, own_exporter):
 @pytest.mark.router_settings(JUMPSTARTER_ROUTER_DRAIN_TIMEOUT="5s")
 def test_router_terminated(own_lab, own_exporter):
     """The peers are told, and the router is gone by its deadline without complaint."""
-    client = own_lab.program("echo_wait", "x")
-    client.event("waiting", CONNECTED)
+    client = waiting_client(own_lab)
     terminated = time.monotonic()
     own_lab.router.process.terminate()
     # Two seconds for a busy machine to schedule everyone.
