@@ -1,0 +1,1 @@
+"""Acceptance tests: the router between unmodified Jumpstarter clients and exporters."""
