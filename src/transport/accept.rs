@@ -14,13 +14,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connection,
     router::{ConnectionSettings, Router},
     tls::FirstBytes,
+    tls_stream::TlsStream,
 };
 use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshake};
 
@@ -68,7 +68,7 @@ pub async fn run(
 ) {
     let door = Arc::new(Door {
         router,
-        tls: tls.map(TlsAcceptor::from),
+        tls,
         addresses: std::sync::Mutex::default(),
     });
     let tasks = TaskTracker::new();
@@ -113,7 +113,7 @@ fn is_about_the_peer(error: &io::Error) -> bool {
 
 struct Door {
     router: Arc<Router>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerConfig>>,
     addresses: std::sync::Mutex<std::collections::HashMap<IpAddr, usize>>,
 }
 
@@ -193,7 +193,7 @@ async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
     }
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
-        Some(acceptor) => match Box::pin(handshake(router, peer, acceptor, socket)).await {
+        Some(config) => match Box::pin(handshake(router, peer, config, socket)).await {
             Ok(stream) => Box::pin(connection::serve(router.clone(), peer, stream)).await,
             Err(end) => end,
         },
@@ -268,11 +268,11 @@ async fn plaintext(router: &Router, peer: IpAddr, socket: &TcpStream) -> Result<
 async fn handshake(
     router: &Router,
     peer: IpAddr,
-    acceptor: &TlsAcceptor,
+    config: &Arc<ServerConfig>,
     socket: TcpStream,
-) -> Result<tokio_rustls::server::TlsStream<TcpStream>, ConnectionEnd> {
+) -> Result<TlsStream<TcpStream>, ConnectionEnd> {
     let long = router.settings.load().connections.tls_handshake_timeout;
-    match timeout(long, shake_hands(router, peer, acceptor, socket)).await {
+    match timeout(long, shake_hands(router, peer, config, socket)).await {
         Ok(result) => result,
         Err(_) => {
             router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
@@ -285,9 +285,9 @@ async fn handshake(
 async fn shake_hands(
     router: &Router,
     peer: IpAddr,
-    acceptor: &TlsAcceptor,
+    config: &Arc<ServerConfig>,
     socket: TcpStream,
-) -> Result<tokio_rustls::server::TlsStream<TcpStream>, ConnectionEnd> {
+) -> Result<TlsStream<TcpStream>, ConnectionEnd> {
     let handshakes = &router.metrics.tls_handshakes;
     match first_bytes(&socket).await {
         Ok(FirstBytes::Tls) => {}
@@ -299,7 +299,7 @@ async fn shake_hands(
         // Port scanners and load balancers' probes: connected and closed.
         Err(_) => return Err(ConnectionEnd::PeerClosed),
     }
-    let mut stream = match acceptor.accept(socket).await {
+    let mut stream = match TlsStream::accept(socket, config.clone()).await {
         Ok(stream) => stream,
         Err(error) => {
             handshakes.inc(TlsHandshake::Failed);
@@ -309,7 +309,7 @@ async fn shake_hands(
             return Err(ConnectionEnd::NotHttp2);
         }
     };
-    if stream.get_ref().1.alpn_protocol().is_none() {
+    if stream.alpn_protocol().is_none() {
         // Stock clients with `insecure` look at the certificate this way before each connection.
         handshakes.inc(TlsHandshake::NoAlpn);
         tracing::debug!(%peer, "TLS without ALPN: closed after the handshake");

@@ -14,18 +14,15 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use h2::{Ping, PingPong, RecvStream, server::SendResponse};
 use http::Request;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Instant, Sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
-    meter::{Activity, Metered},
     router::{ConnectionSettings, Router},
     routes, stream,
+    wire::{Gather, Wire},
 };
 use crate::observe::metrics::ConnectionEnd;
 
@@ -36,24 +33,24 @@ const ROUNDS: usize = 16;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Http2<T> = h2::server::Connection<Metered<T>, Bytes>;
+type Http2<T> = h2::server::Connection<Wire<T>, Bytes>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
 pub async fn serve<T>(router: Arc<Router>, peer: IpAddr, io: T) -> ConnectionEnd
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Gather + Send + 'static,
 {
     let settings = router.settings.load_full();
     let window = settings.streams.window;
     let settings = &settings.connections;
-    let activity = Arc::new(Activity::default());
-    let io = Metered::new(io, activity.clone());
-    let preface = builder(settings, window).handshake(io);
+    let wire = Wire::new(io);
+    let preface = builder(settings, window).handshake(wire.clone());
     let mut http2 = match timeout(settings.preface_timeout, preface).await {
         Err(_) => return ConnectionEnd::PrefaceTimeout,
         Ok(Err(error)) => return end_of(&error),
         Ok(Ok(http2)) => http2,
     };
+    wire.set_deferred(true);
     let now = Instant::now();
     let pings = http2.ping_pong();
     let bell = Doorbell::new();
@@ -67,7 +64,7 @@ where
         streams: FuturesUnordered::new(),
         any_stream: false,
         pings,
-        activity,
+        wire,
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
         clock: Box::pin(sleep_until(now)),
         clock_set: true,
@@ -118,7 +115,7 @@ fn jitter() -> f64 {
 }
 
 #[allow(clippy::struct_excessive_bools)] // independent facts, not states
-struct Connection<T> {
+struct Connection<T: Gather> {
     bell: Arc<Doorbell>,
     waker: Waker,
     stream_bell: Arc<Doorbell>,
@@ -127,7 +124,7 @@ struct Connection<T> {
     streams: FuturesUnordered<StreamTask>,
     any_stream: bool,
     pings: Option<PingPong>,
-    activity: Arc<Activity>,
+    wire: Wire<T>,
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
     clock_set: bool,
@@ -138,7 +135,7 @@ struct Connection<T> {
     peer: IpAddr,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+impl<T: Gather> Connection<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
         self.bell.attend(cx.waker());
         self.stream_bell.attend(cx.waker());
@@ -166,14 +163,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             break None;
         };
-        let rung = self.bell.leave() | self.stream_bell.leave();
-        if let Some(end) = end {
+        if let Poll::Ready(end) = self.poll_push(end) {
             return Poll::Ready(end);
         }
+        let rung = self.bell.leave() | self.stream_bell.leave();
         if rung {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// Sends all that this round wrote, in as few calls as possible.
+    fn poll_push(&mut self, end: Option<ConnectionEnd>) -> Poll<ConnectionEnd> {
+        // When the socket has room again, HTTP/2 looks again, too.
+        let mut cx = Context::from_waker(&self.waker);
+        let pushed = self.wire.poll_push(&mut cx);
+        match (end, pushed) {
+            (Some(end), _) => Poll::Ready(end),
+            (None, Poll::Ready(Err(_))) => Poll::Ready(ConnectionEnd::TransportError),
+            (None, _) => Poll::Pending,
+        }
     }
 
     fn poll_streams(&mut self) {
@@ -238,10 +247,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             } else if self.clock.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            let activity = self.wire.activity();
             let view = View {
-                read: self.activity.read(),
-                written: self.activity.written(),
-                blocked: self.activity.is_blocked(),
+                read: activity.read,
+                written: activity.written,
+                blocked: activity.blocked,
                 any_stream: self.any_stream,
                 streams: self.streams.len(),
             };
@@ -294,6 +304,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             | ConnectionEnd::ProtocolError => None,
             _ => Some(h2::Reason::NO_ERROR),
         };
+        self.wire.set_deferred(false);
         if let Some(reason) = reason {
             self.http2.abrupt_shutdown(reason);
             let flushed = poll_fn(|cx| self.http2.poll_closed(cx).map(|_| ()));

@@ -1,0 +1,431 @@
+//! A TLS server connection over a socket, made for forwarding.
+//!
+//! It stands on rustls' unbuffered interface, for what the buffered one does not give:
+//! - one read takes up to 64 KiB from the socket and is decrypted in place (the buffered interface reads 4 KiB
+//!   at first, and copies);
+//! - what is written gathers in full 16 KiB records, and goes to the socket in one call when the connection's task
+//!   has done its round, not after each frame: [`TlsStream::poll_push`];
+//! - a connection at rest holds no buffer at all.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustls::{
+    ServerConfig,
+    server::UnbufferedServerConnection,
+    unbuffered::{
+        ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    },
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::buffers;
+
+/// Plain bytes in a full record (RFC 8446 section 5.1).
+const RECORD: usize = 16_384;
+
+/// A record's bytes on the wire, at most (RFC 8446 section 5.2).
+const RECORD_ON_WIRE: usize = RECORD + 256 + 5;
+
+/// Bytes on their way between the socket and TLS, in a lent buffer while there are any.
+#[derive(Default)]
+struct Staged {
+    buffer: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+}
+
+impl Staged {
+    fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.buffer {
+            Some(buffer) => &mut buffer[self.start..self.end],
+            None => &mut [],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The free end of the buffer.
+    fn room(&mut self) -> &mut [u8] {
+        let buffer = self.buffer.get_or_insert_with(buffers::take);
+        &mut buffer[self.end..]
+    }
+
+    /// Drops bytes from the front; an empty buffer is given back.
+    fn discard(&mut self, bytes: usize) {
+        self.start += bytes;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if let Some(buffer) = self.buffer.take() {
+                buffers::give(buffer);
+            }
+        }
+    }
+
+    /// Moves the bytes to the front.
+    fn compact(&mut self) {
+        if self.start > 0
+            && let Some(buffer) = &mut self.buffer
+        {
+            buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+    }
+}
+
+/// What TLS wants next.
+enum Step {
+    /// Look again: something was done.
+    Again,
+    /// Bytes from the peer.
+    Read,
+    /// Nothing: the peer has closed its side.
+    Closed,
+}
+
+/// A TLS connection after its handshake.
+pub struct TlsStream<T> {
+    io: T,
+    tls: UnbufferedServerConnection,
+    /// From the socket, encrypted.
+    incoming: Staged,
+    /// The beginning of a record, put here while nothing more arrives.
+    rest: Vec<u8>,
+    /// Decrypted, and more than the reader had room for.
+    plain: Vec<u8>,
+    plain_start: usize,
+    /// To be encrypted, less than a record.
+    gathering: Staged,
+    /// To the socket, encrypted.
+    outgoing: Staged,
+    peer_closed: bool,
+    connected: bool,
+    deferred: bool,
+}
+
+impl<T> std::fmt::Debug for TlsStream<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsStream").finish_non_exhaustive()
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
+    /// Makes the handshake. Not cancellation safe: drop the connection instead.
+    pub async fn accept(io: T, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let mut this = Self {
+            io,
+            tls: UnbufferedServerConnection::new(config).map_err(invalid)?,
+            incoming: Staged::default(),
+            rest: Vec::new(),
+            plain: Vec::new(),
+            plain_start: 0,
+            gathering: Staged::default(),
+            outgoing: Staged::default(),
+            peer_closed: false,
+            connected: false,
+            deferred: false,
+        };
+        std::future::poll_fn(|cx| this.poll_handshake(cx)).await?;
+        Ok(this)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let step = match self.step(None) {
+                Ok(step) => step,
+                Err(error) => {
+                    // The alert says why; if it cannot be sent at once, the peer sees a closed connection.
+                    let _ = self.step(None);
+                    let _ = self.poll_push(cx);
+                    return Poll::Ready(Err(error));
+                }
+            };
+            match step {
+                Step::Again => {}
+                Step::Closed => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Step::Read => {
+                    ready!(self.poll_push(cx))?;
+                    if self.connected {
+                        return Poll::Ready(Ok(()));
+                    }
+                    if ready!(self.poll_fill(cx))? == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The protocol agreed on, if any.
+    pub fn alpn_protocol(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
+    /// From now on, flushing leaves bytes here until [`TlsStream::poll_push`], or until the buffer is full.
+    pub fn set_deferred(&mut self, deferred: bool) {
+        self.deferred = deferred;
+    }
+
+    /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`.
+    fn step(&mut self, out: Option<&mut ReadBuf<'_>>) -> io::Result<Step> {
+        let UnbufferedStatus {
+            mut discard, state, ..
+        } = self.tls.process_tls_records(self.incoming.bytes());
+        let step = match state.map_err(invalid)? {
+            ConnectionState::ReadTraffic(mut traffic) => {
+                // One record at a time: each call of `process_tls_records` decrypts one.
+                if let Some(record) = traffic.next_record() {
+                    let record = record.map_err(invalid)?;
+                    discard += record.discard;
+                    let room = out.as_ref().map_or(0, |out| out.remaining());
+                    let (now, later) = record.payload.split_at(room.min(record.payload.len()));
+                    if let Some(out) = out {
+                        out.put_slice(now);
+                    }
+                    self.plain.extend_from_slice(later);
+                }
+                Step::Again
+            }
+            ConnectionState::EncodeTlsData(mut data) => {
+                let room = self.outgoing.room();
+                match data.encode(room) {
+                    Ok(bytes) => self.outgoing.end += bytes,
+                    Err(EncodeError::InsufficientSize(InsufficientSizeError { .. })) => {
+                        return Err(invalid("more handshake bytes than fit a buffer"));
+                    }
+                    Err(error @ EncodeError::AlreadyEncoded) => return Err(invalid(error)),
+                }
+                Step::Again
+            }
+            ConnectionState::TransmitTlsData(data) => {
+                // It is in `outgoing`, which is pushed before anything is awaited.
+                data.done();
+                Step::Again
+            }
+            ConnectionState::WriteTraffic(_) => {
+                self.connected = true;
+                Step::Read
+            }
+            ConnectionState::BlockedHandshake => Step::Read,
+            ConnectionState::PeerClosed | ConnectionState::Closed => {
+                self.peer_closed = true;
+                Step::Closed
+            }
+            // Early data is never accepted, and the enum may grow.
+            _ => return Err(invalid("unexpected state of TLS")),
+        };
+        self.incoming.discard(discard);
+        Ok(step)
+    }
+
+    /// Reads from the socket once.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.rest.is_empty() {
+            let count = self.rest.len();
+            self.incoming.room()[..count].copy_from_slice(&self.rest);
+            self.incoming.end += count;
+            self.rest = Vec::new();
+        }
+        self.incoming.compact();
+        let mut buf = ReadBuf::new(self.incoming.room());
+        if buf.remaining() == 0 {
+            return Poll::Ready(Err(invalid("a TLS message longer than the buffer")));
+        }
+        match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) => {
+                let count = buf.filled().len();
+                self.incoming.end += count;
+                if count == 0 {
+                    self.incoming.discard(0);
+                }
+                Poll::Ready(Ok(count))
+            }
+            other => {
+                // Whoever waits gives the buffer back; the beginning of a record waits in a small one.
+                self.rest = self.incoming.bytes().to_vec();
+                let count = self.incoming.len();
+                self.incoming.discard(count);
+                other.map_ok(|()| 0)
+            }
+        }
+    }
+
+    /// Sends what was written. Pending only if the socket is full.
+    pub fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gathering.len() > 0 {
+            self.encrypt()?;
+        }
+        self.poll_outgoing(cx)
+    }
+
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.outgoing.len() > 0 {
+            let bytes = self.outgoing.bytes();
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.discard(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Makes one record of what was gathered. `outgoing` has room for it.
+    fn encrypt(&mut self) -> io::Result<()> {
+        loop {
+            let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(&mut []);
+            debug_assert_eq!(discard, 0);
+            match state.map_err(invalid)? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    let bytes = self.gathering.bytes();
+                    match traffic.encrypt(bytes, self.outgoing.room()) {
+                        Ok(count) => self.outgoing.end += count,
+                        Err(
+                            error @ (EncryptError::InsufficientSize(_)
+                            | EncryptError::EncryptExhausted),
+                        ) => return Err(invalid(error)),
+                    }
+                    let count = self.gathering.len();
+                    self.gathering.discard(count);
+                    return Ok(());
+                }
+                // A key update or an alert goes first.
+                ConnectionState::EncodeTlsData(mut data) => {
+                    let room = self.outgoing.room();
+                    self.outgoing.end += data.encode(room).map_err(invalid)?;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    }
+
+    /// Room for one more record, and for what TLS itself may want to say before it.
+    fn has_room(&self) -> bool {
+        self.outgoing.end + RECORD_ON_WIRE + 1024 <= buffers::SIZE
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = out.filled().len();
+        loop {
+            if this.plain_start < this.plain.len() {
+                let rest = &this.plain[this.plain_start..];
+                let count = rest.len().min(out.remaining());
+                out.put_slice(&rest[..count]);
+                this.plain_start += count;
+                if this.plain_start == this.plain.len() {
+                    this.plain = Vec::new();
+                    this.plain_start = 0;
+                }
+            }
+            if out.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match this.step(Some(out)) {
+                Ok(Step::Again) => {}
+                Ok(Step::Closed) => return Poll::Ready(Ok(())),
+                Ok(Step::Read) => {
+                    if out.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                    if ready!(this.poll_fill(cx))? == 0 {
+                        // Without close_notify; HTTP/2 knows by itself whether something is missing.
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Err(error) => {
+                    let _ = this.step(None);
+                    let _ = this.poll_outgoing(cx);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let mut taken = 0;
+        for slice in slices {
+            let mut bytes: &[u8] = slice;
+            while !bytes.is_empty() {
+                if !this.has_room() {
+                    match this.poll_outgoing(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending if taken > 0 => return Poll::Ready(Ok(taken)),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                let count = bytes.len().min(RECORD - this.gathering.end);
+                this.gathering.room()[..count].copy_from_slice(&bytes[..count]);
+                this.gathering.end += count;
+                bytes = &bytes[count..];
+                taken += count;
+                if this.gathering.len() == RECORD {
+                    this.encrypt()?;
+                }
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deferred {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_push(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_push(cx))?;
+        let this = &mut *self;
+        if let ConnectionState::WriteTraffic(mut traffic) = this
+            .tls
+            .process_tls_records(&mut [])
+            .state
+            .map_err(invalid)?
+        {
+            // Fails only for want of room, and there is nothing else in the buffer.
+            if let Ok(count) = traffic.queue_close_notify(this.outgoing.room()) {
+                this.outgoing.end += count;
+            }
+        }
+        ready!(this.poll_outgoing(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,158 @@
+//! A connection's byte stream, shared between HTTP/2, which reads and writes it, and the connection's task, which
+//! sends what has gathered and looks at the activity.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::tls_stream::TlsStream;
+
+/// A byte stream that may gather what is written until it is pushed.
+pub trait Gather: AsyncRead + AsyncWrite + Unpin {
+    /// From now on flushing may leave bytes behind, until the next [`Gather::poll_push`].
+    fn set_deferred(&mut self, deferred: bool);
+
+    /// Sends all that was written. Pending only if the socket is full.
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Gather for TlsStream<T> {
+    fn set_deferred(&mut self, deferred: bool) {
+        Self::set_deferred(self, deferred);
+    }
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_push(self, cx)
+    }
+}
+
+/// Plain text goes out at once.
+impl Gather for TcpStream {
+    fn set_deferred(&mut self, _: bool) {}
+
+    fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What has passed a wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Whether the last attempt to write found the socket full.
+    pub blocked: bool,
+}
+
+struct Inner<T> {
+    io: T,
+    activity: Activity,
+}
+
+/// A handle on a byte stream. Only one task uses it and its clones, so the lock is never waited for.
+pub struct Wire<T>(Arc<Mutex<Inner<T>>>);
+
+impl<T> Clone for Wire<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Gather> Wire<T> {
+    /// Takes the stream over.
+    pub fn new(io: T) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            io,
+            activity: Activity::default(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has passed.
+    pub fn activity(&self) -> Activity {
+        self.lock().activity
+    }
+
+    /// See [`Gather::set_deferred`].
+    pub fn set_deferred(&self, deferred: bool) {
+        self.lock().io.set_deferred(deferred);
+    }
+
+    /// See [`Gather::poll_push`].
+    pub fn poll_push(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        let result = inner.io.poll_push(cx);
+        inner.activity.blocked = result.is_pending();
+        result
+    }
+}
+
+impl<T: Gather> AsyncRead for Wire<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        let before = buf.filled().len();
+        let result = Pin::new(&mut inner.io).poll_read(cx, buf);
+        inner.activity.read += (buf.filled().len() - before) as u64;
+        result
+    }
+}
+
+impl<T: Gather> AsyncWrite for Wire<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut inner = self.lock();
+        let result = Pin::new(&mut inner.io).poll_write_vectored(cx, slices);
+        match &result {
+            Poll::Ready(Ok(bytes)) => {
+                inner.activity.written += *bytes as u64;
+                inner.activity.blocked = false;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => inner.activity.blocked = true,
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.lock().io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        let result = Pin::new(&mut inner.io).poll_flush(cx);
+        inner.activity.blocked |= result.is_pending();
+        result
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.lock().io).poll_shutdown(cx)
+    }
+}
