@@ -26,6 +26,7 @@ use crate::{
     splice::ending::Ending,
     transport::{
         accept,
+        memory::Budget,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
         tls::{self, CurrentCertificate, Provider, TlsError},
@@ -137,6 +138,7 @@ impl Server {
             table(config),
             settings(config),
             metrics.clone(),
+            Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
         let mut server = Self {
@@ -309,6 +311,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         streams: StreamSettings {
             window: streams.initial_window.bytes() as u32,
+            max_window: streams.max_window.bytes() as u32,
             max_message: streams.max_message_size.bytes() as u64,
             pairing_timeout: config.pairing.timeout,
             idle_timeout: streams.idle_timeout,

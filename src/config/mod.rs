@@ -27,7 +27,7 @@ pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
 pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, find, keys};
 pub use sections::{
-    Auth, Config, Connections, Drain, Listen, Log, Pairing, Runtime, SECTIONS, Streams, Tls,
+    Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Runtime, SECTIONS, Streams, Tls,
 };
 pub use types::{Endpoint, KeyFile, LogFilter, Secret, Size};
 

@@ -74,9 +74,11 @@ sections! {
     streams: Streams {
         /// The largest message a peer may send.
         max_message_size: Size = "4MiB",
-        /// HTTP/2 flow control window of a stream: what a peer may send before it is read. From
-        /// 128KiB up to one byte less than 2GiB.
-        initial_window: Size = "256KiB",
+        /// HTTP/2 flow control window a stream starts with: what a peer may send before it is read.
+        /// From 128KiB up to one byte less than 2GiB.
+        initial_window: Size = "128KiB",
+        /// The largest window a stream may earn on a long path, by measured bandwidth and delay.
+        max_window: Size = "16MiB",
         /// Bytes buffered for sending on a stream before reading from its partner pauses.
         send_buffer: Size = "64KiB",
         /// Streams open at the same time on one connection.
@@ -87,6 +89,12 @@ sections! {
         max_duration: Option<Duration> = "0s",
         /// How long a stream that is being ended may make no progress before it is reset.
         linger: Duration = "30s",
+    }
+
+    /// Memory.
+    memory: Memory {
+        /// By how much all windows together may grow beyond those that streams start with.
+        windows: Size = "128MiB",
     }
 
     /// Each connection.

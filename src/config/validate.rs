@@ -153,6 +153,12 @@ fn sizes(loading: &mut Loading) {
             WINDOW,
         ),
         (
+            "streams.max_window",
+            config.streams.max_window,
+            config.streams.initial_window.bytes(),
+            WINDOW,
+        ),
+        (
             "streams.send_buffer",
             config.streams.send_buffer,
             KIB,

@@ -20,8 +20,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
+    memory::Grant,
     router::{ConnectionSettings, Router},
     routes, stream,
+    window::{Change, Growth},
     wire::{Gather, Wire},
 };
 use crate::observe::metrics::ConnectionEnd;
@@ -41,7 +43,7 @@ where
     T: Gather + Send + 'static,
 {
     let settings = router.settings.load_full();
-    let window = settings.streams.window;
+    let (window, max_window) = (settings.streams.window, settings.streams.max_window);
     let settings = &settings.connections;
     let wire = Wire::new(io);
     let preface = builder(settings, window).handshake(wire.clone());
@@ -65,6 +67,8 @@ where
         any_stream: false,
         pings,
         wire,
+        growth: Growth::new(window, max_window, now),
+        grant: Grant::new(router.memory.clone()),
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
         clock: Box::pin(sleep_until(now)),
         clock_set: true,
@@ -125,6 +129,8 @@ struct Connection<T: Gather> {
     any_stream: bool,
     pings: Option<PingPong>,
     wire: Wire<T>,
+    growth: Growth,
+    grant: Grant,
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
     clock_set: bool,
@@ -200,12 +206,18 @@ impl<T: Gather> Connection<T> {
         if let Some(pings) = &mut self.pings
             && let Poll::Ready(Ok(_)) = pings.poll_pong(&mut cx)
         {
-            self.deadlines.ponged(Instant::now());
+            let now = Instant::now();
+            self.deadlines.ponged(now);
+            let change = self.growth.ponged(self.wire.activity().read, now);
+            self.change_window(change);
             self.clock_set = true;
         }
         loop {
             match self.http2.poll_accept(&mut cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.watch_window();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => self.start(request, respond),
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(peer = %self.peer, %error, "connection ended with an error");
@@ -237,7 +249,43 @@ impl<T: Gather> Connection<T> {
             }
         });
         self.streams.push(Box::pin(task));
+        // Each stream gets the grown window; if that cannot be paid for, none does.
+        let window = self.growth.window();
+        if window > self.growth.start() {
+            let extra = u64::from(window - self.growth.start());
+            if !self.grant.resize(extra * self.streams.len() as u64) {
+                self.change_window(Change::Shrink(self.growth.start()));
+            }
+        }
         self.stream_bell.ring();
+    }
+
+    /// Measures the path while bytes arrive.
+    fn watch_window(&mut self) {
+        let read = self.wire.activity().read;
+        if self.growth.is_busy(read)
+            && self.growth.should_ping(read, Instant::now())
+            && let Some(pings) = &mut self.pings
+        {
+            // Refused only while one is on its way; then that one's answer is taken for it.
+            let _ = pings.send_ping(Ping::opaque());
+            self.bell.ring();
+        }
+    }
+
+    /// Changes the window of all streams, if the budget allows.
+    fn change_window(&mut self, change: Change) {
+        let (Change::Grow(window) | Change::Shrink(window)) = change else {
+            return;
+        };
+        let extra = u64::from(window.saturating_sub(self.growth.start()));
+        if self.grant.resize(extra * self.streams.len() as u64)
+            // Refused while the peer has not acknowledged the change before; there will be another sample.
+            && self.http2.set_initial_window_size(window).is_ok()
+        {
+            self.growth.changed(window);
+            self.bell.ring();
+        }
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
@@ -272,6 +320,11 @@ impl<T: Gather> Connection<T> {
                     self.clock_set = true;
                 }
                 Verdict::Wait(next) => {
+                    if self.growth.look_at().is_some_and(|at| at <= now) {
+                        let change = self.growth.look(activity.read, now);
+                        self.change_window(change);
+                    }
+                    let next = next.into_iter().chain(self.growth.look_at()).min();
                     // A day stands for never: a sleep must be registered somewhere.
                     let next = next.unwrap_or(now + Duration::from_secs(86_400));
                     self.clock.as_mut().reset(next);

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use super::memory::Budget;
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
@@ -31,8 +32,10 @@ use crate::{
 /// What can be set for streams.
 #[derive(Clone, Debug)]
 pub struct StreamSettings {
-    /// Credit a peer is granted, bytes: what one direction may hold.
+    /// Credit a peer is granted at first, bytes.
     pub window: u32,
+    /// Credit a peer may earn on a long path, bytes.
+    pub max_window: u32,
     /// Largest message, bytes.
     pub max_message: u64,
     /// How long a stream waits for its partner.
@@ -121,6 +124,8 @@ pub struct Router {
     pub metrics: Arc<Metrics>,
     /// Cancelled when the drain begins.
     pub draining: CancellationToken,
+    /// What windows may grow by, all together.
+    pub memory: Arc<Budget>,
     /// Services other than the router's own.
     pub(super) routes: Routes,
     controls: DashMap<u64, Arc<Control>>,
@@ -135,6 +140,7 @@ impl Router {
         table: Table<Offer>,
         settings: Settings,
         metrics: Arc<Metrics>,
+        memory: Arc<Budget>,
         routes: Routes,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -143,6 +149,7 @@ impl Router {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             draining: CancellationToken::new(),
+            memory,
             routes: routes.prepare(),
             controls: DashMap::new(),
             next: AtomicU64::new(1),
