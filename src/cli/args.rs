@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use super::demo::DemoArgs;
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 /// Pairs two gRPC streams by token and forwards frames between them.
@@ -31,8 +32,8 @@ pub enum Command {
     Serve(ConfigArgs),
     /// Validate the configuration and print the values in effect
     Check(CheckArgs),
-    /// Run a router with two peers on this machine
-    Demo,
+    /// Run a router with two peers on this machine, and report what they saw
+    Demo(DemoArgs),
 }
 
 /// Options of `check`.

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod check;
+pub mod demo;
 pub mod serve;
 
 use std::{io, process::ExitCode};
@@ -30,7 +31,7 @@ pub fn main() -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
-        Some(Command::Demo) => ExitCode::SUCCESS,
+        Some(Command::Demo(args)) => demo::run(&args),
     }
 }
 
