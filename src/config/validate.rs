@@ -155,7 +155,7 @@ fn sizes(loading: &mut Loading) {
         (
             "streams.max_window",
             config.streams.max_window,
-            config.streams.initial_window.bytes(),
+            128 * KIB,
             WINDOW,
         ),
         (
