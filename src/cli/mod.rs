@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod check;
+pub mod load;
 pub mod serve;
 
 use std::{io, process::ExitCode};
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
             }
         }
         Some(Command::Demo) => ExitCode::SUCCESS,
+        Some(Command::Load(args)) => load::run(&args, &env),
     }
 }
 
