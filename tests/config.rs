@@ -34,7 +34,7 @@ fn sources(args: &[&str], variables: &[(&str, &str)]) -> Sources {
         None => &cli.serve,
         Some(Command::Serve(args)) => args,
         Some(Command::Check(args)) => &args.config,
-        Some(Command::Demo(_)) => panic!("demo has no configuration"),
+        Some(_) => panic!("only serve and check have a configuration"),
     };
     args.sources(env(variables)).unwrap()
 }

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::demo::DemoArgs;
+use super::load::args::LoadArgs;
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 /// Pairs two gRPC streams by token and forwards frames between them.
@@ -34,6 +35,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Run a router with two peers on this machine, and report what they saw
     Demo(DemoArgs),
+    /// Run a router with two peers on this machine
+    Demo,
+    /// Measure a router: play both peers of many pairs and check all they get
+    Load(Box<LoadArgs>),
 }
 
 /// Options of `check`.

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod check;
 pub mod demo;
+pub mod load;
 pub mod serve;
 
 use std::{io, process::ExitCode};
@@ -32,6 +33,8 @@ pub fn main() -> ExitCode {
             }
         }
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Demo) => ExitCode::SUCCESS,
+        Some(Command::Load(args)) => load::run(&args, &env),
     }
 }
 

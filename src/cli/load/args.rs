@@ -1,0 +1,142 @@
+//! The options of `load`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::verify::Verify;
+
+/// What the pairs do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// Large messages, one way or both
+    Bulk,
+    /// Small messages as fast as possible
+    Flood,
+    /// Large messages with small ones between them, both ways
+    Mix,
+    /// One message there, one back, again and again
+    Pingpong,
+    /// Pairs that do nothing
+    Idle,
+}
+
+/// Whose connections the streams use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Connections {
+    /// One for each stream, as stock peers do
+    Separate,
+    /// Two for all streams
+    Shared,
+}
+
+// No `Debug`: `--key` is a secret.
+/// Options of `load`.
+#[derive(Args, Clone)]
+pub struct LoadArgs {
+    /// The router under test
+    #[arg(long, value_name = "HOST:PORT")]
+    pub router: String,
+    /// Key that signs the tokens [env: `ROUTER_KEY`]
+    #[arg(
+        long,
+        value_name = "KEY",
+        help = "Key that signs the tokens [env: ROUTER_KEY]"
+    )]
+    pub key: Option<String>,
+    /// PEM file with the certificates to trust
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["insecure", "plaintext"])]
+    pub ca: Option<PathBuf>,
+    /// Trust any certificate
+    #[arg(long, conflicts_with = "plaintext")]
+    pub insecure: bool,
+    /// No TLS
+    #[arg(long)]
+    pub plaintext: bool,
+    /// What the pairs do
+    #[arg(long, value_enum, default_value = "bulk")]
+    pub workload: Workload,
+    /// How many pairs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pairs: u32,
+    /// Payload of a message; the default depends on the workload
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub size: Option<usize>,
+    /// How long to measure; 10s unless a number of messages or bytes is given
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// How many messages to measure, of all pairs and both directions together
+    #[arg(long, value_name = "N", conflicts_with = "bytes")]
+    pub messages: Option<u64>,
+    /// How many bytes to measure, in whole messages
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub bytes: Option<usize>,
+    /// Not measured at first
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub warmup: Duration,
+    /// Give up after this; by default a minute after the run should be over
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub deadline: Option<Duration>,
+    /// Send both ways (bulk, flood)
+    #[arg(long)]
+    pub both: bool,
+    /// Whose connections the streams use
+    #[arg(long, value_enum, default_value = "separate")]
+    pub connections: Connections,
+    /// Window of each stream at its receiver
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub window: Option<usize>,
+    /// How much of each message is compared; length and order always are
+    #[arg(long, value_enum, default_value = "full")]
+    pub verify: Verify,
+    /// The router's process, to report its CPU time and memory
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Threads of the generator; by default one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+    /// Seed of what the messages hold
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write the report as JSON to a file, or to standard output with -
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// No text, only JSON and the exit code
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// A number of bytes, perhaps with a unit.
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: usize = match unit.trim() {
+        "" | "B" => 1,
+        "kB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("the units are B, KiB, MiB, GiB, kB, MB and GB".to_owned()),
+    };
+    let number: usize = number
+        .parse()
+        .map_err(|_| "expected a number of bytes such as 65536 or 64KiB".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("64KiB"), Ok(65536));
+        assert_eq!(size("12"), Ok(12));
+        assert!(size("KiB").is_err() && size("1 parsec").is_err());
+        assert!(size("99999999999999999GiB").is_err());
+    }
+}

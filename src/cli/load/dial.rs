@@ -1,0 +1,105 @@
+//! Connections to the router under test, and calls on them.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use h2::{
+    SendStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
+use http::{Method, Request, header};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::stream::Failure;
+use crate::{
+    auth::{Claims, mint},
+    client::Connector,
+    transport::stream::PATH,
+};
+
+/// The connection's window, unless its streams' is larger.
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
+/// What h2 holds of a stream before it was written: enough to keep the connection busy.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// Makes connections and tokens.
+#[derive(Debug)]
+pub struct Dialer {
+    connector: Connector,
+    tls: bool,
+    uri: String,
+    key: Vec<u8>,
+}
+
+/// An open connection. It closes once this and the calls on it are gone.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    requests: SendRequest<Bytes>,
+    uri: String,
+}
+
+impl Dialer {
+    /// To the router at `authority`, which `connector` leads to; `key` signs the tokens.
+    pub fn new(connector: Connector, tls: bool, authority: &str, key: Vec<u8>) -> Self {
+        let scheme = if tls { "https" } else { "http" };
+        Self {
+            connector,
+            tls,
+            uri: format!("{scheme}://{authority}{PATH}"),
+            key,
+        }
+    }
+
+    /// A token for one pair.
+    pub fn token(&self, subject: &str) -> String {
+        mint(&self.key, &Claims::new(subject, SystemTime::now()))
+    }
+
+    /// A new connection whose streams have this window.
+    pub async fn connect(&self, window: u32) -> Result<Connection, Failure> {
+        let requests = if self.tls {
+            handshake(self.connector.tls().await?, window).await?
+        } else {
+            handshake(self.connector.tcp().await?, window).await?
+        };
+        let uri = self.uri.clone();
+        Ok(Connection { requests, uri })
+    }
+}
+
+async fn handshake<T>(io: T, window: u32) -> Result<SendRequest<Bytes>, Failure>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, connection) = Builder::new()
+        .initial_window_size(window)
+        .initial_connection_window_size(window.max(CONNECTION_WINDOW))
+        .max_send_buffer_size(SEND_BUFFER)
+        // A receiver that stalls on purpose leaves any number of small frames unread.
+        .data_frame_budget(usize::MAX)
+        .enable_push(false)
+        .handshake(io)
+        .await?;
+    // Its streams report the error, too.
+    tokio::spawn(connection);
+    Ok(requests)
+}
+
+impl Connection {
+    /// Calls `RouterService/Stream`.
+    pub async fn call(self, token: &str) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.uri)
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::USER_AGENT, "jumpstarter-router-load")
+            .body(())
+            .map_err(|error| Failure::Request(error.to_string()))?;
+        let mut requests = self.requests.ready().await?;
+        let (response, send) = requests.send_request(request, false)?;
+        Ok((send, response))
+    }
+}

@@ -1,0 +1,83 @@
+//! `load`: plays both peers of many pairs against a router, checks all they get, and measures.
+//!
+//! From the ground up: [`pattern`] says what messages hold and [`verify`] checks it; [`stream`] is one call on h2,
+//! [`dial`] connects, [`pair`] makes two calls meet; [`run`] is what tasks share; [`workload`] has one file for each
+//! thing to do; [`report`] and [`text`] say what came out.
+
+pub mod args;
+pub mod dial;
+pub mod histogram;
+pub mod pair;
+pub mod pattern;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod stream;
+pub mod text;
+pub mod usage;
+pub mod verify;
+pub mod workload;
+
+use std::{ffi::OsString, io, path::Path, process::ExitCode, sync::Arc};
+
+use tokio::{runtime::Builder, time::timeout};
+
+use self::{args::LoadArgs, plan::Params, report::Report, run::Run};
+use super::fail;
+
+/// Runs the load. Exit code 0 if all went well, 1 after any error.
+pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
+    let (run, params) = match plan::plan(args, env) {
+        Ok(plan) => plan,
+        Err(error) => return fail(&error),
+    };
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = args.threads {
+        builder.worker_threads(threads as usize);
+    }
+    let runtime = match builder.enable_all().thread_name("load").build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let report = runtime.block_on(report(args, Arc::new(run), &params));
+    runtime.shutdown_background();
+    if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
+        print!("{report}");
+    }
+    if let Some(path) = &args.json
+        && let Err(error) = write(&report, path)
+    {
+        return fail(&error);
+    }
+    if report.errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn report(args: &LoadArgs, run: Arc<Run>, params: &Params) -> Report {
+    let work = workload::run(&run, params);
+    let extra = match timeout(params.deadline, work).await {
+        Ok(Ok(extra)) => extra,
+        Ok(Err(error)) => {
+            run.error(error);
+            Vec::new()
+        }
+        Err(_) => {
+            run.error(format_args!("not over after {:?}", params.deadline));
+            Vec::new()
+        }
+    };
+    Report::new(args, &run, params, extra)
+}
+
+fn write(report: &Report, path: &Path) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
+    text.push('\n');
+    if path == Path::new("-") {
+        print!("{text}");
+        return Ok(());
+    }
+    std::fs::write(path, text)
+}

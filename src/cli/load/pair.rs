@@ -1,0 +1,166 @@
+//! Two peers that have met through the router.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{
+    dial::Connection,
+    pattern::{Lane, Sizes},
+    run::Run,
+    stream::{Failure, Receiver, Sender},
+    verify::Verifier,
+};
+
+/// Within this a pair must be there, and be gone after both its peers have finished.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One end of a pair.
+#[derive(Debug)]
+pub struct Peer {
+    /// Sends this peer's messages.
+    pub send: Sender,
+    /// Receives the other's.
+    pub recv: Receiver,
+}
+
+/// Two peers that have exchanged their first messages.
+#[derive(Debug)]
+pub struct Pair {
+    /// The peer that called first.
+    pub a: Peer,
+    /// The other one.
+    pub b: Peer,
+}
+
+/// What pairs are made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Messages of the peer that calls first.
+    pub there: Sizes,
+    /// Messages of the other one.
+    pub back: Sizes,
+    /// The stream windows of the two peers.
+    pub windows: (u32, u32),
+    /// Open connections for all first and all second peers; without them each stream makes its own.
+    pub shared: Option<(Connection, Connection)>,
+}
+
+impl Setup {
+    /// Pairs whose messages are alike in both directions.
+    pub async fn new(run: &Run, sizes: Sizes) -> Result<Self, Failure> {
+        Self::with(run, sizes, sizes, (run.window, run.window)).await
+    }
+
+    /// Pairs in general. Opens the shared connections if there are any.
+    pub async fn with(
+        run: &Run,
+        there: Sizes,
+        back: Sizes,
+        windows: (u32, u32),
+    ) -> Result<Self, Failure> {
+        let shared = if run.share {
+            let a = run.dialer.connect(windows.0);
+            let b = run.dialer.connect(windows.1);
+            Some(tokio::try_join!(a, b)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            there,
+            back,
+            windows,
+            shared,
+        })
+    }
+
+    /// Connects two peers and exchanges their first messages.
+    pub async fn pair(&self, run: &Run) -> Result<Pair, Failure> {
+        timeout(PATIENCE, self.meet(run))
+            .await
+            .map_err(|_| Failure::Late("setting up a pair"))?
+    }
+
+    async fn meet(&self, run: &Run) -> Result<Pair, Failure> {
+        let (subject, id) = run.next_pair();
+        let token = run.dialer.token(&subject);
+        let there = Lane::new(2 * id, self.there, run.pattern.clone());
+        let back = Lane::new(2 * id + 1, self.back, run.pattern.clone());
+        let (on_a, on_b) = match &self.shared {
+            Some((a, b)) => (Some(a.clone()), Some(b.clone())),
+            None => (None, None),
+        };
+        let call = async |open: Option<Connection>, window, send: &Lane, recv: &Lane| {
+            let connection = match open {
+                Some(connection) => connection,
+                None => run.dialer.connect(window).await?,
+            };
+            let (stream, response) = connection.call(&token).await?;
+            let mut send = Sender::new(stream, send.clone());
+            send.put()?;
+            let recv = Receiver::new(response, Verifier::new(recv.clone(), run.verify));
+            Ok::<_, Failure>(Peer { send, recv })
+        };
+        let (mut a, mut b) = tokio::try_join!(
+            call(on_a, self.windows.0, &there, &back),
+            call(on_b, self.windows.1, &back, &there)
+        )?;
+        tokio::try_join!(a.recv.expect(1), b.recv.expect(1))?;
+        Ok(Pair { a, b })
+    }
+
+    /// Makes `n` pairs, some at a time.
+    pub async fn pairs(&self, run: &Run, n: usize) -> Result<Vec<Pair>, Failure> {
+        use futures_util::{StreamExt, TryStreamExt, stream};
+        stream::iter(0..n)
+            .map(|_| self.pair(run))
+            .buffer_unordered(16)
+            .try_collect()
+            .await
+    }
+}
+
+impl Pair {
+    /// Both peers say that they are done, and what is still under way is received and checked.
+    pub async fn end(self, run: &Run) -> Result<(), Failure> {
+        let Pair { mut a, mut b } = self;
+        a.send.finish()?;
+        b.send.finish()?;
+        let (sent_a, sent_b) = (a.send.sent, b.send.sent);
+        let (lane_a, lane_b) = (a.send.lane().id(), b.send.lane().id());
+        let (a, b) = tokio::try_join!(drain(run, a.recv), drain(run, b.recv))?;
+        total(lane_a, sent_a, &b)?;
+        total(lane_b, sent_b, &a)
+    }
+}
+
+/// Everything sent must have been received.
+pub fn total(lane: u32, sent: u64, receiver: &Receiver) -> Result<(), Failure> {
+    let received = receiver.received;
+    if sent == received {
+        return Ok(());
+    }
+    Err(Failure::Total {
+        lane,
+        sent,
+        received,
+    })
+}
+
+/// Receives the rest of a stream.
+pub async fn drain(run: &Run, mut receiver: Receiver) -> Result<Receiver, Failure> {
+    let rest = async {
+        while let Some(got) = receiver.receive().await? {
+            run.count(got);
+        }
+        if !receiver.ended() {
+            return Err(Failure::Ended(receiver.status()));
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, rest)
+        .await
+        .map_err(|_| Failure::Late("ending a pair"))??;
+    run.ended_with(&receiver.status());
+    Ok(receiver)
+}

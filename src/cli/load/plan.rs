@@ -1,0 +1,166 @@
+//! From options to a run: defaults that depend on the workload, and what must not be.
+
+use std::{ffi::OsString, path::Path, time::Duration};
+
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use thiserror::Error;
+
+use super::{
+    args::{Connections, LoadArgs, Workload},
+    dial::Dialer,
+    pattern::{Pattern, Sizes},
+    run::Run,
+};
+use crate::client::{ConnectError, Connector, Trust};
+
+/// The largest message: gRPC's usual limit is 4 MiB.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// HTTP/2's largest window.
+const LARGEST_WINDOW: usize = (1 << 31) - 1;
+
+/// For setting up and ending, beyond the time that is measured.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// A run that is bounded by a count may take so long.
+const COUNTED: Duration = Duration::from_secs(600);
+
+/// Options that cannot be followed.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// No key to sign with.
+    #[error("no key: give --key or set ROUTER_KEY")]
+    Key,
+    /// Nothing says what certificate to believe.
+    #[error("give --ca FILE, --insecure or --plaintext")]
+    Trust,
+    /// The file of certificates.
+    #[error("cannot read certificates from {path}: {error}")]
+    Ca {
+        /// Its path.
+        path: String,
+        /// What went wrong.
+        error: String,
+    },
+    /// Too large or too small.
+    #[error("--{option} must be from {least} to {most}")]
+    Range {
+        /// The option.
+        option: &'static str,
+        /// At least this.
+        least: usize,
+        /// At most this.
+        most: usize,
+    },
+    /// The router's address.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There is no such process.
+    #[error("there is no process {0}")]
+    Pid(u32),
+}
+
+/// What workloads need to know besides the run.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// What to do.
+    pub workload: Workload,
+    /// How many pairs.
+    pub pairs: usize,
+    /// Messages.
+    pub sizes: Sizes,
+    /// Whether both peers send.
+    pub both: bool,
+    /// Everything must be over by then.
+    pub deadline: Duration,
+}
+
+impl Workload {
+    fn default_size(self) -> usize {
+        match self {
+            Self::Bulk | Self::Mix => 64 * 1024,
+            Self::Flood | Self::Pingpong | Self::Idle => 64,
+        }
+    }
+}
+
+/// What the options ask for.
+pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params), PlanError> {
+    let from_env = || {
+        let (_, key) = env.iter().find(|(name, _)| name == "ROUTER_KEY")?;
+        Some(key.as_encoded_bytes().to_vec())
+    };
+    let key = args.key.clone().map(String::into_bytes).or_else(from_env);
+    let key = key.filter(|key| !key.is_empty()).ok_or(PlanError::Key)?;
+    let connector = Connector::new(&args.router, trust(args)?)?;
+    let size = args.size.unwrap_or(args.workload.default_size());
+    range("size", size, 0, LARGEST)?;
+    let window = args.window.unwrap_or(16 * 1024 * 1024);
+    range("window", window, 1, LARGEST_WINDOW)?;
+    if let Some(pid) = args.pid {
+        super::usage::Usage::of(pid).ok_or(PlanError::Pid(pid))?;
+    }
+    let sizes = match args.workload {
+        Workload::Mix => Sizes::Mix(size),
+        _ => Sizes::Fixed(size),
+    };
+    let by_bytes = args
+        .bytes
+        .map(|bytes| bytes.div_ceil(sizes.mean().max(1)) as u64);
+    let limit = args.messages.or(by_bytes);
+    let most = if limit.is_some() {
+        COUNTED
+    } else {
+        Duration::from_secs(10)
+    };
+
+    let dialer = Dialer::new(connector, !args.plaintext, &args.router, key);
+    let mut run = Run::new(dialer, Pattern::new(args.seed, sizes.longest()), args.seed);
+    run.verify = args.verify;
+    run.window = window as u32;
+    run.share = args.connections == Connections::Shared;
+    run.warmup = args.warmup;
+    run.duration = args.duration.unwrap_or(most);
+    run.limit = limit;
+    run.pid = args.pid;
+    let deadline = args.deadline.unwrap_or(run.warmup + run.duration + SLACK);
+    let params = Params {
+        workload: args.workload,
+        pairs: args.pairs as usize,
+        sizes,
+        both: args.both || args.workload == Workload::Mix,
+        deadline,
+    };
+    Ok((run, params))
+}
+
+fn range(option: &'static str, value: usize, least: usize, most: usize) -> Result<(), PlanError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(PlanError::Range {
+        option,
+        least,
+        most,
+    })
+}
+
+fn trust(args: &LoadArgs) -> Result<Trust, PlanError> {
+    match &args.ca {
+        _ if args.plaintext => Ok(Trust::Plaintext),
+        _ if args.insecure => Ok(Trust::Insecure),
+        Some(path) => certificates(path).map(Trust::Certificates),
+        None => Err(PlanError::Trust),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PlanError> {
+    let failed = |error: rustls_pki_types::pem::Error| PlanError::Ca {
+        path: path.display().to_string(),
+        error: error.to_string(),
+    };
+    CertificateDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<_, _>>()
+        .map_err(failed)
+}

@@ -1,0 +1,262 @@
+//! What all tasks of one run share: what to do, when to stop, and what was counted.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    dial::Dialer,
+    histogram::Histogram,
+    pattern::Pattern,
+    stream::{Failure, Got, Status},
+    usage::Usage,
+    verify::Verify,
+};
+
+/// After so many errors a run stops.
+const MAX_ERRORS: u64 = 100;
+
+/// One run of one workload.
+#[derive(Debug)]
+pub struct Run {
+    /// Makes connections.
+    pub dialer: Dialer,
+    /// What messages hold.
+    pub pattern: Arc<Pattern>,
+    /// How much of them is compared.
+    pub verify: Verify,
+    /// The stream window of each peer, unless the workload says otherwise.
+    pub window: u32,
+    /// Whether all streams go over two connections.
+    pub share: bool,
+    /// Not counted at first.
+    pub warmup: Duration,
+    /// How long to measure at most.
+    pub duration: Duration,
+    /// How many messages to measure at most.
+    pub limit: Option<u64>,
+    /// The router's process.
+    pub pid: Option<u32>,
+    /// Told when the measured phase is over.
+    pub stop: CancellationToken,
+    /// Latencies of the measured phase.
+    pub histogram: Histogram,
+    /// How late the generator itself was to send what was due.
+    pub lateness: Histogram,
+    /// What was seen until now.
+    pub counts: Counts,
+    budget: AtomicI64,
+    measuring: AtomicBool,
+    pairs: AtomicU32,
+    name: String,
+    measured: Mutex<Option<Measured>>,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    errors: Mutex<BTreeMap<String, u64>>,
+    statuses: Mutex<BTreeMap<String, u64>>,
+}
+
+/// One moment of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// When.
+    pub at: Instant,
+    /// Messages received until then.
+    pub messages: u64,
+    /// Bytes received until then.
+    pub bytes: u64,
+    /// The router's process.
+    pub router: Option<Usage>,
+    /// This process.
+    pub own: Usage,
+}
+
+/// The measured phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Its begin.
+    pub from: Moment,
+    /// Its end.
+    pub to: Moment,
+}
+
+/// What runs while it is measured.
+pub type Task = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    /// A run that has not begun. `seed` also makes its pairs' names its own.
+    pub fn new(dialer: Dialer, pattern: Pattern, seed: u64) -> Self {
+        Self {
+            dialer,
+            pattern: Arc::new(pattern),
+            verify: Verify::Full,
+            window: 16 * 1024 * 1024,
+            share: false,
+            warmup: Duration::ZERO,
+            duration: Duration::from_secs(10),
+            limit: None,
+            pid: None,
+            stop: CancellationToken::new(),
+            histogram: Histogram::default(),
+            lateness: Histogram::default(),
+            counts: Counts::default(),
+            budget: AtomicI64::new(i64::MAX),
+            measuring: AtomicBool::new(false),
+            pairs: AtomicU32::new(0),
+            name: format!("load-{seed:x}-{}", uuid::Uuid::new_v4()),
+            measured: Mutex::new(None),
+        }
+    }
+
+    /// A subject nobody else uses, and the pair's number.
+    pub fn next_pair(&self) -> (String, u32) {
+        let id = self.pairs.fetch_add(1, Relaxed);
+        (format!("{}-{id}", self.name), id)
+    }
+
+    /// Pairs made until now.
+    pub fn pairs(&self) -> u32 {
+        self.pairs.load(Relaxed)
+    }
+
+    /// Asks for permission to send `n` messages; gives how many may be sent. None means: finish.
+    pub fn take(&self, n: usize) -> usize {
+        if self.stop.is_cancelled() {
+            return 0;
+        }
+        if self.limit.is_none() || !self.measuring() {
+            return n;
+        }
+        let left = self.budget.fetch_sub(n as i64, AcqRel);
+        usize::try_from(left).unwrap_or(0).min(n)
+    }
+
+    /// Whether the warm-up is over.
+    pub fn measuring(&self) -> bool {
+        self.measuring.load(Acquire)
+    }
+
+    /// Counts what was received.
+    pub fn count(&self, got: Got) {
+        self.counts.messages.fetch_add(got.messages, Relaxed);
+        self.counts.bytes.fetch_add(got.bytes, Relaxed);
+    }
+
+    /// Counts a latency if it belongs to the measured phase.
+    pub fn latency(&self, duration: Duration) {
+        if self.measuring() && !self.stop.is_cancelled() {
+            self.histogram.record(duration);
+        }
+    }
+
+    /// Keeps how a call ended.
+    pub fn ended_with(&self, status: &Status) {
+        let mut statuses = lock(&self.counts.statuses);
+        *statuses.entry(status.to_string()).or_default() += 1;
+    }
+
+    /// Keeps an error; too many of them end the run.
+    pub fn error(&self, error: impl std::fmt::Display) {
+        let mut errors = lock(&self.counts.errors);
+        *errors.entry(error.to_string()).or_default() += 1;
+        if errors.values().sum::<u64>() >= MAX_ERRORS {
+            self.stop.cancel();
+        }
+    }
+
+    /// All errors, with how often each was seen.
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        lock(&self.counts.errors).clone()
+    }
+
+    /// How calls ended, with how often.
+    pub fn statuses(&self) -> BTreeMap<String, u64> {
+        lock(&self.counts.statuses).clone()
+    }
+
+    /// The counters and processes now.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            at: Instant::now(),
+            messages: self.counts.messages.load(Relaxed),
+            bytes: self.counts.bytes.load(Relaxed),
+            router: self.pid.and_then(Usage::of),
+            own: Usage::own(),
+        }
+    }
+
+    /// The measured phase, once it is over.
+    pub fn measured(&self) -> Option<Measured> {
+        *lock(&self.measured)
+    }
+
+    /// Keeps the measured phase.
+    pub fn set_measured(&self, measured: Measured) {
+        *lock(&self.measured) = Some(measured);
+    }
+
+    /// Begins to measure: from here on the limits count.
+    pub fn begin(&self) -> Moment {
+        let limit = self.limit.map_or(i64::MAX, |limit| limit as i64);
+        self.budget.store(limit, Release);
+        let from = self.moment();
+        self.measuring.store(true, Release);
+        from
+    }
+
+    /// Runs tasks through warm-up, measured phase and their own ends. The first failure ends all.
+    pub async fn measure(self: &Arc<Self>, tasks: Vec<Task>) {
+        let mut running = JoinSet::new();
+        let warm = !self.warmup.is_zero();
+        let mut from = (!warm).then(|| self.begin());
+        for task in tasks {
+            let run = self.clone();
+            running.spawn(async move {
+                if let Err(error) = task.await {
+                    run.error(error);
+                    run.stop.cancel();
+                }
+            });
+        }
+        if warm {
+            tokio::select! {
+                () = sleep(self.warmup) => {}
+                () = self.stop.cancelled() => {}
+            }
+            from = Some(self.begin());
+        }
+        tokio::select! {
+            () = sleep(self.duration) => {}
+            () = self.stop.cancelled() => {}
+            () = async { while running.join_next().await.is_some() {} } => {}
+        }
+        if let Some(from) = from {
+            let to = self.moment();
+            self.set_measured(Measured { from, to });
+        }
+        self.stop.cancel();
+        while running.join_next().await.is_some() {}
+    }
+}

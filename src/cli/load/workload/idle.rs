@@ -1,0 +1,54 @@
+//! `idle`: pairs that do nothing; what they cost the router.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{
+    super::{
+        pair::Setup,
+        plan::Params,
+        run::{Measured, Run},
+        stream::Failure,
+        usage::Usage,
+    },
+    Extra,
+};
+
+/// Until memory that was needed for setting up is free again.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Sets up the pairs, holds them, and sees that each still works.
+pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+    let before = run.pid.and_then(Usage::of);
+    let setup = Setup::new(run, params.sizes).await?;
+    let pairs = setup.pairs(run, params.pairs).await?;
+    sleep(run.warmup.max(SETTLE)).await;
+    let from = run.begin();
+    tokio::select! {
+        () = sleep(run.duration) => {}
+        () = run.stop.cancelled() => {}
+    }
+    let to = run.moment();
+    run.set_measured(Measured { from, to });
+    let held = pairs.len();
+    for mut pair in pairs {
+        pair.a.send.put()?;
+        pair.b.send.put()?;
+        pair.end(run).await?;
+    }
+    Ok(memory(before, to.router, held))
+}
+
+/// The router's memory before and with so many pairs.
+pub fn memory(before: Option<Usage>, with: Option<Usage>, pairs: usize) -> Extra {
+    let (Some(before), Some(with)) = (before, with) else {
+        return Extra::new();
+    };
+    let grown = with.rss as f64 - before.rss as f64;
+    vec![
+        ("router_rss_before_kib", before.rss as f64),
+        ("router_rss_with_pairs_kib", with.rss as f64),
+        ("router_rss_kib_per_pair", grown / pairs.max(1) as f64),
+    ]
+}

@@ -1,0 +1,63 @@
+//! `pingpong`: each pair has one message under way.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    super::{
+        pair::{Pair, Peer, Setup},
+        plan::Params,
+        run::{Run, Task},
+        stream::Failure,
+    },
+    Extra,
+};
+
+/// Sets up the pairs, then lets them play.
+pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+    let setup = Setup::new(run, params.sizes).await?;
+    let pairs = setup.pairs(run, params.pairs).await?;
+    let tasks = pairs.into_iter().map(|pair| -> Task {
+        let run = run.clone();
+        Box::pin(async move { play(run, pair).await })
+    });
+    run.measure(tasks.collect()).await;
+    Ok(Extra::new())
+}
+
+/// Round trips on one pair until the run stops. Each peer is a task, as each is a process in life.
+pub async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
+    let Pair { mut a, b } = pair;
+    let echo = tokio::spawn(echo(run.clone(), b));
+    while run.take(2) == 2 {
+        let begin = Instant::now();
+        a.send.send().await?;
+        run.count(a.recv.expect(1).await?);
+        run.latency(begin.elapsed());
+    }
+    a.send.finish()?;
+    let b = echo.await.map_err(|_| Failure::Closed)??;
+    finish(&run, a, b).await
+}
+
+/// Answers each message with one, until there are no more.
+pub async fn echo(run: Arc<Run>, mut peer: Peer) -> Result<Peer, Failure> {
+    while !peer.recv.ended() {
+        let Some(got) = peer.recv.receive().await? else {
+            return Err(Failure::Ended(peer.recv.status()));
+        };
+        run.count(got);
+        for _ in 0..got.messages {
+            peer.send.send().await?;
+        }
+    }
+    peer.send.finish()?;
+    Ok(peer)
+}
+
+/// Both have said that they are done: what is under way arrives, and all is there.
+pub async fn finish(run: &Run, a: Peer, b: Peer) -> Result<(), Failure> {
+    use super::super::pair::{drain, total};
+    let (a_recv, b_recv) = tokio::try_join!(drain(run, a.recv), drain(run, b.recv))?;
+    total(a.send.lane().id(), a.send.sent, &b_recv)?;
+    total(b.send.lane().id(), b.send.sent, &a_recv)
+}

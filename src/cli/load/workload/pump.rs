@@ -1,0 +1,87 @@
+//! `bulk`, `flood` and `mix`: as many messages as the router takes.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{
+    super::{
+        pair::{Pair, Setup, drain, total},
+        plan::Params,
+        run::{Run, Task},
+        stream::{Failure, Receiver, Sender},
+    },
+    Extra,
+};
+
+/// Bytes asked for at a time: several small messages, or one large one.
+const BATCH: usize = 64 * 1024;
+
+/// Sets up the pairs, then lets them run.
+pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+    let setup = Setup::new(run, params.sizes).await?;
+    let both = params.both;
+    let pairs = setup.pairs(run, params.pairs).await?;
+    let tasks = pairs.into_iter().map(|pair| -> Task {
+        let run = run.clone();
+        Box::pin(async move { pump(&run, pair, both).await })
+    });
+    run.measure(tasks.collect()).await;
+    Ok(Extra::new())
+}
+
+/// Sends over one pair until the run stops, then ends it.
+pub async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failure> {
+    let Pair { mut a, mut b } = pair;
+    let (heard, unused) = (Notify::new(), Notify::new());
+    let ((), (), a_recv, b_recv) = tokio::try_join!(
+        fill(run, &mut a.send),
+        async {
+            if both {
+                fill(run, &mut b.send).await
+            } else {
+                heard.notified().await;
+                b.send.finish()
+            }
+        },
+        listen(run, a.recv, &unused),
+        listen(run, b.recv, &heard),
+    )?;
+    total(a.send.lane().id(), a.send.sent, &b_recv)?;
+    total(b.send.lane().id(), b.send.sent, &a_recv)
+}
+
+/// Receives everything; says when the other peer has sent its last message.
+async fn listen(run: &Run, mut receiver: Receiver, heard: &Notify) -> Result<Receiver, Failure> {
+    while !receiver.ended() {
+        match receiver.receive().await? {
+            Some(got) => run.count(got),
+            None => return Err(Failure::Ended(receiver.status())),
+        }
+    }
+    heard.notify_one();
+    drain(run, receiver).await
+}
+
+/// Sends until the run stops, then says so to the other peer.
+async fn fill(run: &Run, send: &mut Sender) -> Result<(), Failure> {
+    tokio::select! {
+        () = run.stop.cancelled() => {}
+        sent = send_all(run, send) => sent?,
+    }
+    send.finish()
+}
+
+async fn send_all(run: &Run, send: &mut Sender) -> Result<(), Failure> {
+    loop {
+        let want = BATCH.max(send.next_len());
+        let mut room = send.room(want).await?;
+        while room > 0 {
+            if run.take(1) == 0 {
+                return Ok(());
+            }
+            room = room.saturating_sub(send.next_len());
+            send.put()?;
+        }
+    }
+}
