@@ -35,8 +35,6 @@ pub enum Command {
     Check(CheckArgs),
     /// Run a router with two peers on this machine, and report what they saw
     Demo(DemoArgs),
-    /// Run a router with two peers on this machine
-    Demo,
     /// Measure a router: play both peers of many pairs and check all they get
     Load(Box<LoadArgs>),
 }

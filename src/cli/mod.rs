@@ -33,7 +33,6 @@ pub fn main() -> ExitCode {
             }
         }
         Some(Command::Demo(args)) => demo::run(&args),
-        Some(Command::Demo) => ExitCode::SUCCESS,
         Some(Command::Load(args)) => load::run(&args, &env),
     }
 }

@@ -42,8 +42,11 @@ use crate::{
 pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 
 /// Messages up to this length, prefix included, are forwarded only as a whole. Stock peers send at most
-/// 64 KiB and a few bytes; it must fit the smallest window, or such a message could never be complete.
-pub const WHOLE_MESSAGE: u32 = 96 * 1024;
+/// 64 KiB and a few bytes.
+///
+/// It must fit in two thirds of the smallest window (128 KiB), or such a message might never be complete: HTTP/2
+/// announces credit only once it is half of the window that the peer has left, so a third may be withheld.
+pub const WHOLE_MESSAGE: u32 = 80 * 1024;
 
 /// Causes of refusal that are not the token's, for metrics.
 pub const REFUSALS: &[&str] = &[
