@@ -309,8 +309,9 @@ impl LaneReceiver {
 
     /// Bytes published and not taken.
     pub fn waiting(&self) -> usize {
-        usize::try_from(self.shared.published.load(Ordering::SeqCst) - self.taken)
-            .unwrap_or(usize::MAX)
+        // The ring shows a chunk before `published` counts it, so one that was joined may have been taken early.
+        let published = self.shared.published.load(Ordering::SeqCst);
+        usize::try_from(published.saturating_sub(self.taken)).unwrap_or(usize::MAX)
     }
 
     fn available(&self) -> Option<Next> {
