@@ -218,3 +218,6 @@ async fn tell<S: Source, K: Sink>(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

@@ -436,3 +436,6 @@ impl Drop for LaneReceiver {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -229,3 +229,6 @@ impl<S, K> Drop for Side<S, K> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
