@@ -191,7 +191,7 @@ fn two_threads_lose_nothing() {
     let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     let (mut put, mut credit) = (0, 0);
-    let bytes: Vec<u8> = (0..251 * 20).map(|at| (at % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..251usize * 20).map(|at| (at % 251) as u8).collect();
     for round in 0..ROUNDS {
         for length in [7, 1_500, 300, 1_100, 20] {
             let length = length + round % 13;
