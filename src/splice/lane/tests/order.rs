@@ -63,6 +63,10 @@ impl Model {
         assert!(!frame.is_empty() && frame.len() <= most);
         let at = self.out.len() as u64;
         self.out.extend_from_slice(&frame);
+        let end = at + frame.len() as u64;
+        let joined = |start: u64| at < start && start < end;
+        let copied = |&(start, _, whole): &(u64, Bytes, bool)| whole && joined(start);
+        assert!(!self.long.iter().any(copied), "a long chunk was copied");
         match self
             .long
             .iter()
@@ -164,6 +168,12 @@ fn two_threads_lose_nothing() {
             self.0.unpark();
         }
     }
+    fn sleep() {
+        let start = std::time::Instant::now();
+        std::thread::park_timeout(LONG);
+        assert!(start.elapsed() < LONG, "nobody woke this thread");
+    }
+    const LONG: std::time::Duration = std::time::Duration::from_secs(20);
     const ROUNDS: usize = 20_000;
     let (mut tx, mut rx) = lane();
     let consumer = std::thread::spawn(move || {
@@ -172,7 +182,7 @@ fn two_threads_lose_nothing() {
         let mut at = 0;
         loop {
             match rx.poll_next(&mut cx) {
-                Poll::Pending => std::thread::park(),
+                Poll::Pending => sleep(),
                 Poll::Ready(Next::Data(waiting)) => {
                     assert!(waiting <= ROUNDS * 3_000);
                     let Some(frame) = rx.take(20_000) else {
@@ -205,14 +215,14 @@ fn two_threads_lose_nothing() {
         tx.flush(5);
         credit += tx.poll_credit(&mut cx, 1_000);
         while tx.held() > 30_000 {
-            std::thread::park();
+            sleep();
             credit += tx.poll_credit(&mut cx, 1_000);
             tx.flush(0);
         }
     }
     tx.end(LaneEnd::HalfClosed);
     while tx.poll_finished(&mut cx).is_pending() {
-        std::thread::park();
+        sleep();
     }
     credit += tx.poll_credit(&mut cx, 1);
     assert_eq!(consumer.join().unwrap(), (put, LaneEnd::HalfClosed));
