@@ -46,3 +46,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,7 +186,7 @@ async fn tell<S: Source, K: Sink>(
     linger: Duration,
 ) -> Result<(), Broken> {
     let mut sleep = std::pin::pin!(sleep_until(Instant::now() + linger));
-    let mut seen = 0;
+    let mut seen = side.totals().bytes_out;
     let mut inside_message = (!paired).then_some(false);
     let mut sent = 0;
     poll_fn(|cx| {
@@ -218,3 +218,6 @@ async fn tell<S: Source, K: Sink>(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

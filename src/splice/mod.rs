@@ -14,6 +14,8 @@ pub mod control;
 pub mod drive;
 pub mod ending;
 pub mod lane;
+#[cfg(test)]
+mod mock;
 pub mod scanner;
 pub mod side;
 pub(crate) mod sync;

@@ -219,3 +219,16 @@ impl<S: Source, K: Sink> Side<S, K> {
         Poll::Ready(Ok(()))
     }
 }
+
+impl<S, K> Drop for Side<S, K> {
+    /// A side that goes without a word failed. Only it knows whether that was inside a message.
+    fn drop(&mut self) {
+        self.tx.end(LaneEnd::Ended {
+            ending: Ending::from(super::ending::Cause::Panicked).for_other(),
+            inside_message: self.scanner.inside_cut(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

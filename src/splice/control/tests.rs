@@ -1,0 +1,43 @@
+use super::*;
+use crate::splice::mock::Wakes;
+
+#[test]
+fn the_first_cause_wins() {
+    let control = Control::default();
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    assert_eq!(control.poll_end(&mut cx), Poll::Pending);
+    control.end(Cause::Draining);
+    control.end(Cause::Administrator);
+    for _ in 0..2 {
+        assert_eq!(control.poll_end(&mut cx), Poll::Ready(Cause::Draining));
+    }
+}
+
+#[test]
+fn the_last_task_that_asked_is_woken() {
+    let control = Control::default();
+    let (first, first_waker) = Wakes::new();
+    let (last, last_waker) = Wakes::new();
+    let _ = control.poll_end(&mut Context::from_waker(&first_waker));
+    let _ = control.poll_end(&mut Context::from_waker(&last_waker));
+    control.end(Cause::Administrator);
+    assert_eq!((first.take(), last.take()), (0, 1));
+}
+
+#[test]
+fn an_end_before_the_task_asks_is_not_lost() {
+    let control = Control::default();
+    control.end(Cause::Draining);
+    let (_, waker) = Wakes::new();
+    let end = control.poll_end(&mut Context::from_waker(&waker));
+    assert_eq!(end, Poll::Ready(Cause::Draining));
+}
+
+#[test]
+fn meeting_the_partner_is_noted() {
+    let control = Control::default();
+    assert!(!control.is_paired());
+    control.set_paired();
+    assert!(control.is_paired());
+}
