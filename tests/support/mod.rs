@@ -11,6 +11,7 @@ pub mod peer;
 
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -23,10 +24,11 @@ use jumpstarter_router::{
     grpc::v1::StreamRequest,
     server::{Drained, Server},
     splice::ending::GOAWAY_MESSAGE,
-    transport::tls::self_signed_pair,
+    transport::{router::Router, tls::self_signed_pair},
 };
 use prost::Message as _;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tonic::Code;
 
 pub use peer::{Collected, End, Kind, Options, Peer};
@@ -55,6 +57,7 @@ pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// A router and what is needed to reach it.
 pub struct Harness {
     server: Option<Server>,
+    pub router: Arc<Router>,
     pub connector: Connector,
     _files: TempDir,
 }
@@ -81,19 +84,21 @@ impl Harness {
         let endpoint = server.address.to_string();
         let connector = Connector::new(&endpoint, Trust::Certificates(vec![certificate])).unwrap();
         Self {
+            router: server.router().clone(),
             server: Some(server),
             connector,
             _files: files,
         }
     }
 
-    pub fn server(&self) -> &Server {
-        self.server.as_ref().unwrap()
-    }
-
-    /// Takes the server out; the connector stays.
-    pub fn take_server(&mut self) -> Server {
-        self.server.take().unwrap()
+    /// Starts the drain; how it went, and after how long, comes when it is over.
+    pub fn drain(&mut self, timeout: Duration) -> JoinHandle<(Drained, Duration)> {
+        let server = self.server.take().unwrap();
+        let start = Instant::now();
+        tokio::spawn(async move {
+            let drained = server.drain(timeout).await;
+            (drained, start.elapsed())
+        })
     }
 
     pub fn token(&self, subject: &str) -> String {
@@ -141,18 +146,18 @@ impl Harness {
     }
 
     pub fn waiting(&self) -> i64 {
-        self.server().router().metrics.streams_waiting.get()
+        self.router.metrics.streams_waiting.get()
     }
 
     /// How many streams ended for `reason`.
     pub fn ends(&self, reason: &str) -> u64 {
-        let metrics = &self.server().router().metrics;
+        let metrics = &self.router.metrics;
         metrics.stream_ends.get(reason).get()
     }
 
     /// Everything is given back once all peers are gone.
     pub async fn idle(&self, case: &str) {
-        let router = self.server().router();
+        let router = &self.router;
         let metrics = &router.metrics;
         let counts = || {
             let gauges = [
@@ -173,11 +178,6 @@ impl Harness {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(metrics.panics.get(), 0, "{case}: panics");
-    }
-
-    /// Drains, which must not take longer than `at_most` and what a slow machine adds.
-    pub async fn drain(mut self, timeout: Duration) -> Drained {
-        within("the drain", self.take_server().drain(timeout)).await
     }
 }
 
