@@ -28,7 +28,7 @@ use jumpstarter_router::{
 };
 use prost::Message as _;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{sync::Mutex, task::JoinHandle};
 use tonic::Code;
 
 pub use peer::{Collected, End, Kind, Options, Peer};
@@ -59,6 +59,8 @@ pub struct Harness {
     server: Option<Server>,
     pub router: Arc<Router>,
     pub connector: Connector,
+    /// The gauge of waiting streams is only clear if one pair meets at a time.
+    meeting: Mutex<()>,
     _files: TempDir,
 }
 
@@ -87,6 +89,7 @@ impl Harness {
             router: server.router().clone(),
             server: Some(server),
             connector,
+            meeting: Mutex::new(()),
             _files: files,
         }
     }
@@ -138,10 +141,12 @@ impl Harness {
         subject: &str,
         options: (Options, Options),
     ) -> (Peer, Peer) {
+        let meeting = self.meeting.lock().await;
         let mut first = self.waiter(kinds.0, subject, options.0).await;
         let mut second = self.peer_with(kinds.1, subject, options.1).await;
         first.head().await;
         second.head().await;
+        drop(meeting);
         (first, second)
     }
 
