@@ -42,8 +42,9 @@ use crate::{
 pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 
 /// Messages up to this length, prefix included, are forwarded only as a whole. Stock peers send at most
-/// 64 KiB and a few bytes; it must fit the smallest window, or such a message could never be complete.
-pub const WHOLE_MESSAGE: u32 = 96 * 1024;
+/// 64 KiB and a few bytes; it must fit two thirds of the smallest window (see [`Side::new`]), or such a message
+/// could never be complete.
+pub const WHOLE_MESSAGE: u32 = 80 * 1024;
 
 /// Causes of refusal that are not the token's, for metrics.
 pub const REFUSALS: &[&str] = &[

@@ -34,7 +34,7 @@ use tonic::Code;
 pub use peer::{Collected, End, Kind, Options, Peer};
 
 /// Long enough for a slow machine: whoever waits longer waits for something that does not come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const KEY: &[u8] = b"a key of thirty-two bytes or more";
 
