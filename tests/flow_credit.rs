@@ -7,7 +7,7 @@ use jumpstarter_router::{client::stream, config::Size};
 use support::{Harness, Kind, assert_bytes, message, noise};
 
 /// A message that is held back until it is complete needs credit for all of it, though what was forwarded before
-/// it has not been worth a WINDOW_UPDATE yet.
+/// it has not been worth a `WINDOW_UPDATE` yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_message_always_gets_its_credit() {
     let smallest = Size::new(128 * 1024);

@@ -83,7 +83,8 @@ impl Line {
         let Some(io) = &wire.io else { return };
         let socket = SockRef::from(io.get_ref().0);
         match how {
-            Cut::Fin => socket.shutdown(Shutdown::Write).unwrap(),
+            // Fails if the router was faster: then it is closed already.
+            Cut::Fin => drop(socket.shutdown(Shutdown::Write)),
             Cut::Rst => {
                 socket.set_linger(Some(Duration::ZERO)).unwrap();
                 wire.io = None;

@@ -3,11 +3,13 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    clippy::missing_panics_doc
+    clippy::missing_panics_doc,
+    clippy::unused_self
 )]
 
 pub mod line;
 pub mod peer;
+mod wire;
 
 use std::{
     future::Future,

@@ -1,26 +1,24 @@
 //! Two kinds of peers behind one interface: tonic's, and a raw one that speaks HTTP/2 as it likes.
 
-use std::{convert::Infallible, future::poll_fn, time::Duration};
+use std::{future::poll_fn, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use hyper_util::rt::TokioIo;
-use jumpstarter_router::{
-    client::Connector,
-    grpc::v1::{StreamRequest, router_service_client::RouterServiceClient},
-    transport::stream::PATH,
-};
-use prost::Message as _;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jumpstarter_router::{client::Connector, grpc::v1::StreamRequest};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, transport::Endpoint};
+use tonic::{Code, Status};
 
-use super::{encode, line::Cut, line::Line, within};
+use super::{
+    encode,
+    line::{Cut, Line},
+    wire::{raw_peer, tonic_peer},
+    within,
+};
 
 /// Whose HTTP/2 and gRPC the peer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +96,7 @@ pub struct Collected {
     pub end: End,
 }
 
-enum Event {
+pub(super) enum Event {
     Head(HeaderMap),
     Data(Bytes),
     End(End),
@@ -204,26 +202,57 @@ impl Peer {
         }
     }
 
+    /// Like [`Peer::send_data`], but gives up after `patience`, and says whether it worked.
+    pub async fn try_send(&mut self, payload: &[u8], patience: Duration) -> bool {
+        match &mut self.way {
+            Way::Tonic(Some(way)) => {
+                let request = jumpstarter_router::client::stream::data(payload.to_vec());
+                way.send_timeout(request, patience).await.is_ok()
+            }
+            Way::Tonic(None) => false,
+            Way::Raw(_) => self.try_send_bytes(super::message(payload), patience).await,
+        }
+    }
+
+    /// Like [`Peer::send_bytes`], but gives up after `patience`, and says whether it worked.
+    pub async fn try_send_bytes(&mut self, bytes: impl Into<Bytes>, patience: Duration) -> bool {
+        let mut bytes = bytes.into();
+        let way = self.raw();
+        while !bytes.is_empty() {
+            way.reserve_capacity(bytes.len());
+            let room = tokio::time::timeout(patience, poll_fn(|cx| way.poll_capacity(cx))).await;
+            let Ok(Some(Ok(room))) = room else {
+                return false;
+            };
+            let chunk = bytes.split_to(room.min(bytes.len()));
+            if way.send_data(chunk, false).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Sends noise until nothing more is taken for `quiet`, and says how many bytes were.
     ///
-    /// `least`: before so many were taken, it does not count as quiet.
+    /// `least`: before so many were taken, it does not count as quiet. `cut`: the longest DATA frame.
     pub async fn send_until_stalled(
         &mut self,
         source: &[u8],
         least: usize,
+        cut: usize,
         quiet: Duration,
     ) -> usize {
         let way = self.raw();
         let mut sent = 0;
         while sent < source.len() {
-            way.reserve_capacity(source.len() - sent);
+            way.reserve_capacity(cut.min(source.len() - sent));
             let patience = if sent < least { super::PATIENCE } else { quiet };
             let room = poll_fn(|cx| way.poll_capacity(cx));
             let Ok(room) = tokio::time::timeout(patience, room).await else {
                 assert!(sent >= least, "only {sent} bytes were taken, not {least}");
                 break;
             };
-            let room = room.unwrap().unwrap().min(source.len() - sent);
+            let room = room.unwrap().unwrap().min(source.len() - sent).min(cut);
             let chunk = Bytes::copy_from_slice(&source[sent..sent + room]);
             way.send_data(chunk, false).unwrap();
             sent += room;
@@ -234,7 +263,8 @@ impl Peer {
     pub fn half_close(&mut self) {
         match &mut self.way {
             Way::Tonic(way) => *way = None,
-            Way::Raw(way) => way.send_data(Bytes::new(), true).unwrap(),
+            // An error means that the stream has ended, which the reader tells.
+            Way::Raw(way) => drop(way.send_data(Bytes::new(), true)),
         }
     }
 
@@ -317,123 +347,4 @@ impl Peer {
         }
         self.got.clone()
     }
-}
-
-async fn opened(gate: &mut watch::Receiver<bool>) {
-    // Fails only if the peer is gone, and then this task is, too.
-    let _ = gate.wait_for(|on| *on).await;
-}
-
-async fn tonic_peer(
-    line: &Line,
-    window: u32,
-    headers: HeaderMap,
-    events: mpsc::UnboundedSender<Event>,
-    mut gate: watch::Receiver<bool>,
-) -> (mpsc::Sender<StreamRequest>, JoinHandle<()>) {
-    let io = line.clone();
-    let connect = move |_| {
-        let io = io.clone();
-        async move { Ok::<_, Infallible>(TokioIo::new(io)) }
-    };
-    let channel = Endpoint::from_static("http://router.test")
-        .initial_stream_window_size(window)
-        .connect_with_connector(tower::service_fn(connect))
-        .await
-        .unwrap();
-    let (send, outgoing) = mpsc::channel(1);
-    let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
-    *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(headers);
-    let reader = tokio::spawn(async move {
-        let mut client = RouterServiceClient::new(channel);
-        let response = match client.stream(request).await {
-            Ok(response) => response,
-            Err(status) => {
-                let _ = events.send(Event::End(status.into()));
-                return;
-            }
-        };
-        let (head, mut body, _) = response.into_parts();
-        let _ = events.send(Event::Head(head.into_headers()));
-        let end = loop {
-            opened(&mut gate).await;
-            match body.message().await {
-                Ok(Some(message)) => {
-                    let bytes = super::prefixed(0, &message.encode_to_vec());
-                    let _ = events.send(Event::Data(bytes));
-                }
-                Ok(None) => break End::Status(Code::Ok, String::new()),
-                Err(status) => break status.into(),
-            }
-        };
-        let _ = events.send(Event::End(end));
-    });
-    (send, reader)
-}
-
-async fn raw_peer(
-    line: &Line,
-    window: u32,
-    mut headers: HeaderMap,
-    events: mpsc::UnboundedSender<Event>,
-    gate: watch::Receiver<bool>,
-) -> (SendStream<Bytes>, JoinHandle<()>, JoinHandle<()>) {
-    let (mut client, connection) = h2::client::Builder::new()
-        .initial_window_size(window)
-        .initial_connection_window_size(window.max(65_535))
-        // The peer may be slow to read small frames as long as it likes.
-        .data_frame_budget(usize::MAX)
-        .handshake::<_, Bytes>(line.clone())
-        .await
-        .unwrap();
-    let connection = tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    let mut request = Request::post(format!("https://router.test{PATH}"));
-    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-    headers.insert("te", HeaderValue::from_static("trailers"));
-    request.headers_mut().unwrap().extend(headers);
-    client = client.ready().await.unwrap();
-    let request = request.body(()).unwrap();
-    let (response, send) = client.send_request(request, false).unwrap();
-    let reader = tokio::spawn(async move {
-        // Held, so that the connection stays while the peer does.
-        let _client = client;
-        let end = read_raw(response, &events, gate)
-            .await
-            .unwrap_or_else(|error| match error.reason() {
-                Some(reason) if error.is_reset() => End::Reset(reason),
-                _ => End::Lost,
-            });
-        let _ = events.send(Event::End(end));
-    });
-    (send, reader, connection)
-}
-
-async fn read_raw(
-    response: ResponseFuture,
-    events: &mpsc::UnboundedSender<Event>,
-    mut gate: watch::Receiver<bool>,
-) -> Result<End, h2::Error> {
-    let (head, mut body) = response.await?.into_parts();
-    if let Some(status) = Status::from_header_map(&head.headers) {
-        return Ok(status.into());
-    }
-    let _ = events.send(Event::Head(head.headers));
-    loop {
-        opened(&mut gate).await;
-        let Some(chunk) = body.data().await else {
-            break;
-        };
-        let chunk = chunk?;
-        release(&mut body, chunk.len());
-        let _ = events.send(Event::Data(chunk));
-    }
-    let trailers = body.trailers().await?.unwrap_or_default();
-    Ok(Status::from_header_map(&trailers).map_or(End::Lost, End::from))
-}
-
-fn release(body: &mut RecvStream, bytes: usize) {
-    // Fails only once the stream is gone, which the next read tells.
-    let _ = body.flow_control().release_capacity(bytes);
 }
