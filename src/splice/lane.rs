@@ -12,7 +12,7 @@
 //! ## The protocol between the two tasks
 //! All counters only grow. `published` and `taken` count bytes. The consumer sleeps when it has taken all that
 //! is published: it registers its waker, then looks again; the producer publishes, then wakes. The producer
-//! wants to know of taken bytes only from `wake_at` on (half a window, as that is when HTTP/2 sends the credit
+//! wants to know of taken bytes only from `wake_at` on (a third of a window, as that is when HTTP/2 sends the credit
 //! back): it registers, sets `wake_at`, then looks at `taken`; the consumer sets `taken`, then looks at
 //! `wake_at`. Both are store-then-load on two variables, hence `SeqCst`. loom checks it (`loom_*` below).
 

@@ -21,6 +21,8 @@ pub struct Side<S, K> {
     tx: LaneSender,
     rx: LaneReceiver,
     credit_step: u64,
+    /// Taken by the partner's connection and not yet granted anew.
+    owed: u64,
     half_closed: bool,
     delivered: bool,
     totals: Totals,
@@ -40,7 +42,12 @@ pub struct Totals {
 }
 
 impl<S: Source, K: Sink> Side<S, K> {
-    /// `window`: bytes of credit the peer was granted; it is granted anew in steps of half of it.
+    /// `window`: bytes of credit the peer was granted; it is granted anew in steps of a third of it.
+    ///
+    /// HTTP/2 (h2) sends credit back once it is half of what the peer has left, and looks at it only when credit
+    /// is released. A third of the window or more is always sent; less could stay, and the peer would lack it
+    /// for the rest of a message that is held back until it is whole. So less is not released either, and
+    /// two thirds of the smallest window must hold the longest message that is held back.
     pub fn new(
         source: S,
         sink: K,
@@ -54,7 +61,8 @@ impl<S: Source, K: Sink> Side<S, K> {
             scanner,
             tx,
             rx,
-            credit_step: u64::from(window / 2).max(1),
+            credit_step: u64::from(window / 3) + 1,
+            owed: 0,
             half_closed: false,
             delivered: false,
             totals: Totals::default(),
@@ -113,13 +121,24 @@ impl<S: Source, K: Sink> Side<S, K> {
             self.tx.end(LaneEnd::HalfClosed);
             return self.poll_inbound(cx);
         }
-        let credit = self.tx.poll_credit(cx, self.credit_step);
-        if credit > 0 {
-            self.source.release(credit as usize);
-            // Room in the ring again, perhaps.
+        self.return_credit(cx);
+        Poll::Pending
+    }
+
+    fn return_credit(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let credit = self.tx.poll_credit(cx, self.credit_step - self.owed);
+            if credit == 0 {
+                return;
+            }
+            self.owed += credit;
+            if self.owed >= self.credit_step {
+                self.source.release(self.owed as usize);
+                self.owed = 0;
+            }
+            // Room in the ring again, perhaps. Then ask again: what is left to the next step has changed.
             self.tx.flush(0);
         }
-        Poll::Pending
     }
 
     /// Writes the lane to the peer until nothing waits or the peer takes no more.

@@ -1,0 +1,83 @@
+//! Credit: whatever the lengths of messages, a whole one always fits what the sender is granted.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use jumpstarter_router::{client::stream, config::Size};
+use support::{Harness, Kind, assert_bytes, message, noise};
+
+/// A message that is held back until it is complete needs credit for all of it, though what was forwarded before
+/// it has not been worth a `WINDOW_UPDATE` yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_message_always_gets_its_credit() {
+    let smallest = Size::new(128 * 1024);
+    let harness = Harness::start(|config| config.streams.initial_window = smallest).await;
+    for (before, held) in [
+        (40_000, 98_000),
+        (33_500, 98_290),
+        (35_000, 98_290),
+        (37_000, 98_290),
+        (43_000, 90_000),
+        (65_000, 80_000),
+        (65_500, 65_536),
+        (20_000, 85_000),
+        (43_600, 81_900),
+        (1, 81_900),
+    ] {
+        let case = format!("{before} bytes, then {held}");
+        let (mut first, mut second) = harness.pair((Kind::Raw, Kind::Raw), &case).await;
+        let (small, large) = (noise(1, before), noise(2, held));
+        let mut arrived = 0;
+        for _ in 0..5 {
+            // The first message has left the router before the second begins.
+            first.send_data(&small).await;
+            arrived += message(&small).len();
+            second.arrived(arrived).await;
+            first.send_data(&large).await;
+            arrived += message(&large).len();
+            second.arrived(arrived).await;
+        }
+        let want = [message(&small), message(&large)].concat().repeat(5);
+        assert_bytes(&case, second.arrived(want.len()).await, &want);
+        drop((first, second));
+        harness.idle(&case).await;
+    }
+}
+
+/// Both ends of many pairs on two connections: nobody's credit is another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_pairs_share_connections() {
+    let harness = Harness::start(|_| {}).await;
+    let channels = [
+        harness.connector.channel().await.unwrap(),
+        harness.connector.channel().await.unwrap(),
+    ];
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..40_usize {
+        // Some pairs meet on one connection, some across the two.
+        for channel in [number % 2, number / 2 % 2] {
+            let channel = channels[channel].clone();
+            let token = harness.token(&format!("shared {number}"));
+            tasks.spawn(async move {
+                let mut call = jumpstarter_router::client::call(channel, &token, Vec::new())
+                    .await
+                    .unwrap();
+                let send = call.send;
+                let sender = tokio::spawn(async move {
+                    for seed in 0..16 {
+                        send.send(stream::data(noise(seed, 65_536))).await.unwrap();
+                    }
+                });
+                for seed in 0..16 {
+                    let got = call.receive.message().await.unwrap().unwrap();
+                    assert_bytes("shared", &got.payload, &noise(seed, 65_536));
+                }
+                assert!(call.receive.message().await.unwrap().is_none());
+                sender.await.unwrap();
+            });
+        }
+    }
+    support::within("all pairs", tasks.join_all()).await;
+    drop(channels);
+    harness.idle("shared").await;
+}
