@@ -14,7 +14,7 @@
 //! is published: it registers its waker, then looks again; the producer publishes, then wakes. The producer
 //! wants to know of taken bytes only from `wake_at` on (half a window, as that is when HTTP/2 sends the credit
 //! back): it registers, sets `wake_at`, then looks at `taken`; the consumer sets `taken`, then looks at
-//! `wake_at`. Both are store-then-load on two variables, hence `SeqCst`. loom checks it (`loom_*` below).
+//! `wake_at`. Both are store-then-load on two variables, hence `SeqCst`. loom checks it (`loom_tests`).
 
 use std::{
     collections::VecDeque,
@@ -434,3 +434,6 @@ impl Drop for LaneReceiver {
         }
     }
 }
+
+#[cfg(all(test, splice_loom))]
+mod loom_tests;
