@@ -328,6 +328,12 @@ impl LaneReceiver {
     /// Takes the next frame, at most `most` bytes (at least 1): a long chunk as it is, short ones joined.
     /// `None` if nothing is there. The producer learns of it at [`LaneReceiver::commit`].
     pub fn take(&mut self, most: usize) -> Option<Bytes> {
+        // The ring may hold more than was published: a flush fills it first. To take that would let `taken`
+        // pass `published`.
+        let most = most.min(self.waiting());
+        if most == 0 {
+            return None;
+        }
         let mut first = self.pop()?;
         if first.len() > most {
             self.head = Some(first.split_off(most));
@@ -339,15 +345,17 @@ impl LaneReceiver {
     }
 
     fn join(&mut self, first: Bytes, most: usize) -> Bytes {
+        if first.len() >= most {
+            return first;
+        }
         let Some(mut second) = self.pop() else {
             return first;
         };
-        if second.len() >= SMALL_CHUNK || first.len() >= most {
+        if second.len() >= SMALL_CHUNK {
             self.head = Some(second);
             return first;
         }
-        let waiting = self.waiting().min(most);
-        let mut joined = BytesMut::with_capacity(waiting.max(first.len()));
+        let mut joined = BytesMut::with_capacity(most);
         joined.extend_from_slice(&first);
         loop {
             let room = most - joined.len();
@@ -357,6 +365,9 @@ impl LaneReceiver {
                 break;
             }
             joined.extend_from_slice(&second);
+            if joined.len() == most {
+                break;
+            }
             match self.pop() {
                 Some(next) if next.len() < SMALL_CHUNK => second = next,
                 next => {
@@ -368,6 +379,7 @@ impl LaneReceiver {
         joined.freeze()
     }
 
+    /// Called only while published bytes are left: what is not in the ring then is in the rest.
     fn pop(&mut self) -> Option<Bytes> {
         if let Some(head) = self.head.take() {
             return Some(head);
@@ -375,7 +387,8 @@ impl LaneReceiver {
         if let Ok(chunk) = self.ring.pop() {
             return Some(chunk);
         }
-        if self.rest.is_empty() && self.shared.end.get().is_some() {
+        if self.rest.is_empty() {
+            // Published before the end is set, so the end must not be asked for.
             let mut rest = self
                 .shared
                 .rest
