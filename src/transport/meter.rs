@@ -120,3 +120,38 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_passes_is_counted_and_a_full_socket_noticed() {
+        let activity = Arc::new(Activity::default());
+        let (near, mut far) = duplex(64);
+        let mut metered = Metered::new(near, activity.clone());
+        far.write_all(&[7; 10]).await.unwrap();
+        let mut buffer = [0; 32];
+        assert_eq!(metered.read(&mut buffer).await.unwrap(), 10);
+        assert_eq!((activity.read(), activity.written()), (10, 0));
+
+        metered.write_all(&[7; 64]).await.unwrap();
+        assert_eq!(activity.written(), 64);
+        assert!(!activity.is_blocked(), "full, but nothing waits");
+        let waits = tokio::time::timeout(
+            std::time::Duration::from_millis(20),
+            metered.write_all(b"one more"),
+        );
+        assert!(waits.await.is_err());
+        assert!(activity.is_blocked());
+        assert_eq!(activity.written(), 64, "what waits has not passed");
+
+        far.read_exact(&mut [0; 64]).await.unwrap();
+        metered.write_all(b"one more").await.unwrap();
+        assert!(!activity.is_blocked());
+        assert_eq!(activity.written(), 72);
+    }
+}
