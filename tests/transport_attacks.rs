@@ -241,7 +241,7 @@ async fn frames_that_break_the_rules_end_the_connection() {
         frame(raw::DATA, 0, 0, b"x"),
         frame(raw::SETTINGS, 0, 1, &[]),
         frame(raw::HEADERS, raw::END_HEADERS, 2, &[0x82]),
-        frame(raw::DATA, 0, 1, &[0; 16_385]),
+        frame(raw::DATA, 0, 1, &vec![0; 16_385]),
     ];
     for frames in cases {
         is_ended(frames, &[PROTOCOL_ERROR, FRAME_SIZE_ERROR]).await;

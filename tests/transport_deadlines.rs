@@ -104,7 +104,7 @@ async fn a_ping_that_is_not_answered() {
     assert!(raw.next_of(raw::PING).await.is_some());
     assert_eq!(raw.goaway_then_end().await, Some(0));
     router.closed(ConnectionEnd::KeepaliveTimeout, 1).await;
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     pair.ping_pong().await;
     assert_eq!(
         router

@@ -78,7 +78,7 @@ async fn out_of_descriptors_it_waits_without_spinning_and_then_goes_on() {
     assert!(start.elapsed() < LONG);
 
     drop(crowd);
-    let mut later = within("a new pair", Pair::open(&connector, "later")).await;
+    let mut later = Box::pin(within("a new pair", Pair::open(&connector, "later"))).await;
     later.ping_pong().await;
     pair.ping_pong().await;
     assert!(process.is_running());

@@ -35,10 +35,8 @@ pub const KEY: &str = "a test's signing key, 32 bytes or more";
 pub const LONG: Duration = Duration::from_secs(30);
 
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(LONG, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what}: not within {LONG:?}"),
-    }
+    let output = tokio::time::timeout(LONG, future).await;
+    output.unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"))
 }
 
 /// Waits until `condition` holds.
