@@ -15,6 +15,13 @@ fn chunk(mark: u8, len: usize) -> Bytes {
     vec![mark; len].into()
 }
 
+/// Three preemptions take seconds, all of them many minutes; `LOOM_MAX_PREEMPTIONS` asks for more.
+fn model(check: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(check);
+}
+
 /// loom lets a `SeqCst` load pass over a value only for a newer one that was stored as `SeqCst`, and a first
 /// value is not. Without this it would report orders of events that no memory model allows.
 fn small_lane(slots: usize) -> (LaneSender, LaneReceiver) {
@@ -87,7 +94,7 @@ fn marks(got: &[u8]) -> Vec<u8> {
 
 #[test]
 fn loom_small_chunks_arrive_whole_and_in_order() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(2);
         let producer = thread::spawn(move || {
             for mark in [1, 2] {
@@ -106,7 +113,7 @@ fn loom_small_chunks_arrive_whole_and_in_order() {
 
 #[test]
 fn loom_one_flush_of_two_small_chunks_is_not_overtaken() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(2);
         let producer = thread::spawn(move || {
             // A small chunk, and the small head of a long one: two slots, published together.
@@ -125,7 +132,7 @@ fn loom_one_flush_of_two_small_chunks_is_not_overtaken() {
 
 #[test]
 fn loom_the_consumer_may_take_a_byte_at_a_time() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(1);
         let producer = thread::spawn(move || {
             tx.push(chunk(1, 2), 2);
@@ -140,7 +147,7 @@ fn loom_the_consumer_may_take_a_byte_at_a_time() {
 
 #[test]
 fn loom_the_producer_is_woken_for_credit_at_its_threshold() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(2);
         let producer = thread::spawn(move || {
             tx.push(chunk(1, LONG), LONG);
@@ -158,7 +165,7 @@ fn loom_the_producer_is_woken_for_credit_at_its_threshold() {
 
 #[test]
 fn loom_a_full_ring_with_a_backlog_moves_on() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(1);
         let producer = thread::spawn(move || {
             tx.push(chunk(1, LONG), LONG);
@@ -177,7 +184,7 @@ fn loom_a_full_ring_with_a_backlog_moves_on() {
 
 #[test]
 fn loom_an_end_with_a_backlog_hands_everything_over() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(1);
         let producer = thread::spawn(move || {
             for mark in [1, 2, 3] {
@@ -195,7 +202,7 @@ fn loom_an_end_with_a_backlog_hands_everything_over() {
 
 #[test]
 fn loom_a_producer_that_vanishes_is_noticed() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(1);
         let producer = thread::spawn(move || {
             tx.push(chunk(1, LONG), LONG);
@@ -210,7 +217,7 @@ fn loom_a_producer_that_vanishes_is_noticed() {
 
 #[test]
 fn loom_the_producer_sees_that_all_was_taken() {
-    loom::model(|| {
+    model(|| {
         let (mut tx, mut rx) = small_lane(1);
         let producer = thread::spawn(move || {
             tx.push(chunk(1, LONG), LONG);
@@ -227,7 +234,7 @@ fn loom_the_producer_sees_that_all_was_taken() {
 #[test]
 fn loom_the_producer_sees_that_the_consumer_gave_up() {
     for said in [true, false] {
-        loom::model(move || {
+        model(move || {
             let (mut tx, mut rx) = small_lane(1);
             let producer = thread::spawn(move || {
                 tx.push(chunk(1, LONG), LONG);
