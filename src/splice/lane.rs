@@ -14,7 +14,7 @@
 //! is published: it registers its waker, then looks again; the producer publishes, then wakes. The producer
 //! wants to know of taken bytes only from `wake_at` on (a third of a window, as that is when HTTP/2 sends the credit
 //! back): it registers, sets `wake_at`, then looks at `taken`; the consumer sets `taken`, then looks at
-//! `wake_at`. Both are store-then-load on two variables, hence `SeqCst`. loom checks it (`loom_*` below).
+//! `wake_at`. Both are store-then-load on two variables, hence `SeqCst`. loom checks it (`loom_tests`).
 
 use std::{
     collections::VecDeque,
@@ -59,6 +59,7 @@ struct Shared {
     end: Once<LaneEnd>,
     /// What had not crossed when the producer ended: locked once by either side.
     rest: Mutex<VecDeque<Bytes>>,
+    has_rest: AtomicBool,
     abandoned: Once<Ending>,
     consumer: AtomicWaker,
     producer: AtomicWaker,
@@ -79,6 +80,7 @@ fn lane_with_slots(slots: usize) -> (LaneSender, LaneReceiver) {
         finished: AtomicBool::new(false),
         end: Once::new(),
         rest: Mutex::new(VecDeque::new()),
+        has_rest: AtomicBool::new(false),
         abandoned: Once::new(),
         consumer: AtomicWaker::new(),
         producer: AtomicWaker::new(),
@@ -228,6 +230,7 @@ impl LaneSender {
                 .rest
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = rest;
+            self.shared.has_rest.store(true, Ordering::SeqCst);
             self.shared
                 .published
                 .store(self.published, Ordering::SeqCst);
@@ -330,6 +333,12 @@ impl LaneReceiver {
     /// Takes the next frame, at most `most` bytes (at least 1): a long chunk as it is, short ones joined.
     /// `None` if nothing is there. The producer learns of it at [`LaneReceiver::commit`].
     pub fn take(&mut self, most: usize) -> Option<Bytes> {
+        // The ring may hold more than was published: a flush fills it first. To take that would let `taken`
+        // pass `published`.
+        let most = most.min(self.waiting());
+        if most == 0 {
+            return None;
+        }
         let mut first = self.pop()?;
         if first.len() > most {
             self.head = Some(first.split_off(most));
@@ -341,15 +350,17 @@ impl LaneReceiver {
     }
 
     fn join(&mut self, first: Bytes, most: usize) -> Bytes {
+        if first.len() >= most {
+            return first;
+        }
         let Some(mut second) = self.pop() else {
             return first;
         };
-        if second.len() >= SMALL_CHUNK || first.len() >= most {
+        if second.len() >= SMALL_CHUNK {
             self.head = Some(second);
             return first;
         }
-        let waiting = self.waiting().min(most);
-        let mut joined = BytesMut::with_capacity(waiting.max(first.len()));
+        let mut joined = BytesMut::with_capacity(most);
         joined.extend_from_slice(&first);
         loop {
             let room = most - joined.len();
@@ -359,6 +370,9 @@ impl LaneReceiver {
                 break;
             }
             joined.extend_from_slice(&second);
+            if joined.len() == most {
+                break;
+            }
             match self.pop() {
                 Some(next) if next.len() < SMALL_CHUNK => second = next,
                 next => {
@@ -370,6 +384,7 @@ impl LaneReceiver {
         joined.freeze()
     }
 
+    /// Called only while published bytes are left: what is not in the ring then is in the rest.
     fn pop(&mut self) -> Option<Bytes> {
         if let Some(head) = self.head.take() {
             return Some(head);
@@ -377,7 +392,8 @@ impl LaneReceiver {
         if let Ok(chunk) = self.ring.pop() {
             return Some(chunk);
         }
-        if self.rest.is_empty() && self.shared.end.get().is_some() {
+        // Published before the end is set, so the end must not be asked for.
+        if self.rest.is_empty() && self.shared.has_rest.load(Ordering::SeqCst) {
             let mut rest = self
                 .shared
                 .rest
@@ -437,5 +453,7 @@ impl Drop for LaneReceiver {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests;
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;

@@ -1,6 +1,6 @@
 //! The primitives the lane stands on, with their loom twins, so that loom checks the lane's own protocol.
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, feature = "loom")))]
 mod real {
     pub(crate) use std::sync::{
         Arc, Mutex,
@@ -31,7 +31,7 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(all(test, feature = "loom"))]
 mod real {
     pub(crate) use loom::sync::{
         Arc, Mutex,

@@ -319,3 +319,46 @@ async fn shake_hands(
     handshakes.inc(TlsHandshake::Ok);
     Ok(stream)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_a_peer_are_told_from_those_of_this_machine() {
+        // ECONNABORTED, ECONNRESET, EINTR; EMFILE, ENFILE, ENOMEM, ENOBUFS, EINVAL (Linux).
+        for (code, peer) in [103, 104, 4]
+            .map(|code| (code, true))
+            .into_iter()
+            .chain([24, 23, 12, 105, 22].map(|code| (code, false)))
+        {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(is_about_the_peer(&error), peer, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_restarted_router_takes_its_port_back_but_never_anothers() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let address = first.local_addr().unwrap();
+        let taken = bind(address, 16).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        // A connection the router closed first keeps the port in TIME_WAIT.
+        first.set_nonblocking(false).unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        drop(first.accept().unwrap());
+        drop(first);
+        drop(client);
+        bind(address, 16).unwrap();
+    }
+
+    #[test]
+    fn all_interfaces_take_both_families() {
+        let Ok(listener) = bind("[::]:0".parse().unwrap(), 16) else {
+            panic!("an unspecified address is taken on any machine")
+        };
+        let port = listener.local_addr().unwrap().port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+}

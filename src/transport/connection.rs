@@ -5,7 +5,10 @@ use std::{
     net::IpAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -67,6 +70,7 @@ where
         any_stream: false,
         pings,
         wire,
+        released: Arc::default(),
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.memory.clone()),
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
@@ -87,9 +91,10 @@ where
 }
 
 fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
-    // The connection's window never blocks: each stream's own window is the bound. A large one also keeps
-    // h2's budget for small frames, half of it by default, from closing connections.
-    let all = u64::from(window) * u64::from(settings.max_streams);
+    // The connection's window never blocks: each stream's own window is the bound. HTTP/2 may withhold a third
+    // of it, hence half more. A large one also keeps h2's budget for small frames, half of it by default, from
+    // closing connections.
+    let all = u64::from(window) * u64::from(settings.max_streams) * 3 / 2;
     let connection_window = all.min((1 << 31) - 1) as u32;
     let mut builder = h2::server::Builder::new();
     builder
@@ -129,6 +134,9 @@ struct Connection<T: Gather> {
     any_stream: bool,
     pings: Option<PingPong>,
     wire: Wire<T>,
+    /// Credit that streams granted anew, bytes. Windows grow by what was passed on, not by what arrived: a peer
+    /// whose partner does not read earns nothing.
+    released: Arc<AtomicU64>,
     growth: Growth,
     grant: Grant,
     deadlines: Deadlines,
@@ -208,7 +216,7 @@ impl<T: Gather> Connection<T> {
         {
             let now = Instant::now();
             self.deadlines.ponged(now);
-            let change = self.growth.ponged(self.wire.activity().read, now);
+            let change = self.growth.ponged(self.released(), now);
             self.change_window(change);
             self.clock_set = true;
         }
@@ -232,9 +240,10 @@ impl<T: Gather> Connection<T> {
         self.any_stream = true;
         let router = self.router.clone();
         let peer = self.peer;
+        let released = self.released.clone();
         let task = async move {
             if request.uri().path() == stream::PATH {
-                stream::serve(router, peer, request, respond).await;
+                stream::serve(router, peer, request, respond, released).await;
             } else {
                 // An error means that the caller is gone: nobody to tell.
                 let _ = routes::serve(router.routes.clone(), request, respond).await;
@@ -260,11 +269,15 @@ impl<T: Gather> Connection<T> {
         self.stream_bell.ring();
     }
 
-    /// Measures the path while bytes arrive.
+    fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// Measures the path while bytes pass.
     fn watch_window(&mut self) {
-        let read = self.wire.activity().read;
-        if self.growth.is_busy(read)
-            && self.growth.should_ping(read, Instant::now())
+        let released = self.released();
+        if self.growth.is_busy(released)
+            && self.growth.should_ping(released, Instant::now())
             && let Some(pings) = &mut self.pings
         {
             // Refused only while one is on its way; then that one's answer is taken for it.
@@ -321,7 +334,7 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     if self.growth.look_at().is_some_and(|at| at <= now) {
-                        let change = self.growth.look(activity.read, now);
+                        let change = self.growth.look(self.released(), now);
                         self.change_window(change);
                     }
                     let next = next.into_iter().chain(self.growth.look_at()).min();

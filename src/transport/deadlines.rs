@@ -179,3 +179,6 @@ impl Next {
 pub fn limit(long: Duration) -> Option<Duration> {
     (!long.is_zero()).then_some(long)
 }
+
+#[cfg(test)]
+mod tests;

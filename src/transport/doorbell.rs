@@ -58,7 +58,8 @@ impl Doorbell {
 
     /// Rings.
     pub fn ring(&self) {
-        self.rung.store(true, Ordering::SeqCst);
+        // Not a store: whoever answers must see the work of all who rang, not only of the last.
+        self.rung.swap(true, Ordering::SeqCst);
         if !self.attended.load(Ordering::SeqCst) {
             self.task.wake();
         }
@@ -72,5 +73,68 @@ impl Wake for Doorbell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.ring();
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use loom::{future::block_on, thread};
+
+    use super::*;
+    use crate::splice::sync::{AtomicU64, Ordering};
+
+    /// Polls as a connection does: attends, answers until nothing is rung, leaves. A lost wake leaves
+    /// `block_on` asleep for ever, which loom reports as a deadlock.
+    fn wait_for(bell: &Arc<Doorbell>, work: &AtomicU64, all: u64) {
+        block_on(poll_fn(|cx| {
+            bell.attend(cx.waker());
+            let mut done = false;
+            while bell.answer() {
+                done |= work.load(Ordering::Relaxed) == all;
+                if !bell.is_rung() {
+                    break;
+                }
+            }
+            if bell.leave() {
+                cx.waker().wake_by_ref();
+            }
+            if done { Poll::Ready(()) } else { Poll::Pending }
+        }));
+    }
+
+    fn ringers(count: u64) {
+        // Three preemptions take seconds, and all of them would take too long.
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = model.preemption_bound.or(Some(3));
+        model.check(move || {
+            let bell = Doorbell::new();
+            assert!(bell.answer(), "starts rung");
+            let work = loom::sync::Arc::new(AtomicU64::new(0));
+            let threads: Vec<_> = (0..count)
+                .map(|_| {
+                    let (bell, work) = (bell.clone(), work.clone());
+                    thread::spawn(move || {
+                        work.fetch_add(1, Ordering::Relaxed);
+                        bell.ring();
+                    })
+                })
+                .collect();
+            wait_for(&bell, &work, count);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn loom_a_ring_is_never_lost() {
+        ringers(1);
+    }
+
+    #[test]
+    fn loom_two_ringers_are_both_heard() {
+        ringers(2);
     }
 }

@@ -1,6 +1,12 @@
 //! A peer's HTTP/2 stream as the splice sees it.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
@@ -21,12 +27,22 @@ fn broken(error: &h2::Error) -> Broken {
 
 /// What the peer sends.
 #[derive(Debug)]
-pub struct PeerSource(pub RecvStream);
+pub struct PeerSource {
+    stream: RecvStream,
+    released: Arc<AtomicU64>,
+}
+
+impl PeerSource {
+    /// `released` counts the credit that is granted anew on the connection, bytes.
+    pub fn new(stream: RecvStream, released: Arc<AtomicU64>) -> Self {
+        Self { stream, released }
+    }
+}
 
 impl Source for PeerSource {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
-            return Poll::Ready(match ready!(self.0.poll_data(cx)) {
+            return Poll::Ready(match ready!(self.stream.poll_data(cx)) {
                 // An empty DATA frame is nothing to forward.
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => Some(Ok(chunk)),
@@ -39,7 +55,8 @@ impl Source for PeerSource {
     fn release(&mut self, bytes: usize) {
         // Fails only if more is released than was received, which the lane's counters rule out, or if the
         // stream is gone, which the next read will tell.
-        let _ = self.0.flow_control().release_capacity(bytes);
+        let _ = self.stream.flow_control().release_capacity(bytes);
+        self.released.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

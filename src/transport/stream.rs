@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -59,12 +59,14 @@ pub const REFUSALS: &[&str] = &[
 
 type PeerSide = Side<PeerSource, PeerSink>;
 
-/// Serves the call. Returns once its last frame is handed to the connection.
+/// Serves the call. Returns once its last frame is handed to the connection. `released` counts the credit granted
+/// anew on the connection.
 pub async fn serve(
     router: Arc<Router>,
     peer: IpAddr,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    released: Arc<AtomicU64>,
 ) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
@@ -117,7 +119,7 @@ pub async fn serve(
         deadlines,
         arrived,
     };
-    let source = PeerSource(body);
+    let source = PeerSource::new(body, released);
     let sink = PeerSink::new(respond);
     match place {
         Place::Paired(offer) => {

@@ -250,3 +250,55 @@ impl FirstBytes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_tell_the_protocol() {
+        let cases: [(&[u8], FirstBytes); 12] = [
+            (b"\x16", FirstBytes::Tls),
+            (b"\x16\x03\x01\x00", FirstBytes::Tls),
+            (b"PRI ", FirstBytes::Http2),
+            (b"GET ", FirstBytes::Http1),
+            (b"POST", FirstBytes::Http1),
+            (b"PUT ", FirstBytes::Http1),
+            (b"CONN", FirstBytes::Http1),
+            (b"PRIX", FirstBytes::Unknown),
+            (b"GETX", FirstBytes::Unknown),
+            (b"SSH-", FirstBytes::Unknown),
+            (b"\x15\x03\x01\x00", FirstBytes::Unknown),
+            (b"", FirstBytes::Unknown),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(FirstBytes::of(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn auto_stands_for_one_of_the_two() {
+        assert_ne!(Provider::Auto.resolve(), Provider::Auto);
+        for provider in [Provider::AwsLcRs, Provider::Ring] {
+            assert_eq!(provider.resolve(), provider);
+            let crypto = provider.crypto();
+            assert!(!crypto.cipher_suites.is_empty());
+            assert!(!crypto.kx_groups.is_empty());
+        }
+    }
+
+    #[test]
+    fn self_signed_certificates_are_made_for_names_and_addresses() {
+        let crypto = Provider::Auto.crypto();
+        for name in ["localhost", "router-0.example.com", "127.0.0.1", "::1"] {
+            let key = self_signed(name, SystemTime::now(), &crypto);
+            assert!(key.is_ok_and(|key| key.keys_match().is_ok()), "{name}");
+        }
+        let refused = self_signed("no\u{e9}l", SystemTime::now(), &crypto).err();
+        let said = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            said.contains("listen.endpoint"),
+            "says what to change: {said:?}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! Grows a connection's flow-control window to the bandwidth-delay product of its path.
 //!
 //! A fixed window is either slow (256 KiB over a round trip of 50 ms is 5 MB/s) or a hole in the memory. So it starts
-//! small; while bytes arrive, a PING measures how many come in one round trip. If they came near to filling the
+//! small; while bytes pass, a PING measures how many do in one round trip. If they came near to filling the
 //! window, the window was what held them up, and it doubles what was seen. Idle windows shrink again.
 //!
 //! Pure: no sockets, no clock.
@@ -38,9 +38,9 @@ pub struct Growth {
     window: u32,
     pause: Duration,
     next: Instant,
-    /// Bytes read when the PING was sent.
+    /// Bytes passed on when the PING was sent.
     pinged_at: Option<u64>,
-    /// Bytes read and the time at the last look for quiet.
+    /// Bytes passed on and the time at the last look.
     seen: (u64, Instant),
 }
 
@@ -68,29 +68,30 @@ impl Growth {
         self.window
     }
 
-    /// Whether enough has been read since the last look to be worth the time. `read`: bytes read so far.
-    pub fn is_busy(&self, read: u64) -> bool {
+    /// Whether enough has passed since the last look to be worth the time. `passed`: bytes so far that arrived and
+    /// were passed on.
+    pub fn is_busy(&self, passed: u64) -> bool {
         self.window < self.max
             && self.pinged_at.is_none()
-            && read - self.seen.0 >= u64::from(self.window / 4)
+            && passed - self.seen.0 >= u64::from(self.window / 4)
     }
 
     /// The connection is busy: whether to send a PING now.
-    pub fn should_ping(&mut self, read: u64, now: Instant) -> bool {
-        self.seen = (read, now);
+    pub fn should_ping(&mut self, passed: u64, now: Instant) -> bool {
+        self.seen = (passed, now);
         if now < self.next {
             return false;
         }
-        self.pinged_at = Some(read);
+        self.pinged_at = Some(passed);
         true
     }
 
     /// The PING's answer has come.
-    pub fn ponged(&mut self, read: u64, now: Instant) -> Change {
+    pub fn ponged(&mut self, passed: u64, now: Instant) -> Change {
         let Some(before) = self.pinged_at.take() else {
             return Change::Keep;
         };
-        let sample = read - before;
+        let sample = passed - before;
         // As grpc-go: two thirds of the window in one round trip means that the window is the limit.
         let want = (sample * 2).min(u64::from(self.max)) as u32;
         if sample * 3 >= u64::from(self.window) * 2 && want > self.window {
@@ -114,9 +115,9 @@ impl Growth {
     }
 
     /// The time to look has come.
-    pub fn look(&mut self, read: u64, now: Instant) -> Change {
-        let moved = read - self.seen.0;
-        self.seen = (read, now);
+    pub fn look(&mut self, passed: u64, now: Instant) -> Change {
+        let moved = passed - self.seen.0;
+        self.seen = (passed, now);
         if self.window > self.start && moved < u64::from(self.start) {
             self.pinged_at = None;
             self.pause = FIRST_PAUSE;
@@ -137,16 +138,16 @@ mod tests {
     fn settle(rtt: Duration, bandwidth: f64) -> u32 {
         let mut now = Instant::now();
         let mut growth = Growth::new(START, MAX, now);
-        let mut read = 0;
+        let mut passed = 0;
         for _ in 0..2_000 {
             let rate = (f64::from(growth.window()) / rtt.as_secs_f64()).min(bandwidth);
             let step = |time: Duration| (rate * time.as_secs_f64()) as u64;
             now += Duration::from_millis(5);
-            read += step(Duration::from_millis(5));
-            if growth.is_busy(read) && growth.should_ping(read, now) {
+            passed += step(Duration::from_millis(5));
+            if growth.is_busy(passed) && growth.should_ping(passed, now) {
                 now += rtt;
-                read += step(rtt);
-                if let Change::Grow(window) = growth.ponged(read, now) {
+                passed += step(rtt);
+                if let Change::Grow(window) = growth.ponged(passed, now) {
                     growth.changed(window);
                 }
             }

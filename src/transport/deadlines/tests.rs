@@ -1,0 +1,334 @@
+//! Every deadline alone, its edges to the nanosecond, and what comes first when several are due.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const INSTANT: Duration = Duration::from_nanos(1);
+/// So long that it never comes in a test.
+const FAR: Duration = Duration::from_secs(1_000_000);
+
+/// A new connection to which nothing has happened.
+const NEW: View = View {
+    read: 0,
+    written: 0,
+    blocked: false,
+    any_stream: false,
+    streams: 0,
+};
+
+const BUSY: View = View {
+    any_stream: true,
+    streams: 1,
+    ..NEW
+};
+
+const EMPTY: View = View {
+    any_stream: true,
+    ..NEW
+};
+
+/// All deadlines off, or as far away as may be.
+fn none() -> ConnectionSettings {
+    ConnectionSettings {
+        max: 1,
+        max_per_address: None,
+        max_streams: 1,
+        max_header_size: 1,
+        send_buffer: 1,
+        tls_handshake_timeout: FAR,
+        preface_timeout: FAR,
+        first_stream_timeout: FAR,
+        idle_timeout: None,
+        max_age: None,
+        max_age_grace: None,
+        keepalive_interval: None,
+        keepalive_timeout: FAR,
+        tcp_user_timeout: None,
+        write_stall_timeout: None,
+    }
+}
+
+fn with(change: impl FnOnce(&mut ConnectionSettings)) -> (Deadlines, Instant) {
+    let mut settings = none();
+    change(&mut settings);
+    let now = Instant::now();
+    (Deadlines::new(settings, now, 0.0), now)
+}
+
+/// It says to wait until then, is content an instant earlier, and ends then.
+fn ends_at(mut deadlines: Deadlines, view: View, at: Instant, end: ConnectionEnd) {
+    assert_eq!(deadlines.check(view, at - INSTANT), Verdict::Wait(Some(at)));
+    assert_eq!(deadlines.check(view, at), Verdict::End(end));
+}
+
+#[test]
+fn without_deadlines_it_waits_for_ever() {
+    let (mut deadlines, now) = with(|_| {});
+    for view in [BUSY, EMPTY] {
+        for seconds in [0, 1, 3_600, 1_000_000_000] {
+            let later = now + seconds * SECOND;
+            assert_eq!(deadlines.check(view, later), Verdict::Wait(None));
+        }
+    }
+}
+
+#[test]
+fn the_first_stream_is_waited_for_once() {
+    let five = |settings: &mut ConnectionSettings| settings.first_stream_timeout = 5 * SECOND;
+    let (mut deadlines, now) = with(five);
+    assert_eq!(
+        deadlines.check(NEW, now),
+        Verdict::Wait(Some(now + 5 * SECOND))
+    );
+    ends_at(
+        deadlines,
+        NEW,
+        now + 5 * SECOND,
+        ConnectionEnd::FirstStreamTimeout,
+    );
+
+    let (mut deadlines, now) = with(five);
+    for view in [BUSY, EMPTY] {
+        assert_eq!(deadlines.check(view, now + 9 * SECOND), Verdict::Wait(None));
+    }
+}
+
+#[test]
+fn idle_is_without_a_stream_and_after_one() {
+    let two = |settings: &mut ConnectionSettings| settings.idle_timeout = Some(2 * SECOND);
+    let (mut deadlines, now) = with(two);
+    assert_eq!(
+        deadlines.check(NEW, now + 9 * SECOND),
+        Verdict::Wait(Some(now + FAR))
+    );
+    assert_eq!(
+        deadlines.check(BUSY, now + 99 * SECOND),
+        Verdict::Wait(None)
+    );
+    let since = now + 100 * SECOND;
+    assert_eq!(
+        deadlines.check(EMPTY, since),
+        Verdict::Wait(Some(since + 2 * SECOND))
+    );
+    // A stream in between starts the time anew.
+    assert_eq!(deadlines.check(BUSY, since + SECOND), Verdict::Wait(None));
+    let since = since + SECOND + SECOND / 2;
+    assert_eq!(
+        deadlines.check(EMPTY, since),
+        Verdict::Wait(Some(since + 2 * SECOND))
+    );
+    ends_at(deadlines, EMPTY, since + 2 * SECOND, ConnectionEnd::Idle);
+}
+
+#[test]
+fn an_old_connection_is_retired_once_and_ended_after_its_grace() {
+    let (mut deadlines, now) = with(|settings| {
+        settings.max_age = Some(10 * SECOND);
+        settings.max_age_grace = Some(3 * SECOND);
+    });
+    let old = now + 10 * SECOND;
+    assert_eq!(
+        deadlines.check(BUSY, old - INSTANT),
+        Verdict::Wait(Some(old))
+    );
+    assert_eq!(deadlines.check(BUSY, old), Verdict::Retire);
+    assert_eq!(
+        deadlines.check(BUSY, old),
+        Verdict::Wait(Some(old + 3 * SECOND))
+    );
+    ends_at(deadlines, BUSY, old + 3 * SECOND, ConnectionEnd::Age);
+}
+
+#[test]
+fn without_a_grace_an_old_connection_goes_on() {
+    let (mut deadlines, now) = with(|settings| settings.max_age = Some(10 * SECOND));
+    assert_eq!(deadlines.check(BUSY, now + 11 * SECOND), Verdict::Retire);
+    for seconds in [11, 1_000_000] {
+        let later = now + seconds * SECOND;
+        assert_eq!(deadlines.check(BUSY, later), Verdict::Wait(None));
+    }
+}
+
+#[test]
+fn jitter_moves_the_age_by_a_tenth_at_most() {
+    let mut settings = none();
+    settings.max_age = Some(10 * SECOND);
+    let now = Instant::now();
+    for (jitter, seconds) in [(-9.0, 9), (-1.0, 9), (0.0, 10), (1.0, 11), (9.0, 11)] {
+        let mut deadlines = Deadlines::new(settings.clone(), now, jitter);
+        let Verdict::Wait(Some(at)) = deadlines.check(BUSY, now) else {
+            panic!("not due yet: {jitter}")
+        };
+        assert_eq!((at - now).as_millis(), seconds * 1000, "{jitter}");
+    }
+}
+
+fn keepalive() -> (Deadlines, Instant) {
+    with(|settings| {
+        settings.keepalive_interval = Some(10 * SECOND);
+        settings.keepalive_timeout = 4 * SECOND;
+    })
+}
+
+#[test]
+fn silence_is_answered_with_one_ping_and_that_with_the_end() {
+    let (mut deadlines, now) = keepalive();
+    let due = now + 10 * SECOND;
+    assert_eq!(
+        deadlines.check(BUSY, due - INSTANT),
+        Verdict::Wait(Some(due))
+    );
+    assert_eq!(deadlines.check(BUSY, due), Verdict::Ping);
+    assert_eq!(
+        deadlines.check(BUSY, due),
+        Verdict::Wait(Some(due + 4 * SECOND))
+    );
+    ends_at(
+        deadlines,
+        BUSY,
+        due + 4 * SECOND,
+        ConnectionEnd::KeepaliveTimeout,
+    );
+}
+
+#[test]
+fn anything_the_peer_sends_proves_that_it_lives() {
+    let (mut deadlines, now) = keepalive();
+    let heard = now + 9 * SECOND;
+    let read = |read| View { read, ..BUSY };
+    assert_eq!(
+        deadlines.check(read(1), heard),
+        Verdict::Wait(Some(heard + 10 * SECOND))
+    );
+    let due = heard + 10 * SECOND;
+    assert_eq!(deadlines.check(read(1), due), Verdict::Ping);
+    // Bytes, though not the answer.
+    let late = due + 4 * SECOND;
+    assert_eq!(
+        deadlines.check(read(2), late),
+        Verdict::Wait(Some(late + 10 * SECOND))
+    );
+    // The answer itself.
+    let due = late + 10 * SECOND;
+    assert_eq!(deadlines.check(read(2), due), Verdict::Ping);
+    deadlines.ponged(due + SECOND);
+    let next = due + 11 * SECOND;
+    assert_eq!(
+        deadlines.check(read(2), due + 4 * SECOND),
+        Verdict::Wait(Some(next))
+    );
+    assert_eq!(deadlines.check(read(2), next), Verdict::Ping);
+}
+
+fn stall() -> (Deadlines, Instant) {
+    with(|settings| settings.write_stall_timeout = Some(6 * SECOND))
+}
+
+const fn blocked(written: u64) -> View {
+    View {
+        written,
+        blocked: true,
+        ..BUSY
+    }
+}
+
+#[test]
+fn a_socket_that_stays_full_ends_the_connection() {
+    let (mut deadlines, now) = stall();
+    // Nobody calls when a socket fills up, so it is looked at now and then.
+    assert_eq!(
+        deadlines.check(BUSY, now),
+        Verdict::Wait(Some(now + 3 * SECOND))
+    );
+    let full = now + 3 * SECOND;
+    let verdict = deadlines.check(blocked(5), full);
+    assert_eq!(verdict, Verdict::Wait(Some(full + 6 * SECOND)));
+    ends_at(
+        deadlines,
+        blocked(5),
+        full + 6 * SECOND,
+        ConnectionEnd::WriteStalled,
+    );
+}
+
+#[test]
+fn a_stall_is_noticed_within_one_and_a_half_times_its_time() {
+    for offset in 0..60 {
+        let (mut deadlines, now) = stall();
+        let full = now + offset * SECOND / 10;
+        let mut at = now;
+        let end = loop {
+            let view = if at < full { BUSY } else { blocked(5) };
+            match deadlines.check(view, at) {
+                Verdict::Wait(Some(next)) => {
+                    assert!(next > at, "it moves on");
+                    at = next;
+                }
+                verdict => break verdict,
+            }
+        };
+        assert_eq!(end, Verdict::End(ConnectionEnd::WriteStalled));
+        assert!(
+            at >= full + 6 * SECOND && at <= full + 9 * SECOND,
+            "{offset}"
+        );
+    }
+}
+
+#[test]
+fn a_slow_reader_is_no_stalled_one() {
+    let (mut deadlines, now) = stall();
+    for second in 0..100 {
+        let at = now + 5 * second * SECOND;
+        let view = blocked(u64::from(second) + 1);
+        assert_eq!(
+            deadlines.check(view, at),
+            Verdict::Wait(Some(at + 6 * SECOND))
+        );
+    }
+    // Emptied for a moment, then full again with nothing written in between.
+    let at = now + 501 * SECOND;
+    let emptied = View {
+        blocked: false,
+        ..blocked(100)
+    };
+    assert_eq!(
+        deadlines.check(emptied, at),
+        Verdict::Wait(Some(at + 3 * SECOND))
+    );
+    let view = blocked(100);
+    assert_eq!(
+        deadlines.check(view, at + SECOND),
+        Verdict::Wait(Some(at + 6 * SECOND))
+    );
+}
+
+#[test]
+fn the_earliest_of_all_is_next_and_none_is_forgotten() {
+    let (mut deadlines, now) = with(|settings| {
+        settings.idle_timeout = Some(7 * SECOND);
+        settings.max_age = Some(6 * SECOND);
+        settings.max_age_grace = Some(SECOND / 2);
+        settings.keepalive_interval = Some(5 * SECOND);
+        settings.keepalive_timeout = FAR;
+        settings.write_stall_timeout = Some(8 * SECOND);
+    });
+    let at = |seconds: u32| now + seconds * SECOND;
+    assert_eq!(deadlines.check(EMPTY, now), Verdict::Wait(Some(at(4))));
+    let full = View {
+        blocked: true,
+        ..EMPTY
+    };
+    assert_eq!(deadlines.check(full, at(4)), Verdict::Wait(Some(at(5))));
+    assert_eq!(deadlines.check(full, at(5)), Verdict::Ping);
+    assert_eq!(deadlines.check(full, at(5)), Verdict::Wait(Some(at(6))));
+    assert_eq!(deadlines.check(full, at(6)), Verdict::Retire);
+    let grace = at(6) + SECOND / 2;
+    ends_at(deadlines, full, grace, ConnectionEnd::Age);
+}
+
+#[test]
+fn zero_is_no_limit() {
+    assert_eq!(limit(Duration::ZERO), None);
+    assert_eq!(limit(INSTANT), Some(INSTANT));
+}

@@ -1,0 +1,250 @@
+//! What the robustness tests share: a router on free ports, peers, and hand-made HTTP/2 frames.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    dead_code
+)]
+
+pub mod process;
+pub mod raw;
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use jumpstarter_router::{
+    auth::{Claims, mint},
+    client::{Call, Connector, Trust, call, stream::data},
+    config::{self, Config, Override, Sources},
+    grpc::v1::FrameType,
+    observe::metrics::{ConnectionEnd, Metrics},
+    server::Server,
+    transport::tls::self_signed_pair,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tonic::{Code, transport::Channel};
+
+pub const KEY: &str = "a test's signing key, 32 bytes or more";
+
+/// No wait of a test takes longer; a slow machine must not fail it.
+pub const LONG: Duration = Duration::from_secs(30);
+
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    let output = tokio::time::timeout(LONG, future).await;
+    output.unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"))
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LONG, "{what}: not within {LONG:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub fn token(subject: &str) -> String {
+    mint(KEY.as_bytes(), &Claims::new(subject, SystemTime::now()))
+}
+
+/// A certificate for 127.0.0.1, as files and as what clients trust.
+pub struct Certificate {
+    dir: tempfile::TempDir,
+    pub der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (der, key) = self_signed_pair("127.0.0.1", SystemTime::now()).unwrap();
+        let PrivateKeyDer::Pkcs8(key) = key else {
+            panic!("a key of another kind")
+        };
+        std::fs::write(dir.path().join("tls.crt"), pem("CERTIFICATE", &der)).unwrap();
+        let key = pem("PRIVATE KEY", key.secret_pkcs8_der());
+        std::fs::write(dir.path().join("tls.key"), key).unwrap();
+        Self { dir, der }
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("tls.crt")
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.dir.path().join("tls.key")
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn trust(&self) -> Trust {
+        Trust::Certificates(vec![self.der.clone()])
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
+}
+
+pub fn config(settings: &[(&str, &str)]) -> Config {
+    let first = [
+        ("listen.address", "127.0.0.1:0"),
+        ("listen.health_address", "0"),
+        ("auth.key", KEY),
+    ];
+    let overrides = first.iter().chain(settings).map(|(key, value)| Override {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+        flag: "test".to_owned(),
+    });
+    let sources = Sources {
+        overrides: overrides.collect(),
+        ..Sources::default()
+    };
+    config::load(&sources).unwrap().config
+}
+
+/// A router in this process.
+pub struct Running {
+    pub server: Server,
+    pub certificate: Certificate,
+    plaintext: bool,
+}
+
+impl Running {
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let certificate = Certificate::new();
+        let (chain, key) = (certificate.certificate(), certificate.key());
+        let mut all = vec![
+            ("tls.certificate", chain.to_str().unwrap()),
+            ("tls.key", key.to_str().unwrap()),
+        ];
+        let plaintext = settings.contains(&("tls.plaintext", "true"));
+        all.extend(settings);
+        let server = Server::start(&config(&all)).await.unwrap();
+        Self {
+            server,
+            certificate,
+            plaintext,
+        }
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.address.to_string()
+    }
+
+    pub fn connector(&self) -> Connector {
+        let trust = if self.plaintext {
+            Trust::Plaintext
+        } else {
+            self.certificate.trust()
+        };
+        Connector::new(&self.endpoint(), trust).unwrap()
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.server.router().metrics
+    }
+
+    /// Waits until so many connections have ended for this reason.
+    pub async fn closed(&self, end: ConnectionEnd, count: u64) {
+        until(end.as_str(), || {
+            self.metrics().connections_closed.count(end) >= count
+        })
+        .await;
+    }
+
+    /// Two peers on a connection each.
+    pub async fn pair(&self, subject: &str) -> Pair {
+        Pair::open(&self.connector(), subject).await
+    }
+}
+
+/// Two peers that have met.
+pub struct Pair {
+    pub one: Call,
+    pub other: Call,
+    pings: u32,
+    /// Kept, as the connections end with them.
+    channels: [Channel; 2],
+}
+
+impl Pair {
+    pub async fn open(connector: &Connector, subject: &str) -> Self {
+        let channel = || within("connect", connector.channel());
+        let channels = [channel().await.unwrap(), channel().await.unwrap()];
+        let token = token(subject);
+        let one = call(channels[0].clone(), &token, vec![]);
+        let other = call(channels[1].clone(), &token, vec![]);
+        let (one, other) = within("pair", async { tokio::join!(one, other) }).await;
+        Self {
+            one: one.unwrap(),
+            other: other.unwrap(),
+            pings: 0,
+            channels,
+        }
+    }
+
+    /// One message there and one back, each the one that was sent.
+    pub async fn ping_pong(&mut self) {
+        for _ in 0..2 {
+            self.pings += 1;
+            let payload = Bytes::from(format!("message {}", self.pings));
+            let passed = async {
+                self.one.send.send(data(payload.clone())).await.unwrap();
+                self.other.receive.message().await
+            };
+            let got = within("a message of the pair", passed).await;
+            let got = got.unwrap().expect("the pair was ended");
+            assert_eq!(got.payload, payload);
+            std::mem::swap(&mut self.one, &mut self.other);
+        }
+    }
+
+    /// Ping-pong for as long as `attack` takes, and once more after it.
+    pub async fn while_doing<F: Future>(&mut self, attack: F) -> F::Output {
+        let done = std::cell::Cell::new(false);
+        let attack = async {
+            let output = attack.await;
+            done.set(true);
+            output
+        };
+        let pings = async {
+            while !done.get() {
+                self.ping_pong().await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let (output, ()) = tokio::join!(attack, pings);
+        self.ping_pong().await;
+        output
+    }
+}
+
+/// What a peer hears at the end: whether a GOAWAY frame came, and the status.
+pub async fn last_words(call: &mut Call) -> (bool, Code, String) {
+    let mut told = false;
+    within("the end of a stream", async {
+        loop {
+            match call.receive.message().await {
+                Ok(Some(frame)) => told |= frame.frame_type == i32::from(FrameType::Goaway),
+                Ok(None) => return (told, Code::Ok, String::new()),
+                Err(status) => return (told, status.code(), status.message().to_owned()),
+            }
+        }
+    })
+    .await
+}

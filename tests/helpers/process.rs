@@ -1,0 +1,154 @@
+//! The router as a process of its own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{KEY, LONG};
+
+/// A command for the router with an environment that holds nothing but what a pod has.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"));
+    command.env_clear();
+    command
+}
+
+/// As [`command`], with a key and free ports.
+pub fn usual(settings: &[(&str, &str)]) -> Command {
+    let mut command = command();
+    command.env("ROUTER_KEY", KEY);
+    let ports = [
+        ("listen.address", "127.0.0.1:0"),
+        ("listen.health_address", "0"),
+    ];
+    for (key, value) in ports.iter().chain(settings) {
+        command.arg("--set").arg(format!("{key}={value}"));
+    }
+    command
+}
+
+/// What a process said and how it ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub lines: Vec<String>,
+}
+
+impl Ended {
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// A process that is killed when the test is over.
+pub struct Process {
+    child: Child,
+    stderr: Receiver<String>,
+    pub lines: Vec<String>,
+}
+
+impl Process {
+    pub fn start(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
+        let (send, receive) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            stderr: receive,
+            lines: Vec::new(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to this process, by its id.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The first line not looked at yet that has this `msg`, as JSON.
+    pub fn line(&mut self, msg: &str) -> Value {
+        let end = Instant::now() + LONG;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.stderr.recv_timeout(left) {
+                Ok(line) => {
+                    self.lines.push(line.clone());
+                    match serde_json::from_str::<Value>(&line) {
+                        Ok(value) if value["msg"].as_str().is_some_and(|m| m.starts_with(msg)) => {
+                            return value;
+                        }
+                        _ => {}
+                    }
+                }
+                Err(error) => {
+                    let why = match error {
+                        RecvTimeoutError::Timeout => "in time",
+                        RecvTimeoutError::Disconnected => "before the end",
+                    };
+                    panic!("no line {msg:?} {why}; there was: {:#?}", self.lines)
+                }
+            }
+        }
+    }
+
+    /// Where it serves gRPC, once it does.
+    pub fn address(&mut self) -> String {
+        let line = self.line("serving");
+        line["address"].as_str().unwrap().to_owned()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until it ends.
+    pub fn wait(mut self) -> Ended {
+        let end = Instant::now() + LONG;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "still running: {:#?}", self.lines);
+            thread::sleep(Duration::from_millis(10));
+        };
+        // The pipe ends with the process.
+        while let Ok(line) = self.stderr.recv_timeout(LONG) {
+            self.lines.push(line);
+        }
+        Ended {
+            status,
+            lines: std::mem::take(&mut self.lines),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command that ends by itself.
+pub fn run(command: Command) -> Ended {
+    Process::start(command).wait()
+}

@@ -1,0 +1,201 @@
+//! The program as the operator starts it, and how it refuses to start.
+#![allow(clippy::unwrap_used)]
+
+mod helpers;
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::Command,
+};
+
+use helpers::{
+    Certificate, KEY, LONG, Pair,
+    process::{self, Ended, Process, run},
+};
+use jumpstarter_router::client::{Connector, Trust};
+
+/// Exit code for a wrong configuration (sysexits.h).
+const CONFIG: Option<i32> = Some(78);
+
+/// The environment of the operator's container, with ports of its own.
+fn pod() -> Command {
+    let mut command = process::command();
+    command
+        .env("NAMESPACE", "jumpstarter-lab")
+        .env("ROUTER_KEY", KEY)
+        .env(
+            "GRPC_ROUTER_ENDPOINT",
+            "router-0.jumpstarter.example.com:443",
+        )
+        .env("JUMPSTARTER_ROUTER_LISTEN_ADDRESS", "127.0.0.1:0")
+        .env("JUMPSTARTER_ROUTER_LISTEN_HEALTH_ADDRESS", "127.0.0.1:0");
+    command
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// One line, and it says each of these.
+fn says(ended: &Ended, parts: &[&str]) {
+    assert_eq!(ended.lines.len(), 1, "one sentence: {:#?}", ended.lines);
+    for part in parts {
+        assert!(
+            ended.lines[0].contains(part),
+            "{part:?} in {:?}",
+            ended.lines[0]
+        );
+    }
+}
+
+async fn serves(address: &str, trust: Trust) {
+    let connector = Connector::new(address, trust).unwrap();
+    Pair::open(&connector, "pod").await.ping_pong().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_without_arguments() {
+    let mut process = Process::start(pod());
+    let line = process.line("serving");
+    assert_eq!(line["tls"], "self-signed");
+    assert_eq!(line["endpoint"], "router-0.jumpstarter.example.com:443");
+    assert_eq!(line["metrics"], serde_json::Value::Null, "off by default");
+    serves(line["address"].as_str().unwrap(), Trust::Insecure).await;
+    let health = line["health"].as_str().unwrap();
+    for path in ["/healthz", "/readyz"] {
+        assert!(get(health, path).starts_with("HTTP/1.1 200"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_with_the_operators_flag_and_certificate() {
+    let certificate = Certificate::new();
+    let mut command = pod();
+    command
+        .arg("-metrics-bind-address=127.0.0.1:0")
+        .env("EXTERNAL_CERT_PEM", certificate.certificate())
+        .env("EXTERNAL_KEY_PEM", certificate.key());
+    let mut process = Process::start(command);
+    let line = process.line("serving");
+    assert_eq!(line["tls"], "given certificate");
+    serves(line["address"].as_str().unwrap(), certificate.trust()).await;
+    let metrics = get(line["metrics"].as_str().unwrap(), "/metrics");
+    assert!(
+        metrics.contains("jumpstarter_router_pairs_total 1"),
+        "{metrics}"
+    );
+}
+
+/// The only test that uses the ports of a real pod; all others take free ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pod_on_its_real_ports() {
+    for port in [8083, 8081, 8080] {
+        TcpListener::bind(("0.0.0.0", port)).unwrap_or_else(|error| {
+            panic!("this test needs port {port}, which another program has: {error}")
+        });
+    }
+    let mut command = pod();
+    command
+        .arg("-metrics-bind-address=:8080")
+        .env_remove("JUMPSTARTER_ROUTER_LISTEN_ADDRESS")
+        .env_remove("JUMPSTARTER_ROUTER_LISTEN_HEALTH_ADDRESS");
+    let mut process = Process::start(command);
+    let line = process.line("serving");
+    assert!(line["address"].as_str().unwrap().ends_with(":8083"));
+    serves("127.0.0.1:8083", Trust::Insecure).await;
+    assert!(get("127.0.0.1:8081", "/readyz").starts_with("HTTP/1.1 200"));
+    let metrics = get("127.0.0.1:8080", "/metrics");
+    assert!(metrics.contains("jumpstarter_router_pairs_total 1"));
+}
+
+#[test]
+fn no_key_or_an_empty_one_is_refused() {
+    let mut missing = pod();
+    missing.env_remove("ROUTER_KEY");
+    let ended = run(missing);
+    assert_eq!(ended.code(), CONFIG);
+    says(&ended, &["ROUTER_KEY"]);
+
+    let mut empty = pod();
+    empty.env("ROUTER_KEY", "");
+    let ended = run(empty);
+    assert_eq!(ended.code(), CONFIG);
+    says(&ended, &["ROUTER_KEY", "empty"]);
+}
+
+#[test]
+fn a_short_key_is_warned_about() {
+    let mut command = pod();
+    command.env("ROUTER_KEY", "sixteen bytes!!!");
+    let mut process = Process::start(command);
+    let line = process.line("auth.key is shorter than 32 bytes");
+    assert_eq!(line["level"], "warning");
+    process.address();
+    assert!(
+        process
+            .lines
+            .iter()
+            .all(|line| !line.contains("sixteen bytes"))
+    );
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_key_to_change() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (variable, key) in [
+        ("JUMPSTARTER_ROUTER_LISTEN_ADDRESS", "listen.address"),
+        (
+            "JUMPSTARTER_ROUTER_LISTEN_HEALTH_ADDRESS",
+            "listen.health_address",
+        ),
+        (
+            "JUMPSTARTER_ROUTER_LISTEN_METRICS_ADDRESS",
+            "listen.metrics_address",
+        ),
+    ] {
+        let mut command = pod();
+        command.env(variable, &address);
+        let ended = run(command);
+        assert_eq!(ended.code(), Some(1));
+        let line = ended.lines.last().unwrap();
+        for part in [key, &address, "\"level\":\"error\"", "Set "] {
+            assert!(line.contains(part), "{part:?} in {line}");
+        }
+        assert_eq!(ended.lines.len(), 2, "starting, then why not: {ended:?}");
+    }
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let (one, other) = (Certificate::new(), Certificate::new());
+    let nowhere = one.directory().join("nowhere.crt");
+    let garbage = one.directory().join("garbage.crt");
+    std::fs::write(&garbage, "no PEM at all").unwrap();
+    for (certificate, key, said) in [
+        (nowhere.clone(), one.key(), "nowhere.crt"),
+        (garbage, one.key(), "garbage.crt"),
+        (one.certificate(), nowhere, "nowhere.crt"),
+        (one.certificate(), other.key(), "do not go together"),
+    ] {
+        let mut command = pod();
+        command
+            .env("EXTERNAL_CERT_PEM", certificate)
+            .env("EXTERNAL_KEY_PEM", key);
+        let ended = run(command);
+        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        assert_eq!(ended.lines.len(), 2, "starting, then why not: {ended:?}");
+        assert!(ended.lines[1].contains(said), "{said:?} in {ended:?}");
+        assert!(ended.lines[1].contains("\"level\":\"error\""));
+    }
+}
