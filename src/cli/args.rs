@@ -35,6 +35,7 @@ pub enum Command {
     /// Run a router with two peers on this machine
     Demo,
     /// Measure a router: play both peers of many pairs and check all they get
+    #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
 }
 

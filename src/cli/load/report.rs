@@ -133,8 +133,8 @@ impl Workload {
     fn unit(self) -> &'static str {
         match self {
             Self::Bulk | Self::Flood | Self::Mix => "message",
-            Self::Pingpong => "round trip",
-            Self::Idle => "pair",
+            Self::Pingpong | Self::Reqresp | Self::Mixed => "round trip",
+            Self::Idle | Self::Stall | Self::Churn => "pair",
         }
     }
 }
