@@ -36,6 +36,7 @@ pub enum Command {
     /// Run a router with two peers on this machine, and report what they saw
     Demo(DemoArgs),
     /// Measure a router: play both peers of many pairs and check all they get
+    #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
 }
 

@@ -1,6 +1,6 @@
 //! Connections to a router: TLS that trusts given certificates, any certificate, or none at all.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -59,6 +59,7 @@ pub struct Connector {
     endpoint: String,
     name: ServerName<'static>,
     tls: Option<TlsConnector>,
+    proxy: Option<SocketAddr>,
     /// HTTP/2 stream and connection windows of channels, bytes.
     pub window: u32,
 }
@@ -85,15 +86,25 @@ impl Connector {
             endpoint: endpoint.to_owned(),
             name,
             tls: tls_config(trust)?.map(|config| TlsConnector::from(Arc::new(config))),
+            proxy: None,
             window: 1024 * 1024,
         })
     }
 
+    /// Connects to this address instead; the certificate must still be the router's.
+    #[must_use]
+    pub fn via(mut self, proxy: SocketAddr) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
     /// A TCP connection without delay of small writes.
     pub async fn tcp(&self) -> Result<TcpStream, ConnectError> {
-        let socket = TcpStream::connect(&self.endpoint)
-            .await
-            .map_err(|error| self.failed(error))?;
+        let connected = match self.proxy {
+            Some(proxy) => TcpStream::connect(proxy).await,
+            None => TcpStream::connect(&self.endpoint).await,
+        };
+        let socket = connected.map_err(|error| self.failed(error))?;
         socket
             .set_nodelay(true)
             .map_err(|error| self.failed(error))?;

@@ -17,8 +17,16 @@ pub enum Workload {
     Mix,
     /// One message there, one back, again and again
     Pingpong,
+    /// Requests at a fixed rate, whether or not the answers come
+    Reqresp,
     /// Pairs that do nothing
     Idle,
+    /// Pairs whose receiver never reads
+    Stall,
+    /// One pair after another
+    Churn,
+    /// Ping-pong beside bulk and stalled pairs
+    Mixed,
 }
 
 /// Whose connections the streams use.
@@ -33,6 +41,10 @@ pub enum Connections {
 // No `Debug`: `--key` is a secret.
 /// Options of `load`.
 #[derive(Args, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "switches of a command line are independent"
+)]
 pub struct LoadArgs {
     /// The router under test
     #[arg(long, value_name = "HOST:PORT")]
@@ -80,6 +92,21 @@ pub struct LoadArgs {
     /// Send both ways (bulk, flood)
     #[arg(long)]
     pub both: bool,
+    /// Requests per second, of all pairs together (reqresp)
+    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    pub rate: f64,
+    /// In the end let the receivers read all (stall)
+    #[arg(long)]
+    pub resume: bool,
+    /// Bulk pairs beside the others (mixed)
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub bulk_pairs: u32,
+    /// Stalled pairs beside the others (mixed)
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub stalled_pairs: u32,
+    /// Put the router at a distance: every byte takes so long, each way
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub delay: Option<Duration>,
     /// Whose connections the streams use
     #[arg(long, value_enum, default_value = "separate")]
     pub connections: Connections,

@@ -1,6 +1,6 @@
 //! Connections to the router under test, and calls on them.
 
-use std::time::SystemTime;
+use std::{net::SocketAddr, time::SystemTime};
 
 use bytes::Bytes;
 use h2::{
@@ -49,6 +49,11 @@ impl Dialer {
             uri: format!("{scheme}://{authority}{PATH}"),
             key,
         }
+    }
+
+    /// Connects to a proxy in the router's place from now on.
+    pub fn via(&mut self, proxy: SocketAddr) {
+        self.connector = self.connector.clone().via(proxy);
     }
 
     /// A token for one pair.

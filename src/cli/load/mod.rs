@@ -4,12 +4,19 @@
 //! [`dial`] connects, [`pair`] makes two calls meet; [`run`] is what tasks share; [`workload`] has one file for each
 //! thing to do; [`report`] and [`text`] say what came out.
 
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "figures are shown with a few digits"
+)]
+
 pub mod args;
+pub mod delay;
 pub mod dial;
 pub mod histogram;
 pub mod pair;
 pub mod pattern;
 pub mod plan;
+pub mod progress;
 pub mod report;
 pub mod run;
 pub mod stream;
@@ -39,7 +46,7 @@ pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let report = runtime.block_on(report(args, Arc::new(run), &params));
+    let report = runtime.block_on(report(args, run, &params));
     runtime.shutdown_background();
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
         print!("{report}");
@@ -56,9 +63,23 @@ pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
     }
 }
 
-async fn report(args: &LoadArgs, run: Arc<Run>, params: &Params) -> Report {
-    let work = workload::run(&run, params);
-    let extra = match timeout(params.deadline, work).await {
+async fn report(args: &LoadArgs, mut run: Run, params: &Params) -> Report {
+    if let Some(delay) = params.delay {
+        match delay::start(args.router.clone(), delay).await {
+            Ok(proxy) => run.dialer.via(proxy),
+            Err(error) => run.error(error),
+        }
+    }
+    let run = Arc::new(run);
+    let work = async {
+        tokio::select! {
+            worked = workload::run(&run, params) => worked,
+            never = progress::show(&run), if !args.quiet => match never {},
+        }
+    };
+    let worked = timeout(params.deadline, work).await;
+    progress::clear();
+    let extra = match worked {
         Ok(Ok(extra)) => extra,
         Ok(Err(error)) => {
             run.error(error);

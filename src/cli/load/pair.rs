@@ -8,7 +8,7 @@ use super::{
     dial::Connection,
     pattern::{Lane, Sizes},
     run::Run,
-    stream::{Failure, Receiver, Sender},
+    stream::{Failure, Got, Receiver, Sender},
     verify::Verifier,
 };
 
@@ -31,6 +31,8 @@ pub struct Pair {
     pub a: Peer,
     /// The other one.
     pub b: Peer,
+    /// Their first messages, which are not part of what a run counts.
+    pub first: Got,
 }
 
 /// What pairs are made of.
@@ -105,8 +107,12 @@ impl Setup {
             call(on_a, self.windows.0, &there, &back),
             call(on_b, self.windows.1, &back, &there)
         )?;
-        tokio::try_join!(a.recv.expect(1), b.recv.expect(1))?;
-        Ok(Pair { a, b })
+        let (to_a, to_b) = tokio::try_join!(a.recv.expect(1), b.recv.expect(1))?;
+        let first = Got {
+            messages: to_a.messages + to_b.messages,
+            bytes: to_a.bytes + to_b.bytes,
+        };
+        Ok(Pair { a, b, first })
     }
 
     /// Makes `n` pairs, some at a time.
@@ -123,7 +129,7 @@ impl Setup {
 impl Pair {
     /// Both peers say that they are done, and what is still under way is received and checked.
     pub async fn end(self, run: &Run) -> Result<(), Failure> {
-        let Pair { mut a, mut b } = self;
+        let Pair { mut a, mut b, .. } = self;
         a.send.finish()?;
         b.send.finish()?;
         let (sent_a, sent_b) = (a.send.sent, b.send.sent);
@@ -135,8 +141,8 @@ impl Pair {
 }
 
 /// Everything sent must have been received.
-pub fn total(lane: u32, sent: u64, receiver: &Receiver) -> Result<(), Failure> {
-    let received = receiver.received;
+pub fn total(lane: u32, sent: u64, to: &Receiver) -> Result<(), Failure> {
+    let received = to.received;
     if sent == received {
         return Ok(());
     }

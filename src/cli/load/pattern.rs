@@ -35,7 +35,7 @@ impl Sizes {
     pub fn mean(self) -> usize {
         match self {
             Self::Fixed(size) => size,
-            Self::Mix(size) => (size + 104) / 2,
+            Self::Mix(size) => usize::midpoint(size, 104),
         }
     }
 }

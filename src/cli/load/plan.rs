@@ -13,6 +13,12 @@ use super::{
 };
 use crate::client::{ConnectError, Connector, Trust};
 
+/// Bytes of a large message, as stock peers send them.
+pub const LARGE: usize = 64 * 1024;
+
+/// What stock peers grant at first.
+const STOCK_WINDOW: u32 = 65_535;
+
 /// The largest message: gRPC's usual limit is 4 MiB.
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -21,6 +27,9 @@ const LARGEST_WINDOW: usize = (1 << 31) - 1;
 
 /// For setting up and ending, beyond the time that is measured.
 const SLACK: Duration = Duration::from_secs(60);
+
+/// Pairs that are stuck are held so long.
+const STALLED: Duration = Duration::from_secs(2);
 
 /// A run that is bounded by a count may take so long.
 const COUNTED: Duration = Duration::from_secs(600);
@@ -52,6 +61,9 @@ pub enum PlanError {
         /// At most this.
         most: usize,
     },
+    /// The rate.
+    #[error("--rate must be from 0.001 to 10000000 per second")]
+    Rate,
     /// The router's address.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -71,6 +83,18 @@ pub struct Params {
     pub sizes: Sizes,
     /// Whether both peers send.
     pub both: bool,
+    /// Requests per second.
+    pub rate: f64,
+    /// Whether stalled receivers read in the end.
+    pub resume: bool,
+    /// Bulk pairs among others.
+    pub bulk_pairs: usize,
+    /// Stalled pairs among others.
+    pub stalled_pairs: usize,
+    /// The stream window of a receiver that does not read: what it has granted must not hide what the router holds.
+    pub stalled_window: u32,
+    /// Distance to the router, one way.
+    pub delay: Option<Duration>,
     /// Everything must be over by then.
     pub deadline: Duration,
 }
@@ -78,8 +102,8 @@ pub struct Params {
 impl Workload {
     fn default_size(self) -> usize {
         match self {
-            Self::Bulk | Self::Mix => 64 * 1024,
-            Self::Flood | Self::Pingpong | Self::Idle => 64,
+            Self::Bulk | Self::Mix | Self::Stall => LARGE,
+            _ => 64,
         }
     }
 }
@@ -97,6 +121,9 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
     range("size", size, 0, LARGEST)?;
     let window = args.window.unwrap_or(16 * 1024 * 1024);
     range("window", window, 1, LARGEST_WINDOW)?;
+    if !(0.001..=1e7).contains(&args.rate) {
+        return Err(PlanError::Rate);
+    }
     if let Some(pid) = args.pid {
         super::usage::Usage::of(pid).ok_or(PlanError::Pid(pid))?;
     }
@@ -108,14 +135,15 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
         .bytes
         .map(|bytes| bytes.div_ceil(sizes.mean().max(1)) as u64);
     let limit = args.messages.or(by_bytes);
-    let most = if limit.is_some() {
-        COUNTED
-    } else {
-        Duration::from_secs(10)
+    let most = match (limit, args.workload) {
+        (_, Workload::Stall) => STALLED,
+        (Some(_), _) => COUNTED,
+        (None, _) => Duration::from_secs(10),
     };
 
     let dialer = Dialer::new(connector, !args.plaintext, &args.router, key);
-    let mut run = Run::new(dialer, Pattern::new(args.seed, sizes.longest()), args.seed);
+    let longest = sizes.longest().max(LARGE);
+    let mut run = Run::new(dialer, Pattern::new(args.seed, longest), args.seed);
     run.verify = args.verify;
     run.window = window as u32;
     run.share = args.connections == Connections::Shared;
@@ -129,6 +157,12 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
         pairs: args.pairs as usize,
         sizes,
         both: args.both || args.workload == Workload::Mix,
+        rate: args.rate,
+        resume: args.resume,
+        bulk_pairs: args.bulk_pairs as usize,
+        stalled_pairs: args.stalled_pairs as usize,
+        stalled_window: args.window.map_or(STOCK_WINDOW, |window| window as u32),
+        delay: args.delay,
         deadline,
     };
     Ok((run, params))

@@ -99,7 +99,7 @@ pub struct RouterFigures {
     pub cpu_seconds_per_gb: Option<f64>,
     /// Microseconds per message.
     pub cpu_us_per_message: Option<f64>,
-    /// Microseconds per unit of work.
+    /// Microseconds per unit of work, if all work was for units.
     pub cpu_us_per_unit: Option<f64>,
     /// Resident at the end, KiB.
     pub rss_kib: u64,
@@ -133,8 +133,8 @@ impl Workload {
     fn unit(self) -> &'static str {
         match self {
             Self::Bulk | Self::Flood | Self::Mix => "message",
-            Self::Pingpong => "round trip",
-            Self::Idle => "pair",
+            Self::Pingpong | Self::Reqresp | Self::Mixed => "round trip",
+            Self::Idle | Self::Stall | Self::Churn => "pair",
         }
     }
 }
@@ -196,13 +196,15 @@ impl Report {
             return;
         };
         let cpu = to.cpu - from.cpu;
+        let mixture = self.workload == name(&Workload::Mixed);
         self.router = Some(RouterFigures {
             pid,
             cpu_seconds: cpu,
             cores: cpu / seconds,
             cpu_seconds_per_gb: per(cpu * 1e9, self.bytes),
             cpu_us_per_message: per(cpu * 1e6, self.messages),
-            cpu_us_per_unit: per(cpu * 1e6, self.units),
+            // Most of what the router does in a mixture is not for the innocent pairs.
+            cpu_us_per_unit: per(cpu * 1e6, self.units).filter(|_| !mixture),
             rss_kib: to.rss,
             rss_peak_kib: to.peak,
             pss_kib: to.pss,

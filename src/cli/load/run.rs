@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
-            AtomicBool, AtomicI64, AtomicU32, AtomicU64,
+            AtomicBool, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
@@ -58,7 +58,7 @@ pub struct Run {
     pub lateness: Histogram,
     /// What was seen until now.
     pub counts: Counts,
-    budget: AtomicI64,
+    budget: AtomicU64,
     measuring: AtomicBool,
     pairs: AtomicU32,
     name: String,
@@ -122,7 +122,7 @@ impl Run {
             histogram: Histogram::default(),
             lateness: Histogram::default(),
             counts: Counts::default(),
-            budget: AtomicI64::new(i64::MAX),
+            budget: AtomicU64::new(u64::MAX),
             measuring: AtomicBool::new(false),
             pairs: AtomicU32::new(0),
             name: format!("load-{seed:x}-{}", uuid::Uuid::new_v4()),
@@ -149,8 +149,9 @@ impl Run {
         if self.limit.is_none() || !self.measuring() {
             return n;
         }
-        let left = self.budget.fetch_sub(n as i64, AcqRel);
-        usize::try_from(left).unwrap_or(0).min(n)
+        let less = |left: u64| Some(left.saturating_sub(n as u64));
+        let (Ok(left) | Err(left)) = self.budget.fetch_update(AcqRel, Acquire, less);
+        usize::try_from(left).unwrap_or(n).min(n)
     }
 
     /// Whether the warm-up is over.
@@ -219,8 +220,7 @@ impl Run {
 
     /// Begins to measure: from here on the limits count.
     pub fn begin(&self) -> Moment {
-        let limit = self.limit.map_or(i64::MAX, |limit| limit as i64);
-        self.budget.store(limit, Release);
+        self.budget.store(self.limit.unwrap_or(u64::MAX), Release);
         let from = self.moment();
         self.measuring.store(true, Release);
         from

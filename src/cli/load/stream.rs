@@ -141,7 +141,7 @@ impl Sender {
     }
 
     /// Makes the next message.
-    pub fn next(&mut self) -> Bytes {
+    pub fn make(&mut self) -> Bytes {
         let length = self.plan.encoded();
         if self.slab.capacity() < length {
             let capacity = if length > SLAB / 8 { length } else { SLAB };
@@ -155,7 +155,7 @@ impl Sender {
 
     /// Sends the next message without waiting.
     pub fn put(&mut self) -> Result<(), Failure> {
-        let message = self.next();
+        let message = self.make();
         self.put_bytes(message)
     }
 

@@ -14,10 +14,11 @@ impl Display for Report {
         let tls = if parameters.tls { "TLS" } else { "no TLS" };
         writeln!(
             f,
-            "{} to {}: {} pairs, {} B, {} connections, {tls}",
+            "{} to {}: {} pair{}, {} B, {} connections, {tls}",
             self.workload,
             parameters.router,
             parameters.pairs,
+            if parameters.pairs == 1 { "" } else { "s" },
             parameters.size,
             parameters.connections
         )?;

@@ -196,3 +196,6 @@ fn name(odd: &[u8], length: usize) -> String {
         None => format!("{length} B: {odd:02x?}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{TryStreamExt, stream};
 use tokio::time::sleep;
 
 use super::{
     super::{
-        pair::Setup,
+        pair::{Pair, Setup},
         plan::Params,
         run::{Measured, Run},
         stream::Failure,
@@ -32,11 +33,13 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let to = run.moment();
     run.set_measured(Measured { from, to });
     let held = pairs.len();
-    for mut pair in pairs {
-        pair.a.send.put()?;
-        pair.b.send.put()?;
-        pair.end(run).await?;
-    }
+    stream::iter(pairs.into_iter().map(Ok))
+        .try_for_each_concurrent(16, async |mut pair: Pair| {
+            pair.a.send.put()?;
+            pair.b.send.put()?;
+            pair.end(run).await
+        })
+        .await?;
     Ok(memory(before, to.router, held))
 }
 

@@ -1,8 +1,12 @@
 //! The workloads: one file each.
 
+pub mod churn;
 pub mod idle;
+pub mod mixed;
 pub mod pingpong;
 pub mod pump;
+pub mod reqresp;
+pub mod stall;
 
 use std::sync::Arc;
 
@@ -16,6 +20,10 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     match params.workload {
         Workload::Bulk | Workload::Flood | Workload::Mix => pump::run(run, params).await,
         Workload::Pingpong => pingpong::run(run, params).await,
+        Workload::Reqresp => reqresp::run(run, params).await,
         Workload::Idle => idle::run(run, params).await,
+        Workload::Stall => stall::run(run, params).await,
+        Workload::Churn => churn::run(run, params).await,
+        Workload::Mixed => mixed::run(run, params).await,
     }
 }

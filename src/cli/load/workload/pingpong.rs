@@ -26,7 +26,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 
 /// Round trips on one pair until the run stops. Each peer is a task, as each is a process in life.
 pub async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
-    let Pair { mut a, b } = pair;
+    let Pair { mut a, b, .. } = pair;
     let echo = tokio::spawn(echo(run.clone(), b));
     while run.take(2) == 2 {
         let begin = Instant::now();

@@ -32,7 +32,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 
 /// Sends over one pair until the run stops, then ends it.
 pub async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failure> {
-    let Pair { mut a, mut b } = pair;
+    let Pair { mut a, mut b, .. } = pair;
     let (heard, unused) = (Notify::new(), Notify::new());
     let ((), (), a_recv, b_recv) = tokio::try_join!(
         fill(run, &mut a.send),
@@ -67,7 +67,7 @@ async fn listen(run: &Run, mut receiver: Receiver, heard: &Notify) -> Result<Rec
 async fn fill(run: &Run, send: &mut Sender) -> Result<(), Failure> {
     tokio::select! {
         () = run.stop.cancelled() => {}
-        sent = send_all(run, send) => sent?,
+        result = send_all(run, send) => result?,
     }
     send.finish()
 }

@@ -1,0 +1,56 @@
+//! `mixed`: ping-pong beside bulk and stalled pairs; do the innocent notice?
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        pair::{Pair, Setup},
+        pattern::Sizes,
+        plan::{LARGE, Params},
+        run::{Run, Task},
+        stream::Failure,
+    },
+    Extra, pingpong, pump, stall,
+};
+
+/// Sets up all three kinds, then lets them run.
+pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+    let large = Sizes::Fixed(LARGE);
+    let innocent = Setup::new(run, params.sizes).await?;
+    let mut heavy = innocent.clone();
+    (heavy.there, heavy.back) = (large, large);
+    let mut stalling = heavy.clone();
+    // On connections of their own the windows may differ.
+    if stalling.shared.is_none() {
+        stalling.windows.1 = params.stalled_window;
+    }
+    let stalled = stalling.pairs(run, params.stalled_pairs).await?;
+    let heavy = heavy.pairs(run, params.bulk_pairs).await?;
+    let innocent = innocent.pairs(run, params.pairs).await?;
+
+    let mut tasks: Vec<Task> = Vec::new();
+    for pair in stalled {
+        tasks.push(Box::pin(hold(run.clone(), pair)));
+    }
+    for pair in heavy {
+        let (run, both) = (run.clone(), params.both);
+        tasks.push(Box::pin(async move { pump::pump(&run, pair, both).await }));
+    }
+    for pair in innocent {
+        tasks.push(Box::pin(pingpong::play(run.clone(), pair)));
+    }
+    run.measure(tasks).await;
+    Ok(Extra::new())
+}
+
+/// Fills a pair and leaves it so until the run stops.
+async fn hold(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
+    tokio::select! {
+        stalled = stall::fill(pair) => {
+            let _stalled = stalled?;
+            run.stop.cancelled().await;
+        }
+        () = run.stop.cancelled() => {}
+    }
+    Ok(())
+}

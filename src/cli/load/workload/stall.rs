@@ -1,0 +1,119 @@
+//! `stall`: pairs whose receiver never reads; how much the router takes in, and what it costs.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    super::{
+        pair::{Pair, Setup},
+        plan::Params,
+        run::{Measured, Run},
+        stream::{Failure, Sender},
+        usage::Usage,
+    },
+    Extra,
+    idle::memory,
+    pingpong::finish,
+};
+
+/// Without room for so long, a sender is blocked.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A pair that is stuck.
+#[derive(Debug)]
+pub struct Stalled {
+    /// Both peers.
+    pub pair: Pair,
+    /// The end of the message that was cut by the window.
+    rest: Bytes,
+    /// Bytes the router has granted room for, the first message excluded.
+    accepted: u64,
+}
+
+/// Sets up the pairs, fills them until nothing moves, holds them, and perhaps lets them go on.
+pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+    let before = run.pid.and_then(Usage::of);
+    let windows = (run.window, params.stalled_window);
+    let setup = Setup::with(run, params.sizes, params.sizes, windows).await?;
+    let pairs = setup.pairs(run, params.pairs).await?;
+    let mut filling: JoinSet<_> = pairs.into_iter().map(fill).collect();
+    let mut stalled = Vec::new();
+    while let Some(filled) = filling.join_next().await {
+        stalled.push(filled.map_err(|_| Failure::Closed)??);
+    }
+    let from = run.begin();
+    sleep(run.duration).await;
+    let to = run.moment();
+    run.set_measured(Measured { from, to });
+
+    let pairs = stalled.len();
+    let accepted: u64 = stalled.iter().map(|pair| pair.accepted).sum();
+    let accepted = accepted as f64 / pairs as f64;
+    let window = f64::from(params.stalled_window);
+    let mut extra = memory(before, to.router, pairs);
+    extra.push(("bytes_accepted_per_pair", accepted));
+    extra.push(("bytes_held_per_pair", (accepted - window).max(0.0)));
+    let mut ending = JoinSet::new();
+    for pair in stalled {
+        let run = run.clone();
+        let resume = params.resume;
+        ending.spawn(async move {
+            if resume {
+                pair.resume(&run).await
+            } else {
+                pair.check().await
+            }
+        });
+    }
+    while let Some(ended) = ending.join_next().await {
+        ended.map_err(|_| Failure::Closed)??;
+    }
+    Ok(extra)
+}
+
+/// Sends until the router takes no more.
+pub async fn fill(mut pair: Pair) -> Result<Stalled, Failure> {
+    let mut rest = Bytes::new();
+    let mut accepted = 0;
+    loop {
+        if rest.is_empty() {
+            rest = pair.a.send.make();
+        }
+        let Ok(room) = timeout(QUIET, pair.a.send.room(rest.len())).await else {
+            break;
+        };
+        let piece = rest.split_to(room?.min(rest.len()));
+        accepted += piece.len() as u64;
+        pair.a.send.put_bytes(piece)?;
+    }
+    Ok(Stalled {
+        pair,
+        rest,
+        accepted,
+    })
+}
+
+impl Stalled {
+    /// The stream must still be there.
+    async fn check(mut self) -> Result<(), Failure> {
+        let send: &mut Sender = &mut self.pair.a.send;
+        match timeout(Duration::from_millis(1), send.room(1)).await {
+            Ok(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the rest of what was begun; the receiver reads it all.
+    async fn resume(self, run: &Run) -> Result<(), Failure> {
+        let Pair { mut a, mut b, .. } = self.pair;
+        a.send.put_bytes(self.rest)?;
+        a.send.finish()?;
+        b.send.finish()?;
+        finish(run, a, b).await
+    }
+}
