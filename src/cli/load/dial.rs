@@ -10,7 +10,7 @@ use h2::{
 use http::{Method, Request, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::stream::Failure;
+use super::failure::Failure;
 use crate::{
     auth::{Claims, mint},
     client::Connector,

@@ -1,7 +1,7 @@
 //! `load`: plays both peers of many pairs against a router, checks all they get, and measures.
 //!
 //! From the ground up: [`pattern`] says what messages hold and [`verify`] checks it; [`stream`] is one call on h2,
-//! [`dial`] connects, [`pair`] makes two calls meet; [`run`] is what tasks share; [`workload`] has one file for each
+//! [`dial`] connects, [`pair`] makes two calls meet; [`run`](mod@run) is what tasks share; [`workload`] has one file for each
 //! thing to do; [`report`] and [`text`] say what came out.
 
 #![allow(
@@ -12,6 +12,7 @@
 pub mod args;
 pub mod delay;
 pub mod dial;
+pub mod failure;
 pub mod histogram;
 pub mod pair;
 pub mod pattern;

@@ -6,9 +6,10 @@ use tokio::time::timeout;
 
 use super::{
     dial::Connection,
+    failure::Failure,
     pattern::{Lane, Sizes},
     run::Run,
-    stream::{Failure, Got, Receiver, Sender},
+    stream::{Got, Receiver, Sender},
     verify::Verifier,
 };
 
@@ -99,8 +100,10 @@ impl Setup {
             };
             let (stream, response) = connection.call(&token).await?;
             let mut send = Sender::new(stream, send.clone());
-            send.put()?;
-            let recv = Receiver::new(response, Verifier::new(recv.clone(), run.verify));
+            let mut recv = Receiver::new(response, Verifier::new(recv.clone(), run.verify));
+            if let Err(failure) = send.put() {
+                return Err(recv.why(failure).await);
+            }
             Ok::<_, Failure>(Peer { send, recv })
         };
         let (mut a, mut b) = tokio::try_join!(

@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     dial::Dialer,
+    failure::{Failure, Status},
     histogram::Histogram,
     pattern::Pattern,
-    stream::{Failure, Got, Status},
+    stream::Got,
     usage::Usage,
     verify::Verify,
 };

@@ -3,18 +3,18 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client::ResponseFuture};
-use http::HeaderMap;
-use thiserror::Error;
+use tokio::time::timeout;
 
 use super::{
+    failure::{Failure, Status},
     pattern::{Lane, Plan},
-    verify::{Corruption, Verifier},
+    verify::Verifier,
 };
-use crate::client::ConnectError;
 
 /// Small messages are cut from buffers of this length.
 const SLAB: usize = 8 * 1024;
@@ -22,69 +22,11 @@ const SLAB: usize = 8 * 1024;
 /// The frame that says that no more messages follow.
 const GOAWAY: &[u8] = &[0, 0, 0, 0, 2, 0x10, 7];
 
+/// The router's status may come so much later than the end of the stream.
+pub const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// Received bytes are given back as credit at the latest when they are so many.
 const CREDIT: usize = 256 * 1024;
-
-/// Why a peer could not go on.
-#[derive(Debug, Error)]
-pub enum Failure {
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// HTTP/2 failed.
-    #[error("HTTP/2: {0}")]
-    Http2(#[from] h2::Error),
-    /// The request cannot be written down.
-    #[error("cannot call: {0}")]
-    Request(String),
-    /// What came is not what was sent.
-    #[error("corruption: {0}")]
-    Corrupt(#[from] Corruption),
-    /// The router ended the call.
-    #[error("the router ended the call early: {0}")]
-    Ended(Status),
-    /// The stream takes no more bytes, and nobody said why.
-    #[error("the stream was closed while sending")]
-    Closed,
-    /// It took too long.
-    #[error("{0} took too long")]
-    Late(&'static str),
-    /// What arrived in total is not what was sent.
-    #[error("lane {lane}: {sent} messages sent, {received} received")]
-    Total {
-        /// Where.
-        lane: u32,
-        /// By its sender.
-        sent: u64,
-        /// By its receiver.
-        received: u64,
-    },
-}
-
-/// How a call ended: the gRPC status, or that there was none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Status(String);
-
-impl Status {
-    fn of(headers: &HeaderMap) -> Self {
-        let text = |name| {
-            headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        let code = text("grpc-status").unwrap_or_else(|| "none".to_owned());
-        match text("grpc-message").filter(|message| !message.is_empty()) {
-            Some(message) => Self(format!("{code} {message}")),
-            None => Self(code),
-        }
-    }
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "status {}", self.0)
-    }
-}
 
 /// Sends a lane's messages.
 #[derive(Debug)]
@@ -228,7 +170,7 @@ impl Receiver {
             } else if response.status() == http::StatusCode::OK {
                 Body::Open(response.into_body())
             } else {
-                Body::Ended(Status(format!("none, HTTP {}", response.status())))
+                Body::Ended(Status::new(format!("none, HTTP {}", response.status())))
             };
         }
         let got = poll_fn(|cx| self.poll_receive(cx)).await?;
@@ -286,11 +228,19 @@ impl Receiver {
         Ok(total)
     }
 
+    /// After a failure to send: what the router said about it, if it did.
+    pub async fn why(&mut self, failure: Failure) -> Failure {
+        match timeout(LAST_WORD, self.expect(u64::MAX)).await {
+            Ok(Err(why)) if failure.is_silent() => why,
+            _ => failure,
+        }
+    }
+
     /// How the call ended, if it did.
     pub fn status(&self) -> Status {
         match &self.body {
             Body::Ended(status) => status.clone(),
-            _ => Status("none".to_owned()),
+            _ => Status::new("none"),
         }
     }
 }

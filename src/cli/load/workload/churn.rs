@@ -9,10 +9,11 @@ use tokio::time::sleep;
 
 use super::{
     super::{
+        failure::Failure,
         pair::Setup,
         plan::Params,
         run::{Run, Task},
-        stream::{Failure, Got},
+        stream::Got,
     },
     Extra,
 };

@@ -7,10 +7,10 @@ use tokio::time::sleep;
 
 use super::{
     super::{
+        failure::Failure,
         pair::{Pair, Setup},
         plan::Params,
         run::{Measured, Run},
-        stream::Failure,
         usage::Usage,
     },
     Extra,

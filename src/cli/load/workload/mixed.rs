@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     super::{
+        failure::Failure,
         pair::{Pair, Setup},
         pattern::Sizes,
         plan::{LARGE, Params},
         run::{Run, Task},
-        stream::Failure,
     },
     Extra, pingpong, pump, stall,
 };

@@ -10,7 +10,7 @@ pub mod stall;
 
 use std::sync::Arc;
 
-use super::{args::Workload, plan::Params, run::Run, stream::Failure};
+use super::{args::Workload, failure::Failure, plan::Params, run::Run};
 
 /// Figures of their own that some workloads report, in the order of the text.
 pub type Extra = Vec<(&'static str, f64)>;

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     super::{
+        failure::Failure,
         pair::{Pair, Peer, Setup},
         plan::Params,
         run::{Run, Task},
-        stream::Failure,
     },
     Extra,
 };
@@ -30,7 +30,9 @@ pub async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
     let echo = tokio::spawn(echo(run.clone(), b));
     while run.take(2) == 2 {
         let begin = Instant::now();
-        a.send.send().await?;
+        if let Err(failure) = a.send.send().await {
+            return Err(a.recv.why(failure).await);
+        }
         run.count(a.recv.expect(1).await?);
         run.latency(begin.elapsed());
     }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use super::{
     super::{
+        failure::Failure,
         pair::{Pair, Setup, drain, total},
         plan::Params,
         run::{Run, Task},
-        stream::{Failure, Receiver, Sender},
+        stream::{LAST_WORD, Receiver, Sender},
     },
     Extra,
 };
@@ -67,7 +68,11 @@ async fn listen(run: &Run, mut receiver: Receiver, heard: &Notify) -> Result<Rec
 async fn fill(run: &Run, send: &mut Sender) -> Result<(), Failure> {
     tokio::select! {
         () = run.stop.cancelled() => {}
-        result = send_all(run, send) => result?,
+        result = send_all(run, send) => if let Err(failure) = result {
+            // The receiving side may know better: its failure comes first then.
+            sleep(LAST_WORD).await;
+            return Err(failure);
+        },
     }
     send.finish()
 }

@@ -13,10 +13,11 @@ use tokio::sync::watch;
 
 use super::{
     super::{
+        failure::Failure,
         pair::{Peer, Setup, drain, total},
         plan::Params,
         run::{Run, Task},
-        stream::{Failure, Receiver, Sender},
+        stream::{Receiver, Sender},
     },
     Extra,
     pingpong::echo,

@@ -10,10 +10,11 @@ use tokio::{
 
 use super::{
     super::{
+        failure::Failure,
         pair::{Pair, Setup},
         plan::Params,
         run::{Measured, Run},
-        stream::{Failure, Sender},
+        stream::Sender,
         usage::Usage,
     },
     Extra,
