@@ -95,7 +95,7 @@ impl Act {
 
     fn status(self) -> (Code, &'static str) {
         match self {
-            Self::Cancel => (Code::Cancelled, CANCELLED),
+            Self::Cancel => (Code::Unavailable, CANCELLED),
             Self::Lose(_) => (Code::Unavailable, LOST),
         }
     }
@@ -204,7 +204,7 @@ async fn any_reset_code() {
             &case,
             &first.collect().await,
             &[],
-            Code::Cancelled,
+            Code::Unavailable,
             CANCELLED,
         );
         drop((first, second));

@@ -49,7 +49,7 @@ async fn the_callers_deadline() {
         );
         let got = other.collect().await;
         let text = "the deadline of the other side's call has passed";
-        assert_told(&case, &got, &message(b"one"), Code::Cancelled, text);
+        assert_told(&case, &got, &message(b"one"), Code::Unavailable, text);
     }))
     .await;
     harness.idle("grpc-timeout").await;

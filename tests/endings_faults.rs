@@ -157,7 +157,7 @@ enum Death {
 const DEATHS: [(Death, Code, &str); 3] = [
     (
         Death::Reset,
-        Code::Cancelled,
+        Code::Unavailable,
         "the other side cancelled its stream",
     ),
     (

@@ -5,7 +5,6 @@
 //! | both half-closed | OK | OK |
 //! | reset by the peer | - | GOAWAY frame, UNAVAILABLE |
 //! | connection lost | - | GOAWAY frame, UNAVAILABLE |
-//! | no progress while being told | reset | GOAWAY frame, UNAVAILABLE |
 //! | malformed messages | GOAWAY frame, INTERNAL or `RESOURCE_EXHAUSTED` | GOAWAY frame, UNAVAILABLE |
 //! | its own deadline (`grpc-timeout`) | GOAWAY frame, `DEADLINE_EXCEEDED` | GOAWAY frame, UNAVAILABLE |
 //! | defect in the router | GOAWAY frame, INTERNAL | GOAWAY frame, UNAVAILABLE |
@@ -20,6 +19,8 @@
 //! the other waits for ever. It is left out only inside a message that is too long to be held back.
 //! Nobody is told CANCELLED: grpc.aio turns that status into a cancellation of the task that reads, and a stock
 //! exporter then keeps the connection.
+//!
+//! A peer that takes nothing while it is being told is reset once it has made no progress for the linger time.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -39,8 +40,6 @@ pub enum Cause {
     Cancelled,
     /// The peer's connection is gone.
     Lost,
-    /// The peer took nothing more while it was being told that the stream ends.
-    Unresponsive,
     /// The peer's bytes are no gRPC messages, or too large ones.
     Fault(Fault),
     /// The peer's `grpc-timeout` passed.
@@ -121,8 +120,6 @@ impl Ending {
         "peer_cancelled",
         "lost",
         "peer_lost",
-        "unresponsive",
-        "peer_unresponsive",
         "fault",
         "peer_fault",
         "deadline",
@@ -148,22 +145,14 @@ impl Ending {
 
     /// Whether the peer is still there to be told.
     pub fn can_be_told(self) -> bool {
-        self.other
-            || !matches!(
-                self.cause,
-                Cause::Cancelled | Cause::Lost | Cause::Unresponsive
-            )
+        self.other || !matches!(self.cause, Cause::Cancelled | Cause::Lost)
     }
 
     /// Who brought it about.
     pub fn by(self) -> By {
         match self.cause {
             Cause::Completed => By::Both,
-            Cause::Cancelled
-            | Cause::Lost
-            | Cause::Unresponsive
-            | Cause::Fault(_)
-            | Cause::Deadline => {
+            Cause::Cancelled | Cause::Lost | Cause::Fault(_) | Cause::Deadline => {
                 if self.other {
                     By::OtherSide
                 } else {
@@ -182,8 +171,6 @@ impl Ending {
             (Cause::Cancelled, true) => "peer_cancelled",
             (Cause::Lost, false) => "lost",
             (Cause::Lost, true) => "peer_lost",
-            (Cause::Unresponsive, false) => "unresponsive",
-            (Cause::Unresponsive, true) => "peer_unresponsive",
             (Cause::Fault(_), false) => "fault",
             (Cause::Fault(_), true) => "peer_fault",
             (Cause::Deadline, false) => "deadline",
@@ -214,7 +201,6 @@ impl Ending {
                 Cause::Cancelled
                 | Cause::Deadline
                 | Cause::Lost
-                | Cause::Unresponsive
                 | Cause::Draining
                 | Cause::Fault(_)
                 | Cause::Panicked,
@@ -231,8 +217,6 @@ impl Ending {
             (Cause::Cancelled, true) => "the other side cancelled its stream".into(),
             (Cause::Lost, false) => "the connection was lost".into(),
             (Cause::Lost, true) => "the other side's connection was lost".into(),
-            (Cause::Unresponsive, false) => "no progress while the stream was being ended".into(),
-            (Cause::Unresponsive, true) => "the other side stopped reading and was cut off".into(),
             (Cause::Fault(fault), false) => fault.to_string().into(),
             (Cause::Fault(fault), true) => {
                 format!("the other side's stream was ended: {fault}").into()
@@ -274,7 +258,6 @@ mod tests {
         Cause::Completed,
         Cause::Cancelled,
         Cause::Lost,
-        Cause::Unresponsive,
         Cause::Fault(Fault::UndeclaredCompression),
         Cause::Deadline,
         Cause::Panicked,

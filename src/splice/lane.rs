@@ -313,9 +313,8 @@ impl LaneReceiver {
 
     /// Bytes published and not taken.
     pub fn waiting(&self) -> usize {
-        // The ring shows a chunk before `published` counts it, so one that was joined may have been taken early.
         let published = self.shared.published.load(Ordering::SeqCst);
-        usize::try_from(published.saturating_sub(self.taken)).unwrap_or(usize::MAX)
+        usize::try_from(published - self.taken).unwrap_or(usize::MAX)
     }
 
     fn available(&self) -> Option<Next> {

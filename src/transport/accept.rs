@@ -277,7 +277,7 @@ async fn handshake(
         Err(_) => {
             router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
             tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
-            Err(ConnectionEnd::NotHttp2)
+            Err(ConnectionEnd::TlsTimeout)
         }
     }
 }

@@ -144,9 +144,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             let step = match self.step(None) {
                 Ok(step) => step,
                 Err(error) => {
-                    // The alert says why; if it cannot be sent at once, the peer sees a closed connection.
-                    let _ = self.step(None);
-                    let _ = self.poll_push(cx);
+                    self.gather_alert();
+                    let _ = self.poll_outgoing(cx);
                     return Poll::Ready(Err(error));
                 }
             };
@@ -226,6 +225,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         };
         self.incoming.discard(discard);
         Ok(step)
+    }
+
+    /// After an error: what TLS still has to say, an alert at the end. If it cannot be sent at once, the peer sees
+    /// a closed connection.
+    fn gather_alert(&mut self) {
+        while let Ok(Step::Again) = self.step(None) {}
     }
 
     /// Reads from the socket once.
@@ -351,7 +356,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
                     }
                 }
                 Err(error) => {
-                    let _ = this.step(None);
+                    this.gather_alert();
                     let _ = this.poll_outgoing(cx);
                     return Poll::Ready(Err(error));
                 }
@@ -429,3 +434,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

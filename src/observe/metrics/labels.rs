@@ -74,6 +74,8 @@ label! {
         TransportError => "transport_error",
         /// The peer broke HTTP/2's rules.
         ProtocolError => "protocol_error",
+        /// The TLS handshake took too long.
+        TlsTimeout => "tls_timeout",
         /// The peer did not send HTTP/2's preface in time.
         PrefaceTimeout => "preface_timeout",
         /// The peer opened no stream in time.

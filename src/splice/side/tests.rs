@@ -235,28 +235,28 @@ fn totals_are_exact() {
 }
 
 #[test]
-fn credit_is_granted_for_what_was_taken_in_steps_of_half_a_window() {
+fn credit_is_granted_for_what_was_taken_in_steps_of_a_third_of_the_window() {
     let (mut side, peer, _tx, mut rx) = side();
     let (count, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
-    let half = WINDOW as usize / 2;
-    peer.sends(message(2 * half - 5));
+    let step = WINDOW as usize / 3 + 1;
+    peer.sends(message(2 * step - 5));
     assert!(side.poll_paired(&mut cx).is_pending());
     count.take();
-    rx.take(half - 1).unwrap();
+    rx.take(step - 1).unwrap();
     rx.commit();
     assert_eq!((count.take(), peer.released()), (0, vec![]));
     rx.take(1).unwrap();
     rx.commit();
     assert_eq!(count.take(), 1);
     assert!(side.poll_paired(&mut cx).is_pending());
-    assert_eq!(peer.released(), [half]);
-    rx.take(half).unwrap();
+    assert_eq!(peer.released(), [step]);
+    rx.take(step).unwrap();
     rx.commit();
     assert_eq!(count.take(), 1);
     assert!(side.poll_paired(&mut cx).is_pending());
     assert!(side.poll_paired(&mut cx).is_pending());
-    assert_eq!(peer.released(), [half, half]);
+    assert_eq!(peer.released(), [step, step]);
 }
 
 #[test]
