@@ -9,13 +9,13 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use jumpstarter_router::config::Size;
 use support::{
-    Harness, Kind, Options, Peer, assert_bytes, assert_completed, message, noise, peer::KINDS,
+    Harness, Kind, Options, Peer, WINDOW, assert_bytes, assert_completed, message, noise,
+    peer::KINDS,
 };
 
 const KIB: usize = 1024;
 
 /// What the router grants a sender.
-const WINDOW: usize = 256 * KIB;
 
 /// What the raw reader grants the router.
 const READER: usize = 64 * KIB - 1;

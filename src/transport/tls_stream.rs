@@ -230,6 +230,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// After an error: what TLS still has to say, an alert at the end. If it cannot be sent at once, the peer sees
     /// a closed connection.
     fn gather_alert(&mut self) {
+        // What could not be read must not be looked at again.
+        let count = self.incoming.len();
+        self.incoming.discard(count);
         while let Ok(Step::Again) = self.step(None) {}
     }
 

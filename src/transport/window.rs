@@ -129,6 +129,7 @@ impl Growth {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_sign_loss)] // rates are positive
     use super::*;
 
     const START: u32 = 128 * 1024;

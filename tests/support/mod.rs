@@ -22,7 +22,7 @@ use bytes::Bytes;
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Connector, Trust},
-    config::{Config, Secret},
+    config::{Config, Secret, Size},
     grpc::v1::StreamRequest,
     server::{Drained, Server},
     splice::ending::GOAWAY_MESSAGE,
@@ -37,6 +37,9 @@ pub use peer::{Collected, End, Kind, Options, Peer};
 
 /// Long enough for a slow machine: whoever waits longer waits for something that does not come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The window that the router grants each stream in tests, bytes.
+pub const WINDOW: usize = 256 * 1024;
 
 const KEY: &[u8] = b"a key of thirty-two bytes or more";
 
@@ -81,6 +84,9 @@ impl Harness {
         config.auth.key = Some(Secret::new(KEY));
         config.listen.address = ([127, 0, 0, 1], 0).into();
         config.listen.health_address = None;
+        // A window that neither grows nor shrinks: tests say how many bytes fit.
+        config.streams.initial_window = Size::new(WINDOW);
+        config.streams.max_window = Size::new(WINDOW);
         config.tls.certificate = Some(pem("tls.crt", "CERTIFICATE", &certificate));
         config.tls.key = Some(pem("tls.key", "PRIVATE KEY", key.secret_der()));
         set(&mut config);
