@@ -15,8 +15,6 @@ use support::{
 
 const KIB: usize = 1024;
 
-/// What the router grants a sender.
-
 /// What the raw reader grants the router.
 const READER: usize = 64 * KIB - 1;
 
