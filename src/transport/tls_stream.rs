@@ -51,10 +51,25 @@ impl Staged {
         self.end - self.start
     }
 
-    /// The free end of the buffer.
+    /// The free end of a lent buffer.
     fn room(&mut self) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(buffers::take);
+        if buffer.len() < buffers::SIZE {
+            let mut lent = buffers::take();
+            lent[self.start..self.end].copy_from_slice(&buffer[self.start..self.end]);
+            *buffer = lent;
+        }
         &mut buffer[self.end..]
+    }
+
+    /// Gives the lent buffer back; what is in it waits in one of its own size.
+    fn shelve(&mut self) {
+        let rest: Box<[u8]> = self.bytes().into();
+        let count = self.len();
+        self.discard(count);
+        if count > 0 {
+            (self.buffer, self.end) = (Some(rest), count);
+        }
     }
 
     /// Drops bytes from the front; an empty buffer is given back.
@@ -62,7 +77,9 @@ impl Staged {
         self.start += bytes;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if let Some(buffer) = self.buffer.take() {
+            if let Some(buffer) = self.buffer.take()
+                && buffer.len() == buffers::SIZE
+            {
                 buffers::give(buffer);
             }
         }
@@ -85,7 +102,11 @@ enum Step {
     Again,
     /// Bytes from the peer.
     Read,
-    /// Nothing: the peer has closed its side.
+    /// Nothing: one record was made of what was gathered.
+    Encrypted,
+    /// Nothing more will come: the peer has closed its side.
+    PeerClosed,
+    /// Nothing more can be sent, either.
     Closed,
 }
 
@@ -95,8 +116,6 @@ pub struct TlsStream<T> {
     tls: UnbufferedServerConnection,
     /// From the socket, encrypted.
     incoming: Staged,
-    /// The beginning of a record, put here while nothing more arrives.
-    rest: Vec<u8>,
     /// Decrypted, and more than the reader had room for.
     plain: Vec<u8>,
     plain_start: usize,
@@ -105,6 +124,7 @@ pub struct TlsStream<T> {
     /// To the socket, encrypted.
     outgoing: Staged,
     peer_closed: bool,
+    notified: bool,
     connected: bool,
     deferred: bool,
 }
@@ -126,12 +146,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             io,
             tls: UnbufferedServerConnection::new(config).map_err(invalid)?,
             incoming: Staged::default(),
-            rest: Vec::new(),
             plain: Vec::new(),
             plain_start: 0,
             gathering: Staged::default(),
             outgoing: Staged::default(),
             peer_closed: false,
+            notified: false,
             connected: false,
             deferred: false,
         };
@@ -141,7 +161,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let step = match self.step(None) {
+            let step = match self.step(None, false) {
                 Ok(step) => step,
                 Err(error) => {
                     self.gather_alert();
@@ -151,7 +171,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             };
             match step {
                 Step::Again => {}
-                Step::Closed => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Step::PeerClosed | Step::Closed | Step::Encrypted => {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
                 Step::Read => {
                     ready!(self.poll_push(cx))?;
                     if self.connected {
@@ -175,8 +197,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         self.deferred = deferred;
     }
 
-    /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`.
-    fn step(&mut self, out: Option<&mut ReadBuf<'_>>) -> io::Result<Step> {
+    /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`. With `encrypt`, what
+    /// was gathered becomes one record, for which `outgoing` has room.
+    ///
+    /// TLS always gets all that is pending: it remembers where in it a fragmented message lies.
+    fn step(&mut self, out: Option<&mut ReadBuf<'_>>, encrypt: bool) -> io::Result<Step> {
         let UnbufferedStatus {
             mut discard, state, ..
         } = self.tls.process_tls_records(self.incoming.bytes());
@@ -211,15 +236,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 data.done();
                 Step::Again
             }
-            ConnectionState::WriteTraffic(_) => {
+            ConnectionState::WriteTraffic(mut traffic) => {
                 self.connected = true;
-                Step::Read
+                if encrypt {
+                    let bytes = self.gathering.bytes();
+                    match traffic.encrypt(bytes, self.outgoing.room()) {
+                        Ok(count) => self.outgoing.end += count,
+                        Err(
+                            error @ (EncryptError::InsufficientSize(_)
+                            | EncryptError::EncryptExhausted),
+                        ) => return Err(invalid(error)),
+                    }
+                    let count = self.gathering.len();
+                    self.gathering.discard(count);
+                    Step::Encrypted
+                } else {
+                    Step::Read
+                }
             }
             ConnectionState::BlockedHandshake => Step::Read,
-            ConnectionState::PeerClosed | ConnectionState::Closed => {
+            ConnectionState::PeerClosed => {
                 self.peer_closed = true;
-                Step::Closed
+                Step::PeerClosed
             }
+            ConnectionState::Closed => Step::Closed,
             // Early data is never accepted, and the enum may grow.
             _ => return Err(invalid("unexpected state of TLS")),
         };
@@ -230,20 +270,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// After an error: what TLS still has to say, an alert at the end. If it cannot be sent at once, the peer sees
     /// a closed connection.
     fn gather_alert(&mut self) {
-        // What could not be read must not be looked at again.
-        let count = self.incoming.len();
-        self.incoming.discard(count);
-        while let Ok(Step::Again) = self.step(None) {}
+        // No further: what could not be read must not be looked at again.
+        while self.tls.wants_write() && self.step(None, false).is_ok() {}
     }
 
     /// Reads from the socket once.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.rest.is_empty() {
-            let count = self.rest.len();
-            self.incoming.room()[..count].copy_from_slice(&self.rest);
-            self.incoming.end += count;
-            self.rest = Vec::new();
-        }
         self.incoming.compact();
         let mut buf = ReadBuf::new(self.incoming.room());
         if buf.remaining() == 0 {
@@ -260,9 +292,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             }
             other => {
                 // Whoever waits gives the buffer back; the beginning of a record waits in a small one.
-                self.rest = self.incoming.bytes().to_vec();
-                let count = self.incoming.len();
-                self.incoming.discard(count);
+                self.incoming.shelve();
                 other.map_ok(|()| 0)
             }
         }
@@ -288,32 +318,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Makes one record of what was gathered. `outgoing` has room for it.
+    /// Makes one record of what was gathered.
     fn encrypt(&mut self) -> io::Result<()> {
         loop {
-            let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(&mut []);
-            debug_assert_eq!(discard, 0);
-            match state.map_err(invalid)? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    let bytes = self.gathering.bytes();
-                    match traffic.encrypt(bytes, self.outgoing.room()) {
-                        Ok(count) => self.outgoing.end += count,
-                        Err(
-                            error @ (EncryptError::InsufficientSize(_)
-                            | EncryptError::EncryptExhausted),
-                        ) => return Err(invalid(error)),
-                    }
-                    let count = self.gathering.len();
-                    self.gathering.discard(count);
-                    return Ok(());
-                }
-                // A key update or an alert goes first.
-                ConnectionState::EncodeTlsData(mut data) => {
-                    let room = self.outgoing.room();
-                    self.outgoing.end += data.encode(room).map_err(invalid)?;
-                }
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+            match self.step(None, true)? {
+                Step::Encrypted => return Ok(()),
+                // A key update or an alert goes first, or bytes had arrived.
+                Step::Again | Step::PeerClosed => {}
+                Step::Read | Step::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
             }
         }
     }
@@ -346,11 +358,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
             if out.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            match this.step(Some(out)) {
-                Ok(Step::Again) => {}
-                Ok(Step::Closed) => return Poll::Ready(Ok(())),
+            match this.step(Some(out), false) {
+                Ok(Step::Again | Step::Encrypted) => {}
+                Ok(Step::PeerClosed | Step::Closed) => return Poll::Ready(Ok(())),
                 Ok(Step::Read) => {
-                    if out.filled().len() > before {
+                    if out.filled().len() > before || this.peer_closed {
                         return Poll::Ready(Ok(()));
                     }
                     if ready!(this.poll_fill(cx))? == 0 {
@@ -422,14 +434,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_push(cx))?;
         let this = &mut *self;
-        if let ConnectionState::WriteTraffic(mut traffic) = this
-            .tls
-            .process_tls_records(&mut [])
-            .state
-            .map_err(invalid)?
-        {
-            // Fails only for want of room, and there is nothing else in the buffer.
-            if let Ok(count) = traffic.queue_close_notify(this.outgoing.room()) {
+        if !this.notified {
+            this.notified = true;
+            let status = this.tls.process_tls_records(this.incoming.bytes());
+            if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
+                // Fails only for want of room, and there is nothing else in the buffer.
+                && let Ok(count) = traffic.queue_close_notify(this.outgoing.room())
+            {
                 this.outgoing.end += count;
             }
         }

@@ -130,6 +130,25 @@ fn bytes_that_are_no_record_are_an_error() {
     });
 }
 
+/// A handshake message of which the second part never comes is pending when the error is found: TLS remembers
+/// where in the bytes it lies, and panics if it is not given them again.
+#[test]
+fn garbage_inside_a_fragmented_message_is_an_error() {
+    run(async {
+        let (config, _) = server();
+        let (mut near, far) = duplex(64 * 1024);
+        let server = tokio::spawn(TlsStream::accept(far, config));
+        // A ClientHello that claims to be longer than its record, which is full.
+        let mut hello = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0x80, 0];
+        hello.resize(5 + 0x4000, 0);
+        near.write_all(&hello).await.unwrap();
+        near.write_all(&[0x17, 3, 3, 0, 1, 0]).await.unwrap();
+        let mut answer = Vec::new();
+        near.read_to_end(&mut answer).await.unwrap();
+        assert!(server.await.unwrap().is_err());
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
