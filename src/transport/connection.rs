@@ -123,7 +123,6 @@ fn jitter() -> f64 {
     f64::from((hash % 2001) as u32) / 1000.0 - 1.0
 }
 
-#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 struct Connection<T: Gather> {
     bell: Arc<Doorbell>,
     waker: Waker,
