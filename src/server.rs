@@ -27,6 +27,7 @@ use crate::{
     transport::{
         accept,
         memory::Budget,
+        pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
         tls::{self, CurrentCertificate, Provider, TlsError},
@@ -182,6 +183,12 @@ impl Server {
             server.serve_http(listener, http::metrics_only(metrics));
         }
         server.tasks.spawn(expire(server.router.clone()));
+        let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
+        if let Some(limit) = limit.or_else(pressure::cgroup_limit) {
+            server
+                .tasks
+                .spawn(pressure::watch(server.router.clone(), limit));
+        }
         server.set_serving(true).await;
         server.readiness.set(Phase::Ready);
         Ok(server)

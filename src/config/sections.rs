@@ -93,6 +93,9 @@ sections! {
 
     /// Memory.
     memory: Memory {
+        /// The most memory the process should use. As it comes near, windows stop growing, new streams
+        /// are refused, and the pairs stalled longest are ended. Unset: what the control group allows.
+        limit: Option<Size> = unset,
         /// By how much all windows together may grow beyond those that streams start with.
         windows: Size = "128MiB",
     }

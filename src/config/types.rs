@@ -95,6 +95,30 @@ impl Setting for Size {
     }
 }
 
+/// A size; the empty text takes one away that was set elsewhere.
+impl Setting for Option<Size> {
+    const EXPECTS: &'static str = Size::EXPECTS;
+
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Size::from_text(text).map(Some)
+    }
+
+    fn from_toml(item: &Item<'_>) -> Result<Self, Invalid> {
+        Size::from_toml(item).map(Some)
+    }
+
+    fn show(&self) -> Option<String> {
+        self.as_ref().and_then(Setting::show)
+    }
+}
+
 /// The host and port under which peers reach the router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

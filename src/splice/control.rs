@@ -3,21 +3,41 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
 use super::ending::Cause;
 
 /// Shared between a stream's task and whoever may end it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Control {
+    made: Instant,
     cause: OnceLock<Cause>,
     paired: AtomicBool,
+    /// Bytes that wait for this stream's peer to take them.
+    held: AtomicU64,
+    /// When the peer last took something while bytes wait: milliseconds from `made`, plus one; 0 if none wait.
+    stalled: AtomicU64,
     waker: AtomicWaker,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            made: Instant::now(),
+            cause: OnceLock::new(),
+            paired: AtomicBool::new(false),
+            held: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+        }
+    }
 }
 
 impl Control {
@@ -35,6 +55,35 @@ impl Control {
     /// The stream has met its partner.
     pub fn set_paired(&self) {
         self.paired.store(true, Ordering::Release);
+    }
+
+    /// The stream's task says what waits for its peer, and whether the peer took something since it last said so.
+    pub fn report(&self, held: usize, moved: bool) {
+        self.held.store(held as u64, Ordering::Relaxed);
+        if held == 0 {
+            // Mostly it is 0 already, and a load is cheaper.
+            if self.stalled.load(Ordering::Relaxed) != 0 {
+                self.stalled.store(0, Ordering::Relaxed);
+            }
+        } else if moved || self.stalled.load(Ordering::Relaxed) == 0 {
+            let now = self.made.elapsed().as_millis() as u64 + 1;
+            self.stalled.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that wait for the peer.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// How long bytes have waited without the peer taking any, if that is at least `least`.
+    pub fn stalled_for(&self, least: Duration) -> Option<Duration> {
+        let since = self.stalled.load(Ordering::Relaxed).checked_sub(1)?;
+        let long = self
+            .made
+            .elapsed()
+            .saturating_sub(Duration::from_millis(since));
+        (long >= least).then_some(long)
     }
 
     /// For the stream's task only: the last caller is the one that is woken.

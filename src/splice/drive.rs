@@ -141,8 +141,10 @@ pub async fn splice<S: Source, K: Sink>(
         if let Poll::Ready(cause) = control.poll_end(cx) {
             return Poll::Ready(cause.into());
         }
+        let before = side.totals().bytes_out;
         let ended = side.poll_paired(cx);
         let totals = side.totals();
+        control.report(side.waiting(), totals.bytes_out > before);
         progress(&totals);
         if ended.is_ready() {
             return ended;

@@ -12,6 +12,7 @@
 //! | encodings do not match | GOAWAY frame, UNIMPLEMENTED | the same |
 //! | drain | GOAWAY frame, UNAVAILABLE | the same |
 //! | administrator | GOAWAY frame, ABORTED | the same |
+//! | the longest stalled, when memory ran out | reset | GOAWAY frame, `RESOURCE_EXHAUSTED` |
 //! | idle, too old | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
 //!
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
@@ -54,6 +55,8 @@ pub enum Cause {
     Draining,
     /// An administrator ended it.
     Administrator,
+    /// Memory ran out, and the peer had left bytes waiting longest.
+    Memory,
     /// Nothing moved for so long.
     Idle(Duration),
     /// The stream lasted longer than allowed.
@@ -130,6 +133,8 @@ impl Ending {
         "encoding",
         "draining",
         "administrator",
+        "memory",
+        "peer_memory",
         "idle",
         "too_old",
     ];
@@ -145,7 +150,7 @@ impl Ending {
 
     /// Whether the peer is still there to be told.
     pub fn can_be_told(self) -> bool {
-        self.other || !matches!(self.cause, Cause::Cancelled | Cause::Lost)
+        self.other || !matches!(self.cause, Cause::Cancelled | Cause::Lost | Cause::Memory)
     }
 
     /// Who brought it about.
@@ -181,6 +186,8 @@ impl Ending {
             (Cause::Encoding, _) => "encoding",
             (Cause::Draining, _) => "draining",
             (Cause::Administrator, _) => "administrator",
+            (Cause::Memory, false) => "memory",
+            (Cause::Memory, true) => "peer_memory",
             (Cause::Idle(_), _) => "idle",
             (Cause::TooOld(_), _) => "too_old",
         }
@@ -191,7 +198,9 @@ impl Ending {
         match (self.cause, self.other) {
             (Cause::Completed, _) => Code::Ok,
             (Cause::Cancelled, false) => Code::Cancelled,
-            (Cause::Fault(Fault::TooLarge { .. }), false) => Code::ResourceExhausted,
+            (Cause::Memory, _) | (Cause::Fault(Fault::TooLarge { .. }), false) => {
+                Code::ResourceExhausted
+            }
             (Cause::Fault(_) | Cause::Panicked, false) => Code::Internal,
             (Cause::Deadline, false)
             | (Cause::Unpaired(_) | Cause::Idle(_) | Cause::TooOld(_), _) => Code::DeadlineExceeded,
@@ -235,6 +244,12 @@ impl Ending {
             }
             (Cause::Draining, _) => "the router is shutting down; connect again".into(),
             (Cause::Administrator, _) => "ended by an administrator".into(),
+            (Cause::Memory, false) => {
+                "the router is short of memory, and this peer did not read".into()
+            }
+            (Cause::Memory, true) => {
+                "the router is short of memory, and the other side did not read".into()
+            }
             (Cause::Idle(after), _) => format!(
                 "nothing was sent either way for {}",
                 humantime::format_duration(after)
@@ -265,6 +280,7 @@ mod tests {
         Cause::Encoding,
         Cause::Draining,
         Cause::Administrator,
+        Cause::Memory,
         Cause::Idle(Duration::from_secs(1)),
         Cause::TooOld(Duration::from_secs(1)),
     ];

@@ -74,6 +74,11 @@ impl<S: Source, K: Sink> Side<S, K> {
         &mut self.sink
     }
 
+    /// Bytes that wait for the peer to take them.
+    pub fn waiting(&self) -> usize {
+        self.rx.waiting()
+    }
+
     /// What the stream has carried so far.
     pub fn totals(&self) -> Totals {
         self.totals

@@ -24,6 +24,7 @@ use super::{
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
     memory::Grant,
+    pressure::Level,
     router::{ConnectionSettings, Router},
     routes, stream,
     window::{Change, Growth},
@@ -290,6 +291,9 @@ impl<T: Gather> Connection<T> {
         let (Change::Grow(window) | Change::Shrink(window)) = change else {
             return;
         };
+        if matches!(change, Change::Grow(_)) && self.router.pressure() >= Level::NoGrowth {
+            return;
+        }
         let extra = u64::from(window.saturating_sub(self.growth.start()));
         if self.grant.resize(extra * self.streams.len() as u64)
             // Refused while the peer has not acknowledged the change before; there will be another sample.

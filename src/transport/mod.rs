@@ -4,7 +4,7 @@
 //!   the TLS layer itself, with [`buffers`] lent while bytes pass; [`wire`] is a connection's byte stream;
 //! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
 //!   only in a lane. [`doorbell`] tells it which of its parts has work, [`deadlines`] what is due, [`window`] how
-//!   much credit the peer should have, as far as [`memory`] allows;
+//!   much credit the peer should have, as far as [`memory`] and [`pressure`] allow;
 //! - [`stream`] serves one call of `RouterService/Stream`; [`routes`] passes other calls to typed services;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it;
 //! - [`router`] is what all of them share.
@@ -16,6 +16,7 @@ pub mod deadlines;
 pub mod doorbell;
 pub mod memory;
 pub mod peer;
+pub mod pressure;
 pub mod router;
 pub mod routes;
 pub mod stream;

@@ -148,9 +148,12 @@ impl Sink for PeerSink {
     }
 
     fn reset(&mut self) {
+        // Not CANCEL, which grpc.aio takes for a cancellation by its own side; clients read this as
+        // RESOURCE_EXHAUSTED.
+        const REASON: Reason = Reason::ENHANCE_YOUR_CALM;
         match &mut self.body {
-            Some(body) => body.send_reset(Reason::CANCEL),
-            None => self.respond.send_reset(Reason::CANCEL),
+            Some(body) => body.send_reset(REASON),
+            None => self.respond.send_reset(REASON),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::memory::Budget;
+use super::{memory::Budget, pressure::Level};
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
@@ -131,6 +131,7 @@ pub struct Router {
     controls: DashMap<u64, Arc<Control>>,
     next: AtomicU64,
     refusals: std::sync::Mutex<Thinner>,
+    pressure: AtomicU8,
 }
 
 impl Router {
@@ -154,6 +155,7 @@ impl Router {
             controls: DashMap::new(),
             next: AtomicU64::new(1),
             refusals: std::sync::Mutex::new(Thinner::default()),
+            pressure: AtomicU8::new(Level::Normal as u8),
         })
     }
 
@@ -185,6 +187,23 @@ impl Router {
     pub fn end_all(&self) {
         for entry in &self.controls {
             entry.end(Cause::Draining);
+        }
+    }
+
+    /// How high memory is.
+    pub fn pressure(&self) -> Level {
+        Level::from_u8(self.pressure.load(Ordering::Relaxed))
+    }
+
+    /// Says how high memory is. True if that is news.
+    pub(super) fn set_pressure(&self, level: Level) -> bool {
+        self.pressure.swap(level as u8, Ordering::Relaxed) != level as u8
+    }
+
+    /// Calls `see` for every stream now served.
+    pub(super) fn for_each_stream(&self, mut see: impl FnMut(&Arc<Control>)) {
+        for entry in &self.controls {
+            see(&entry);
         }
     }
 

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use super::{
     peer::{PeerSink, PeerSource},
+    pressure::Level,
     router::{Offer, Partner, Registered, Router, StreamSettings},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub const WHOLE_MESSAGE: u32 = 80 * 1024;
 pub const REFUSALS: &[&str] = &[
     "draining",
     "too_many_waiting",
+    "memory",
     "token_spent",
     "not_grpc",
     "method",
@@ -74,6 +76,14 @@ pub async fn serve(
         Ok(admission) => admission,
         Err(response) => return refuse(&mut respond, response),
     };
+    if router.pressure() >= Level::NoStreams {
+        router.metrics.stream_refusals.inc("memory");
+        let response = status::trailers_only(
+            Code::ResourceExhausted,
+            "the router is short of memory (memory.limit); try again later",
+        );
+        return refuse(&mut respond, response);
+    }
     let settings = router.settings.load().streams.clone();
     let registered = router.register();
     let encodings = Encodings::of(&head.headers);
