@@ -183,6 +183,7 @@ impl Server {
             server.serve_http(listener, http::metrics_only(metrics));
         }
         server.tasks.spawn(expire(server.router.clone()));
+        server.tasks.spawn(pressure::survey(server.router.clone()));
         let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
         if let Some(limit) = limit.or_else(pressure::cgroup_limit) {
             server

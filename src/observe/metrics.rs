@@ -52,6 +52,14 @@ pub struct Metrics {
     pub streams_paired: Gauge,
     /// Streams that were admitted.
     pub streams: Counter,
+    /// Streams whose peer has left bytes waiting for a while.
+    pub streams_stalled: Gauge,
+    /// Bytes that wait for peers to take them.
+    pub held_bytes: Gauge,
+    /// Bytes by which windows have grown.
+    pub windows_granted_bytes: Gauge,
+    /// How high memory is: 0 normal, 1 no growth, 2 no new streams, 3 stalled pairs are ended.
+    pub memory_pressure: Gauge,
     /// Pairs that were made.
     pub pairs: Counter,
     /// Bytes of messages passed on, gRPC's 5-byte prefixes included, both directions together.
@@ -99,6 +107,22 @@ impl Metrics {
             "Streams now waiting for their other side",
         );
         let streams_paired = gauge(r, "streams_paired", "Pairs of streams now forwarding");
+        let streams_stalled = gauge(
+            r,
+            "streams_stalled",
+            "Streams whose peer has left bytes waiting for a while",
+        );
+        let held_bytes = gauge(r, "held_bytes", "Bytes that wait for peers to take them");
+        let windows_granted_bytes = gauge(
+            r,
+            "windows_granted_bytes",
+            "Bytes by which windows have grown",
+        );
+        let memory_pressure = gauge(
+            r,
+            "memory_pressure",
+            "0 normal, 1 no window grows, 2 new streams are refused, 3 stalled pairs are ended",
+        );
         let streams = counter(r, "streams", "Streams admitted");
         let pairs = counter(r, "pairs", "Pairs of streams made");
 
@@ -143,6 +167,10 @@ impl Metrics {
             connections_closed,
             streams_waiting,
             streams_paired,
+            streams_stalled,
+            held_bytes,
+            windows_granted_bytes,
+            memory_pressure,
             streams,
             pairs,
             forwarded_bytes,

@@ -182,6 +182,20 @@ pub async fn conclude<S: Source, K: Sink>(
     told
 }
 
+/// After the GOAWAY frame a peer has this long to close by itself before the status follows.
+///
+/// A stock peer acts on the frame only if it reads it before the status arrives: grpc.aio gives up what it has not
+/// delivered once a call is over, and an exporter then keeps its connection for ever. Stock peers answer the frame
+/// by half-closing, within milliseconds.
+pub const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What is still to be said.
+enum Saying {
+    Rest,
+    Goaway(usize),
+    Farewell,
+}
+
 async fn tell<S: Source, K: Sink>(
     side: &mut Side<S, K>,
     paired: bool,
@@ -189,28 +203,39 @@ async fn tell<S: Source, K: Sink>(
 ) -> Result<(), Broken> {
     let mut sleep = std::pin::pin!(sleep_until(Instant::now() + linger));
     let mut seen = side.totals().bytes_out;
-    let mut inside_message = (!paired).then_some(false);
-    let mut sent = 0;
+    let mut saying = if paired {
+        Saying::Rest
+    } else {
+        Saying::Goaway(0)
+    };
     poll_fn(|cx| {
         loop {
-            let step = match inside_message {
-                None => side
-                    .poll_deliver(cx)
-                    .map_ok(|inside| inside_message = Some(inside)),
-                Some(true) => return Poll::Ready(Ok(())),
-                Some(false) => match side.poll_goaway(cx, &mut sent) {
-                    Poll::Ready(done) => return Poll::Ready(done),
-                    Poll::Pending => Poll::Pending,
+            let sent = match &mut saying {
+                Saying::Rest => match side.poll_deliver(cx)? {
+                    Poll::Ready(true) => return Poll::Ready(Ok(())),
+                    Poll::Ready(false) => {
+                        saying = Saying::Goaway(0);
+                        continue;
+                    }
+                    Poll::Pending => 0,
                 },
+                Saying::Goaway(sent) => match side.poll_goaway(cx, sent)? {
+                    Poll::Ready(()) => {
+                        saying = Saying::Farewell;
+                        sleep.as_mut().reset(Instant::now() + FAREWELL);
+                        continue;
+                    }
+                    Poll::Pending => *sent as u64,
+                },
+                Saying::Farewell => {
+                    if side.poll_farewell(cx).is_pending() {
+                        std::task::ready!(sleep.as_mut().poll(cx));
+                    }
+                    return Poll::Ready(Ok(()));
+                }
             };
-            if let Poll::Ready(Err(broken)) = step {
-                return Poll::Ready(Err(broken));
-            }
-            if step.is_ready() {
-                continue;
-            }
             std::task::ready!(sleep.as_mut().poll(cx));
-            let moved = side.totals().bytes_out + sent as u64;
+            let moved = side.totals().bytes_out + sent;
             if moved == seen {
                 return Poll::Ready(Err(Broken::Lost));
             }

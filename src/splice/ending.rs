@@ -18,6 +18,8 @@
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
 //! peer that is only reading notices nothing else: a bare error status stops one of its two copy loops, and
 //! the other waits for ever. It is left out only inside a message that is too long to be held back.
+//! The status follows once the peer has closed in answer, or half a second later
+//! ([`FAREWELL`](super::drive::FAREWELL)).
 //! Nobody is told CANCELLED: grpc.aio turns that status into a cancellation of the task that reads, and a stock
 //! exporter then keeps the connection.
 //!

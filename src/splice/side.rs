@@ -23,6 +23,9 @@ pub struct Side<S, K> {
     credit_step: u64,
     /// Taken by the partner's connection and not yet granted anew.
     owed: u64,
+    /// The source has given its last.
+    exhausted: bool,
+    /// And that was a proper end.
     half_closed: bool,
     delivered: bool,
     totals: Totals,
@@ -63,6 +66,7 @@ impl<S: Source, K: Sink> Side<S, K> {
             rx,
             credit_step: u64::from(window / 3) + 1,
             owed: 0,
+            exhausted: false,
             half_closed: false,
             delivered: false,
             totals: Totals::default(),
@@ -97,7 +101,9 @@ impl<S: Source, K: Sink> Side<S, K> {
         }
         let mut messages = 0;
         let ended = loop {
-            let chunk = match self.source.poll_data(cx) {
+            let next = self.source.poll_data(cx);
+            self.exhausted = matches!(next, Poll::Ready(None | Some(Err(_))));
+            let chunk = match next {
                 Poll::Pending => break None,
                 Poll::Ready(Some(Ok(chunk))) => chunk,
                 Poll::Ready(Some(Err(broken))) => break Some(broken.into()),
@@ -223,6 +229,17 @@ impl<S: Source, K: Sink> Side<S, K> {
                 Poll::Ready(Ok(inside_message))
             }
         }
+    }
+
+    /// Reads the peer and drops what it sends, without credit for more. Ready once it has half-closed or is gone.
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.exhausted {
+            match std::task::ready!(self.source.poll_data(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => self.exhausted = true,
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Sends the in-band GOAWAY frame. Ready once the peer's window had room for it.

@@ -184,6 +184,9 @@ impl Drop for Admitted {
     }
 }
 
+/// Bytes the kernel may hold unsent before the socket counts as full.
+const UNSENT: u32 = 128 * 1024;
+
 async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
     let router = &door.router;
     let peer = admitted.address;
@@ -216,6 +219,8 @@ fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> 
             .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
         socket.set_tcp_keepalive(&keepalive)?;
     }
+    // Bytes wait here, where a PING's answer can still go before them, rather than in the kernel.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_tcp_user_timeout(settings.tcp_user_timeout)
 }
 

@@ -95,6 +95,25 @@ pub async fn watch(router: Arc<Router>, limit: u64) {
     }
 }
 
+/// Shows once a second what is held and granted.
+pub async fn survey(router: Arc<Router>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let (mut held, mut stalled) = (0, 0);
+        router.for_each_stream(|control| {
+            held += control.held();
+            stalled += i64::from(control.stalled_for(STALLED).is_some());
+        });
+        let metrics = &router.metrics;
+        metrics.held_bytes.set(held.cast_signed());
+        metrics.streams_stalled.set(stalled);
+        let granted = router.memory.granted();
+        metrics.windows_granted_bytes.set(granted.cast_signed());
+        metrics.memory_pressure.set(router.pressure() as i64);
+    }
+}
+
 /// Ends stalled pairs, longest first, until they held `bytes`. Returns how many.
 fn evict(router: &Router, mut bytes: u64) -> usize {
     let mut stalled: Vec<(Duration, Arc<Control>)> = Vec::new();

@@ -1,0 +1,66 @@
+//! A process with a memory limit: many readers that stand still, and one pair that moves.
+#![allow(clippy::unwrap_used)]
+
+mod helpers;
+
+use std::process::{Command, Stdio};
+
+use helpers::process::{Process, usual};
+use serde_json::Value;
+
+const LIMIT: u64 = 112 << 20;
+
+/// Together they would hold 400 x (128 + 64) KiB on top of what 800 TLS connections need.
+const STALLED: &str = "--workload stall --pairs 400 --size 20000 --duration 4s";
+
+fn load(address: &str, options: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"));
+    command
+        .args(["load", "--router", address, "--insecure", "--quiet"])
+        .args(["--json", "-", "--key", helpers::KEY])
+        .args(options.split(' '))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_ascii_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn stalled_pairs_end_before_memory_does_and_a_moving_one_goes_on() {
+    let limit = LIMIT.to_string();
+    let settings = [
+        ("memory.limit", limit.as_str()),
+        // A peer that is being cut off reads nothing: no need to wait for it.
+        ("streams.linger", "1s"),
+    ];
+    let mut process = Process::start(usual(&settings));
+    let address = process.address();
+    let moving = "--workload pingpong --pairs 1 --duration 6s";
+    let moving = load(&address, moving).spawn().unwrap();
+    let stalled = load(&address, STALLED).output().unwrap();
+    let moving = moving.wait_with_output().unwrap();
+
+    let peak = peak(process.pid());
+    println!("peak {} MiB of {} MiB", peak >> 20, LIMIT >> 20);
+    assert!(peak < LIMIT, "{peak} bytes were in memory, {LIMIT} allowed");
+    let report: Value = serde_json::from_slice(&moving.stdout).unwrap();
+    assert!(moving.status.success(), "the moving pair: {report}");
+    assert!(report["units"].as_u64().unwrap() > 100, "{report}");
+    // Without the limit all of them would have stood still to the end.
+    assert!(
+        !stalled.status.success(),
+        "no stalled pair was ended: {}",
+        String::from_utf8_lossy(&stalled.stdout)
+    );
+    let warning = process.line("out of memory: ended the pairs that stalled longest");
+    assert!(warning["pairs"].as_u64().unwrap() > 0, "{warning}");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
