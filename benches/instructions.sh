@@ -47,8 +47,8 @@ lines=()
 grown=0
 for name in $("$program"); do
     # Half of the operations are taken off, so that what happens once, at the start, does not count.
-    times=20000
-    [ "$name" != token_check ] || times=2000
+    times=20480
+    [ "$name" != token_check ] || times=2048
     all=$(count "$name" "$times")
     half=$(count "$name" $((times / 2)))
     each=$(awk -v a="$all" -v h="$half" -v n="$times" 'BEGIN { printf "%.1f", (a - h) / (n / 2) }')
