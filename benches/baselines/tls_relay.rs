@@ -1,6 +1,6 @@
 //! No router at all: decrypts one TLS connection and encrypts to another, the floor for moving bytes through user
 //! space. It carries raw bytes and not gRPC, so it brings its own driver.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::cast_precision_loss)]
 
 mod driving;
 mod serving;

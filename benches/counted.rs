@@ -1,0 +1,119 @@
+//! Small operations a given number of times, for `benches/instructions.sh` to count their instructions. Instructions
+//! do not depend on how busy the machine is.
+//!
+//! `counted CASE TIMES`; with no arguments, the names of the cases.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    env,
+    hint::black_box,
+    sync::Arc,
+    task::{Context, Waker},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use jumpstarter_router::{
+    auth::{Key, KeyRing, Rules},
+    pairing::table::{Place, Table},
+    splice::scanner::Scanner,
+    transport::doorbell::Doorbell,
+};
+use support::{FRAME, KEY, headers, lane::Fused, memory::WHOLE, message};
+
+type Case = (&'static str, fn(u64));
+
+const CASES: [Case; 9] = [
+    ("lane_64B", |times| lane(64, 1, times)),
+    ("lane_64B_of_32", |times| lane(64, 32, times / 32)),
+    ("lane_16KiB", |times| lane(FRAME, 1, times)),
+    ("scanner_64B", scanner),
+    ("token_check", token_check),
+    ("pair", pair),
+    ("leave", leave),
+    ("doorbell_ring_answer", doorbell),
+    ("doorbell_quiet_look", quiet_look),
+];
+
+fn lane(size: usize, batch: usize, times: u64) {
+    let chunk = [Bytes::from(vec![7; size])];
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut fused = Fused::new();
+    for _ in 0..times {
+        fused.round(&chunk, batch, &mut cx, |frame| drop(black_box(frame)));
+    }
+}
+
+fn scanner(times: u64) {
+    let message = message(64);
+    let mut scanner = Scanner::new(4 << 20, WHOLE, false);
+    for _ in 0..times {
+        black_box(scanner.feed(black_box(&message)));
+    }
+}
+
+fn token_check(times: u64) {
+    let rules = Rules::new(KeyRing::new([Key::new("key", KEY)]).unwrap());
+    let headers = headers(KEY, "019a0000-0000-7000-8000-000000000000");
+    let now = SystemTime::now();
+    for _ in 0..times {
+        rules.check(black_box(&headers), now).unwrap();
+    }
+}
+
+fn meeting() -> (Table<u64>, Arc<str>, SystemTime) {
+    let key = Arc::from("019a0000-0000-7000-8000-000000000000");
+    let until = SystemTime::now() + Duration::from_secs(600);
+    (Table::new(usize::MAX, false), key, until)
+}
+
+fn pair(times: u64) {
+    let (table, key, until) = meeting();
+    for number in 0..times {
+        black_box(table.arrive(&key, until, || number).unwrap());
+        black_box(table.arrive(&key, until, || number).unwrap());
+    }
+}
+
+fn leave(times: u64) {
+    let (table, key, until) = meeting();
+    for number in 0..times {
+        if let Ok(Place::Waiting(ticket)) = table.arrive(&key, until, || number) {
+            black_box(table.leave(&key, ticket));
+        }
+    }
+}
+
+fn doorbell(times: u64) {
+    let bell = Doorbell::new();
+    for _ in 0..times {
+        bell.attend(Waker::noop());
+        bell.ring();
+        assert!(bell.answer());
+        assert!(!bell.leave());
+    }
+}
+
+fn quiet_look(times: u64) {
+    let bell = Doorbell::new();
+    bell.answer();
+    for _ in 0..times {
+        assert!(!black_box(&bell).answer());
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [case, times] = &arguments[..] else {
+        for (name, _) in CASES {
+            println!("{name}");
+        }
+        return;
+    };
+    let Some((_, run)) = CASES.iter().find(|(name, _)| name == case) else {
+        panic!("no such case: {case}");
+    };
+    run(times.parse().expect("a number of times"));
+}
