@@ -110,7 +110,7 @@ def brief(record: figures.Record) -> str:
     if record.get("failure"):
         return f"{head} FAILED: {str(record['failure']).splitlines()[0]}"
     values = figures.metrics(record)
-    return head + "  ".join(f" {name}={value:.4g}" for name, value in values.items())
+    return head + "  ".join(f" {name}={value:.4g}" for name, value in values.items() if value)
 
 
 def rounds(

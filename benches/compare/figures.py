@@ -32,6 +32,9 @@ RELAY_FIELDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "mb_per_second": (("mb_per_second",),),
 }
 
+# So many samples a percentile needs, or it is the luck of a few.
+SAMPLES = {"p99_us": 300, "p999_us": 3000}
+
 # The generator shares the machine with the router, so these may be its own limits.
 RATES = {"messages_per_second", "mb_per_second", "units_per_second"}
 
@@ -61,6 +64,7 @@ class Results:
     routers: list[str] = field(default_factory=list)
     failures: list[Record] = field(default_factory=list)
     _values: dict[tuple[str, str, str], dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+    _attempts: set[tuple[str, str]] = field(default_factory=set)
     _bound: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, record: Record) -> None:
@@ -71,6 +75,7 @@ class Results:
         router, workload = str(record["router"]), str(record["workload"])
         if not record.get("relay") and router not in self.routers:
             self.routers.append(router)
+        self._attempts.add((router, workload))
         if record.get("failure"):
             self.failures.append(record)
             return
@@ -91,6 +96,10 @@ class Results:
     def summary(self, router: str, workload: str, metric: str, divided_by: str = "") -> Summary | None:
         """Median and spread of a metric over the rounds."""
         return Summary.of(list(self.values(router, workload, metric, divided_by).values()))
+
+    def measured(self, router: str, workload: str) -> bool:
+        """Whether there was an attempt, be it a failure."""
+        return (router, workload) in self._attempts
 
     def generator_bound(self, router: str, workload: str) -> int:
         """In how many rounds the generator was what limited the rates."""
@@ -134,9 +143,10 @@ def metrics(record: Record) -> dict[str, float]:
     else:
         paths = {name: (path,) for name, path in LOAD_FIELDS.items()}
     found: dict[str, float] = {}
+    samples = _at(report, ("latency", "count")) or 0
     for name, places in paths.items():
         value = next((value for value in (_at(report, place) for place in places) if value is not None), None)
-        if value is not None:
+        if value is not None and samples >= SAMPLES.get(name, 0):
             found[name] = value
     return found
 

@@ -32,7 +32,8 @@ def describe() -> dict[str, object]:
         "cores": os.cpu_count(),
         "cpu_flags": [flag for flag in interesting if flag in flags],
         "memory": _field("/proc/meminfo", "MemTotal"),
-        "kernel": platform.release(),
+        # What follows the version is the builder's own name for it.
+        "kernel": platform.release().split("-")[0],
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "openssl": ssl.OPENSSL_VERSION,

@@ -17,13 +17,15 @@ STYLES = [
     ("#8a3fc4", "#c792ea", "triangle", "9 3 2 3"),
 ]
 
-# The chart brings its own background, so it can be read on any page; a dark one where the reader asks for that.
-STYLE = """\
-.back{fill:#ffffff}.text{fill:#24292f}.faint{fill:#57606a}.grid{stroke:#d0d7de}.axis{stroke:#57606a}
-%s
-@media(prefers-color-scheme:dark){.back{fill:#161b22}.text{fill:#e6edf3}.faint{fill:#9da7b1}
-.grid{stroke:#30363d}.axis{stroke:#9da7b1}
-%s}"""
+# Light and dark. The chart brings its own background, so it can be read on any page, a dark one where the reader
+# prefers that. The light colours are attributes and need no style sheet, which some viewers do not understand.
+COLOURS = {
+    "back": ("fill", "#ffffff", "#161b22"),
+    "text": ("fill", "#24292f", "#e6edf3"),
+    "faint": ("fill", "#57606a", "#9da7b1"),
+    "grid": ("stroke", "#d0d7de", "#30363d"),
+    "axis": ("stroke", "#57606a", "#9da7b1"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,16 @@ class Chart:
         return "\n".join([*parts, "</svg>"]) + "\n"
 
     def _head(self) -> str:
-        light = "".join(f".s{n}{{--c:{style[0]}}}" for n, style in enumerate(STYLES))
-        dark = "".join(f".s{n}{{--c:{style[1]}}}" for n, style in enumerate(STYLES))
-        colours = light + ".line{fill:none;stroke:var(--c)}.mark{fill:var(--c);stroke:none}"
+        rules = [f".{kind}{{{what}:{dark}}}" for kind, (what, _, dark) in COLOURS.items()]
+        for number, (_, dark, _, _) in enumerate(STYLES):
+            rules.append(f".line{number}{{stroke:{dark}}}.mark{number}{{fill:{dark}}}")
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
                 f'height="{HEIGHT}" role="img" font-family="system-ui, sans-serif" font-size="13">',
                 f"<title>{escape(self.title)}</title>",
-                f"<style>{STYLE % (colours, dark)}</style>",
-                f'<rect class="back" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
+                f"<style>@media(prefers-color-scheme:dark){{{''.join(rules)}}}</style>",
+                f'<rect {_colour("back")} width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
                 _text(LEFT, 28, self.title, "text", size=16, weight="600"),
             ]
         )
@@ -108,7 +110,7 @@ class Chart:
         parts += [
             _line(LEFT, bottom, right, bottom, "axis"),
             _text((LEFT + right) / 2, bottom + 42, self.x.label, "text", anchor="middle"),
-            f'<text class="text" text-anchor="middle" transform="translate(20 {middle:.0f}) rotate(-90)">'
+            f'<text {_colour("text")} text-anchor="middle" transform="translate(20 {middle:.0f}) rotate(-90)">'
             f"{escape(self.y.label)}</text>",
             _text(LEFT, HEIGHT - 12, self.source, "faint", size=11),
         ]
@@ -117,11 +119,7 @@ class Chart:
     def _legend(self) -> list[str]:
         parts, x = [], float(LEFT)
         for number, series in enumerate(self.series):
-            style = STYLES[number % len(STYLES)]
-            dash = f' stroke-dasharray="{style[3]}"' if style[3] else ""
-            parts.append(f'<g class="s{number % len(STYLES)}">')
-            parts.append(f'<path class="line" stroke-width="2"{dash} d="M{x:.0f} 54h28"/>')
-            parts.append(_mark(style[2], x + 14, 54) + "</g>")
+            parts += [_path(number, f"M{x:.0f} 54h28"), _mark(number, x + 14, 54)]
             parts.append(_text(x + 36, 58, series.name, "text"))
             x += 36 + 8 * len(series.name) + 28
         return parts
@@ -185,41 +183,53 @@ def _log_steps(low: float, high: float) -> list[float]:
     return steps[first : max(last, first + 1) + 1]
 
 
+def _colour(kind: str) -> str:
+    what, light, _ = COLOURS[kind]
+    return f'class="{kind}" {what}="{light}"'
+
+
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+    return f'<line {_colour(kind)} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def _text(
     x: float, y: float, text: str, kind: str, anchor: str = "start", size: int = 13, weight: str = "400"
 ) -> str:
     return (
-        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
+        f'<text {_colour(kind)} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
         f'font-weight="{weight}">{escape(text)}</text>'
     )
 
 
-def _mark(shape: str, x: float, y: float) -> str:
+def _path(number: int, path: str, width: int = 2, dashed: bool = True) -> str:
+    number %= len(STYLES)
+    light, _, _, dashes = STYLES[number]
+    dash = f' stroke-dasharray="{dashes}"' if dashes and dashed else ""
+    return f'<path class="line{number}" fill="none" stroke="{light}" stroke-width="{width}"{dash} d="{path}"/>'
+
+
+def _mark(number: int, x: float, y: float, words: str = "") -> str:
+    number %= len(STYLES)
+    light, _, shape, _ = STYLES[number]
+    colour = f'class="mark{number}" fill="{light}"'
+    title = f"<title>{escape(words)}</title>" if words else ""
     if shape == "circle":
-        return f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
-    outline = {"square": "m-4 -4h8v8h-8z", "diamond": "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z"}
-    path = outline.get(shape, "m0 -5.5l5.5 10h-11z")
-    return f'<path class="mark" d="M{x:.1f} {y:.1f}{path}"/>'
+        return f'<circle {colour} cx="{x:.1f}" cy="{y:.1f}" r="4.5">{title}</circle>'
+    outlines = {"square": "m-4 -4h8v8h-8z", "diamond": "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z"}
+    outline = outlines.get(shape, "m0 -5.5l5.5 10h-11z")
+    return f'<path {colour} d="M{x:.1f} {y:.1f}{outline}">{title}</path>'
 
 
 def _series(number: int, series: Series, across: _Scale, up: _Scale) -> list[str]:
-    style = STYLES[number % len(STYLES)]
-    dash = f' stroke-dasharray="{style[3]}"' if style[3] else ""
     points = sorted(series.points, key=lambda point: point.x)
     places = [(across.at(point.x), up.at(point.y)) for point in points]
-    parts = [f'<g class="s{number % len(STYLES)}">']
+    parts = []
     if len(places) > 1:
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        parts.append(f'<path class="line" stroke-width="2"{dash} d="{path}"/>')
+        parts.append(_path(number, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)))
     for point, (x, y) in zip(points, places):
         if point.most > point.least:
             top, bottom = up.at(point.most), up.at(point.least)
-            whisker = f"M{x - 4:.1f} {top:.1f}h8m-4 0V{bottom:.1f}m-4 0h8"
-            parts.append(f'<path class="line" stroke-width="1" d="{whisker}"/>')
+            parts.append(_path(number, f"M{x - 4:.1f} {top:.1f}h8m-4 0V{bottom:.1f}m-4 0h8", 1, dashed=False))
         words = f"{series.name}: {point.y:.4g} ({point.least:.4g} to {point.most:.4g})"
-        parts.append(f"<g>{_mark(style[2], x, y)}<title>{escape(words)}</title></g>")
-    return [*parts, "</g>"]
+        parts.append(_mark(number, x, y, words))
+    return parts

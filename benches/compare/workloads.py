@@ -105,7 +105,7 @@ def _workloads() -> list[Workload]:
                 f"One stream, {milliseconds} ms from each peer to the router and back",
                 f"--workload bulk --pairs 1 --size 64KiB --delay {milliseconds * 500}us",
                 # Windows need some round trips to grow; the steady state is what is compared.
-                warmup=4.0,
+                warmup=5.0,
                 overhead=1.5,
                 sockets=6,
             )
@@ -123,6 +123,8 @@ def _workloads() -> list[Workload]:
             "mixed",
             "64 B ping-pong beside 8 bulk pairs",
             "--workload mixed --pairs 1 --size 64 --bulk-pairs 8 --stalled-pairs 0",
+            # Beside bulk there are few round trips, and a percentile needs many.
+            seconds=20.0,
         ),
     ]
     for size in SIZES:
