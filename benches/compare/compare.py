@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import shlex
 import signal
 import sys
 import tempfile
@@ -26,6 +27,9 @@ from workloads import GROUPS, WORKLOADS, Workload, select
 # Starting a router, and the first handshake with it.
 START_ESTIMATE = 0.3
 
+# How the relay of this repository is driven.
+DRIVE = "drive --connect 127.0.0.1:{port} --bytes {bytes} --pairs {pairs} --pid {pid}"
+
 
 def arguments() -> argparse.Namespace:
     names = ", ".join([*GROUPS, *WORKLOADS])
@@ -36,7 +40,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--relay-drive",
         metavar="COMMAND",
-        help="the relay's driver, prints JSON; {port}, {bytes}, {pairs}, {pid} and {certificate} are replaced",
+        help="the relay's driver, prints JSON; {bytes}, {pairs} and {pid} are replaced as well; by default the relay's "
+        "own program with `drive`",
     )
     parser.add_argument("--reference", default="upstream", metavar="NAME", help="compared with this router")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="raw.jsonl, table.md and plots go here")
@@ -46,8 +51,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a second each, to try things out")
     parser.add_argument("--goals", type=Path, default=render.GOALS, metavar="FILE")
     options = parser.parse_args()
-    if bool(options.relay) != bool(options.relay_drive):
-        parser.error("--relay and --relay-drive go together")
+    if options.relay and not options.relay_drive:
+        options.relay_drive = f"{shlex.quote(shlex.split(options.relay)[0])} {DRIVE}"
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options
@@ -108,7 +113,7 @@ def brief(record: figures.Record) -> str:
     """One measurement in a line, for whoever watches."""
     head = f"round {record['round']}  {record['workload']:<12} {record['router']:<10}"
     if record.get("failure"):
-        return f"{head} FAILED: {str(record['failure']).splitlines()[0]}"
+        return f"{head} FAILED: {record['failure']}"
     values = figures.metrics(record)
     return head + "  ".join(f" {name}={value:.4g}" for name, value in values.items() if value)
 
@@ -125,7 +130,7 @@ def rounds(
             raw.flush()
 
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        names = [subject.name for subject in everyone]
+        names = [subject.name for subject in everyone if not subject.is_relay]
         keep({"kind": "run", "time": now, "quick": options.quick, "routers": names, "machine": describe()})
         for number in range(first, first + options.rounds):
             # Whoever comes first meets another machine than whoever comes last: all take turns at it.
@@ -177,7 +182,7 @@ def main() -> int:
         return run(arguments())
     except (OSError, ValueError, ProcessError) as error:
         print(f"compare: {error}", file=sys.stderr)
-        return 2
+        return 2  # Not 1: nothing was measured to the end.
     except KeyboardInterrupt:
         return 130
 

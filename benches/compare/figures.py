@@ -60,7 +60,7 @@ class Results:
     """All measurements of a comparison."""
 
     runs: list[Record] = field(default_factory=list)
-    # In the order in which they were first seen, relays left out.
+    # In the order of the command line, relays left out.
     routers: list[str] = field(default_factory=list)
     failures: list[Record] = field(default_factory=list)
     _values: dict[tuple[str, str, str], dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
@@ -71,10 +71,13 @@ class Results:
         """Takes in a line of the raw data."""
         if record.get("kind") == "run":
             self.runs.append(record)
+            names = record.get("routers")
+            for name in names if isinstance(names, list) else []:
+                self._know(str(name))
             return
         router, workload = str(record["router"]), str(record["workload"])
-        if not record.get("relay") and router not in self.routers:
-            self.routers.append(router)
+        if not record.get("relay"):
+            self._know(router)
         self._attempts.add((router, workload))
         if record.get("failure"):
             self.failures.append(record)
@@ -85,6 +88,10 @@ class Results:
         warnings = report.get("warnings") if isinstance(report, dict) else None
         if any("bottleneck" in str(warning) for warning in warnings or []):
             self._bound[router, workload] += 1
+
+    def _know(self, router: str) -> None:
+        if router not in self.routers:
+            self.routers.append(router)
 
     def values(self, router: str, workload: str, metric: str, divided_by: str = "") -> dict[int, float]:
         """A metric by round; `divided_by` is a workload whose value of the same round it is put in relation to."""

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import subprocess
+import sys
 import time
 
 from machine import load_average
@@ -51,9 +52,11 @@ def measure(subject: Subject, workload: Workload, driver: str, quick: bool, numb
             subject.start()
         record |= _drive(subject, workload, driver, quick)
         if not subject.running():
-            raise ProcessError(f"{subject.name} ended during the run:\n{subject.last_words()}")
+            raise ProcessError(f"{subject.name} ended during the run", subject.last_words())
     except ProcessError as error:
         record["failure"] = str(error)
+        if error.words:
+            print(error.words, file=sys.stderr)
     record["wall_seconds"] = round(time.monotonic() - begin, 2)
     return record
 
@@ -95,8 +98,8 @@ def _run(command: list[str], options: list[str], router_key: str, limit: float) 
     try:
         report = json.loads(ended.stdout)
     except ValueError as error:
-        words = ended.stderr.strip()[-500:]
-        raise ProcessError(f"the generator gave no report (exit code {ended.returncode}): {words}") from error
+        text = f"the generator gave no report (exit code {ended.returncode})"
+        raise ProcessError(text, ended.stderr.strip()[-500:]) from error
     record: Record = {"options": options, "exit_code": ended.returncode, "report": report}
     generator = report.get("generator") or {}
     if generator.get("cores_available"):

@@ -13,8 +13,8 @@ def source(results: Results) -> str:
     machine = run.get("machine")
     cores = f", {machine.get('cores')} cores" if isinstance(machine, dict) else ""
     day = str(run.get("time", ""))[:10]
-    note = ", --quick: not for conclusions" if any(run.get("quick") for run in results.runs) else ""
-    return f"Medians with least and most of the rounds; benches/compare, loopback{cores}, {day}{note}"
+    note = ", with --quick" if any(run.get("quick") for run in results.runs) else ""
+    return f"Median, least and most of the rounds. benches/compare on loopback{cores}, {day}{note}"
 
 
 def _point(

@@ -33,7 +33,11 @@ subjectAltName = DNS:localhost, IP:127.0.0.1
 
 
 class ProcessError(Exception):
-    """A process did not do what was asked."""
+    """A process did not do what was asked. Its own words are only shown, not kept: they may name places."""
+
+    def __init__(self, text: str, words: str = "") -> None:
+        super().__init__(text)
+        self.words = words
 
 
 @dataclass(frozen=True)
@@ -159,13 +163,13 @@ class Subject:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
             if not self.running():
-                raise ProcessError(f"{self.name} ended at once:\n{self.last_words()}")
+                raise ProcessError(f"{self.name} ended at once", self.last_words())
             if listens(self.port) and (self.is_relay or accepts_tls(self.port, self.identity.certificate)):
                 return
             time.sleep(0.02)
         words = self.last_words()
         self.stop()
-        raise ProcessError(f"{self.name} does not listen after {START_SECONDS:.0f} s:\n{words}")
+        raise ProcessError(f"{self.name} does not listen after {START_SECONDS:.0f} s", words)
 
     def last_words(self) -> str:
         """The end of its log."""

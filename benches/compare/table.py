@@ -49,7 +49,7 @@ def digits(value: float) -> str:
         return f"{value:.0f}"
     if size >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+    return f"{value:.2f}" if size >= 0.9995 else f"{value:.3f}"
 
 
 def figure(summary: Summary | None) -> str:
@@ -65,9 +65,9 @@ def goal(row: Row) -> str:
     """The goal in words."""
     parts = []
     if row.ratio_at_most is not None:
-        parts.append(f"at most {row.ratio_at_most:g}")
+        parts.append(f"at most {row.ratio_at_most:.2f}")
     if row.ratio_at_least is not None:
-        parts.append(f"at least {row.ratio_at_least:g}")
+        parts.append(f"at least {row.ratio_at_least:.2f}")
     if row.value_at_most is not None:
         parts.append(f"at most {row.value_at_most:g} {row.unit}")
     return " and ".join(parts)
@@ -121,8 +121,7 @@ def _table(results: Results, rows: list[Row], subject: str, reference: str) -> l
 def _failures(results: Results) -> list[str]:
     counts: dict[tuple[str, str, str], int] = {}
     for record in results.failures:
-        first_line = str(record["failure"]).splitlines()[0]
-        key = (str(record["router"]), str(record["workload"]), first_line)
+        key = (str(record["router"]), str(record["workload"]), str(record["failure"]))
         counts[key] = counts.get(key, 0) + 1
     if not counts:
         return ["No measurement failed."]
