@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.relay and not options.relay_drive:
         options.relay_drive = f"{shlex.quote(shlex.split(options.relay)[0])} {DRIVE}"
+    if shutil.which(options.load) is None:
+        parser.error(f"--load: {options.load} is no program")
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options
@@ -106,7 +109,7 @@ def announce(options: argparse.Namespace, workloads: list[Workload], everyone: l
     once = sum(workload.estimate(options.quick) + workload.fresh * START_ESTIMATE for workload in runs)
     total = options.rounds * (once + START_ESTIMATE * len(everyone))
     count = options.rounds * len(runs)
-    print(f"{count} measurements, about {total / 60:.0f} min ({once / 60:.1f} min a round)", flush=True)
+    print(f"{count} measurements, about {total / 60:.1f} min", flush=True)
 
 
 def brief(record: figures.Record) -> str:

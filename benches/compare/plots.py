@@ -17,9 +17,7 @@ def source(results: Results) -> str:
     return f"Median, least and most of the rounds. benches/compare on loopback{cores}, {day}{note}"
 
 
-def _point(
-    results: Results, router: str, workload: str, metric: str, x: float, factor: float = 1.0
-) -> list[Point]:
+def _point(results: Results, router: str, workload: str, metric: str, x: float, factor: float = 1.0) -> list[Point]:
     summary = results.summary(router, workload, metric)
     if summary is None:
         return []
@@ -40,11 +38,7 @@ def _size(size: int) -> str:
 def cost_by_size(results: Results) -> Chart:
     """CPU per byte against message size."""
     points = {
-        router: [
-            point
-            for size in SIZES
-            for point in _point(results, router, f"size{size}", "cpu_s_per_gb", size)
-        ]
+        router: [point for size in SIZES for point in _point(results, router, f"size{size}", "cpu_s_per_gb", size)]
         for router in results.routers
     }
     return Chart(
@@ -61,15 +55,15 @@ def latency(results: Results, workload: str, title: str) -> Chart:
     quantiles = (("p50_us", "50 %"), ("p90_us", "90 %"), ("p99_us", "99 %"), ("p999_us", "99.9 %"))
     points = {
         router: [
-            point
-            for x, (metric, _) in enumerate(quantiles)
-            for point in _point(results, router, workload, metric, x)
+            point for x, (metric, _) in enumerate(quantiles) for point in _point(results, router, workload, metric, x)
         ]
         for router in results.routers
     }
     return Chart(
         title,
-        Axis("Share of round trips that were no slower", ticks=tuple((float(x), q) for x, (_, q) in enumerate(quantiles))),
+        Axis(
+            "Share of round trips that were no slower", ticks=tuple((float(x), q) for x, (_, q) in enumerate(quantiles))
+        ),
         Axis("Round trip, µs", log=True),
         _series(results, points),
         source(results),
@@ -99,9 +93,7 @@ def throughput(results: Results) -> Chart:
     """One stream over a distance."""
     places = [(0, "bulk1"), *((milliseconds, f"delay{milliseconds}") for milliseconds in ROUND_TRIPS_MS)]
     points = {
-        router: [
-            point for x, workload in places for point in _point(results, router, workload, "mb_per_second", x)
-        ]
+        router: [point for x, workload in places for point in _point(results, router, workload, "mb_per_second", x)]
         for router in results.routers
     }
     return Chart(

@@ -192,9 +192,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line {_colour(kind)} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(
-    x: float, y: float, text: str, kind: str, anchor: str = "start", size: int = 13, weight: str = "400"
-) -> str:
+def _text(x: float, y: float, text: str, kind: str, anchor: str = "start", size: int = 13, weight: str = "400") -> str:
     return (
         f'<text {_colour(kind)} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
         f'font-weight="{weight}">{escape(text)}</text>'

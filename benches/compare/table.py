@@ -144,8 +144,8 @@ def render(results: Results, rows: list[Row], reference: str) -> str:
         if any(run.get("quick") for run in results.runs):
             lines += ["**Measured with --quick: runs too short for conclusions.**", ""]
     lines += [
-        "Median of the rounds, with the least and the most in parentheses. *ratio* is that of the medians, *rounds* the "
-        "least and the most of the ratios of single rounds. CPU is that of the router's process, user and system.",
+        "Median of the rounds, with the least and the most in parentheses. *ratio* is that of the medians, *rounds* "
+        "the least and the most of the ratios of single rounds. CPU is that of the router's process, user and system.",
         "",
     ]
     bound = False
@@ -162,8 +162,8 @@ def render(results: Results, rows: list[Row], reference: str) -> str:
                 bound = bound or any("\\*" in line for line in table)
     if bound:
         lines += [
-            "\\* The generator was the bottleneck in at least one round, of at least one of the two: the rate is a lower "
-            "bound for that router.",
+            "\\* The generator was the bottleneck in at least one round, of at least one of the two: the rate is a "
+            "lower bound for that router.",
             "",
         ]
     return "\n".join(lines + _failures(results)) + "\n"

@@ -43,7 +43,12 @@ def made_up(router: str, workload: str, number: int, value: float, **more: objec
 def made_up_results() -> list[figures.Record]:
     """Three rounds of everything, of two routers and a relay."""
     machine = {"cpu": "a <made-up> CPU & more", "cores": 2, "cpu_flags": ["aes"], "memory": "1 kB"}
-    run = {"kind": "run", "time": "2001-01-01T00:00:00+00:00", "routers": ["upstream", "ours"], "machine": machine}
+    run: figures.Record = {
+        "kind": "run",
+        "time": "2001-01-01T00:00:00+00:00",
+        "routers": ["upstream", "ours"],
+        "machine": machine,
+    }
     records: list[figures.Record] = [run]
     for number in (1, 2, 3):
         for workload in WORKLOADS:
@@ -132,7 +137,9 @@ class Table(unittest.TestCase):
         records = made_up_results()
         failed = made_up("ours", "mix", 4, 1.0, failure="it broke")
         page = table.render(gather([*records, failed]), table.read_rows(render.GOALS), "upstream")
-        wanted = "| 64 KiB messages, 1 pair | CPU s/GB | 20.0 (10.0 to 30.0) | 200 (100 to 300) | 0.100 | 0.100 to 0.100 |"
+        wanted = (
+            "| 64 KiB messages, 1 pair | CPU s/GB | 20.0 (10.0 to 30.0) | 200 (100 to 300) | 0.100 | 0.100 to 0.100 |"
+        )
         self.assertIn(wanted + " at most 0.40 | yes |", page)
         self.assertIn("## ours and relay", page)
         self.assertIn("- ours, mix, 1 times: it broke", page)
@@ -173,7 +180,9 @@ class Plots(unittest.TestCase):
 
     def test_one_value_is_enough(self) -> None:
         for value in (0.5, 1.0, 1000.0):
-            chart = Chart("t", Axis("x", True), Axis("y", True), [Series("a", [Point(value, value, value, value)])], "s")
+            chart = Chart(
+                "t", Axis("x", True), Axis("y", True), [Series("a", [Point(value, value, value, value)])], "s"
+            )
             ElementTree.fromstring(chart.draw())
 
 

@@ -82,12 +82,12 @@ def _workloads() -> list[Workload]:
                 shorten=False,
             )
         )
-    for name, size, text in (("stall32k", "32KiB", "32 KiB"), ("stall20", "20", "20 B")):
+    for name, each, text in (("stall32k", "32KiB", "32 KiB"), ("stall20", "20", "20 B")):
         entries.append(
             entry(
                 name,
                 f"200 pairs stalled after a flood of {text} messages",
-                f"--workload stall --pairs 200 --size {size}",
+                f"--workload stall --pairs 200 --size {each}",
                 seconds=2.0,
                 overhead=5.0,
                 fresh=True,
