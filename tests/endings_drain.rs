@@ -164,7 +164,7 @@ async fn whoever_takes_nothing_is_reset_after_the_linger() {
     assert!(took < SLACK, "took {took:?}");
     stopped.read(true);
     let got = stopped.collect().await;
-    assert_eq!(got.end, End::Reset(h2::Reason::CANCEL));
+    assert_eq!(got.end, End::Reset(h2::Reason::ENHANCE_YOUR_CALM));
     drop((stopped, reading));
     harness.idle("linger").await;
 }

@@ -20,7 +20,7 @@ pub struct Control {
     made: Instant,
     cause: OnceLock<Cause>,
     paired: AtomicBool,
-    /// Bytes that wait for this stream's peer to take them.
+    /// Bytes that this stream's peer makes the router hold.
     held: AtomicU64,
     /// When the peer last took something while bytes wait: milliseconds from `made`, plus one; 0 if none wait.
     stalled: AtomicU64,
@@ -47,6 +47,11 @@ impl Control {
         self.waker.wake();
     }
 
+    /// Whether it was asked to end.
+    pub fn is_ending(&self) -> bool {
+        self.cause.get().is_some()
+    }
+
     /// Whether the stream has met its partner.
     pub fn is_paired(&self) -> bool {
         self.paired.load(Ordering::Acquire)
@@ -57,7 +62,8 @@ impl Control {
         self.paired.store(true, Ordering::Release);
     }
 
-    /// The stream's task says what waits for its peer, and whether the peer took something since it last said so.
+    /// The stream's task says what its peer makes the router hold, and whether the peer took something since it last
+    /// said so.
     pub fn report(&self, held: usize, moved: bool) {
         self.held.store(held as u64, Ordering::Relaxed);
         if held == 0 {
@@ -71,7 +77,7 @@ impl Control {
         }
     }
 
-    /// Bytes that wait for the peer.
+    /// Bytes held for the peer.
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }

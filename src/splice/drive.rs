@@ -115,6 +115,7 @@ pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
         if let Poll::Ready(ending) = side.poll_inbound(cx) {
             return Poll::Ready(Err(ending));
         }
+        control.report(side.early(), true);
         if let Some(caller) = &mut caller
             && caller.as_mut().poll(cx).is_ready()
         {
@@ -144,7 +145,7 @@ pub async fn splice<S: Source, K: Sink>(
         let before = side.totals().bytes_out;
         let ended = side.poll_paired(cx);
         let totals = side.totals();
-        control.report(side.waiting(), totals.bytes_out > before);
+        control.report(side.held(), totals.bytes_out > before);
         progress(&totals);
         if ended.is_ready() {
             return ended;

@@ -78,9 +78,18 @@ impl<S: Source, K: Sink> Side<S, K> {
         &mut self.sink
     }
 
-    /// Bytes that wait for the peer to take them.
-    pub fn waiting(&self) -> usize {
-        self.rx.waiting()
+    /// Bytes held because the peer does not take them: what waits here, and what its sink has taken and may not
+    /// have been able to send.
+    pub fn held(&self) -> usize {
+        match self.rx.waiting() {
+            0 => 0,
+            waiting => waiting + self.sink.buffer(),
+        }
+    }
+
+    /// Bytes held for a partner that has not come.
+    pub fn early(&self) -> usize {
+        self.tx.held() as usize
     }
 
     /// What the stream has carried so far.

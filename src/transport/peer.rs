@@ -29,13 +29,43 @@ fn broken(error: &h2::Error) -> Broken {
 #[derive(Debug)]
 pub struct PeerSource {
     stream: RecvStream,
-    released: Arc<AtomicU64>,
+    passage: Arc<Passage>,
+}
+
+/// What passes through a connection's streams. One task counts and looks, so all access is relaxed.
+#[derive(Debug, Default)]
+pub struct Passage {
+    /// Credit granted anew, bytes.
+    released: AtomicU64,
+    /// Bytes received.
+    received: AtomicU64,
+    /// DATA frames received.
+    frames: AtomicU64,
+}
+
+impl Passage {
+    /// Credit granted anew so far, bytes.
+    pub fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// Bytes and DATA frames received so far.
+    pub fn received(&self) -> (u64, u64) {
+        (
+            self.received.load(Ordering::Relaxed),
+            self.frames.load(Ordering::Relaxed),
+        )
+    }
+
+    fn add(counter: &AtomicU64, more: u64) {
+        counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
 }
 
 impl PeerSource {
-    /// `released` counts the credit that is granted anew on the connection, bytes.
-    pub fn new(stream: RecvStream, released: Arc<AtomicU64>) -> Self {
-        Self { stream, released }
+    /// Counts into `passage`.
+    pub fn new(stream: RecvStream, passage: Arc<Passage>) -> Self {
+        Self { stream, passage }
     }
 }
 
@@ -45,7 +75,11 @@ impl Source for PeerSource {
             return Poll::Ready(match ready!(self.stream.poll_data(cx)) {
                 // An empty DATA frame is nothing to forward.
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
-                Some(Ok(chunk)) => Some(Ok(chunk)),
+                Some(Ok(chunk)) => {
+                    Passage::add(&self.passage.received, chunk.len() as u64);
+                    Passage::add(&self.passage.frames, 1);
+                    Some(Ok(chunk))
+                }
                 Some(Err(error)) => Some(Err(broken(&error))),
                 None => None,
             });
@@ -56,21 +90,23 @@ impl Source for PeerSource {
         // Fails only if more is released than was received, which the lane's counters rule out, or if the
         // stream is gone, which the next read will tell.
         let _ = self.stream.flow_control().release_capacity(bytes);
-        self.released.fetch_add(bytes as u64, Ordering::Relaxed);
+        Passage::add(&self.passage.released, bytes as u64);
     }
 }
 
 /// The way back: first the response's head, once, then its body.
 #[derive(Debug)]
 pub struct PeerSink {
+    buffer: usize,
     respond: SendResponse<Bytes>,
     body: Option<SendStream<Bytes>>,
 }
 
 impl PeerSink {
-    /// Nothing is sent yet.
-    pub fn new(respond: SendResponse<Bytes>) -> Self {
+    /// Nothing is sent yet. `buffer`: bytes that HTTP/2 keeps until they can be sent.
+    pub fn new(respond: SendResponse<Bytes>, buffer: usize) -> Self {
         Self {
+            buffer,
             respond,
             body: None,
         }
@@ -114,6 +150,10 @@ impl Sink for PeerSink {
                 }
             }
         }
+    }
+
+    fn buffer(&self) -> usize {
+        self.buffer
     }
 
     fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {

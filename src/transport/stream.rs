@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +14,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tonic::Code;
 
 use super::{
-    peer::{PeerSink, PeerSource},
+    peer::{Passage, PeerSink, PeerSource},
     pressure::Level,
     router::{Offer, Partner, Registered, Router, StreamSettings},
 };
@@ -61,14 +61,13 @@ pub const REFUSALS: &[&str] = &[
 
 type PeerSide = Side<PeerSource, PeerSink>;
 
-/// Serves the call. Returns once its last frame is handed to the connection. `released` counts the credit granted
-/// anew on the connection.
+/// Serves the call, counting into `passage`. Returns once its last frame is handed to the connection.
 pub async fn serve(
     router: Arc<Router>,
     peer: IpAddr,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    released: Arc<AtomicU64>,
+    passage: Arc<Passage>,
 ) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
@@ -84,7 +83,8 @@ pub async fn serve(
         );
         return refuse(&mut respond, response);
     }
-    let settings = router.settings.load().streams.clone();
+    let all = router.settings.load_full();
+    let settings = all.streams.clone();
     let registered = router.register();
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
@@ -129,8 +129,8 @@ pub async fn serve(
         deadlines,
         arrived,
     };
-    let source = PeerSource::new(body, released);
-    let sink = PeerSink::new(respond);
+    let source = PeerSource::new(body, passage);
+    let sink = PeerSink::new(respond, all.connections.send_buffer);
     match place {
         Place::Paired(offer) => {
             let (lanes, meeting) = call.join(offer);

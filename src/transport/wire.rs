@@ -56,6 +56,7 @@ pub struct Activity {
 
 struct Inner<T> {
     io: T,
+    allowance: usize,
     activity: Activity,
 }
 
@@ -73,6 +74,7 @@ impl<T: Gather> Wire<T> {
     pub fn new(io: T) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             io,
+            allowance: usize::MAX,
             activity: Activity::default(),
         })))
     }
@@ -84,6 +86,11 @@ impl<T: Gather> Wire<T> {
     /// What has passed.
     pub fn activity(&self) -> Activity {
         self.lock().activity
+    }
+
+    /// About so many bytes may be read until the next call; then the reader is woken, and has to wait for it.
+    pub fn allow(&self, bytes: usize) {
+        self.lock().allowance = bytes;
     }
 
     /// See [`Gather::set_deferred`].
@@ -107,9 +114,15 @@ impl<T: Gather> AsyncRead for Wire<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
+        if inner.allowance == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut inner.io).poll_read(cx, buf);
-        inner.activity.read += (buf.filled().len() - before) as u64;
+        let count = buf.filled().len() - before;
+        inner.allowance = inner.allowance.saturating_sub(count);
+        inner.activity.read += count as u64;
         result
     }
 }
