@@ -5,10 +5,7 @@ use std::{
     net::IpAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -24,6 +21,7 @@ use super::{
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
     memory::Grant,
+    peer::Passage,
     pressure::Level,
     router::{ConnectionSettings, Router},
     routes, stream,
@@ -37,6 +35,33 @@ const ROUNDS: usize = 16;
 
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How much HTTP/2 may read before the streams take it: h2 notes about 250 bytes for each DATA frame, and keeps room
+/// for the most frames that ever stood in it. A window full of 20-byte messages costs 1.1 MB that way.
+#[derive(Default)]
+struct Allowance {
+    seen: (u64, u64),
+    large: bool,
+}
+
+impl Allowance {
+    /// For small frames, and until it is known.
+    const SMALL: usize = 8 * 1024;
+    /// For large ones.
+    const LARGE: usize = 256 * 1024;
+    /// Frames of this many bytes on average are large.
+    const FRAME: u64 = 1024;
+
+    fn next(&mut self, passage: &Passage) -> usize {
+        let (bytes, frames) = passage.received();
+        let (new_bytes, new_frames) = (bytes - self.seen.0, frames - self.seen.1);
+        if let Some(average) = new_bytes.checked_div(new_frames) {
+            self.large = average >= Self::FRAME;
+            self.seen = (bytes, frames);
+        }
+        if self.large { Self::LARGE } else { Self::SMALL }
+    }
+}
 
 type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Http2<T> = h2::server::Connection<Wire<T>, Bytes>;
@@ -71,7 +96,8 @@ where
         any_stream: false,
         pings,
         wire,
-        released: Arc::default(),
+        passage: Arc::default(),
+        allowance: Allowance::default(),
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.memory.clone()),
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
@@ -134,9 +160,8 @@ struct Connection<T: Gather> {
     any_stream: bool,
     pings: Option<PingPong>,
     wire: Wire<T>,
-    /// Credit that streams granted anew, bytes. Windows grow by what was passed on, not by what arrived: a peer
-    /// whose partner does not read earns nothing.
-    released: Arc<AtomicU64>,
+    passage: Arc<Passage>,
+    allowance: Allowance,
     growth: Growth,
     grant: Grant,
     deadlines: Deadlines,
@@ -160,6 +185,7 @@ impl<T: Gather> Connection<T> {
             if self.stream_bell.answer() {
                 self.poll_streams();
             }
+            self.wire.allow(self.allowance.next(&self.passage));
             if self.bell.answer()
                 && let Poll::Ready(end) = self.poll_http2()
             {
@@ -216,7 +242,7 @@ impl<T: Gather> Connection<T> {
         {
             let now = Instant::now();
             self.deadlines.ponged(now);
-            let change = self.growth.ponged(self.released(), now);
+            let change = self.growth.ponged(self.passage.released(), now);
             self.change_window(change);
             self.clock_set = true;
         }
@@ -240,10 +266,10 @@ impl<T: Gather> Connection<T> {
         self.any_stream = true;
         let router = self.router.clone();
         let peer = self.peer;
-        let released = self.released.clone();
+        let passage = self.passage.clone();
         let task = async move {
             if request.uri().path() == stream::PATH {
-                stream::serve(router, peer, request, respond, released).await;
+                stream::serve(router, peer, request, respond, passage).await;
             } else {
                 // An error means that the caller is gone: nobody to tell.
                 let _ = routes::serve(router.routes.clone(), request, respond).await;
@@ -269,13 +295,10 @@ impl<T: Gather> Connection<T> {
         self.stream_bell.ring();
     }
 
-    fn released(&self) -> u64 {
-        self.released.load(Ordering::Relaxed)
-    }
-
     /// Measures the path while bytes pass.
     fn watch_window(&mut self) {
-        let released = self.released();
+        // Windows grow by what was passed on, not by what arrived: a peer whose partner does not read earns nothing.
+        let released = self.passage.released();
         if self.growth.is_busy(released)
             && self.growth.should_ping(released, Instant::now())
             && let Some(pings) = &mut self.pings
@@ -337,7 +360,7 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     if self.growth.look_at().is_some_and(|at| at <= now) {
-                        let change = self.growth.look(self.released(), now);
+                        let change = self.growth.look(self.passage.released(), now);
                         self.change_window(change);
                     }
                     let next = next.into_iter().chain(self.growth.look_at()).min();

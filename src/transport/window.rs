@@ -100,8 +100,8 @@ impl Growth {
         let trip = now.duration_since(sent).max(Duration::from_micros(1));
         self.shortest = self.shortest.min(trip);
         // A busy machine answers late, and more passes meanwhile; that is no reason to let more queue.
-        let sample = ((passed - before) as f64 * self.shortest.as_secs_f64()
-            / trip.as_secs_f64()) as u64;
+        let sample =
+            ((passed - before) as f64 * self.shortest.as_secs_f64() / trip.as_secs_f64()) as u64;
         // A third of the window in one round trip means that the window may be the limit: of a window that two
         // messages just do not fit, only one passes.
         let window = u64::from(self.window);
