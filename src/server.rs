@@ -65,6 +65,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The thread that watches memory cannot be started.
+    #[error("cannot start a thread: {0}; is the limit on processes too low?")]
+    Thread(io::Error),
     /// The services beside the router's own cannot be set up.
     #[error("cannot set up gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -186,9 +189,7 @@ impl Server {
         server.tasks.spawn(pressure::survey(server.router.clone()));
         let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
         if let Some(limit) = limit.or_else(pressure::cgroup_limit) {
-            server
-                .tasks
-                .spawn(pressure::watch(server.router.clone(), limit));
+            pressure::watch(&server.router, limit).map_err(StartError::Thread)?;
         }
         server.set_serving(true).await;
         server.readiness.set(Phase::Ready);

@@ -166,6 +166,7 @@ async fn stalled_pairs() {
     // One after the other, as both measure the memory of this process.
     let harness = Harness::start(|config| {
         config.streams.initial_window = Size::new(SMALL);
+        config.streams.max_window = Size::new(SMALL);
     })
     .await;
     stall(&harness, 200, ANY).await;
