@@ -20,9 +20,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
-    memory::Grant,
+    memory::{Grant, Level},
     peer::Passage,
-    pressure::Level,
     router::{ConnectionSettings, Router},
     routes, stream,
     window::{Change, Growth},

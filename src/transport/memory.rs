@@ -1,9 +1,46 @@
-//! One budget for all windows that have grown.
+//! What memory allows: how high it is, and one budget for all windows that have grown.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
+
+/// Shares of the limit, in percent: no more growth; no new streams; stalled pairs end, down to the share before.
+///
+/// The last tenth is for what arrives before the next look.
+const NO_GROWTH: u64 = 60;
+pub(super) const NO_STREAMS: u64 = 88;
+const EVICT: u64 = 90;
+
+/// How high memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// All is well.
+    Normal,
+    /// Windows do not grow.
+    NoGrowth,
+    /// And new streams are refused.
+    NoStreams,
+    /// And stalled pairs are ended.
+    Evict,
+}
+
+impl Level {
+    /// From the bytes in use and the limit.
+    pub fn of(used: u64, limit: u64) -> Self {
+        let share = |percent| limit / 100 * percent;
+        match used {
+            bytes if bytes >= share(EVICT) => Self::Evict,
+            bytes if bytes >= share(NO_STREAMS) => Self::NoStreams,
+            bytes if bytes >= share(NO_GROWTH) => Self::NoGrowth,
+            _ => Self::Normal,
+        }
+    }
+
+    pub(super) fn from_u8(value: u8) -> Self {
+        [Self::Normal, Self::NoGrowth, Self::NoStreams, Self::Evict][usize::from(value.min(3))]
+    }
+}
 
 /// Bytes that may be granted beyond the windows every stream starts with.
 #[derive(Debug)]
@@ -77,6 +114,21 @@ impl Drop for Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_rise_with_memory() {
+        for (used, level) in [
+            (0, Level::Normal),
+            (599, Level::Normal),
+            (600, Level::NoGrowth),
+            (880, Level::NoStreams),
+            (900, Level::Evict),
+            (5_000, Level::Evict),
+        ] {
+            assert_eq!(Level::of(used, 1_000), level, "{used}");
+            assert_eq!(Level::from_u8(level as u8), level);
+        }
+    }
 
     #[test]
     fn never_more_than_the_limit_and_all_comes_back() {

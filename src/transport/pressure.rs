@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use super::router::Router;
+use super::{
+    memory::{Level, NO_STREAMS},
+    router::Router,
+};
 use crate::splice::{control::Control, ending::Cause};
 
 /// Time between looks while little is in use, and the least time otherwise: at 1 GB/s, 5 ms are 5 MB.
@@ -30,48 +33,11 @@ const CONNECTION: u64 = if cfg!(debug_assertions) { 64 } else { 44 } * 1024;
 /// Measured with stalled pairs: 1.4 for messages of 32 KiB, 2.0 for 20 bytes (`load --workload stall`).
 const HELD: u64 = 2;
 
-/// Shares of the limit, in percent: no more growth; no new streams; stalled pairs end, down to the share before.
-///
-/// The last tenth is for what arrives before the next look.
-const NO_GROWTH: u64 = 60;
-const NO_STREAMS: u64 = 88;
-const EVICT: u64 = 90;
-
 /// A reader that took something in this time has not stalled, as metrics have it.
 const STALLED: Duration = Duration::from_millis(500);
 
 /// And as it counts when memory runs out: a flood fills all windows in less than half a second.
 const STALLED_IN_NEED: Duration = Duration::from_millis(50);
-
-/// How high memory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// All is well.
-    Normal,
-    /// Windows do not grow.
-    NoGrowth,
-    /// And new streams are refused.
-    NoStreams,
-    /// And stalled pairs are ended.
-    Evict,
-}
-
-impl Level {
-    /// From the bytes in use and the limit.
-    pub fn of(used: u64, limit: u64) -> Self {
-        let share = |percent| limit / 100 * percent;
-        match used {
-            bytes if bytes >= share(EVICT) => Self::Evict,
-            bytes if bytes >= share(NO_STREAMS) => Self::NoStreams,
-            bytes if bytes >= share(NO_GROWTH) => Self::NoGrowth,
-            _ => Self::Normal,
-        }
-    }
-
-    pub(super) fn from_u8(value: u8) -> Self {
-        [Self::Normal, Self::NoGrowth, Self::NoStreams, Self::Evict][usize::from(value.min(3))]
-    }
-}
 
 /// Watches until the router is gone. `limit` in bytes.
 ///
@@ -186,21 +152,6 @@ pub fn cgroup_limit() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn levels_rise_with_memory() {
-        for (used, level) in [
-            (0, Level::Normal),
-            (599, Level::Normal),
-            (600, Level::NoGrowth),
-            (880, Level::NoStreams),
-            (900, Level::Evict),
-            (5_000, Level::Evict),
-        ] {
-            assert_eq!(Level::of(used, 1_000), level, "{used}");
-            assert_eq!(Level::from_u8(level as u8), level);
-        }
-    }
 
     #[test]
     fn resident_memory_can_be_read() {

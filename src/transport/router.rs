@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::{memory::Budget, pressure::Level};
+use super::memory::{Budget, Level};
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,

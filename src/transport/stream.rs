@@ -14,8 +14,8 @@ use tokio::{sync::oneshot, time::Instant};
 use tonic::Code;
 
 use super::{
+    memory::Level,
     peer::{Passage, PeerSink, PeerSource},
-    pressure::Level,
     router::{Offer, Partner, Registered, Router, StreamSettings},
 };
 use crate::{
