@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use helpers::process::{Process, usual};
 use serde_json::Value;
 
-const LIMIT: u64 = 112 << 20;
+const LIMIT: u64 = 128 << 20;
 
 /// Together they would hold 400 x (128 + 64) KiB on top of what 800 TLS connections need.
 const STALLED: &str = "--workload stall --pairs 400 --size 20000 --duration 4s";

@@ -7,10 +7,11 @@ use std::sync::{
 
 /// Shares of the limit, in percent: no more growth; no new streams; stalled pairs end, down to the share before.
 ///
-/// The last tenth is for what arrives before the next look.
-const NO_GROWTH: u64 = 60;
-pub(super) const NO_STREAMS: u64 = 88;
-const EVICT: u64 = 90;
+/// What is reckoned is not all: 4,500 pairs being set up and flooded at once had 30 % more resident, as the allocator
+/// cannot use again all that is freed. The rest is for what arrives before the next look.
+const NO_GROWTH: u64 = 50;
+pub(super) const NO_STREAMS: u64 = 65;
+const EVICT: u64 = 68;
 
 /// How high memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,10 +120,10 @@ mod tests {
     fn levels_rise_with_memory() {
         for (used, level) in [
             (0, Level::Normal),
-            (599, Level::Normal),
-            (600, Level::NoGrowth),
-            (880, Level::NoStreams),
-            (900, Level::Evict),
+            (499, Level::Normal),
+            (500, Level::NoGrowth),
+            (650, Level::NoStreams),
+            (680, Level::Evict),
             (5_000, Level::Evict),
         ] {
             assert_eq!(Level::of(used, 1_000), level, "{used}");
