@@ -1,4 +1,4 @@
-//! Keeps the process inside its memory limit, whatever peers do.
+//! Aims to keep the process inside its memory limit. A flood over thousands of pairs at once can still pass it.
 //!
 //! What is in use is reckoned, not asked of the system: an allocator keeps what was freed for the next need, so
 //! resident memory stays high after a flood, and would have everything refused for ever. The reckoning is what the
