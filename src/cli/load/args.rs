@@ -98,6 +98,9 @@ pub struct LoadArgs {
     /// In the end let the receivers read all (stall)
     #[arg(long)]
     pub resume: bool,
+    /// Make pairs anew that the router refuses or ends, and do not call that an error (stall)
+    #[arg(long, conflicts_with = "resume")]
+    pub persist: bool,
     /// Bulk pairs beside the others (mixed)
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub bulk_pairs: u32,

@@ -43,6 +43,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// How the call ended, for the report.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Ended(status) => status.clone(),
+            other => Status::new(format!("none: {other}")),
+        }
+    }
+
     /// Whether it says only that the stream is no more: the receiving side may know why.
     pub fn is_silent(&self) -> bool {
         match self {

@@ -87,6 +87,8 @@ pub struct Params {
     pub rate: f64,
     /// Whether stalled receivers read in the end.
     pub resume: bool,
+    /// Whether pairs that the router ends are made anew.
+    pub persist: bool,
     /// Bulk pairs among others.
     pub bulk_pairs: usize,
     /// Stalled pairs among others.
@@ -159,6 +161,7 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
         both: args.both || args.workload == Workload::Mix,
         rate: args.rate,
         resume: args.resume,
+        persist: args.persist,
         bulk_pairs: args.bulk_pairs as usize,
         stalled_pairs: args.stalled_pairs as usize,
         stalled_window: args.window.map_or(STOCK_WINDOW, |window| window as u32),

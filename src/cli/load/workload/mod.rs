@@ -6,6 +6,7 @@ pub mod mixed;
 pub mod pingpong;
 pub mod pump;
 pub mod reqresp;
+pub mod siege;
 pub mod stall;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
         Workload::Pingpong => pingpong::run(run, params).await,
         Workload::Reqresp => reqresp::run(run, params).await,
         Workload::Idle => idle::run(run, params).await,
+        Workload::Stall if params.persist => siege::run(run, params).await,
         Workload::Stall => stall::run(run, params).await,
         Workload::Churn => churn::run(run, params).await,
         Workload::Mixed => mixed::run(run, params).await,

@@ -60,7 +60,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     extra.push(("bytes_accepted_per_pair", accepted));
     extra.push(("bytes_held_per_pair", (accepted - window).max(0.0)));
     let mut ending = JoinSet::new();
-    for pair in stalled {
+    for mut pair in stalled {
         let run = run.clone();
         let resume = params.resume;
         ending.spawn(async move {
@@ -78,35 +78,46 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 }
 
 /// Sends until the router takes no more.
-pub async fn fill(mut pair: Pair) -> Result<Stalled, Failure> {
-    let mut rest = Bytes::new();
-    let mut accepted = 0;
-    loop {
-        if rest.is_empty() {
-            rest = pair.a.send.make();
-        }
-        let Ok(room) = timeout(QUIET, pair.a.send.room(rest.len())).await else {
-            break;
-        };
-        let piece = rest.split_to(room?.min(rest.len()));
-        accepted += piece.len() as u64;
-        pair.a.send.put_bytes(piece)?;
-    }
-    Ok(Stalled {
+pub async fn fill(pair: Pair) -> Result<Stalled, Failure> {
+    let mut stalled = Stalled {
         pair,
-        rest,
-        accepted,
-    })
+        rest: Bytes::new(),
+        accepted: 0,
+    };
+    match stalled.fill().await {
+        Ok(()) => Ok(stalled),
+        Err(failure) => Err(stalled.why(failure).await),
+    }
 }
 
 impl Stalled {
+    async fn fill(&mut self) -> Result<(), Failure> {
+        let send: &mut Sender = &mut self.pair.a.send;
+        loop {
+            if self.rest.is_empty() {
+                self.rest = send.make();
+            }
+            let Ok(room) = timeout(QUIET, send.room(self.rest.len())).await else {
+                return Ok(());
+            };
+            let piece = self.rest.split_to(room?.min(self.rest.len()));
+            self.accepted += piece.len() as u64;
+            send.put_bytes(piece)?;
+        }
+    }
+
     /// The stream must still be there.
-    async fn check(mut self) -> Result<(), Failure> {
+    pub async fn check(&mut self) -> Result<(), Failure> {
         let send: &mut Sender = &mut self.pair.a.send;
         match timeout(Duration::from_millis(1), send.room(1)).await {
             Ok(Err(error)) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// After a failure: what the router said about it.
+    pub async fn why(mut self, failure: Failure) -> Failure {
+        self.pair.a.recv.why(failure).await
     }
 
     /// Sends the rest of what was begun; the receiver reads it all.
