@@ -26,8 +26,8 @@ use crate::{
     splice::ending::Ending,
     transport::{
         accept,
-        memory::Budget,
-        pressure,
+        budget::Budget,
+        cgroup, pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
         tls::{self, CurrentCertificate, Provider, TlsError},
@@ -188,7 +188,7 @@ impl Server {
         server.tasks.spawn(expire(server.router.clone()));
         server.tasks.spawn(pressure::survey(server.router.clone()));
         let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
-        if let Some(limit) = limit.or_else(pressure::cgroup_limit) {
+        if let Some(limit) = limit.or_else(cgroup::memory_limit) {
             pressure::watch(&server.router, limit).map_err(StartError::Thread)?;
         }
         server.set_serving(true).await;

@@ -16,7 +16,7 @@ use jumpstarter_router::{
     pairing::table::Table,
     transport::{
         accept,
-        memory::Budget,
+        budget::Budget,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
     },
 };

@@ -47,9 +47,6 @@ impl Source for Sends {
 struct Takes(Rc<Cell<u64>>);
 
 impl Sink for Takes {
-    fn buffer(&self) -> usize {
-        0
-    }
     fn poll_capacity(&mut self, _: &mut Context<'_>, want: usize) -> Poll<Result<usize, Broken>> {
         Poll::Ready(Ok(want))
     }

@@ -27,6 +27,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     JOINED_FRAME, SMALL_CHUNK,
     ending::{Cause, Ending},
+    gauge::{Gauge, Part},
     sync::{
         Arc, AtomicBool, AtomicU64, AtomicWaker, Consumer, Mutex, Once, Ordering, Producer, ring,
     },
@@ -63,14 +64,26 @@ struct Shared {
     abandoned: Once<Ending>,
     consumer: AtomicWaker,
     producer: AtomicWaker,
+    /// Given back with the last end, which also drops the bytes.
+    held: Part,
 }
 
-/// Makes a lane with [`SLOTS`] slots.
+/// Makes a lane with [`SLOTS`] slots that nobody counts.
 pub fn lane() -> (LaneSender, LaneReceiver) {
-    lane_with_slots(SLOTS)
+    with_slots(SLOTS, Part::default())
 }
 
+/// Makes a lane that adds what it holds to `gauge`.
+pub fn counted_lane(gauge: &std::sync::Arc<Gauge>) -> (LaneSender, LaneReceiver) {
+    with_slots(SLOTS, Part::new(gauge.clone()))
+}
+
+#[cfg(all(test, feature = "loom"))]
 fn lane_with_slots(slots: usize) -> (LaneSender, LaneReceiver) {
+    with_slots(slots, Part::default())
+}
+
+fn with_slots(slots: usize, held: Part) -> (LaneSender, LaneReceiver) {
     let (producer, consumer) = ring(slots);
     let shared = Arc::new(Shared {
         published: AtomicU64::new(0),
@@ -84,6 +97,7 @@ fn lane_with_slots(slots: usize) -> (LaneSender, LaneReceiver) {
         abandoned: Once::new(),
         consumer: AtomicWaker::new(),
         producer: AtomicWaker::new(),
+        held,
     });
     let sender = LaneSender {
         ring: producer,
@@ -168,6 +182,7 @@ impl LaneSender {
                 .store(self.published, Ordering::SeqCst);
             self.shared.consumer.wake();
         }
+        self.shared.held.set(self.held());
     }
 
     fn next_ready(&mut self, most: usize) -> Bytes {
@@ -205,7 +220,10 @@ impl LaneSender {
     fn credit(&mut self) -> u64 {
         let taken = self.shared.taken.load(Ordering::SeqCst);
         let credit = taken - self.credited;
-        self.credited = taken;
+        if credit > 0 {
+            self.credited = taken;
+            self.shared.held.set(self.held());
+        }
         credit
     }
 

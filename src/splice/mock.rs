@@ -174,10 +174,6 @@ impl Source for Peer {
 }
 
 impl Sink for Peer {
-    fn buffer(&self) -> usize {
-        0
-    }
-
     fn poll_capacity(&mut self, cx: &mut Context<'_>, want: usize) -> Poll<Result<usize, Broken>> {
         let mut state = self.0.borrow_mut();
         assert!(want > 0);

@@ -13,6 +13,7 @@
 pub mod control;
 pub mod drive;
 pub mod ending;
+pub mod gauge;
 pub mod lane;
 #[cfg(test)]
 mod mock;
@@ -58,9 +59,6 @@ pub trait Source {
 pub trait Sink {
     /// How many bytes can be sent now, at least one, given that `want` wait to be sent.
     fn poll_capacity(&mut self, cx: &mut Context<'_>, want: usize) -> Poll<Result<usize, Broken>>;
-
-    /// How many bytes it may keep until they can be sent.
-    fn buffer(&self) -> usize;
 
     /// Sends a chunk no longer than the capacity.
     fn send(&mut self, chunk: Bytes) -> Result<(), Broken>;

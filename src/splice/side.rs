@@ -78,13 +78,9 @@ impl<S: Source, K: Sink> Side<S, K> {
         &mut self.sink
     }
 
-    /// Bytes held because the peer does not take them: what waits here, and what its sink has taken and may not
-    /// have been able to send.
+    /// Bytes held because the peer does not take them.
     pub fn held(&self) -> usize {
-        match self.rx.waiting() {
-            0 => 0,
-            waiting => waiting + self.sink.buffer(),
-        }
+        self.rx.waiting()
     }
 
     /// Bytes held for a partner that has not come.

@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connection,
+    memory::{CONNECTION, Level, Share},
     router::{ConnectionSettings, Router},
     tls::FirstBytes,
     tls_stream::TlsStream,
@@ -123,6 +124,7 @@ struct Admitted {
     address: IpAddr,
     counted: bool,
     _open: Held,
+    _memory: Share,
 }
 
 impl Door {
@@ -134,6 +136,13 @@ impl Door {
         if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limits.max {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
             self.log_refusal(address, "connections.max", limits.max);
+            return None;
+        }
+        if self.router.memory.level() >= Level::Evict {
+            metrics.connections.inc(ConnectionAccept::RefusedMemory);
+            if let Some(left_out) = self.router.may_log_refusal() {
+                tracing::info!(peer = %address, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
+            }
             return None;
         }
         if let Some(limit) = limits.max_per_address {
@@ -150,11 +159,14 @@ impl Door {
             *count += 1;
         }
         metrics.connections.inc(ConnectionAccept::Accepted);
+        let mut memory = Share::new(self.router.memory.clone());
+        memory.set(CONNECTION);
         Some(Admitted {
             door: self.clone(),
             address,
             counted: limits.max_per_address.is_some(),
             _open: Held::new(&metrics.connections_open),
+            _memory: memory,
         })
     }
 

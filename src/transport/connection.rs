@@ -18,9 +18,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
+    budget::Grant,
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
-    memory::{Grant, Level},
+    memory::{Level, Reader, Reading, Share},
     peer::Passage,
     router::{ConnectionSettings, Router},
     routes, stream,
@@ -32,6 +33,9 @@ use crate::observe::metrics::ConnectionEnd;
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
 
+/// What a connection keeps while its socket takes nothing: HTTP/2's and TLS' buffers.
+const BLOCKED: u64 = 144 * 1024;
+
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -41,6 +45,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 struct Allowance {
     seen: (u64, u64),
     large: bool,
+    /// The most frames that came at once.
+    most: u64,
 }
 
 impl Allowance {
@@ -48,8 +54,12 @@ impl Allowance {
     const SMALL: usize = 8 * 1024;
     /// For large ones.
     const LARGE: usize = 256 * 1024;
+    /// When memory is short: enough for the frames that give credit.
+    const LITTLE: usize = 1024;
     /// Frames of this many bytes on average are large.
     const FRAME: u64 = 1024;
+    /// What HTTP/2 keeps for each frame of the most that ever came at once.
+    const NOTE: u64 = 248;
 
     fn next(&mut self, passage: &Passage) -> usize {
         let (bytes, frames) = passage.received();
@@ -57,6 +67,7 @@ impl Allowance {
         if let Some(average) = new_bytes.checked_div(new_frames) {
             self.large = average >= Self::FRAME;
             self.seen = (bytes, frames);
+            self.most = self.most.max(new_frames);
         }
         if self.large { Self::LARGE } else { Self::SMALL }
     }
@@ -87,7 +98,6 @@ where
     let stream_bell = Doorbell::new();
     let mut connection = Connection {
         waker: Waker::from(bell.clone()),
-        bell,
         stream_waker: Waker::from(stream_bell.clone()),
         stream_bell,
         http2,
@@ -98,7 +108,10 @@ where
         passage: Arc::default(),
         allowance: Allowance::default(),
         growth: Growth::new(window, max_window, now),
-        grant: Grant::new(router.memory.clone()),
+        grant: Grant::new(router.windows.clone()),
+        share: Share::new(router.memory.clone()),
+        reader: Reader::new(bell.clone()),
+        bell,
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
         clock: Box::pin(sleep_until(now)),
         clock_set: true,
@@ -163,6 +176,8 @@ struct Connection<T: Gather> {
     allowance: Allowance,
     growth: Growth,
     grant: Grant,
+    share: Share,
+    reader: Arc<Reader>,
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
     clock_set: bool,
@@ -184,7 +199,8 @@ impl<T: Gather> Connection<T> {
             if self.stream_bell.answer() {
                 self.poll_streams();
             }
-            self.wire.allow(self.allowance.next(&self.passage));
+            let allowed = self.allowed();
+            self.wire.allow(allowed);
             if self.bell.answer()
                 && let Poll::Ready(end) = self.poll_http2()
             {
@@ -212,11 +228,28 @@ impl<T: Gather> Connection<T> {
         Poll::Pending
     }
 
+    /// How much may be read now, as far as memory allows.
+    fn allowed(&mut self) -> Option<usize> {
+        let next = self.allowance.next(&self.passage);
+        match self
+            .router
+            .memory
+            .reading(self.passage.held(), &self.reader)
+        {
+            Reading::Free => Some(next),
+            Reading::Little => Some(Allowance::LITTLE),
+            Reading::Later => None,
+        }
+    }
+
     /// Sends all that this round wrote, in as few calls as possible.
     fn poll_push(&mut self, end: Option<ConnectionEnd>) -> Poll<ConnectionEnd> {
         // When the socket has room again, HTTP/2 looks again, too.
         let mut cx = Context::from_waker(&self.waker);
         let pushed = self.wire.poll_push(&mut cx);
+        let notes = self.allowance.most.next_power_of_two() * Allowance::NOTE;
+        let blocked = if pushed.is_pending() { BLOCKED } else { 0 };
+        self.share.set(notes + blocked);
         match (end, pushed) {
             (Some(end), _) => Poll::Ready(end),
             (None, Poll::Ready(Err(_))) => Poll::Ready(ConnectionEnd::TransportError),
@@ -313,7 +346,7 @@ impl<T: Gather> Connection<T> {
         let (Change::Grow(window) | Change::Shrink(window)) = change else {
             return;
         };
-        if matches!(change, Change::Grow(_)) && self.router.pressure() >= Level::NoGrowth {
+        if matches!(change, Change::Grow(_)) && self.router.memory.level() >= Level::NoGrowth {
             return;
         }
         let extra = u64::from(window.saturating_sub(self.growth.start()));

@@ -4,13 +4,17 @@
 //!   the TLS layer itself, with [`buffers`] lent while bytes pass; [`wire`] is a connection's byte stream;
 //! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
 //!   only in a lane. [`doorbell`] tells it which of its parts has work, [`deadlines`] what is due, [`window`] how
-//!   much credit the peer should have, as far as [`memory`] and [`pressure`] allow;
+//!   much credit the peer should have, as far as [`budget`] allows; [`memory`] reckons what is in use and who may
+//!   read, and [`pressure`] ends what stands still when it runs out, by the limit that
+//!   is configured or that [`cgroup`] finds;
 //! - [`stream`] serves one call of `RouterService/Stream`; [`routes`] passes other calls to typed services;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it;
 //! - [`router`] is what all of them share.
 
 pub mod accept;
+pub mod budget;
 pub mod buffers;
+pub mod cgroup;
 pub mod connection;
 pub mod deadlines;
 pub mod doorbell;

@@ -30,6 +30,7 @@ fn broken(error: &h2::Error) -> Broken {
 pub struct PeerSource {
     stream: RecvStream,
     passage: Arc<Passage>,
+    held: u64,
 }
 
 /// What passes through a connection's streams. One task counts and looks, so all access is relaxed.
@@ -41,6 +42,8 @@ pub struct Passage {
     received: AtomicU64,
     /// DATA frames received.
     frames: AtomicU64,
+    /// Bytes received and not yet granted anew.
+    held: AtomicU64,
 }
 
 impl Passage {
@@ -57,6 +60,20 @@ impl Passage {
         )
     }
 
+    /// Bytes that wait for the peers' partners.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn hold(&self, bytes: u64) {
+        Self::add(&self.held, bytes);
+    }
+
+    fn let_go(&self, bytes: u64) {
+        let held = self.held.load(Ordering::Relaxed);
+        self.held.store(held - bytes, Ordering::Relaxed);
+    }
+
     fn add(counter: &AtomicU64, more: u64) {
         counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
@@ -65,7 +82,11 @@ impl Passage {
 impl PeerSource {
     /// Counts into `passage`.
     pub fn new(stream: RecvStream, passage: Arc<Passage>) -> Self {
-        Self { stream, passage }
+        Self {
+            stream,
+            passage,
+            held: 0,
+        }
     }
 }
 
@@ -78,6 +99,8 @@ impl Source for PeerSource {
                 Some(Ok(chunk)) => {
                     Passage::add(&self.passage.received, chunk.len() as u64);
                     Passage::add(&self.passage.frames, 1);
+                    self.held += chunk.len() as u64;
+                    self.passage.hold(chunk.len() as u64);
                     Some(Ok(chunk))
                 }
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -91,22 +114,28 @@ impl Source for PeerSource {
         // stream is gone, which the next read will tell.
         let _ = self.stream.flow_control().release_capacity(bytes);
         Passage::add(&self.passage.released, bytes as u64);
+        self.held -= bytes as u64;
+        self.passage.let_go(bytes as u64);
+    }
+}
+
+impl Drop for PeerSource {
+    fn drop(&mut self) {
+        self.passage.let_go(self.held);
     }
 }
 
 /// The way back: first the response's head, once, then its body.
 #[derive(Debug)]
 pub struct PeerSink {
-    buffer: usize,
     respond: SendResponse<Bytes>,
     body: Option<SendStream<Bytes>>,
 }
 
 impl PeerSink {
-    /// Nothing is sent yet. `buffer`: bytes that HTTP/2 keeps until they can be sent.
-    pub fn new(respond: SendResponse<Bytes>, buffer: usize) -> Self {
+    /// Nothing is sent yet.
+    pub fn new(respond: SendResponse<Bytes>) -> Self {
         Self {
-            buffer,
             respond,
             body: None,
         }
@@ -150,10 +179,6 @@ impl Sink for PeerSink {
                 }
             }
         }
-    }
-
-    fn buffer(&self) -> usize {
-        self.buffer
     }
 
     fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::memory::{Budget, Level};
+use super::{budget::Budget, memory::Memory};
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
@@ -125,13 +125,14 @@ pub struct Router {
     /// Cancelled when the drain begins.
     pub draining: CancellationToken,
     /// What windows may grow by, all together.
-    pub memory: Arc<Budget>,
+    pub windows: Arc<Budget>,
+    /// What is in use.
+    pub memory: Arc<Memory>,
     /// Services other than the router's own.
     pub(super) routes: Routes,
     controls: DashMap<u64, Arc<Control>>,
     next: AtomicU64,
     refusals: std::sync::Mutex<Thinner>,
-    pressure: AtomicU8,
 }
 
 impl Router {
@@ -141,7 +142,7 @@ impl Router {
         table: Table<Offer>,
         settings: Settings,
         metrics: Arc<Metrics>,
-        memory: Arc<Budget>,
+        windows: Arc<Budget>,
         routes: Routes,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -150,12 +151,12 @@ impl Router {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             draining: CancellationToken::new(),
-            memory,
+            windows,
+            memory: Arc::default(),
             routes: routes.prepare(),
             controls: DashMap::new(),
             next: AtomicU64::new(1),
             refusals: std::sync::Mutex::new(Thinner::default()),
-            pressure: AtomicU8::new(Level::Normal as u8),
         })
     }
 
@@ -188,16 +189,6 @@ impl Router {
         for entry in &self.controls {
             entry.end(Cause::Draining);
         }
-    }
-
-    /// How high memory is.
-    pub fn pressure(&self) -> Level {
-        Level::from_u8(self.pressure.load(Ordering::Relaxed))
-    }
-
-    /// Says how high memory is. True if that is news.
-    pub(super) fn set_pressure(&self, level: Level) -> bool {
-        self.pressure.swap(level as u8, Ordering::Relaxed) != level as u8
     }
 
     /// Calls `see` for every stream now served.

@@ -33,7 +33,7 @@ use crate::{
         control::Control,
         drive::{self, Deadlines},
         ending::{Cause, Ending},
-        lane::{LaneReceiver, LaneSender, lane},
+        lane::{LaneReceiver, LaneSender, counted_lane},
         scanner::Scanner,
         side::Side,
     },
@@ -75,7 +75,7 @@ pub async fn serve(
         Ok(admission) => admission,
         Err(response) => return refuse(&mut respond, response),
     };
-    if router.pressure() >= Level::NoStreams {
+    if router.memory.level() >= Level::NoStreams {
         router.metrics.stream_refusals.inc("memory");
         let response = status::trailers_only(
             Code::ResourceExhausted,
@@ -92,8 +92,8 @@ pub async fn serve(
     let place = router
         .table
         .arrive(&admission.subject, admission.expires_at, || {
-            let (tx, partner_rx) = lane();
-            let (partner_tx, rx) = lane();
+            let (tx, partner_rx) = counted_lane(router.memory.lanes());
+            let (partner_tx, rx) = counted_lane(router.memory.lanes());
             own_lanes = Some((tx, rx));
             Offer {
                 lanes: SyncWrapper::new((partner_tx, partner_rx)),
@@ -130,7 +130,7 @@ pub async fn serve(
         arrived,
     };
     let source = PeerSource::new(body, passage);
-    let sink = PeerSink::new(respond, all.connections.send_buffer);
+    let sink = PeerSink::new(respond);
     match place {
         Place::Paired(offer) => {
             let (lanes, meeting) = call.join(offer);

@@ -56,7 +56,8 @@ pub struct Activity {
 
 struct Inner<T> {
     io: T,
-    allowance: usize,
+    /// `None`: nothing is read, and whoever changes that wakes the reader.
+    allowance: Option<usize>,
     activity: Activity,
 }
 
@@ -74,7 +75,7 @@ impl<T: Gather> Wire<T> {
     pub fn new(io: T) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             io,
-            allowance: usize::MAX,
+            allowance: Some(usize::MAX),
             activity: Activity::default(),
         })))
     }
@@ -88,8 +89,9 @@ impl<T: Gather> Wire<T> {
         self.lock().activity
     }
 
-    /// About so many bytes may be read until the next call; then the reader is woken, and has to wait for it.
-    pub fn allow(&self, bytes: usize) {
+    /// About so many bytes may be read until the next call; then the reader is woken, and has to wait for it. With
+    /// `None` nothing is read, and the reader is not woken.
+    pub fn allow(&self, bytes: Option<usize>) {
         self.lock().allowance = bytes;
     }
 
@@ -114,14 +116,18 @@ impl<T: Gather> AsyncRead for Wire<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
-        if inner.allowance == 0 {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        match inner.allowance {
+            None => return Poll::Pending,
+            Some(0) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(_) => {}
         }
         let before = buf.filled().len();
         let result = Pin::new(&mut inner.io).poll_read(cx, buf);
         let count = buf.filled().len() - before;
-        inner.allowance = inner.allowance.saturating_sub(count);
+        inner.allowance = inner.allowance.map(|left| left.saturating_sub(count));
         inner.activity.read += count as u64;
         result
     }

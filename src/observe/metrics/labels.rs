@@ -46,6 +46,8 @@ label! {
         RefusedLimit => "refused_limit",
         /// It was closed because too many from its address are open.
         RefusedAddressLimit => "refused_address_limit",
+        /// It was closed because memory is short.
+        RefusedMemory => "refused_memory",
     }
 }
 

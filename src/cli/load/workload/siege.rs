@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::{Barrier, Semaphore},
+    time::sleep,
+};
 
 use super::{
     super::{
@@ -45,12 +48,14 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::with(run, params.sizes, params.sizes, windows).await?;
     let counts = Arc::new(Counts::default());
     let doors = Arc::new(Semaphore::new(AT_ONCE));
+    // The first flood comes from all at once.
+    let start = Arc::new(Barrier::new(params.pairs));
     let tasks = (0..params.pairs).map(|_| -> Task {
         let (run, setup) = (run.clone(), setup.clone());
-        let (counts, doors) = (counts.clone(), doors.clone());
+        let (counts, doors, start) = (counts.clone(), doors.clone(), start.clone());
         Box::pin(async move {
             tokio::select! {
-                corrupt = persist(&run, &setup, &counts, &doors) => Err(corrupt),
+                corrupt = persist(&run, &setup, &counts, &doors, &start) => Err(corrupt),
                 () = run.stop.cancelled() => Ok(()),
             }
         })
@@ -66,13 +71,23 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 }
 
 /// One pair after another, until something arrives that nobody sent.
-async fn persist(run: &Run, setup: &Setup, counts: &Counts, doors: &Semaphore) -> Failure {
+async fn persist(
+    run: &Run,
+    setup: &Setup,
+    counts: &Counts,
+    doors: &Semaphore,
+    start: &Barrier,
+) -> Failure {
+    let mut started = false;
     loop {
         let made = {
             // Never closed.
             let _door = doors.acquire().await;
             setup.pair(run).await
         };
+        if !std::mem::replace(&mut started, true) {
+            start.wait().await;
+        }
         let (counter, failure) = match made {
             Err(failure) => (&counts.refused, failure),
             Ok(pair) => {
