@@ -22,6 +22,7 @@ use super::{
     router::{ConnectionSettings, Router},
     tls::FirstBytes,
     tls_stream::TlsStream,
+    wire::Wire,
 };
 use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshake};
 
@@ -209,11 +210,14 @@ async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
         Some(config) => match Box::pin(handshake(router, peer, config, socket)).await {
-            Ok(stream) => Box::pin(connection::serve(router.clone(), peer, stream)).await,
+            Ok(wire) => Box::pin(connection::serve(router.clone(), peer, wire)).await,
             Err(end) => end,
         },
-        None => match plaintext(router, peer, &socket).await {
-            Ok(()) => Box::pin(connection::serve(router.clone(), peer, socket)).await,
+        None => match Box::pin(plaintext(router, peer, &socket)).await {
+            Ok(()) => {
+                let wire = Wire::new(socket);
+                Box::pin(connection::serve(router.clone(), peer, wire)).await
+            }
             Err(end) => end,
         },
     };
@@ -287,7 +291,7 @@ async fn handshake(
     peer: IpAddr,
     config: &Arc<ServerConfig>,
     socket: TcpStream,
-) -> Result<TlsStream<TcpStream>, ConnectionEnd> {
+) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
     let long = router.settings.load().connections.tls_handshake_timeout;
     match timeout(long, shake_hands(router, peer, config, socket)).await {
         Ok(result) => result,
@@ -304,7 +308,7 @@ async fn shake_hands(
     peer: IpAddr,
     config: &Arc<ServerConfig>,
     socket: TcpStream,
-) -> Result<TlsStream<TcpStream>, ConnectionEnd> {
+) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
     let handshakes = &router.metrics.tls_handshakes;
     match first_bytes(&socket).await {
         Ok(FirstBytes::Tls) => {}
@@ -334,7 +338,7 @@ async fn shake_hands(
         return Err(ConnectionEnd::NotHttp2);
     }
     handshakes.inc(TlsHandshake::Ok);
-    Ok(stream)
+    Ok(Wire::new(stream))
 }
 
 #[cfg(test)]

@@ -39,25 +39,26 @@ const BLOCKED: u64 = 144 * 1024;
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How much HTTP/2 may read before the streams take it: h2 notes about 250 bytes for each DATA frame, and keeps room
+/// How much HTTP/2 may read before the streams take it: h2 notes 248 bytes for each DATA frame, and keeps room
 /// for the most frames that ever stood in it. A window full of 20-byte messages costs 1.1 MB that way.
 #[derive(Default)]
 struct Allowance {
     seen: (u64, u64),
-    large: bool,
+    step: usize,
     /// The most frames that came at once.
     most: u64,
 }
 
 impl Allowance {
-    /// For small frames, and until it is known.
-    const SMALL: usize = 8 * 1024;
-    /// For large ones.
-    const LARGE: usize = 256 * 1024;
+    /// So many frames at once, about.
+    const FRAMES: u64 = 100;
+    /// As long as frames may be tiny.
+    const LEAST: usize = 2 * 1024;
+    /// Frames of 1 KiB and more are read as they come.
+    const MOST: usize = 256 * 1024;
+    const LARGE_FRAME: u64 = 1024;
     /// When memory is short: enough for the frames that give credit.
     const LITTLE: usize = 1024;
-    /// Frames of this many bytes on average are large.
-    const FRAME: u64 = 1024;
     /// What HTTP/2 keeps for each frame of the most that ever came at once.
     const NOTE: u64 = 248;
 
@@ -65,11 +66,16 @@ impl Allowance {
         let (bytes, frames) = passage.received();
         let (new_bytes, new_frames) = (bytes - self.seen.0, frames - self.seen.1);
         if let Some(average) = new_bytes.checked_div(new_frames) {
-            self.large = average >= Self::FRAME;
+            const HEADER: u64 = 9;
+            self.step = if average >= Self::LARGE_FRAME {
+                Self::MOST
+            } else {
+                ((average + HEADER) * Self::FRAMES) as usize
+            };
             self.seen = (bytes, frames);
             self.most = self.most.max(new_frames);
         }
-        if self.large { Self::LARGE } else { Self::SMALL }
+        self.step.max(Self::LEAST)
     }
 }
 
@@ -77,19 +83,19 @@ type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Http2<T> = h2::server::Connection<Wire<T>, Bytes>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
-pub async fn serve<T>(router: Arc<Router>, peer: IpAddr, io: T) -> ConnectionEnd
+pub async fn serve<T>(router: Arc<Router>, peer: IpAddr, wire: Wire<T>) -> ConnectionEnd
 where
     T: Gather + Send + 'static,
 {
     let settings = router.settings.load_full();
     let (window, max_window) = (settings.streams.window, settings.streams.max_window);
     let settings = &settings.connections;
-    let wire = Wire::new(io);
-    let preface = builder(settings, window).handshake(wire.clone());
+    // In a box: the connection shall not keep room for it.
+    let preface = Box::pin(builder(settings, window).handshake(wire.clone()));
     let mut http2 = match timeout(settings.preface_timeout, preface).await {
         Err(_) => return ConnectionEnd::PrefaceTimeout,
         Ok(Err(error)) => return end_of(&error),
-        Ok(Ok(http2)) => http2,
+        Ok(Ok(http2)) => Box::new(http2),
     };
     wire.set_deferred(true);
     let now = Instant::now();
@@ -110,7 +116,7 @@ where
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.windows.clone()),
         share: Share::new(router.memory.clone()),
-        reader: Reader::new(bell.clone()),
+        reader: router.memory.reader(bell.clone()),
         bell,
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
         clock: Box::pin(sleep_until(now)),
@@ -167,7 +173,7 @@ struct Connection<T: Gather> {
     waker: Waker,
     stream_bell: Arc<Doorbell>,
     stream_waker: Waker,
-    http2: Http2<T>,
+    http2: Box<Http2<T>>,
     streams: FuturesUnordered<StreamTask>,
     any_stream: bool,
     pings: Option<PingPong>,
@@ -209,6 +215,9 @@ impl<T: Gather> Connection<T> {
             if let Poll::Ready(end) = self.poll_deadlines(cx) {
                 break Some(end);
             }
+            if self.gives_way() {
+                break Some(ConnectionEnd::Memory);
+            }
             self.poll_draining(cx);
             if self.bell.is_rung() || self.stream_bell.is_rung() {
                 rounds += 1;
@@ -240,6 +249,11 @@ impl<T: Gather> Connection<T> {
             Reading::Little => Some(Allowance::LITTLE),
             Reading::Later => None,
         }
+    }
+
+    /// Nobody misses a connection without streams: gRPC peers open another when they need one.
+    fn gives_way(&self) -> bool {
+        self.any_stream && self.streams.is_empty() && self.router.memory.level() >= Level::Evict
     }
 
     /// Sends all that this round wrote, in as few calls as possible.
@@ -304,7 +318,7 @@ impl<T: Gather> Connection<T> {
                 stream::serve(router, peer, request, respond, passage).await;
             } else {
                 // An error means that the caller is gone: nobody to tell.
-                let _ = routes::serve(router.routes.clone(), request, respond).await;
+                let _ = Box::pin(routes::serve(router.routes.clone(), request, respond)).await;
             }
         };
         let metrics = self.router.metrics.clone();

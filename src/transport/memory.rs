@@ -6,9 +6,11 @@
 //! before each read, so it is never passed by more than what the threads read at once.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+use dashmap::DashMap;
 
 use super::doorbell::Doorbell;
 use crate::splice::gauge::Gauge;
@@ -16,14 +18,14 @@ use crate::splice::gauge::Gauge;
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what cannot be
 /// reckoned: the gaps between allocations, and the memory of the kernel's sockets.
 const SHARES: [(u64, Level); 4] = [
-    (55, Level::NoGrowth),
-    (72, Level::NoStreams),
-    (76, Level::Evict),
-    (82, Level::Full),
+    (50, Level::NoGrowth),
+    (64, Level::NoStreams),
+    (68, Level::Evict),
+    (73, Level::Full),
 ];
 
 /// Stalled pairs are ended until so much is in use, in percent.
-const RELIEVED: u64 = 71;
+const RELIEVED: u64 = 63;
 
 /// What a byte in a lane needs, in eighths: chunks keep the blocks they were read into, and blocks of joined small
 /// messages have room at their end. Live heap of stalled pairs: 1.08 bytes for messages of 32 KiB, 1.22 for 20 bytes.
@@ -59,20 +61,18 @@ impl Level {
     }
 }
 
-/// One connection in the queue of those that wait to be read.
+/// One connection, as the others see it.
 #[derive(Debug)]
 pub struct Reader {
+    memory: Arc<Memory>,
+    id: u64,
     bell: Arc<Doorbell>,
-    queued: AtomicBool,
+    paused: AtomicBool,
 }
 
-impl Reader {
-    /// The bell is rung when it should ask again.
-    pub fn new(bell: Arc<Doorbell>) -> Arc<Self> {
-        Arc::new(Self {
-            bell,
-            queued: AtomicBool::new(false),
-        })
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.memory.readers.remove(&self.id);
     }
 }
 
@@ -94,8 +94,8 @@ pub struct Memory {
     base: AtomicU64,
     lanes: Arc<Gauge>,
     connections: AtomicU64,
-    /// Connections that wait to be read again, each at most once.
-    waiting: Mutex<Vec<Arc<Reader>>>,
+    readers: DashMap<u64, Weak<Reader>>,
+    next: AtomicU64,
 }
 
 impl Default for Memory {
@@ -106,7 +106,8 @@ impl Default for Memory {
             base: AtomicU64::new(0),
             lanes: Arc::default(),
             connections: AtomicU64::new(0),
-            waiting: Mutex::default(),
+            readers: DashMap::new(),
+            next: AtomicU64::new(0),
         }
     }
 }
@@ -146,14 +147,27 @@ impl Memory {
         self.used().saturating_sub(limit / 100 * RELIEVED)
     }
 
+    /// A new connection; `bell` is rung when it should ask again whether it may read.
+    pub fn reader(self: &Arc<Self>, bell: Arc<Doorbell>) -> Arc<Reader> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let reader = Arc::new(Reader {
+            memory: self.clone(),
+            id,
+            bell,
+            paused: AtomicBool::new(false),
+        });
+        self.readers.insert(id, Arc::downgrade(&reader));
+        reader
+    }
+
     /// Whether a connection whose streams hold `held` bytes may be read now.
-    pub fn reading(&self, held: u64, reader: &Arc<Reader>) -> Reading {
+    pub fn reading(&self, held: u64, reader: &Reader) -> Reading {
         if self.limit.load(Ordering::Relaxed) == u64::MAX {
             return Reading::Free;
         }
         let now = self.reading_at(held);
-        if now == Reading::Later && !reader.queued.swap(true, Ordering::SeqCst) {
-            self.waiting().push(reader.clone());
+        if now == Reading::Later {
+            reader.paused.store(true, Ordering::SeqCst);
         }
         now
     }
@@ -167,19 +181,24 @@ impl Memory {
         }
     }
 
-    /// Rings for all who wait to read, if some may now. To be called again and again.
-    pub fn wake_readers(&self) {
-        if self.level() >= Level::Full {
-            return;
-        }
-        for reader in std::mem::take(&mut *self.waiting()) {
-            reader.queued.store(false, Ordering::SeqCst);
-            reader.bell.ring();
-        }
+    /// Rings for all who wait to read. To be called again and again.
+    pub fn wake_paused(&self) {
+        self.wake(|reader| reader.paused.swap(false, Ordering::SeqCst));
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Reader>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Rings for all connections: those without streams close when memory is short.
+    pub fn wake_all(&self) {
+        self.wake(|_| true);
+    }
+
+    fn wake(&self, who: impl Fn(&Reader) -> bool) {
+        for entry in &self.readers {
+            if let Some(reader) = entry.upgrade()
+                && who(&reader)
+            {
+                reader.bell.ring();
+            }
+        }
     }
 }
 
@@ -223,11 +242,11 @@ mod tests {
     fn levels_rise_with_memory() {
         for (used, level) in [
             (0, Level::Normal),
-            (549, Level::Normal),
-            (550, Level::NoGrowth),
-            (720, Level::NoStreams),
-            (760, Level::Evict),
-            (820, Level::Full),
+            (499, Level::Normal),
+            (500, Level::NoGrowth),
+            (640, Level::NoStreams),
+            (680, Level::Evict),
+            (730, Level::Full),
             (5_000, Level::Full),
         ] {
             assert_eq!(Level::of(used, 1_000), level, "{used}");
@@ -240,27 +259,30 @@ mod tests {
         let memory = Arc::new(Memory::default());
         let bell = Doorbell::new();
         bell.answer();
-        let reader = Reader::new(bell.clone());
+        let reader = memory.reader(bell.clone());
         let mut share = Share::new(memory.clone());
         share.set(700_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
         memory.set_limit(1_000_000, 100_000);
         share.set(500_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "60 %");
-        share.set(660_000);
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "76 %");
+        share.set(580_000);
+        memory.wake_paused();
+        assert!(!bell.is_rung(), "it does not wait");
+        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "68 %");
         assert_eq!(memory.reading(LIGHT, &reader), Reading::Free);
         assert_eq!(memory.excess(), 50_000);
-        share.set(720_000);
-        assert_eq!(memory.reading(1, &reader), Reading::Later, "82 %");
+        share.set(630_000);
+        assert_eq!(memory.reading(1, &reader), Reading::Later, "73 %");
         assert_eq!(memory.reading(0, &reader), Reading::Little);
-        assert_eq!(memory.waiting().len(), 1, "queued once");
-        memory.wake_readers();
-        assert!(!bell.is_rung(), "still 82 %");
+        memory.wake_paused();
+        assert!(bell.answer());
+        memory.wake_paused();
+        assert!(!bell.is_rung(), "rung once");
         drop(share);
         assert_eq!(memory.used(), 100_000);
-        memory.wake_readers();
-        assert!(bell.is_rung() && memory.waiting().is_empty());
+        drop(reader);
+        assert!(memory.readers.is_empty());
     }
 
     #[test]

@@ -24,6 +24,9 @@ const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
 /// A reader that took something in this time has not stalled.
 const STALLED: Duration = Duration::from_millis(500);
 
+/// And as it counts when all have to wait: longer than a round trip on a short path.
+const STALLED_IN_NEED: Duration = Duration::from_millis(100);
+
 /// A reader that has stood still for so long makes room for newcomers.
 const STALLED_LONG: Duration = Duration::from_secs(10);
 
@@ -48,12 +51,20 @@ fn look_on(router: &Weak<Router>) {
         if level != before {
             let used = router.memory.used();
             tracing::info!(used, pressure = ?level, "memory pressure changed");
+            if level >= Level::Evict {
+                router.memory.wake_all();
+            }
             before = level;
         }
         let mut pause = LOOK;
-        if level >= Level::NoStreams {
-            let short = level >= Level::Evict;
-            let ended = evict(&router, if short { STALLED } else { STALLED_LONG });
+        let stalled = match level {
+            Level::Normal | Level::NoGrowth => None,
+            Level::NoStreams => Some(STALLED_LONG),
+            Level::Evict => Some(STALLED),
+            Level::Full => Some(STALLED_IN_NEED),
+        };
+        if let Some(stalled) = stalled {
+            let ended = evict(&router, stalled);
             if ended > 0 {
                 tracing::warn!(
                     used = router.memory.used(),
@@ -63,7 +74,7 @@ fn look_on(router: &Weak<Router>) {
             }
             pause = pause.max(PAUSE_PER_STREAM * router.streams() as u32);
         }
-        router.memory.wake_readers();
+        router.memory.wake_paused();
         drop(router);
         std::thread::sleep(pause);
     }

@@ -61,14 +61,45 @@ pub const REFUSALS: &[&str] = &[
 
 type PeerSide = Side<PeerSource, PeerSink>;
 
-/// Serves the call, counting into `passage`. Returns once its last frame is handed to the connection.
-pub async fn serve(
+/// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
+pub fn serve(
+    router: Arc<Router>,
+    peer: IpAddr,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    passage: Arc<Passage>,
+) -> impl Future<Output = ()> + Send {
+    // Not an `async fn`, which would keep room for its arguments twice.
+    async move {
+        let Some((call, mut side, start)) = begin(router, peer, request, respond, passage) else {
+            return;
+        };
+        let meeting = match start {
+            Start::Paired(meeting) => Ok(meeting),
+            Start::Waiting(ticket, on_joined) => {
+                Box::pin(call.wait(&mut side, ticket, on_joined)).await
+            }
+        };
+        call.run(&mut side, meeting).await;
+    }
+}
+
+/// How a call begins.
+enum Start {
+    /// Its partner was waiting.
+    Paired(Box<Meeting>),
+    /// It has to wait.
+    Waiting(Ticket, oneshot::Receiver<Partner>),
+}
+
+/// Lets the call in and looks for its partner. `None`: it was refused, and told so.
+fn begin(
     router: Arc<Router>,
     peer: IpAddr,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
-) {
+) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let admission = match admit(&router, peer, &head.method, &head.headers) {
@@ -83,8 +114,7 @@ pub async fn serve(
         );
         return refuse(&mut respond, response);
     }
-    let all = router.settings.load_full();
-    let settings = all.streams.clone();
+    let settings = router.settings.load().streams.clone();
     let registered = router.register();
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
@@ -131,21 +161,20 @@ pub async fn serve(
     };
     let source = PeerSource::new(body, passage);
     let sink = PeerSink::new(respond);
-    match place {
+    let (lanes, start) = match place {
         Place::Paired(offer) => {
             let (lanes, meeting) = call.join(offer);
-            let side = call.side(source, sink, lanes, &settings);
-            call.run(side, Ok(meeting)).await;
+            (lanes, Start::Paired(Box::new(meeting)))
         }
         Place::Waiting(ticket) => {
             let Some(lanes) = own_lanes else {
                 unreachable!("whoever waits has made an offer");
             };
-            let mut side = call.side(source, sink, lanes, &settings);
-            let meeting = call.wait(&mut side, ticket, on_joined).await;
-            call.run(side, meeting).await;
+            (lanes, Start::Waiting(ticket, on_joined))
         }
-    }
+    };
+    let side = call.side(source, sink, lanes, &settings);
+    Some((call, side, start))
 }
 
 /// Checks everything that the request's head says.
@@ -207,9 +236,10 @@ fn turn_away(
     status::trailers_only(code, &refused.to_string())
 }
 
-fn refuse(respond: &mut SendResponse<Bytes>, response: Response<()>) {
+fn refuse<T>(respond: &mut SendResponse<Bytes>, response: Response<()>) -> Option<T> {
     // An error means that the peer is gone, which is what a refusal brings about anyway.
     let _ = respond.send_response(response, true);
+    None
 }
 
 /// Two streams have met.
@@ -283,7 +313,7 @@ impl Call {
         side: &mut PeerSide,
         ticket: Ticket,
         mut on_joined: oneshot::Receiver<Partner>,
-    ) -> Result<Meeting, Ending> {
+    ) -> Result<Box<Meeting>, Ending> {
         tracing::debug!(peer = %self.peer, stream = %self.subject, "waiting for the other side");
         let held = Held::new(&self.router.metrics.streams_waiting);
         let waited = drive::wait(
@@ -308,27 +338,30 @@ impl Call {
         drop(held);
         // The partner's call sends before it does anything else, so this fails only if it panicked.
         let partner = partner.map_err(|_| Ending::from(Cause::Panicked).for_other())?;
-        Ok(Meeting {
+        Ok(Box::new(Meeting {
             other_peer: partner.peer,
             waited: self.arrived.elapsed(),
             head: response_head(&self.encodings, &partner.encodings).ok(),
             counted: None,
             ended,
-        })
+        }))
     }
 
-    async fn run(self, mut side: PeerSide, meeting: Result<Meeting, Ending>) {
-        let mut other_peer = None;
-        let mut waited = None;
+    async fn run(&self, side: &mut PeerSide, meeting: Result<Box<Meeting>, Ending>) {
+        let mut met = None;
         let paired = meeting.is_ok();
         let mut counted = None;
         let mut ending = match meeting {
             Err(ending) => ending,
-            Ok(meeting) => {
-                other_peer = Some(meeting.other_peer);
-                waited = Some(meeting.waited);
-                counted = meeting.counted;
-                self.splice(&mut side, meeting.head, meeting.ended).await
+            Ok(mut meeting) => {
+                met = Some((meeting.other_peer, meeting.waited));
+                counted = meeting.counted.take();
+                let (head, ended) = (meeting.head.take(), meeting.ended);
+                drop(meeting);
+                match self.open(side, head, ended) {
+                    Ok(()) => self.splice(side).await,
+                    Err(ending) => ending,
+                }
             }
         };
         if ending.can_be_told()
@@ -337,26 +370,27 @@ impl Call {
         {
             ending = broken.into();
         }
-        let told = drive::conclude(&mut side, ending, paired, self.deadlines.linger).await;
+        // In a box: it is short, and a stream shall not keep room for it.
+        let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
         drop(counted);
-        self.record(&side, ending, other_peer, waited, told);
+        self.record(side, ending, met, told);
     }
 
-    async fn splice(
+    /// Sends the response's head, if the stream can go on.
+    fn open(
         &self,
         side: &mut PeerSide,
         head: Option<Response<()>>,
         ended: Option<Ending>,
-    ) -> Ending {
+    ) -> Result<(), Ending> {
         if let Some(ending) = ended {
-            return ending;
+            return Err(ending);
         }
-        let Some(head) = head else {
-            return Cause::Encoding.into();
-        };
-        if let Err(broken) = side.sink().open(head) {
-            return broken.into();
-        }
+        let head = head.ok_or(Cause::Encoding)?;
+        Ok(side.sink().open(head)?)
+    }
+
+    async fn splice(&self, side: &mut PeerSide) -> Ending {
         let metrics = &self.router.metrics;
         let (mut bytes, mut messages) = (0, 0);
         drive::splice(
@@ -380,14 +414,7 @@ impl Call {
         .await
     }
 
-    fn record(
-        &self,
-        side: &PeerSide,
-        ending: Ending,
-        other_peer: Option<IpAddr>,
-        waited: Option<Duration>,
-        told: bool,
-    ) {
+    fn record(&self, side: &PeerSide, ending: Ending, met: Option<(IpAddr, Duration)>, told: bool) {
         let totals = side.totals();
         let duration = self.arrived.elapsed();
         let metrics = &self.router.metrics;
@@ -400,12 +427,12 @@ impl Call {
         StreamRecord {
             stream: self.subject.to_string(),
             peer: self.peer,
-            other_peer,
+            other_peer: met.map(|(peer, _)| peer),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             messages_in: totals.messages_in,
             messages_out: totals.messages_out,
-            waited: waited.unwrap_or(duration),
+            waited: met.map_or(duration, |(_, waited)| waited),
             duration,
             ended_by: ending.by().as_str(),
             reason: ending.reason(),

@@ -116,18 +116,26 @@ impl<T: Gather> AsyncRead for Wire<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.lock();
-        match inner.allowance {
+        let allowed = match inner.allowance {
             None => return Poll::Pending,
             Some(0) => {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Some(_) => {}
-        }
+            Some(allowed) => allowed,
+        };
         let before = buf.filled().len();
-        let result = Pin::new(&mut inner.io).poll_read(cx, buf);
+        let result = if allowed >= buf.remaining() {
+            Pin::new(&mut inner.io).poll_read(cx, buf)
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(allowed));
+            let result = Pin::new(&mut inner.io).poll_read(cx, &mut part);
+            let count = part.filled().len();
+            buf.advance(count);
+            result
+        };
         let count = buf.filled().len() - before;
-        inner.allowance = inner.allowance.map(|left| left.saturating_sub(count));
+        inner.allowance = Some(allowed - count);
         inner.activity.read += count as u64;
         result
     }

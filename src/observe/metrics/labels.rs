@@ -84,6 +84,8 @@ label! {
         FirstStreamTimeout => "first_stream_timeout",
         /// It had no stream for too long.
         Idle => "idle",
+        /// It had no stream, and memory was short.
+        Memory => "memory",
         /// It reached its greatest age.
         Age => "age",
         /// The peer did not answer a ping in time.
