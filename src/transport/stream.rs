@@ -62,6 +62,10 @@ pub const REFUSALS: &[&str] = &[
 type PeerSide = Side<PeerSource, PeerSink>;
 
 /// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps room for its arguments twice"
+)]
 pub fn serve(
     router: Arc<Router>,
     peer: IpAddr,
@@ -69,7 +73,6 @@ pub fn serve(
     respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
 ) -> impl Future<Output = ()> + Send {
-    // Not an `async fn`, which would keep room for its arguments twice.
     async move {
         let Some((call, mut side, start)) = begin(router, peer, request, respond, passage) else {
             return;
@@ -358,7 +361,7 @@ impl Call {
                 counted = meeting.counted.take();
                 let (head, ended) = (meeting.head.take(), meeting.ended);
                 drop(meeting);
-                match self.open(side, head, ended) {
+                match open(side, head, ended) {
                     Ok(()) => self.splice(side).await,
                     Err(ending) => ending,
                 }
@@ -374,20 +377,6 @@ impl Call {
         let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
         drop(counted);
         self.record(side, ending, met, told);
-    }
-
-    /// Sends the response's head, if the stream can go on.
-    fn open(
-        &self,
-        side: &mut PeerSide,
-        head: Option<Response<()>>,
-        ended: Option<Ending>,
-    ) -> Result<(), Ending> {
-        if let Some(ending) = ended {
-            return Err(ending);
-        }
-        let head = head.ok_or(Cause::Encoding)?;
-        Ok(side.sink().open(head)?)
     }
 
     async fn splice(&self, side: &mut PeerSide) -> Ending {
@@ -441,6 +430,19 @@ impl Call {
         }
         .log();
     }
+}
+
+/// Sends the response's head, if the stream can go on.
+fn open(
+    side: &mut PeerSide,
+    head: Option<Response<()>>,
+    ended: Option<Ending>,
+) -> Result<(), Ending> {
+    if let Some(ending) = ended {
+        return Err(ending);
+    }
+    let head = head.ok_or(Cause::Encoding)?;
+    Ok(side.sink().open(head)?)
 }
 
 /// The head of the response to `receiver`, whose partner is `sender`: messages pass as they are, so the
