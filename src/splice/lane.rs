@@ -106,6 +106,7 @@ fn with_slots(slots: usize, held: Part) -> (LaneSender, LaneReceiver) {
         tail: BytesMut::new(),
         tail_length: 0,
         accepted: 0,
+        counted: 0,
         ready: 0,
         published: 0,
         credited: 0,
@@ -131,6 +132,7 @@ pub struct LaneSender {
     /// How long the last tail became: the next one gets that much room at once.
     tail_length: usize,
     accepted: u64,
+    counted: u64,
     ready: u64,
     published: u64,
     credited: u64,
@@ -172,6 +174,11 @@ impl LaneSender {
 
     /// Publishes what is ready, as far as the ring has room, and counts `messages` more.
     pub fn flush(&mut self, messages: u64) {
+        // Before the consumer can take it off again.
+        if self.accepted > self.counted {
+            self.shared.held.add(self.accepted - self.counted);
+            self.counted = self.accepted;
+        }
         if messages > 0 {
             let before = self.shared.messages.load(Ordering::Relaxed);
             self.shared
@@ -193,7 +200,6 @@ impl LaneSender {
                 .store(self.published, Ordering::SeqCst);
             self.shared.consumer.wake();
         }
-        self.shared.held.set(self.held());
     }
 
     fn next_ready(&mut self, most: usize) -> Bytes {
@@ -203,6 +209,11 @@ impl LaneSender {
             None if self.tail.len() > most => self.tail.split_to(most).freeze(),
             None => self.take_tail(),
         }
+    }
+
+    /// Counts what the lane holds in `own`, too. Before the first byte.
+    pub fn count_in(&self, own: std::sync::Arc<Gauge>) {
+        self.shared.held.count_in(own);
     }
 
     /// Bytes that are ready but have not crossed, for want of a slot. [`LaneSender::flush`] again once
@@ -231,10 +242,7 @@ impl LaneSender {
     fn credit(&mut self) -> u64 {
         let taken = self.shared.taken.load(Ordering::SeqCst);
         let credit = taken - self.credited;
-        if credit > 0 {
-            self.credited = taken;
-            self.shared.held.set(self.held());
-        }
+        self.credited = taken;
         credit
     }
 
@@ -266,6 +274,8 @@ impl LaneSender {
         }
         self.waiting = VecDeque::new();
         self.tail = BytesMut::new();
+        self.shared.held.remove(self.counted - self.published);
+        self.counted = self.published;
         self.shared.end.set(end);
         self.shared.consumer.wake();
     }
@@ -441,6 +451,7 @@ impl LaneReceiver {
         if self.taken == self.committed {
             return;
         }
+        self.shared.held.remove(self.taken - self.committed);
         self.committed = self.taken;
         self.shared.taken.store(self.taken, Ordering::SeqCst);
         let wake_at = self.shared.wake_at.load(Ordering::SeqCst);

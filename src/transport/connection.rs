@@ -243,7 +243,7 @@ impl<T: Gather> Connection<T> {
         match self
             .router
             .memory
-            .reading(self.passage.held(), &self.reader)
+            .reading(self.passage.held().bytes(), &self.reader)
         {
             Reading::Free => Some(next),
             Reading::Little => Some(Allowance::LITTLE),

@@ -289,7 +289,7 @@ mod tests {
     fn lanes_count() {
         let memory = Memory::default();
         let part = crate::splice::gauge::Part::new(memory.lanes().clone());
-        part.set(64 * 1024);
+        part.add(64 * 1024);
         assert_eq!(memory.used(), 80 * 1024);
     }
 }

@@ -14,7 +14,7 @@ use http::Response;
 
 use crate::{
     grpc::status,
-    splice::{Broken, Sink, Source, ending::Ending},
+    splice::{Broken, Sink, Source, ending::Ending, gauge::Gauge},
 };
 
 fn broken(error: &h2::Error) -> Broken {
@@ -30,7 +30,6 @@ fn broken(error: &h2::Error) -> Broken {
 pub struct PeerSource {
     stream: RecvStream,
     passage: Arc<Passage>,
-    held: u64,
 }
 
 /// What passes through a connection's streams. One task counts and looks, so all access is relaxed.
@@ -42,8 +41,8 @@ pub struct Passage {
     received: AtomicU64,
     /// DATA frames received.
     frames: AtomicU64,
-    /// Bytes received and not yet granted anew.
-    held: AtomicU64,
+    /// What the lanes hold that these streams fill.
+    held: Arc<Gauge>,
 }
 
 impl Passage {
@@ -60,18 +59,9 @@ impl Passage {
         )
     }
 
-    /// Bytes that wait for the peers' partners.
-    pub fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    fn hold(&self, bytes: u64) {
-        Self::add(&self.held, bytes);
-    }
-
-    fn let_go(&self, bytes: u64) {
-        let held = self.held.load(Ordering::Relaxed);
-        self.held.store(held - bytes, Ordering::Relaxed);
+    /// What the lanes hold that these streams fill.
+    pub fn held(&self) -> &Arc<Gauge> {
+        &self.held
     }
 
     fn add(counter: &AtomicU64, more: u64) {
@@ -82,11 +72,7 @@ impl Passage {
 impl PeerSource {
     /// Counts into `passage`.
     pub fn new(stream: RecvStream, passage: Arc<Passage>) -> Self {
-        Self {
-            stream,
-            passage,
-            held: 0,
-        }
+        Self { stream, passage }
     }
 }
 
@@ -99,8 +85,6 @@ impl Source for PeerSource {
                 Some(Ok(chunk)) => {
                     Passage::add(&self.passage.received, chunk.len() as u64);
                     Passage::add(&self.passage.frames, 1);
-                    self.held += chunk.len() as u64;
-                    self.passage.hold(chunk.len() as u64);
                     Some(Ok(chunk))
                 }
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -114,14 +98,6 @@ impl Source for PeerSource {
         // stream is gone, which the next read will tell.
         let _ = self.stream.flow_control().release_capacity(bytes);
         Passage::add(&self.passage.released, bytes as u64);
-        self.held -= bytes as u64;
-        self.passage.let_go(bytes as u64);
-    }
-}
-
-impl Drop for PeerSource {
-    fn drop(&mut self) {
-        self.passage.let_go(self.held);
     }
 }
 

@@ -162,6 +162,7 @@ fn begin(
         deadlines,
         arrived,
     };
+    let filled = passage.held().clone();
     let source = PeerSource::new(body, passage);
     let sink = PeerSink::new(respond);
     let (lanes, start) = match place {
@@ -176,6 +177,7 @@ fn begin(
             (lanes, Start::Waiting(ticket, on_joined))
         }
     };
+    lanes.0.count_in(filled);
     let side = call.side(source, sink, lanes, &settings);
     Some((call, side, start))
 }
