@@ -16,16 +16,17 @@ use super::doorbell::Doorbell;
 use crate::splice::gauge::Gauge;
 
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what cannot be
-/// reckoned: the gaps between allocations, and the memory of the kernel's sockets.
+/// reckoned: the gaps between allocations, and the memory of the kernel's sockets. With 5,000 pairs that flood at once
+/// a fifth more was resident than was ever reckoned.
 const SHARES: [(u64, Level); 4] = [
     (50, Level::NoGrowth),
-    (64, Level::NoStreams),
-    (68, Level::Evict),
-    (73, Level::Full),
+    (60, Level::NoStreams),
+    (64, Level::Evict),
+    (69, Level::Full),
 ];
 
 /// Stalled pairs are ended until so much is in use, in percent.
-const RELIEVED: u64 = 63;
+const RELIEVED: u64 = 59;
 
 /// What a byte in a lane needs, in eighths: chunks keep the blocks they were read into, and blocks of joined small
 /// messages have room at their end. Live heap of stalled pairs: 1.08 bytes for messages of 32 KiB, 1.22 for 20 bytes.
@@ -244,9 +245,9 @@ mod tests {
             (0, Level::Normal),
             (499, Level::Normal),
             (500, Level::NoGrowth),
-            (640, Level::NoStreams),
-            (680, Level::Evict),
-            (730, Level::Full),
+            (600, Level::NoStreams),
+            (640, Level::Evict),
+            (690, Level::Full),
             (5_000, Level::Full),
         ] {
             assert_eq!(Level::of(used, 1_000), level, "{used}");
@@ -266,14 +267,14 @@ mod tests {
         memory.set_limit(1_000_000, 100_000);
         share.set(500_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "60 %");
-        share.set(580_000);
+        share.set(540_000);
         memory.wake_paused();
         assert!(!bell.is_rung(), "it does not wait");
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "68 %");
+        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "64 %");
         assert_eq!(memory.reading(LIGHT, &reader), Reading::Free);
         assert_eq!(memory.excess(), 50_000);
-        share.set(630_000);
-        assert_eq!(memory.reading(1, &reader), Reading::Later, "73 %");
+        share.set(590_000);
+        assert_eq!(memory.reading(1, &reader), Reading::Later, "69 %");
         assert_eq!(memory.reading(0, &reader), Reading::Little);
         memory.wake_paused();
         assert!(bell.answer());
