@@ -2,7 +2,7 @@
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
-//! nothing, except that reasons given by name are found in a short sorted list. No label takes a
+//! nothing, except that reasons and keys given by name are found in a short list. No label takes a
 //! value that a peer can choose.
 
 mod handles;
@@ -10,8 +10,9 @@ mod labels;
 mod process;
 #[cfg(test)]
 mod tests;
+mod token_keys;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::{
     encoding::text,
@@ -22,7 +23,8 @@ use prometheus_client::{
 use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
-    labels::{ConnectionAccept, ConnectionEnd, TlsHandshake},
+    labels::{ConnectionAccept, ConnectionEnd, Reload, TlsHandshake},
+    token_keys::TokenKeys,
 };
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -70,13 +72,21 @@ pub struct Metrics {
     pub stream_ends: ByName,
     /// Streams that were refused, by cause.
     pub stream_refusals: ByName,
+    /// Accepted tokens, by key.
+    pub token_keys: TokenKeys,
     /// Panics that were caught.
     pub panics: Counter,
+    /// Keys of the configuration whose change waits for a restart.
+    pub restart_needed: Gauge,
 
     pairing_wait: Histogram,
     stream_duration: Histogram,
     stream_bytes: Histogram,
     draining: Gauge,
+    reloads: ByLabel<Reload>,
+    last_reload_successful: Gauge,
+    last_reload_success: Gauge,
+    certificate_expiry: Gauge,
 }
 
 impl Metrics {
@@ -151,7 +161,20 @@ impl Metrics {
         let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let token_keys = TokenKeys::register(r);
         let panics = counter(r, "panics", "Panics caught");
+
+        let help = "Changed configurations that were looked at, by result";
+        let reloads = ByLabel::register(r, "reloads", help);
+        let help = "Whether the newest configuration is the one in force: 0 or 1";
+        let last_reload_successful = gauge(r, "last_reload_successful", help);
+        let help = "When a configuration was last taken in, from the epoch";
+        let name = "last_reload_success_timestamp";
+        let last_reload_success = seconds(r, name, help);
+        let help = "Keys of the configuration whose change waits for a restart";
+        let restart_needed = gauge(r, "restart_needed", help);
+        let help = "When the certificate expires, from the epoch; 0 without TLS";
+        let certificate_expiry = seconds(r, "certificate_expiry_timestamp", help);
         let draining = gauge(
             r,
             "draining",
@@ -177,11 +200,17 @@ impl Metrics {
             forwarded_messages,
             stream_ends,
             stream_refusals,
+            token_keys,
             panics,
+            restart_needed,
             pairing_wait,
             stream_duration,
             stream_bytes,
             draining,
+            reloads,
+            last_reload_successful,
+            last_reload_success,
+            certificate_expiry,
         }
     }
 
@@ -216,6 +245,28 @@ impl Metrics {
         self.draining.set(draining.into());
     }
 
+    /// The configuration of the start is in force.
+    pub fn set_configured(&self, now: SystemTime) {
+        self.last_reload_successful.set(1);
+        self.last_reload_success.set(since_epoch(now));
+    }
+
+    /// Counts a look at a changed configuration.
+    pub fn count_reload(&self, result: Reload, now: SystemTime) {
+        self.reloads.inc(result);
+        match result {
+            Reload::Ok => self.set_configured(now),
+            Reload::Failed => {
+                self.last_reload_successful.set(0);
+            }
+        }
+    }
+
+    /// Shows when the certificate expires.
+    pub fn set_certificate_expiry(&self, at: SystemTime) {
+        self.certificate_expiry.set(since_epoch(at));
+    }
+
     /// All metrics in the format that [`CONTENT_TYPE`] names.
     ///
     /// Reads `/proc`, so it may block for a moment.
@@ -246,6 +297,18 @@ fn byte_buckets() -> impl Iterator<Item = f64> {
     (0..14)
         .map(|power| KIB * 4_f64.powi(power))
         .chain([100.0 * KIB * KIB * KIB])
+}
+
+/// Whole seconds.
+fn since_epoch(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().cast_signed()
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+    gauge
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

@@ -22,7 +22,7 @@ use super::{
     doorbell::Doorbell,
     memory::{Grant, Level},
     peer::Passage,
-    router::{ConnectionSettings, Router},
+    router::{ConnectionSettings, Router, Settings},
     routes, stream,
     window::{Change, Growth},
     wire::{Gather, Wire},
@@ -70,9 +70,9 @@ pub async fn serve<T>(router: Arc<Router>, peer: IpAddr, io: T) -> ConnectionEnd
 where
     T: Gather + Send + 'static,
 {
-    let settings = router.settings.load_full();
-    let (window, max_window) = (settings.streams.window, settings.streams.max_window);
-    let settings = &settings.connections;
+    let all = router.settings.load_full();
+    let (window, max_window) = (all.streams.window, all.streams.max_window);
+    let settings = &all.connections;
     let wire = Wire::new(io);
     let preface = builder(settings, window).handshake(wire.clone());
     let mut http2 = match timeout(settings.preface_timeout, preface).await {
@@ -105,6 +105,7 @@ where
         draining: Some(Box::pin(router.draining.clone().cancelled_owned())),
         drained: false,
         goaway_due: false,
+        opened_with: all.clone(),
         router,
         peer,
     };
@@ -169,6 +170,7 @@ struct Connection<T: Gather> {
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     drained: bool,
     goaway_due: bool,
+    opened_with: Arc<Settings>,
     router: Arc<Router>,
     peer: IpAddr,
 }
@@ -266,9 +268,10 @@ impl<T: Gather> Connection<T> {
         let router = self.router.clone();
         let peer = self.peer;
         let passage = self.passage.clone();
+        let opened_with = self.opened_with.clone();
         let task = async move {
             if request.uri().path() == stream::PATH {
-                stream::serve(router, peer, request, respond, passage).await;
+                stream::serve(router, peer, request, respond, passage, &opened_with).await;
             } else {
                 // An error means that the caller is gone: nobody to tell.
                 let _ = routes::serve(router.routes.clone(), request, respond).await;

@@ -16,7 +16,7 @@ use tonic::Code;
 use super::{
     memory::Level,
     peer::{Passage, PeerSink, PeerSource},
-    router::{Offer, Partner, Registered, Router, StreamSettings},
+    router::{Offer, Partner, Registered, Router, Settings, StreamSettings},
 };
 use crate::{
     auth::Admission,
@@ -62,12 +62,16 @@ pub const REFUSALS: &[&str] = &[
 type PeerSide = Side<PeerSource, PeerSink>;
 
 /// Serves the call, counting into `passage`. Returns once its last frame is handed to the connection.
+///
+/// `opened_with`: the settings HTTP/2 has for this connection. Its window and its send buffer are theirs, whatever may
+/// have been set since; all else is taken as it is set now.
 pub async fn serve(
     router: Arc<Router>,
     peer: IpAddr,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
+    opened_with: &Settings,
 ) {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
@@ -83,8 +87,8 @@ pub async fn serve(
         );
         return refuse(&mut respond, response);
     }
-    let all = router.settings.load_full();
-    let settings = all.streams.clone();
+    let mut settings = router.settings.load().streams.clone();
+    settings.window = opened_with.streams.window;
     let registered = router.register();
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
@@ -130,7 +134,7 @@ pub async fn serve(
         arrived,
     };
     let source = PeerSource::new(body, passage);
-    let sink = PeerSink::new(respond, all.connections.send_buffer);
+    let sink = PeerSink::new(respond, opened_with.connections.send_buffer);
     match place {
         Place::Paired(offer) => {
             let (lanes, meeting) = call.join(offer);
@@ -166,8 +170,13 @@ fn admit(
             "gRPC calls use the method POST",
         ));
     }
-    let rules = router.rules.load();
-    rules.check(headers, SystemTime::now()).map_err(|refusal| {
+    let (rules, now) = (router.rules.load(), SystemTime::now());
+    let checked = rules.check(headers, now);
+    if let Ok(admission) = &checked {
+        let key = &rules.keys.keys()[admission.key];
+        router.metrics.token_keys.accepted(key.name(), now);
+    }
+    checked.map_err(|refusal| {
         router.metrics.stream_refusals.inc(refusal.cause());
         if let Some(left_out) = router.may_log_refusal() {
             tracing::info!(
