@@ -125,65 +125,77 @@ impl Reloader {
         spawn_blocking(move || Look(config::load(&sources))).await
     }
 
-    /// A service manager that wants to know (sd_notify: RELOADING=1, then READY=1) is to be told around this.
+    /// A service manager that wants to know (`sd_notify`: RELOADING=1, then READY=1) is to be told around this.
     fn take_in(&mut self, found: Result<Loaded, Problems>, why: &str) {
-        let taken = found
+        let outcome = found
             .map_err(ReloadError::Config)
-            .and_then(|loaded| self.put_in_force(loaded, why));
-        let result = match taken {
-            Ok(()) => Reload::Ok,
+            .and_then(|loaded| self.put_in_force(loaded));
+        let metrics = &self.live.router().metrics.reloads;
+        let result = match &outcome {
+            Ok(taken) => {
+                let waiting = i64::try_from(taken.waiting.len()).unwrap_or(i64::MAX);
+                metrics.restart_needed.set(waiting);
+                Reload::Ok
+            }
+            Err(_) => Reload::Failed,
+        };
+        metrics.count(result, SystemTime::now());
+        match outcome {
+            Ok(taken) => taken.log(why),
             Err(error) => {
                 tracing::error!(why, %error, "configuration refused; the one before stays in force");
-                Reload::Failed
             }
-        };
-        let metrics = &self.live.router().metrics;
-        metrics.count_reload(result, SystemTime::now());
+        }
     }
 
-    fn put_in_force(&mut self, loaded: Loaded, why: &str) -> Result<(), ReloadError> {
-        let Loaded {
-            config, warnings, ..
-        } = loaded;
+    fn put_in_force(&mut self, loaded: Loaded) -> Result<Taken, ReloadError> {
         let before = self.current.load_full();
-        let change = self.live.prepare(&config)?;
+        let after = Arc::new(loaded.config);
+        let change = self.live.prepare(&after)?;
         // The last step that can fail, and so the first to be taken. A filter that was set in another way stays.
-        if config.log.filter != before.log.filter {
-            self.log.set_filter(config.log.filter.as_str())?;
+        if after.log.filter != before.log.filter {
+            self.log.set_filter(after.log.filter.as_str())?;
         }
         self.live.apply(change);
+        self.current.store(after.clone());
+        let changed = config::changed(&before, &after);
+        let waiting = config::changed(&self.started, &after);
+        Ok(Taken {
+            changed: changed.filter(|key| key.live).collect(),
+            waiting: waiting.filter(|key| !key.live).collect(),
+            warnings: loaded.warnings,
+            config: after,
+        })
+    }
+}
 
-        let changed = config::changed(&before, &config).filter(|key| key.live);
-        let changed: Vec<_> = changed.collect();
-        let keys_changed = changed.iter().any(|key| key.path.starts_with("auth."));
-        let keys: Vec<_> = config
-            .signing_keys()
-            .into_iter()
-            .map(|key| key.name)
-            .collect();
-        tracing::info!(
-            why,
-            changed = (!changed.is_empty()).then(|| paths(&changed)),
-            signing_keys = keys_changed.then(|| keys.join(", ")),
-            "configuration reloaded"
-        );
-        for warning in warnings {
+/// A configuration that was taken in.
+struct Taken {
+    config: Arc<Config>,
+    /// Keys that have another value than before.
+    changed: Vec<&'static Key>,
+    /// Keys that have another value than at the start, and need a restart.
+    waiting: Vec<&'static Key>,
+    warnings: Vec<String>,
+}
+
+impl Taken {
+    fn log(&self, why: &str) {
+        let changed = (!self.changed.is_empty()).then(|| paths(&self.changed));
+        let keys = self.config.signing_keys().into_iter().map(|key| key.name);
+        let keys_changed = self.changed.iter().any(|key| key.path.starts_with("auth."));
+        let signing_keys = keys_changed.then(|| keys.collect::<Vec<_>>().join(", "));
+        tracing::info!(why, changed, signing_keys, "configuration reloaded");
+        for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
-        let waiting: Vec<_> = config::changed(&self.started, &config)
-            .filter(|key| !key.live)
-            .collect();
-        if !waiting.is_empty() {
-            let keys = paths(&waiting);
+        if !self.waiting.is_empty() {
+            let keys = paths(&self.waiting);
             tracing::warn!(
                 keys,
                 "these keys have changed and need a restart; the rest is in force"
             );
         }
-        let metrics = &self.live.router().metrics;
-        metrics.restart_needed.set(waiting.len() as i64);
-        self.current.store(Arc::new(config));
-        Ok(())
     }
 }
 

@@ -141,7 +141,7 @@ impl Server {
             .transpose()?;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
-        metrics.set_configured(SystemTime::now());
+        metrics.reloads.started(SystemTime::now());
         metrics
             .token_keys
             .set(rules.keys.keys().iter().map(Key::name));

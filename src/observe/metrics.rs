@@ -8,6 +8,7 @@
 mod handles;
 mod labels;
 mod process;
+mod reloads;
 #[cfg(test)]
 mod tests;
 mod token_keys;
@@ -24,6 +25,7 @@ use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
     labels::{ConnectionAccept, ConnectionEnd, Reload, TlsHandshake},
+    reloads::Reloads,
     token_keys::TokenKeys,
 };
 
@@ -76,16 +78,13 @@ pub struct Metrics {
     pub token_keys: TokenKeys,
     /// Panics that were caught.
     pub panics: Counter,
-    /// Keys of the configuration whose change waits for a restart.
-    pub restart_needed: Gauge,
+    /// Changes of the configuration.
+    pub reloads: Reloads,
 
     pairing_wait: Histogram,
     stream_duration: Histogram,
     stream_bytes: Histogram,
     draining: Gauge,
-    reloads: ByLabel<Reload>,
-    last_reload_successful: Gauge,
-    last_reload_success: Gauge,
     certificate_expiry: Gauge,
 }
 
@@ -164,15 +163,7 @@ impl Metrics {
         let token_keys = TokenKeys::register(r);
         let panics = counter(r, "panics", "Panics caught");
 
-        let help = "Changed configurations that were looked at, by result";
-        let reloads = ByLabel::register(r, "reloads", help);
-        let help = "Whether the newest configuration is the one in force: 0 or 1";
-        let last_reload_successful = gauge(r, "last_reload_successful", help);
-        let help = "When a configuration was last taken in, from the epoch";
-        let name = "last_reload_success_timestamp";
-        let last_reload_success = seconds(r, name, help);
-        let help = "Keys of the configuration whose change waits for a restart";
-        let restart_needed = gauge(r, "restart_needed", help);
+        let reloads = Reloads::register(r);
         let help = "When the certificate expires, from the epoch; 0 without TLS";
         let certificate_expiry = seconds(r, "certificate_expiry_timestamp", help);
         let draining = gauge(
@@ -202,14 +193,11 @@ impl Metrics {
             stream_refusals,
             token_keys,
             panics,
-            restart_needed,
+            reloads,
             pairing_wait,
             stream_duration,
             stream_bytes,
             draining,
-            reloads,
-            last_reload_successful,
-            last_reload_success,
             certificate_expiry,
         }
     }
@@ -243,23 +231,6 @@ impl Metrics {
     /// Shows whether the router drains.
     pub fn set_draining(&self, draining: bool) {
         self.draining.set(draining.into());
-    }
-
-    /// The configuration of the start is in force.
-    pub fn set_configured(&self, now: SystemTime) {
-        self.last_reload_successful.set(1);
-        self.last_reload_success.set(since_epoch(now));
-    }
-
-    /// Counts a look at a changed configuration.
-    pub fn count_reload(&self, result: Reload, now: SystemTime) {
-        self.reloads.inc(result);
-        match result {
-            Reload::Ok => self.set_configured(now),
-            Reload::Failed => {
-                self.last_reload_successful.set(0);
-            }
-        }
     }
 
     /// Shows when the certificate expires.

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{max_waiting, rules, settings};
 use crate::{
-    auth::{KeyRingError, Rules},
+    auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
         certificate::CurrentCertificate,
@@ -103,8 +103,8 @@ impl Live {
             tls.self_signed.store(self_signed, Ordering::Relaxed);
             tls.certificate.replace(key);
         }
-        let keys = change.rules.keys.keys().iter();
-        router.metrics.token_keys.set(keys.map(|key| key.name()));
+        let keys = change.rules.keys.keys().iter().map(Key::name);
+        router.metrics.token_keys.set(keys);
         router.rules.store(Arc::new(change.rules));
         router.settings.store(Arc::new(change.settings));
         router

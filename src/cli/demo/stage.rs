@@ -130,13 +130,10 @@ fn random() -> Result<[u8; 32]> {
 
 /// A file in PEM that exists in memory only.
 fn pem(label: &str, der: &[u8]) -> PemFile {
-    let mut text = format!("-----BEGIN {label}-----\n");
     // 48 bytes are a line of 64 characters (RFC 7468 section 2).
-    for line in der.chunks(48) {
-        text += &STANDARD.encode(line);
-        text.push('\n');
-    }
-    text += &format!("-----END {label}-----\n");
+    let lines: Vec<_> = der.chunks(48).map(|line| STANDARD.encode(line)).collect();
+    let lines = lines.join("\n");
+    let text = format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n");
     PemFile {
         path: label.into(),
         text: Ok(Secret::new(text)),

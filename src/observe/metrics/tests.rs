@@ -240,10 +240,10 @@ fn reloads_are_counted_and_the_last_one_shown() {
         ]
         .map(|name| series[&format!("{PREFIX}_{name}")])
     };
-    metrics.set_configured(at(10));
+    metrics.reloads.started(at(10));
     assert_eq!(shown(), [0.0, 0.0, 1.0, 10.0]);
-    metrics.count_reload(Reload::Failed, at(20));
+    metrics.reloads.count(Reload::Failed, at(20));
     assert_eq!(shown(), [0.0, 1.0, 0.0, 10.0]);
-    metrics.count_reload(Reload::Ok, at(30));
+    metrics.reloads.count(Reload::Ok, at(30));
     assert_eq!(shown(), [1.0, 1.0, 1.0, 30.0]);
 }
