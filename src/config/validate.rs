@@ -17,6 +17,9 @@ const MOST_KEYS: usize = 64;
 /// The time Kubernetes grants a pod to stop unless told otherwise.
 const KUBERNETES_GRACE: Duration = Duration::from_secs(30);
 
+/// Looking at files more often would only burn the processor.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Runs all checks. A check is left out when a value it needs already has a problem.
 pub(super) fn validate(loading: &mut Loading) {
     certificate(loading);
@@ -25,6 +28,7 @@ pub(super) fn validate(loading: &mut Loading) {
     sizes(loading);
     counts(loading);
     durations(loading);
+    interval(loading);
     addresses(loading);
     advice(loading);
 }
@@ -253,6 +257,18 @@ fn durations(loading: &mut Loading) {
                 format!("found {found}, expected at least 1ms"),
             );
         }
+    }
+}
+
+fn interval(loading: &mut Loading) {
+    let interval = loading.config.reload.interval;
+    if let Some(found) = interval.filter(|interval| *interval < SHORTEST_INTERVAL) {
+        let (found, least) = (
+            humantime::format_duration(found),
+            humantime::format_duration(SHORTEST_INTERVAL),
+        );
+        let text = format!("found {found}, expected at least {least}, or 0s");
+        fail(loading, &["reload.interval"], text);
     }
 }
 
