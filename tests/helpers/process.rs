@@ -85,6 +85,15 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
+    /// The first line of all that has this `msg`, for lines that may come before or after others.
+    pub fn any_line(&mut self, msg: &str) -> Value {
+        let said = self.lines.iter().find_map(|line| {
+            let value: Value = serde_json::from_str(line).ok()?;
+            value["msg"].as_str()?.starts_with(msg).then_some(value)
+        });
+        said.unwrap_or_else(|| self.line(msg))
+    }
+
     /// The first line not looked at yet that has this `msg`, as JSON.
     pub fn line(&mut self, msg: &str) -> Value {
         let end = Instant::now() + LONG;
