@@ -1,6 +1,12 @@
 //! Compiles `proto/` in pure Rust, so that no protoc is needed, and keeps the descriptors for reflection.
 
-use std::{env, error::Error, fs, path::PathBuf, process::Command};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -25,17 +31,28 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The commit being built: given by the environment (an image is built without the repository), or asked of git.
 fn commit() -> String {
     println!("cargo:rerun-if-env-changed=GIT_COMMIT");
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    let git = || {
-        let output = Command::new("git")
-            .args(["rev-parse", "--short=12", "HEAD"])
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
+    // What changes when another commit is checked out or made: HEAD, the branch it names, and the log of both. Asked
+    // of git, since in a worktree they lie elsewhere. A file that is not there would have this run every time.
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "logs/HEAD", "packed-refs"]
+        .into_iter()
+        .chain(branch.as_deref())
+    {
+        if let Some(path) =
+            git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists())
+        {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
     env::var("GIT_COMMIT")
         .ok()
-        .or_else(git)
+        .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]))
         .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// What git answers, if it does.
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }

@@ -16,8 +16,8 @@
 //! # The rooms, from the ground up
 //! [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`] (statuses, headers,
 //! generated code), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
-//! [`config`], [`server`] (all of it wired together), [`client`] (the other end of the wire), [`cli`].
-//! Nothing imports upward.
+//! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
+//! the wire), [`cli`]. Nothing imports upward.
 
 pub mod admin;
 pub mod auth;
@@ -27,6 +27,7 @@ pub mod config;
 pub mod grpc;
 pub mod observe;
 pub mod pairing;
+pub mod reload;
 pub mod server;
 pub mod splice;
 pub mod transport;

@@ -1,5 +1,8 @@
 //! A whole router: sockets bound, parts wired together, run and drained. `serve`, `demo` and the tests start here.
 
+mod expiry;
+pub mod live;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -13,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
+use self::live::{Live, LiveError};
 use crate::{
     admin::http,
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
@@ -27,10 +31,11 @@ use crate::{
     transport::{
         accept,
         budget::Budget,
+        certificate::CurrentCertificate,
         cgroup, pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
-        tls::{self, CurrentCertificate, Provider, TlsError},
+        tls::{self, Provider, TlsError},
     },
 };
 
@@ -47,10 +52,10 @@ const SERVICE: &str = "jumpstarter.v1.RouterService";
 /// Why a router cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// No usable signing key.
+    /// No usable signing key or certificate.
     #[error(transparent)]
-    Keys(#[from] KeyRingError),
-    /// No usable certificate.
+    Live(#[from] LiveError),
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// An address cannot be listened on.
@@ -77,6 +82,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     router: Arc<Router>,
+    live: Arc<Live>,
     readiness: Readiness,
     health: HealthReporter,
     stop: CancellationToken,
@@ -104,24 +110,24 @@ impl Server {
     /// Binds all addresses, then serves. Must be called in a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let provider = provider(config);
-        let crypto = provider.crypto();
         let mut self_signed = false;
-        let tls = if config.tls.plaintext {
-            None
-        } else {
-            let files = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
-            let key = if let Some((certificate, key)) = files {
-                tls::load(certificate, key, &crypto)?
-            } else {
-                self_signed = true;
-                let name = &config.listen.endpoint.host;
-                tls::self_signed(name, SystemTime::now(), &crypto)?
-            };
-            let certificate = CurrentCertificate::new(key);
+        let mut current = None;
+        if !config.tls.plaintext {
+            let crypto = provider.crypto();
+            let key;
+            (key, self_signed) = live::certificate(config, &crypto)?;
             let sessions = config.tls.session_cache as usize;
-            Some(tls::server_config(certificate, crypto, sessions)?)
-        };
-        let rules = rules(config)?;
+            current = Some(live::Tls {
+                certificate: CurrentCertificate::new(key, sessions),
+                crypto,
+                self_signed: self_signed.into(),
+            });
+        }
+        let tls = current
+            .as_ref()
+            .map(|tls| tls::server_config(tls.certificate.clone(), tls.crypto.clone()))
+            .transpose()?;
+        let rules = rules(config).map_err(LiveError::from)?;
 
         let listen = &config.listen;
         let grpc = bind(listen.address, "listen.address", listen.backlog)?;
@@ -135,6 +141,10 @@ impl Server {
             .transpose()?;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
+        metrics.reloads.started(SystemTime::now());
+        metrics
+            .token_keys
+            .set(rules.keys.keys().iter().map(Key::name));
         metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
         let (health, others) = services()?;
         let router = Router::new(
@@ -145,6 +155,7 @@ impl Server {
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
+        let certificate = current.as_ref().map(|tls| tls.certificate.clone());
         let mut server = Self {
             readiness: Readiness::new(),
             health,
@@ -161,6 +172,7 @@ impl Server {
                 .map(|(listener, asked)| local(listener, asked)),
             provider,
             self_signed,
+            live: Arc::new(Live::new(router.clone(), current)),
             router,
         };
         let registered = |error| StartError::Bind {
@@ -183,9 +195,12 @@ impl Server {
             server.serve_http(listener, http::full(state));
         }
         if let Some(listener) = metrics_listener {
-            server.serve_http(listener, http::metrics_only(metrics));
+            server.serve_http(listener, http::metrics_only(metrics.clone()));
         }
         server.tasks.spawn(expire(server.router.clone()));
+        if let Some(certificate) = certificate {
+            server.tasks.spawn(expiry::watch(certificate, metrics));
+        }
         server.tasks.spawn(pressure::survey(server.router.clone()));
         let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
         if let Some(limit) = limit.or_else(cgroup::memory_limit) {
@@ -220,6 +235,11 @@ impl Server {
     /// What its connections share: metrics, table, settings.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// What a new configuration can reach.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// Stops in order: not ready at once, nobody new, waiting streams are told, pairs have until `timeout`,
@@ -297,7 +317,7 @@ fn rules(config: &Config) -> Result<Rules, KeyRingError> {
     let keys = config
         .signing_keys()
         .into_iter()
-        .map(|(name, secret)| Key::new(name, secret));
+        .map(|key| Key::new(key.name, key.secret.expose()));
     Ok(Rules {
         issuer: config.auth.issuer.clone(),
         audience: config.auth.audience.clone(),
@@ -308,11 +328,12 @@ fn rules(config: &Config) -> Result<Rules, KeyRingError> {
 }
 
 fn table(config: &Config) -> Table<crate::transport::router::Offer> {
-    let max_waiting = config
-        .pairing
-        .max_waiting
-        .map_or(usize::MAX, |n| n as usize);
-    Table::new(max_waiting, config.auth.single_use)
+    Table::new(max_waiting(config), config.auth.single_use)
+}
+
+fn max_waiting(config: &Config) -> usize {
+    let limit = config.pairing.max_waiting;
+    limit.map_or(usize::MAX, |count| count as usize)
 }
 
 fn settings(config: &Config) -> Settings {

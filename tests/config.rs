@@ -80,6 +80,8 @@ fn example_is_the_registry() {
 fn example_names_every_key_and_means_the_defaults() {
     let text = config::example();
     let table: toml::Table = text.parse().unwrap();
+    let restart = text.matches("# A change needs a restart.\n").count();
+    assert_eq!(restart, keys().filter(|key| !key.live).count());
     // Keys without a default stand as `# key = "..."`.
     let all: String = text
         .lines()
@@ -184,10 +186,12 @@ fn check_prints_values_with_origins() {
         )
     );
     assert!(
-        out.contains("address = \"127.0.0.1:1\" # flag --listen\n"),
+        out.contains("address = \"127.0.0.1:1\" # flag --listen; a change needs a restart\n"),
         "{out}"
     );
     assert!(out.contains("# certificate is not set # default\n"));
+    let restart = out.matches("; a change needs a restart\n").count();
+    assert_eq!(restart, keys().filter(|key| !key.live).count());
     assert!(out.contains("key = \"(hidden)\" # environment ROUTER_KEY\n"));
     let table: toml::Table = out.parse().unwrap();
     assert_eq!(table.len(), config::SECTIONS.len());
@@ -201,7 +205,7 @@ fn check_prints_values_with_origins() {
         err,
         "error: flag --set: unknown key \"pairing.timout\"; did you mean \"pairing.timeout\"?\n\
                      error: flag --set: log.format: found \"xml\", expected \"auto\", \"json\" or \"text\"\n\
-                     error: no signing key: set ROUTER_KEY, or auth.key, or auth.key_files\n"
+                     error: no signing key: set ROUTER_KEY, or auth.key, or auth.key_files, or auth.key_directory\n"
     );
 }
 

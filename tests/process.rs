@@ -3,15 +3,11 @@
 
 mod helpers;
 
-use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    process::Command,
-};
+use std::{net::TcpListener, process::Command};
 
 use helpers::{
-    Certificate, KEY, LONG, Pair,
-    process::{self, Ended, Process, run},
+    Certificate, KEY, Pair,
+    process::{self, Ended, Process, get, run},
 };
 use jumpstarter_router::client::{Connector, Trust};
 
@@ -31,19 +27,6 @@ fn pod() -> Command {
         .env("JUMPSTARTER_ROUTER_LISTEN_ADDRESS", "127.0.0.1:0")
         .env("JUMPSTARTER_ROUTER_LISTEN_HEALTH_ADDRESS", "127.0.0.1:0");
     command
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(LONG)).unwrap();
-    write!(
-        socket,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 /// One line, and it says each of these.

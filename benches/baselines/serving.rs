@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
-use jumpstarter_router::transport::tls::{self, CurrentCertificate, Provider};
+use jumpstarter_router::transport::{
+    certificate::CurrentCertificate,
+    tls::{self, Provider},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -35,10 +38,13 @@ impl Serving {
     pub fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
         let crypto = Provider::Auto.crypto();
         let certified = match self.certificate.as_ref().zip(self.key.as_ref()) {
-            Some((certificate, key)) => tls::load(certificate, key, &crypto)?,
+            Some((certificate, key)) => {
+                let text = (std::fs::read(certificate)?, std::fs::read(key)?);
+                tls::certified((certificate, &text.0), (key, &text.1), &crypto)?
+            }
             None => tls::self_signed(&self.listen.ip().to_string(), SystemTime::now(), &crypto)?,
         };
-        let config = tls::server_config(CurrentCertificate::new(certified), crypto, 10_000)?;
+        let config = tls::server_config(CurrentCertificate::new(certified, 10_000), crypto)?;
         Ok(config.into())
     }
 }

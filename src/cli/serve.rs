@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, io, process::ExitCode};
 
+use arc_swap::ArcSwap;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -9,8 +10,9 @@ use tokio::{
 
 use super::{args::ConfigArgs, check::EX_CONFIG, fail};
 use crate::{
-    config::{self, Config, Loaded, LogFormat},
-    observe::log,
+    config::{self, Config, Loaded, LogFormat, Sources},
+    observe::log::{self, LogHandle},
+    reload::Reloader,
     server::Server,
 };
 
@@ -20,9 +22,7 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
         Ok(sources) => sources,
         Err(usage) => usage.exit(),
     };
-    let Loaded {
-        config, warnings, ..
-    } = match config::load(&sources) {
+    let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in &problems {
@@ -31,22 +31,24 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
+    let config = &loaded.config;
     let format = match config.log.format {
         LogFormat::Auto => log::LogFormat::Auto,
         LogFormat::Json => log::LogFormat::Json,
         LogFormat::Text => log::LogFormat::Text,
     };
-    if let Err(error) = log::init(format, config.log.filter.as_str()) {
-        return fail(&error);
-    }
-    for warning in warnings {
+    let log = match log::init(format, config.log.filter.as_str()) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match runtime(&config) {
+    let runtime = match runtime(config) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(serve(&config));
+    let code = runtime.block_on(serve(sources, loaded, log));
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
@@ -60,7 +62,7 @@ fn runtime(config: &Config) -> io::Result<Runtime> {
     builder.enable_all().thread_name("router").build()
 }
 
-/// SIGTERM and SIGINT.
+/// The signals to stop: SIGTERM and SIGINT.
 struct Stop {
     term: Signal,
     int: Signal,
@@ -82,10 +84,12 @@ impl Stop {
     }
 }
 
-async fn serve(config: &Config) -> ExitCode {
-    // Before anything else: as process 1 of a container, signals without a handler are ignored.
-    let mut stop = match Stop::new() {
-        Ok(stop) => stop,
+async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+    // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
+    // would end the process.
+    let signals = Stop::new().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
+    let (stop, hangups) = match signals {
+        Ok(signals) => signals,
         Err(error) => return fail(&error),
     };
     tracing::info!(
@@ -93,6 +97,7 @@ async fn serve(config: &Config) -> ExitCode {
         git_commit = crate::COMMIT,
         "Jumpstarter Router starting"
     );
+    let config = &loaded.config;
     let server = match Server::start(config).await {
         Ok(server) => server,
         Err(error) => {
@@ -109,8 +114,18 @@ async fn serve(config: &Config) -> ExitCode {
         tls_provider = %server.provider,
         "serving"
     );
+    let reloader = Reloader::new(sources, loaded, server.live().clone(), log);
+    let config = reloader.current();
+    // The configuration can change until the very end: the drain may take hours.
+    tokio::select! {
+        code = run_until_stopped(server, stop, &config) => code,
+        never = reloader.run(hangups) => match never {},
+    }
+}
+
+async fn run_until_stopped(server: Server, mut stop: Stop, config: &ArcSwap<Config>) -> ExitCode {
     let signal = stop.wait().await;
-    let timeout = config.drain.timeout;
+    let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,
         streams = server.router().streams(),

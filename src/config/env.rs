@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::load::Loading;
+use super::loading::Loading;
 use super::problem::Origin;
 use super::registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, UPSTREAM_ENV, find, keys, nearest};
 

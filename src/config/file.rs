@@ -4,17 +4,20 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::load::Loading;
-use super::problem::{Origin, printable};
+use super::loading::Loading;
+use super::problem::{Origin, mismatch, printable};
 use super::registry::{Section, nearest};
 use super::setting::describe;
-use super::{CONFIG_FILE_ENV, SECTIONS};
+use super::{CONFIG_FILE_ENV, SECTIONS, files};
+
+/// Far more than every key takes.
+const MOST: u64 = 1024 * 1024;
 
 /// Reads the file and applies it. Afterwards `loading.unreadable` says whether nothing was learnt
 /// from it, so that what may be in there is not reported as missing.
 pub fn apply_file(path: &Path, loading: &mut Loading) {
     let name = path.display().to_string();
-    match std::fs::read(path) {
+    match files::read(path, MOST) {
         Ok(bytes) => apply_bytes(&bytes, &name, loading),
         Err(error) => {
             loading.unreadable = true;
@@ -168,16 +171,6 @@ impl Walk<'_> {
             loading.problem(place, found.key, found.text);
         }
     }
-}
-
-/// "found ..., expected ... (why)".
-pub(super) fn mismatch(found: &str, expects: &str, why: &str) -> String {
-    let why = if why.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", printable(why))
-    };
-    format!("found {found}, expected {expects}{why}")
 }
 
 /// The sections that have a key called `name`.

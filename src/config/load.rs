@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::problem::{Origin, Origins, Problem, Problems};
-use super::registry::{Key, find, keys, nearest};
+use super::loading::Loading;
+use super::problem::{Origin, Problems};
+use super::registry::{find, keys, nearest};
 use super::setting::excerpt;
-use super::{Config, env, file, key_files, validate};
+use super::{Loaded, env, file, files, validate};
 
 /// Where to look for values.
 #[derive(Clone, Default)]
@@ -53,27 +54,14 @@ impl fmt::Debug for Override {
     }
 }
 
-/// A valid configuration.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The values.
-    pub config: Config,
-    /// Where each came from.
-    pub origins: Origins,
-    /// What is allowed but probably not meant.
-    pub warnings: Vec<String>,
-}
-
 /// Loads and validates a configuration.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it, at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
-    let mut loading = Loading {
-        warnings: sources.notes.clone(),
-        ..Loading::default()
-    };
+    let mut loading = Loading::default();
+    loading.warnings.clone_from(&sources.notes);
     if let Some(path) = &sources.file {
         file::apply_file(path, &mut loading);
     }
@@ -85,7 +73,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             None => loading.problem(origin, None, unknown(&setting.key)),
         }
     }
-    key_files::read(&mut loading);
+    files::read_all(&mut loading);
     validate::validate(&mut loading);
     loading.finish()
 }
@@ -97,62 +85,4 @@ fn unknown(path: &str) -> String {
         |near| format!("did you mean {near:?}?"),
     );
     format!("unknown key {}; {hint}", excerpt(path))
-}
-
-/// A configuration in the making.
-#[derive(Default)]
-pub(super) struct Loading {
-    pub config: Config,
-    pub origins: Origins,
-    pub warnings: Vec<String>,
-    /// Whether a file was named but could not be understood at all.
-    pub unreadable: bool,
-    problems: Vec<Problem>,
-}
-
-impl Loading {
-    pub fn problem(&mut self, origin: Origin, key: Option<&'static str>, text: impl Into<String>) {
-        let text = text.into();
-        self.problems.push(Problem { origin, key, text });
-    }
-
-    /// Whether `path` already has a problem, so that nothing more can be said about its value.
-    pub fn is_bad(&self, path: &str) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.key == Some(path))
-    }
-
-    /// Sets a key from text.
-    pub fn text(&mut self, key: &'static Key, value: &str, origin: Origin) {
-        match (key.set_text)(&mut self.config, value) {
-            Ok(()) => self.origins.set(key.path, origin),
-            Err(why) => {
-                let found = if key.secret {
-                    "a value".to_owned()
-                } else {
-                    excerpt(value)
-                };
-                let text = file::mismatch(&found, key.expects, &why);
-                self.problem(origin, Some(key.path), text);
-            }
-        }
-    }
-
-    fn finish(self) -> Result<Loaded, Problems> {
-        if !self.problems.is_empty() {
-            return Err(Problems::new(self.problems));
-        }
-        let Self {
-            config,
-            origins,
-            warnings,
-            ..
-        } = self;
-        Ok(Loaded {
-            config,
-            origins,
-            warnings,
-        })
-    }
 }

@@ -7,9 +7,10 @@
 mod choice;
 mod env;
 mod file;
-mod key_files;
+mod files;
 mod list;
 mod load;
+mod loading;
 mod print;
 mod problem;
 mod registry;
@@ -22,25 +23,55 @@ mod validate;
 
 pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
-pub use load::{Loaded, Override, Sources, load};
+pub use files::{KeyDirectory, KeyFile, PemFile};
+pub use load::{Override, Sources, load};
+pub use loading::Loaded;
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
-pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, find, keys};
+pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, changed, find, keys};
 pub use sections::{
-    Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Runtime, SECTIONS, Streams, Tls,
+    Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime, SECTIONS,
+    Streams, Tls,
 };
-pub use types::{Endpoint, KeyFile, LogFilter, Secret, Size};
+pub use types::{Endpoint, LogFilter, Secret, Size};
+
+/// An accepted key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKey<'c> {
+    /// The key of the configuration that it comes from.
+    pub setting: &'static str,
+    /// Its name in the log and the metrics, which says where it comes from: `auth.key`, `auth.extra_keys[0]`, or a
+    /// file's path.
+    pub name: String,
+    /// The key material.
+    pub secret: &'c Secret,
+}
 
 impl Config {
-    /// Every accepted key with a name for the log: `key` first, then `extra_keys`, then
-    /// `key_files`.
-    pub fn signing_keys(&self) -> Vec<(String, &[u8])> {
+    /// Every accepted key, in the order they are tried.
+    pub fn signing_keys(&self) -> Vec<SigningKey<'_>> {
         let auth = &self.auth;
-        let first = auth.key.iter().map(|key| ("key".to_owned(), key.expose()));
-        let extra = auth.extra_keys.iter().enumerate();
-        let extra = extra.map(|(index, key)| (format!("extra_keys[{index}]"), key.expose()));
-        let files = auth.key_files.iter();
-        let files = files.map(|file| (file.path.display().to_string(), file.key.expose()));
-        first.chain(extra).chain(files).collect()
+        let mut keys = Vec::new();
+        let mut add = |setting, name, secret| {
+            keys.push(SigningKey {
+                setting,
+                name,
+                secret,
+            });
+        };
+        if let Some(key) = &auth.key {
+            add("auth.key", "auth.key".to_owned(), key);
+        }
+        for (index, key) in auth.extra_keys.iter().enumerate() {
+            add("auth.extra_keys", format!("auth.extra_keys[{index}]"), key);
+        }
+        let path = |file: &KeyFile| problem::printable(&file.path.to_string_lossy());
+        for file in &auth.key_files {
+            add("auth.key_files", path(file), &file.key);
+        }
+        for file in auth.key_directory.iter().flat_map(|all| &all.files) {
+            add("auth.key_directory", path(file), &file.key);
+        }
+        keys
     }
 }

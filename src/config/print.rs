@@ -10,7 +10,10 @@ pub fn example() -> String {
         "# Configuration of jumpstarter-router: every key with its default.".to_owned(),
         "#".to_owned(),
         format!("# Environment variables, {ENV_PREFIX}<SECTION>_<KEY>, override this file, and"),
-        "# command line flags override both. These names are understood as well:".to_owned(),
+        "# command line flags override both. A change of this file takes effect while the router runs,".to_owned(),
+        "# except where a key says that it needs a restart.".to_owned(),
+        "#".to_owned(),
+        "# These names of variables are understood as well:".to_owned(),
     ];
     let alias = |(name, path): &(&str, &str)| format!("#   {name} for {path}");
     lines.extend(UPSTREAM_ENV.iter().map(alias));
@@ -22,6 +25,9 @@ pub fn example() -> String {
             lines.push(String::new());
             lines.extend(key.doc.iter().map(|line| format!("#{line}")));
             lines.push(format!("# Expects {}.", key.expects));
+            if !key.live {
+                lines.push("# A change needs a restart.".to_owned());
+            }
             lines.push(match key.default() {
                 Some(default) => format!("{} = {default}", key.name),
                 None => format!("# {} = \"...\"", key.name),
@@ -47,7 +53,10 @@ pub fn effective(loaded: &Loaded) -> String {
 }
 
 fn line(key: &Key, loaded: &Loaded) -> String {
-    let origin = loaded.origins.of(key.path);
+    let mut origin = loaded.origins.of(key.path).to_string();
+    if !key.live {
+        origin.push_str("; a change needs a restart");
+    }
     match (key.show)(&loaded.config) {
         Some(value) => format!("{} = {value} # {origin}", key.name),
         None => format!("# {} is not set # {origin}", key.name),

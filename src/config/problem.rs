@@ -48,6 +48,16 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
+/// "found ..., expected ... (why)".
+pub(super) fn mismatch(found: &str, expects: &str, why: &str) -> String {
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", printable(why))
+    };
+    format!("found {found}, expected {expects}{why}")
+}
+
 /// The origin of every value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(BTreeMap<&'static str, Origin>);

@@ -43,6 +43,10 @@ pub struct Key {
     pub expects: &'static str,
     /// Whether its values must never be printed.
     pub secret: bool,
+    /// Whether a change takes effect while the router runs; otherwise at the next start.
+    pub live: bool,
+    /// Whether two configurations have the same value, that of files it names included.
+    pub(super) same: fn(&Config, &Config) -> bool,
     pub(super) default: &'static str,
     pub(super) set_toml: fn(&mut Config, &Item<'_>) -> Result<(), Invalid>,
     pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
@@ -85,7 +89,7 @@ macro_rules! sections {
     ($(
         $(#[doc = $section_doc:literal])+
         $section:ident: $type:ident {
-            $($(#[doc = $doc:literal])+ $key:ident: $value:ty = $default:tt,)+
+            $($(#[doc = $doc:literal])+ $key:ident: $value:ty = $default:tt $(; $mark:ident)?,)+
         }
     )+) => {
         $(
@@ -122,6 +126,8 @@ macro_rules! sections {
                 doc: &[$($doc),+],
                 expects: <$value as Setting>::EXPECTS,
                 secret: <$value as Setting>::SECRET,
+                live: takes_effect!($($mark)?),
+                same: |one, other| one.$section.$key == other.$section.$key,
                 default: stringify!($default),
                 set_toml: |config, item| {
                     config.$section.$key = <$value as Setting>::from_toml(item)?;
@@ -138,9 +144,28 @@ macro_rules! sections {
 }
 pub(super) use sections;
 
+/// Whether a key without or with the mark `restart` takes effect while the router runs.
+macro_rules! takes_effect {
+    () => {
+        true
+    };
+    (restart) => {
+        false
+    };
+}
+pub(super) use takes_effect;
+
 /// All keys of all sections.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     super::SECTIONS.iter().flat_map(|section| section.keys)
+}
+
+/// The keys whose values differ.
+pub fn changed<'c>(
+    one: &'c Config,
+    other: &'c Config,
+) -> impl Iterator<Item = &'static Key> + use<'c> {
+    keys().filter(|key| !(key.same)(one, other))
 }
 
 /// The key called "section.key".

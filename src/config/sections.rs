@@ -1,43 +1,46 @@
 //! The table of all keys. Documentation, example file, environment names and defaults follow from it.
+//!
+//! A key marked `restart` keeps the value it had at the start; every other one takes effect while the router runs. What
+//! is said here is tested in `server/live.rs`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choice::{LogFormat, TlsProvider};
-use super::registry::{Key, Section, default_value, sections};
+use super::files::{KeyDirectory, KeyFile, PemFile};
+use super::registry::{Key, Section, default_value, sections, takes_effect};
 use super::setting::Setting;
-use super::types::{Endpoint, KeyFile, LogFilter, Secret, Size};
+use super::types::{Endpoint, LogFilter, Secret, Size};
 
 sections! {
     /// Where the router listens and how it is reached.
     listen: Listen {
         /// Where gRPC streams are accepted.
-        address: SocketAddr = ":8083",
+        address: SocketAddr = ":8083"; restart,
         /// The public host and port that peers are told. The self-signed certificate is made for
         /// this host.
-        endpoint: Endpoint = "localhost:8083",
+        endpoint: Endpoint = "localhost:8083"; restart,
         /// Where health probes are answered over plain HTTP.
-        health_address: Option<SocketAddr> = ":8081",
+        health_address: Option<SocketAddr> = ":8081"; restart,
         /// Where metrics are served over plain HTTP.
-        metrics_address: Option<SocketAddr> = "0",
+        metrics_address: Option<SocketAddr> = "0"; restart,
         /// Connections the kernel may hold ready before they are accepted.
-        backlog: u32 = 1024,
+        backlog: u32 = 1024; restart,
     }
 
     /// Encryption of the gRPC listener.
     tls: Tls {
         /// File with the certificate chain in PEM. Without certificate and key the router makes a
         /// self-signed certificate at each start.
-        certificate: Option<PathBuf> = unset,
+        certificate: Option<PemFile> = unset,
         /// File with the private key of the certificate in PEM.
-        key: Option<PathBuf> = unset,
+        key: Option<PemFile> = unset,
         /// Listen without TLS, for use behind a proxy that ends TLS.
-        plaintext: bool = false,
+        plaintext: bool = false; restart,
         /// The cryptography in use; "auto" takes whatever suits the machine best.
-        provider: TlsProvider = "auto",
+        provider: TlsProvider = "auto"; restart,
         /// TLS sessions remembered so that a peer can reconnect with less work; 0 turns this off.
-        session_cache: u32 = 10000,
+        session_cache: u32 = 10000; restart,
     }
 
     /// Which tokens are accepted. At least one key is needed.
@@ -49,6 +52,9 @@ sections! {
         /// Files with one accepted key each. One newline at the end of a file is not part of the
         /// key.
         key_files: Vec<KeyFile> = [],
+        /// A directory in which every file holds one accepted key. Names that start with a dot are left
+        /// out. A Secret mounted by Kubernetes is such a directory.
+        key_directory: Option<KeyDirectory> = unset,
         /// The issuer a token must name.
         issuer: String = "https://jumpstarter.dev/stream",
         /// The audience a token must name.
@@ -95,7 +101,7 @@ sections! {
     memory: Memory {
         /// The most memory the process should use. As it comes near, windows stop growing, new streams
         /// are refused, and the pairs stalled longest are ended. Unset: what the control group allows.
-        limit: Option<Size> = unset,
+        limit: Option<Size> = unset; restart,
         /// By how much all windows together may grow beyond those that streams start with.
         windows: Size = "128MiB",
     }
@@ -137,10 +143,17 @@ sections! {
         timeout: Duration = "25s",
     }
 
+    /// Taking in changes without a restart.
+    reload: Reload {
+        /// How often this file and all files it names are looked at. A change is taken in when two looks
+        /// have seen the same. With "0s" nobody looks, and changes are taken in on SIGHUP only.
+        interval: Option<Duration> = "5s",
+    }
+
     /// Log lines, which go to stderr.
     log: Log {
         /// How lines are written; "auto" is text on a terminal and JSON otherwise.
-        format: LogFormat = "auto",
+        format: LogFormat = "auto"; restart,
         /// Which lines are written: a level, or directives per module.
         filter: LogFilter = "info",
     }
@@ -148,6 +161,6 @@ sections! {
     /// The process.
     runtime: Runtime {
         /// Worker threads; 0 is one per core.
-        worker_threads: Option<u32> = 0,
+        worker_threads: Option<u32> = 0; restart,
     }
 }

@@ -1,7 +1,6 @@
 //! How one value is read from TOML or from plain text, and shown again.
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -195,23 +194,6 @@ impl Setting for Option<Duration> {
 
     fn show(&self) -> Option<String> {
         self.unwrap_or_default().show()
-    }
-}
-
-/// A path; the empty text takes one away that was set elsewhere.
-impl Setting for Option<PathBuf> {
-    const EXPECTS: &'static str = "a path";
-
-    fn unset() -> Option<Self> {
-        Some(None)
-    }
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()))
-    }
-
-    fn show(&self) -> Option<String> {
-        self.as_ref().map(|path| quoted(&path.to_string_lossy()))
     }
 }
 

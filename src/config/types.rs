@@ -1,7 +1,6 @@
-//! Value types of their own: sizes, the public endpoint, secrets, key files and the log filter.
+//! Value types of their own: sizes, the public endpoint, secrets and the log filter.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use rustls_pki_types::ServerName;
@@ -223,28 +222,6 @@ impl Element for Secret {
 
     fn show_item(&self) -> String {
         quoted(Self::HIDDEN)
-    }
-}
-
-/// A file holding one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyFile {
-    /// Where the file is.
-    pub path: PathBuf,
-    /// What it held when the configuration was loaded, less one newline at its end.
-    pub key: Secret,
-}
-
-impl Element for KeyFile {
-    const SECRET: bool = false;
-
-    fn from_item(text: &str) -> Self {
-        let (path, key) = (PathBuf::from(text), Secret::default());
-        Self { path, key }
-    }
-
-    fn show_item(&self) -> String {
-        quoted(&self.path.to_string_lossy())
     }
 }
 

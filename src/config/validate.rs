@@ -3,15 +3,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::load::Loading;
+use super::SigningKey;
+use super::loading::Loading;
 use super::problem::Origin;
 use super::types::{Secret, Size};
 
 /// Keys shorter than this are easier to guess than the signature they make.
 const SAFE_KEY: usize = 32;
 
+/// More keys than a change of keys needs.
+const MOST_KEYS: usize = 64;
+
 /// The time Kubernetes grants a pod to stop unless told otherwise.
 const KUBERNETES_GRACE: Duration = Duration::from_secs(30);
+
+/// Looking at files more often would only burn the processor.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs all checks. A check is left out when a value it needs already has a problem.
 pub(super) fn validate(loading: &mut Loading) {
@@ -21,6 +28,7 @@ pub(super) fn validate(loading: &mut Loading) {
     sizes(loading);
     counts(loading);
     durations(loading);
+    interval(loading);
     addresses(loading);
     advice(loading);
 }
@@ -67,54 +75,57 @@ fn certificate(loading: &mut Loading) {
 }
 
 fn keys(loading: &mut Loading) {
-    let auth = &loading.config.auth;
-    let none = auth.key.is_none() && auth.extra_keys.is_empty() && auth.key_files.is_empty();
-    let bad = ["auth.key", "auth.extra_keys", "auth.key_files"]
-        .iter()
-        .any(|k| loading.is_bad(k));
-    if none && !bad && !loading.unreadable {
-        let text = "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files";
+    const SETTINGS: [&str; 4] = [
+        "auth.key",
+        "auth.extra_keys",
+        "auth.key_files",
+        "auth.key_directory",
+    ];
+    let config = loading.config.clone();
+    let keys = config.signing_keys();
+    let bad = SETTINGS.iter().any(|key| loading.is_bad(key));
+    if keys.is_empty() && !bad && !loading.unreadable {
+        let text =
+            "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files, or auth.key_directory";
         loading.problem(Origin::Default, None, text);
     }
-    let auth = loading.config.auth.clone();
-    if let Some(key) = &auth.key {
-        one_key(loading, "auth.key", "", key);
+    if keys.len() > MOST_KEYS {
+        // Every one is tried on a forged token.
+        let text = format!("found {} keys, expected at most {MOST_KEYS}", keys.len());
+        fail(loading, &SETTINGS, text);
     }
-    for (index, key) in auth.extra_keys.iter().enumerate() {
-        one_key(loading, "auth.extra_keys", &format!("[{index}]"), key);
-    }
-    for file in &auth.key_files {
-        let name = format!(
-            " {}",
-            super::problem::printable(&file.path.display().to_string())
-        );
-        one_key(loading, "auth.key_files", &name, &file.key);
+    for (index, key) in keys.iter().enumerate() {
+        one_key(loading, key);
+        let same = |other: &&SigningKey<'_>| other.secret == key.secret;
+        if let Some(twin) = keys[..index].iter().find(same) {
+            let text = format!("{} is the same key as {}", key.name, twin.name);
+            loading.warnings.push(text);
+        }
     }
 }
 
-fn one_key(loading: &mut Loading, path: &'static str, which: &str, key: &Secret) {
-    let label = if which.is_empty() {
-        String::new()
+fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
+    let secret = key.secret.expose();
+    let wrong = if secret.is_empty() {
+        "the key is empty, so anyone could sign tokens"
+    } else if secret == Secret::HIDDEN.as_bytes() {
+        "this stands for a hidden key and is none itself"
     } else {
-        format!("{}: ", which.trim_start())
+        if secret.len() < SAFE_KEY {
+            loading.warnings.push(format!(
+                "{} is shorter than {SAFE_KEY} bytes; use at least {SAFE_KEY} random bytes",
+                key.name
+            ));
+        }
+        return;
     };
-    if key.expose().is_empty() {
-        fail(
-            loading,
-            &[path],
-            format!("{label}the key is empty, so anyone could sign tokens"),
-        );
-    } else if key.expose() == Secret::HIDDEN.as_bytes() {
-        fail(
-            loading,
-            &[path],
-            format!("{label}this stands for a hidden key and is none itself"),
-        );
-    } else if key.expose().len() < SAFE_KEY {
-        loading.warnings.push(format!(
-            "{path}{which} is shorter than {SAFE_KEY} bytes; use at least {SAFE_KEY} random bytes"
-        ));
-    }
+    // The problem names the setting itself.
+    let which = key.name.strip_prefix(key.setting).unwrap_or(&key.name);
+    let text = match which {
+        "" => wrong.to_owned(),
+        which => format!("{which}: {wrong}"),
+    };
+    fail(loading, &[key.setting], text);
 }
 
 fn tokens(loading: &mut Loading) {
@@ -246,6 +257,18 @@ fn durations(loading: &mut Loading) {
                 format!("found {found}, expected at least 1ms"),
             );
         }
+    }
+}
+
+fn interval(loading: &mut Loading) {
+    let interval = loading.config.reload.interval;
+    if let Some(found) = interval.filter(|interval| *interval < SHORTEST_INTERVAL) {
+        let (found, least) = (
+            humantime::format_duration(found),
+            humantime::format_duration(SHORTEST_INTERVAL),
+        );
+        let text = format!("found {found}, expected at least {least}, or 0s");
+        fail(loading, &["reload.interval"], text);
     }
 }
 

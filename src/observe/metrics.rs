@@ -2,16 +2,18 @@
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
-//! nothing, except that reasons given by name are found in a short sorted list. No label takes a
+//! nothing, except that reasons and keys given by name are found in a short list. No label takes a
 //! value that a peer can choose.
 
 mod handles;
 mod labels;
 mod process;
+mod reloads;
 #[cfg(test)]
 mod tests;
+mod token_keys;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::{
     encoding::text,
@@ -22,7 +24,9 @@ use prometheus_client::{
 use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
-    labels::{ConnectionAccept, ConnectionEnd, TlsHandshake},
+    labels::{ConnectionAccept, ConnectionEnd, Reload, TlsHandshake},
+    reloads::Reloads,
+    token_keys::TokenKeys,
 };
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -70,13 +74,18 @@ pub struct Metrics {
     pub stream_ends: ByName,
     /// Streams that were refused, by cause.
     pub stream_refusals: ByName,
+    /// Accepted tokens, by key.
+    pub token_keys: TokenKeys,
     /// Panics that were caught.
     pub panics: Counter,
+    /// Changes of the configuration.
+    pub reloads: Reloads,
 
     pairing_wait: Histogram,
     stream_duration: Histogram,
     stream_bytes: Histogram,
     draining: Gauge,
+    certificate_expiry: Gauge,
 }
 
 impl Metrics {
@@ -151,7 +160,12 @@ impl Metrics {
         let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let token_keys = TokenKeys::register(r);
         let panics = counter(r, "panics", "Panics caught");
+
+        let reloads = Reloads::register(r);
+        let help = "When the certificate expires, from the epoch; 0 without TLS";
+        let certificate_expiry = seconds(r, "certificate_expiry_timestamp", help);
         let draining = gauge(
             r,
             "draining",
@@ -177,11 +191,14 @@ impl Metrics {
             forwarded_messages,
             stream_ends,
             stream_refusals,
+            token_keys,
             panics,
+            reloads,
             pairing_wait,
             stream_duration,
             stream_bytes,
             draining,
+            certificate_expiry,
         }
     }
 
@@ -216,6 +233,11 @@ impl Metrics {
         self.draining.set(draining.into());
     }
 
+    /// Shows when the certificate expires.
+    pub fn set_certificate_expiry(&self, at: SystemTime) {
+        self.certificate_expiry.set(since_epoch(at));
+    }
+
     /// All metrics in the format that [`CONTENT_TYPE`] names.
     ///
     /// Reads `/proc`, so it may block for a moment.
@@ -246,6 +268,18 @@ fn byte_buckets() -> impl Iterator<Item = f64> {
     (0..14)
         .map(|power| KIB * 4_f64.powi(power))
         .chain([100.0 * KIB * KIB * KIB])
+}
+
+/// Whole seconds.
+fn since_epoch(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().cast_signed()
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+    gauge
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

@@ -63,6 +63,12 @@ impl<T> Table<T> {
         }
     }
 
+    /// Changes what was given to [`Table::new`], for streams that arrive from now on.
+    pub fn configure(&self, max_waiting: usize, single_use: bool) {
+        self.max_waiting.store(max_waiting, Ordering::Relaxed);
+        self.single_use.store(single_use, Ordering::Relaxed);
+    }
+
     /// A stream arrives with a key whose token is good until `expires_at`. `offer` is made only if it waits;
     /// it must not touch the table.
     pub fn arrive(
@@ -197,6 +203,20 @@ mod tests {
         assert_eq!(table.arrive(&key("a"), expiry, || 3), Err(Refused::Spent));
         table.expire(expiry);
         assert!(table.arrive(&key("a"), expiry, || 3).is_ok());
+    }
+
+    #[test]
+    fn limits_can_change() {
+        let table = Table::new(10, false);
+        table.arrive(&key("a"), UNIX_EPOCH, || 1).unwrap();
+        table.configure(1, true);
+        let refused = table.arrive(&key("b"), UNIX_EPOCH, || 2);
+        assert_eq!(refused, Err(Refused::TooManyWaiting { limit: 1 }));
+        table.arrive(&key("a"), UNIX_EPOCH, || 3).unwrap();
+        assert_eq!(
+            table.arrive(&key("a"), UNIX_EPOCH, || 4),
+            Err(Refused::Spent)
+        );
     }
 
     #[derive(Clone, Debug)]

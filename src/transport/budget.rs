@@ -21,6 +21,11 @@ impl Budget {
         })
     }
 
+    /// Changes the limit. What is granted beyond a lower one stays until it comes back.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// Bytes granted now.
     pub fn granted(&self) -> u64 {
         self.granted.load(Ordering::Relaxed)
@@ -90,6 +95,9 @@ mod tests {
         assert!(second.resize(40));
         drop(first);
         assert_eq!(budget.granted(), 40);
+        budget.set_limit(30);
+        assert!(!second.resize(41));
+        assert!(second.resize(30));
         drop(second);
         assert_eq!(budget.granted(), 0);
     }

@@ -313,9 +313,11 @@ impl<T: Gather> Connection<T> {
         let router = self.router.clone();
         let peer = self.peer;
         let passage = self.passage.clone();
+        // What HTTP/2 has for this connection, whatever may have been set since.
+        let window = self.growth.start();
         let task = async move {
             if request.uri().path() == stream::PATH {
-                stream::serve(router, peer, request, respond, passage).await;
+                stream::serve(router, peer, request, respond, passage, window).await;
             } else {
                 // An error means that the caller is gone: nobody to tell.
                 let _ = Box::pin(routes::serve(router.routes.clone(), request, respond)).await;

@@ -118,7 +118,7 @@ pub struct Router {
     pub rules: ArcSwap<Rules>,
     /// Who waits for whom.
     pub table: Table<Offer>,
-    /// Limits and deadlines; new connections and streams take the newest.
+    /// Limits and deadlines; new connections and streams take the newest. Connections keep what they were opened with.
     pub settings: ArcSwap<Settings>,
     /// What is counted.
     pub metrics: Arc<Metrics>,

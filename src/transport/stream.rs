@@ -16,7 +16,7 @@ use tonic::Code;
 use super::{
     memory::Level,
     peer::{Passage, PeerSink, PeerSource},
-    router::{Offer, Partner, Registered, Router, StreamSettings},
+    router::{Offer, Partner, Registered, Router, Settings, StreamSettings},
 };
 use crate::{
     auth::Admission,
@@ -62,6 +62,8 @@ pub const REFUSALS: &[&str] = &[
 type PeerSide = Side<PeerSource, PeerSink>;
 
 /// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
+///
+/// `window`: the credit that streams of this connection start with, bytes.
 #[allow(
     clippy::manual_async_fn,
     reason = "an `async fn` keeps room for its arguments twice"
@@ -72,9 +74,11 @@ pub fn serve(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
+    window: u32,
 ) -> impl Future<Output = ()> + Send {
     async move {
-        let Some((call, mut side, start)) = begin(router, peer, request, respond, passage) else {
+        let Some((call, mut side, start)) = begin(router, peer, request, respond, passage, window)
+        else {
             return;
         };
         let meeting = match start {
@@ -102,6 +106,7 @@ fn begin(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
+    window: u32,
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
@@ -178,7 +183,7 @@ fn begin(
         }
     };
     lanes.0.count_in(filled);
-    let side = call.side(source, sink, lanes, &settings);
+    let side = call.side(source, sink, lanes, &settings, window);
     Some((call, side, start))
 }
 
@@ -200,8 +205,13 @@ fn admit(
             "gRPC calls use the method POST",
         ));
     }
-    let rules = router.rules.load();
-    rules.check(headers, SystemTime::now()).map_err(|refusal| {
+    let (rules, now) = (router.rules.load(), SystemTime::now());
+    let checked = rules.check(headers, now);
+    if let Ok(admission) = &checked {
+        let key = &rules.keys.keys()[admission.key];
+        router.metrics.token_keys.accepted(key.name(), now);
+    }
+    checked.map_err(|refusal| {
         router.metrics.stream_refusals.inc(refusal.cause());
         if let Some(left_out) = router.may_log_refusal() {
             tracing::info!(
@@ -280,13 +290,14 @@ impl Call {
         sink: PeerSink,
         lanes: (LaneSender, LaneReceiver),
         settings: &StreamSettings,
+        window: u32,
     ) -> PeerSide {
         let scanner = Scanner::new(
             settings.max_message,
             u64::from(WHOLE_MESSAGE),
             self.encodings.sends.is_some(),
         );
-        Side::new(source, sink, scanner, lanes, settings.window)
+        Side::new(source, sink, scanner, lanes, window)
     }
 
     /// The second stream takes the first one's offer.

@@ -7,15 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
-use rustls::{
-    ServerConfig,
-    crypto::CryptoProvider,
-    server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
-    sign::CertifiedKey,
-};
+use rustls::{ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use thiserror::Error;
+
+use super::certificate::CurrentCertificate;
 
 /// The protocol offered by ALPN; gRPC knows no other.
 pub const ALPN_H2: &[u8] = b"h2";
@@ -25,7 +21,7 @@ const SELF_SIGNED_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// Why there is no certificate to serve with.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file cannot be read as PEM of that kind.
+    /// A file does not hold PEM of that kind.
     #[error("cannot read a {what} from {path}: {error}; expected PEM", path = path.display())]
     Unreadable {
         /// "certificate" or "private key".
@@ -117,47 +113,28 @@ impl fmt::Display for Provider {
     }
 }
 
-/// The certificate in use; a new one can be put in its place at any time.
-#[derive(Debug)]
-pub struct CurrentCertificate(ArcSwap<CertifiedKey>);
-
-impl CurrentCertificate {
-    /// Starts with `key`.
-    pub fn new(key: CertifiedKey) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(key)))
-    }
-
-    /// New handshakes use `key`.
-    pub fn replace(&self, key: CertifiedKey) {
-        self.0.store(Arc::new(key));
-    }
-}
-
-impl ResolvesServerCert for CurrentCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
-}
-
-/// Reads a certificate chain and its key.
-pub fn load(
-    certificate: &Path,
-    key: &Path,
+/// Makes something to serve with of a certificate chain and its key. `certificate` and `key` are files and what they
+/// hold, in PEM.
+pub fn certified(
+    certificate: (&Path, &[u8]),
+    key: (&Path, &[u8]),
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
     let unreadable = |what, path: &Path| {
         let path = path.to_owned();
         move |error| TlsError::Unreadable { what, path, error }
     };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let (certificate, text) = certificate;
+    let chain = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(unreadable("certificate", certificate))?;
     if chain.is_empty() {
         return Err(TlsError::Empty {
             path: certificate.to_owned(),
         });
     }
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(unreadable("private key", key))?;
+    let (key, text) = key;
+    let key_der = PrivateKeyDer::from_pem_slice(text).map_err(unreadable("private key", key))?;
     CertifiedKey::from_der(chain, key_der, provider).map_err(|error| TlsError::Mismatch {
         key: key.to_owned(),
         certificate: certificate.to_owned(),
@@ -201,25 +178,19 @@ pub fn self_signed_pair(
     Ok((certificate.der().clone(), key))
 }
 
-/// The server's settings: TLS 1.2 and 1.3, ALPN h2, no client certificates. `sessions`: how many can be resumed.
+/// The server's settings: TLS 1.2 and 1.3, ALPN h2, no client certificates.
 pub fn server_config(
     certificate: Arc<CurrentCertificate>,
     provider: Arc<CryptoProvider>,
-    sessions: usize,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(certificate);
+        .with_cert_resolver(certificate.clone());
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    if sessions == 0 {
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-    } else {
-        config.session_storage = ServerSessionMemoryCache::new(sessions);
-        // Stock peers resume at most once per connection.
-        config.send_tls13_tickets = 1;
-    }
+    // Stock peers resume at most once per connection.
+    config.send_tls13_tickets = usize::from(certificate.sessions() > 0);
+    config.session_storage = certificate;
     Ok(Arc::new(config))
 }
 

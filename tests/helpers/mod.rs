@@ -6,6 +6,8 @@
     dead_code
 )]
 
+pub mod operated;
+pub mod page;
 pub mod process;
 pub mod raw;
 
@@ -60,8 +62,13 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn new() -> Self {
+        Self::made_at(SystemTime::now())
+    }
+
+    /// Good for a year from `now`.
+    pub fn made_at(now: SystemTime) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (der, key) = self_signed_pair("127.0.0.1", SystemTime::now()).unwrap();
+        let (der, key) = self_signed_pair("127.0.0.1", now).unwrap();
         let PrivateKeyDer::Pkcs8(key) = key else {
             panic!("a key of another kind")
         };
@@ -81,6 +88,11 @@ impl Certificate {
 
     pub fn directory(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// What the two files hold: the chain and the key.
+    pub fn texts(&self) -> [Vec<u8>; 2] {
+        [self.certificate(), self.key()].map(|path| std::fs::read(path).unwrap())
     }
 
     pub fn trust(&self) -> Trust {
@@ -184,11 +196,16 @@ pub struct Pair {
 
 impl Pair {
     pub async fn open(connector: &Connector, subject: &str) -> Self {
+        let token = token(subject);
+        Self::open_with(connector, [&token, &token]).await
+    }
+
+    /// With a token for each side.
+    pub async fn open_with(connector: &Connector, tokens: [&str; 2]) -> Self {
         let channel = || within("connect", connector.channel());
         let channels = [channel().await.unwrap(), channel().await.unwrap()];
-        let token = token(subject);
-        let one = call(channels[0].clone(), &token, vec![]);
-        let other = call(channels[1].clone(), &token, vec![]);
+        let one = call(channels[0].clone(), tokens[0], vec![]);
+        let other = call(channels[1].clone(), tokens[1], vec![]);
         let (one, other) = within("pair", async { tokio::join!(one, other) }).await;
         Self {
             one: one.unwrap(),

@@ -1,7 +1,8 @@
 //! The router as a process of its own.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -84,6 +85,15 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
+    /// The first line of all that has this `msg`, for lines that may come before or after others.
+    pub fn any_line(&mut self, msg: &str) -> Value {
+        let said = self.lines.iter().find_map(|line| {
+            let value: Value = serde_json::from_str(line).ok()?;
+            value["msg"].as_str()?.starts_with(msg).then_some(value)
+        });
+        said.unwrap_or_else(|| self.line(msg))
+    }
+
     /// The first line not looked at yet that has this `msg`, as JSON.
     pub fn line(&mut self, msg: &str) -> Value {
         let end = Instant::now() + LONG;
@@ -146,6 +156,20 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A plain HTTP request and all of its answer.
+pub fn get(address: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Runs a command that ends by itself.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Connector, Trust},
-    config::{Config, Secret, Size},
+    config::{Config, PemFile, Secret, Size},
     grpc::v1::StreamRequest,
     server::{Drained, Server},
     splice::ending::GOAWAY_MESSAGE,
@@ -78,7 +78,7 @@ impl Harness {
             let text = STANDARD.encode(der);
             let text = format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
             std::fs::write(&path, text).unwrap();
-            path
+            PemFile::read(path)
         };
         let mut config = Config::default();
         config.auth.key = Some(Secret::new(KEY));

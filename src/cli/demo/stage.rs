@@ -1,27 +1,22 @@
 //! The router of the demo, with a key and a certificate of its own.
 
 use std::{
-    fs, io,
-    io::Write,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use uuid::Uuid;
 
 use crate::{
     auth::{Claims, mint},
     client::{Connector, Trust},
-    config::{Config, Secret},
+    config::{Config, PemFile, Secret},
     server::Server,
     transport::tls::{Provider, self_signed_pair},
 };
@@ -49,12 +44,9 @@ impl Stage {
         config.auth.key = Some(Secret::new(key));
         config.pairing.timeout = PAIRING_TIMEOUT;
 
-        // The router reads them once, at its start.
-        let folder = Folder::new().context("cannot write the certificate to a temporary folder")?;
-        config.tls.certificate = Some(folder.pem("CERTIFICATE", &certificate)?);
-        config.tls.key = Some(folder.pem("PRIVATE KEY", private.secret_der())?);
+        config.tls.certificate = Some(pem("CERTIFICATE", &certificate));
+        config.tls.key = Some(pem("PRIVATE KEY", private.secret_der()));
         let server = Server::start(&config).await?;
-        drop(folder);
 
         let health = server
             .health_address
@@ -136,40 +128,14 @@ fn random() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// A folder that only this user can read, removed on drop.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("jumpstarter-router-demo-{}", Uuid::new_v4()));
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn pem(&self, label: &str, der: &[u8]) -> Result<PathBuf> {
-        let path = self.0.join(format!("{label}.pem"));
-        write_pem(&path, label, der).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn write_pem(path: &Path, label: &str, der: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    writeln!(file, "-----BEGIN {label}-----")?;
+/// A file in PEM that exists in memory only.
+fn pem(label: &str, der: &[u8]) -> PemFile {
     // 48 bytes are a line of 64 characters (RFC 7468 section 2).
-    for line in der.chunks(48) {
-        writeln!(file, "{}", STANDARD.encode(line))?;
+    let lines: Vec<_> = der.chunks(48).map(|line| STANDARD.encode(line)).collect();
+    let lines = lines.join("\n");
+    let text = format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n");
+    PemFile {
+        path: label.into(),
+        text: Ok(Secret::new(text)),
     }
-    writeln!(file, "-----END {label}-----")
 }

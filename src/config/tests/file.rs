@@ -134,6 +134,10 @@ fn cross_checks() {
             "2:11: pairing.timeout: found 0s, expected at least 1ms",
         ),
         (
+            "[reload]\ninterval = \"1ms\"",
+            "2:12: reload.interval: found 1ms, expected at least 10ms, or 0s",
+        ),
+        (
             "[listen]\nmetrics_address = \"127.0.0.1:8083\"",
             "2:19: listen.metrics_address: 127.0.0.1:8083 is already taken by listen.address",
         ),

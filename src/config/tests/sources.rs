@@ -1,7 +1,9 @@
 //! The environment, upstream's names in it, and keys from wherever they come.
 
+use std::path::Path;
+
 use super::{KEY, env, write};
-use crate::config::{Config, Loaded, Origin, Problems, Sources, keys, load};
+use crate::config::{Config, Loaded, Origin, PemFile, Problems, Sources, keys, load};
 
 fn from_env(variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
     load(&Sources {
@@ -12,6 +14,12 @@ fn from_env(variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
 
 fn with_key(variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
     from_env(&[variables, &[("ROUTER_KEY", KEY)]].concat())
+}
+
+fn names_and_keys(config: &Config) -> Vec<(String, Vec<u8>)> {
+    let keys = config.signing_keys().into_iter();
+    keys.map(|key| (key.name, key.secret.expose().to_vec()))
+        .collect()
 }
 
 fn problem(result: Result<Loaded, Problems>) -> String {
@@ -41,9 +49,13 @@ fn upstream_names() {
     let config = loaded.unwrap().config;
     assert_eq!(config.listen.endpoint.host, "router.example.com");
     assert_eq!(config.listen.endpoint.port, 443);
-    assert_eq!(config.tls.certificate, Some("/tls/tls.crt".into()));
-    assert_eq!(config.tls.key, Some("/tls/tls.key".into()));
-    assert_eq!(config.signing_keys(), [("key".to_owned(), KEY.as_bytes())]);
+    let path = |file: &Option<PemFile>| file.as_ref().unwrap().path.clone();
+    assert_eq!(path(&config.tls.certificate), Path::new("/tls/tls.crt"));
+    assert_eq!(path(&config.tls.key), Path::new("/tls/tls.key"));
+    assert_eq!(
+        names_and_keys(&config),
+        [("auth.key".to_owned(), KEY.into())]
+    );
 
     // As upstream: one of the two alone gives a self-signed certificate, and empty is absent.
     let loaded = with_key(&[("EXTERNAL_KEY_PEM", "/k"), ("GRPC_ROUTER_ENDPOINT", "")]).unwrap();
@@ -108,7 +120,7 @@ fn kubernetes_service_variables_are_not_ours() {
 fn keys_missing_empty_short() {
     assert_eq!(
         problem(from_env(&[])),
-        "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files"
+        "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files, or auth.key_directory"
     );
     let empty = problem(from_env(&[("ROUTER_KEY", "")]));
     assert!(
@@ -131,13 +143,13 @@ fn key_files() {
         ("JUMPSTARTER_ROUTER_AUTH_EXTRA_KEYS", KEY),
     ]);
     let loaded = loaded.unwrap();
-    let (first, second) = ([0xff; 32], [&[b'x'; 32][..], b"\n"].concat());
+    let (first, second) = (vec![0xff; 32], [&[b'x'; 32][..], b"\n"].concat());
     let expected = [
-        ("extra_keys[0]".to_owned(), KEY.as_bytes()),
-        (a.to_owned(), &first),
-        (b.to_owned(), &second),
+        ("auth.extra_keys[0]".to_owned(), KEY.into()),
+        (a.to_owned(), first),
+        (b.to_owned(), second),
     ];
-    assert_eq!(loaded.config.signing_keys(), expected);
+    assert_eq!(names_and_keys(&loaded.config), expected);
 
     write(&dir, "b", "\n");
     std::fs::remove_file(&binary).unwrap();
@@ -156,4 +168,91 @@ fn key_files() {
         format!("{place}{b} is empty; put the key into it")
     );
     assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn key_directory_as_kubernetes_mounts_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = dir.path().join("..2025_07_01");
+    std::fs::create_dir(&version).unwrap();
+    std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+    let (old, new) = ([b'o'; 32], [b'n'; 32]);
+    std::fs::write(version.join("2024"), old).unwrap();
+    std::fs::write(version.join("2025"), new).unwrap();
+    let link =
+        |to: &str, name: &str| std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
+    link("..2025_07_01", "..data");
+    link("..data/2024", "2024");
+    link("..data/2025", "2025");
+    // Being written.
+    write(&dir, ".2026", "hal");
+
+    let variable = |path: &Path| {
+        let name = "JUMPSTARTER_ROUTER_AUTH_KEY_DIRECTORY".to_owned();
+        let env = vec![(name, path.into())];
+        load(&Sources {
+            env,
+            ..Sources::default()
+        })
+    };
+    let name = |file: &str| dir.path().join(file).display().to_string();
+    let expected = [(name("2024"), old.to_vec()), (name("2025"), new.to_vec())];
+    let first = variable(dir.path()).unwrap().config;
+    assert_eq!(names_and_keys(&first), expected);
+    assert_eq!(first, variable(dir.path()).unwrap().config);
+
+    // What the files hold is part of the value.
+    std::fs::write(version.join("2025"), [b'm'; 32]).unwrap();
+    let second = variable(dir.path()).unwrap().config;
+    let paths: Vec<_> = crate::config::changed(&first, &second)
+        .map(|key| key.path)
+        .collect();
+    assert_eq!(paths, ["auth.key_directory"]);
+
+    write(&dir, "empty", "");
+    let wrong = problem(variable(dir.path()));
+    assert!(
+        wrong.ends_with("/empty is empty; put the key into it"),
+        "{wrong}"
+    );
+    let wrong = problem(variable(Path::new("/nonexistent")));
+    assert!(
+        wrong.contains("/nonexistent cannot be listed: No such file"),
+        "{wrong}"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    assert!(problem(variable(empty.path())).starts_with("no signing key"));
+}
+
+#[test]
+fn too_many_keys_and_the_same_key_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = dir.path().to_str().unwrap();
+    let with_directory = || with_key(&[("JUMPSTARTER_ROUTER_AUTH_KEY_DIRECTORY", directory)]);
+    write(&dir, "again", KEY);
+    let warnings = with_directory().unwrap().warnings;
+    assert_eq!(
+        warnings,
+        [format!("{directory}/again is the same key as auth.key")]
+    );
+    for number in 0..63 {
+        write(&dir, &format!("key-{number}"), format!("{number:040}"));
+    }
+    let wrong = problem(with_directory());
+    assert!(
+        wrong.contains("found 65 keys, expected at most 64"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let wrong = problem(with_key(&[(
+        "JUMPSTARTER_ROUTER_AUTH_KEY_FILES",
+        "/dev/zero",
+    )]));
+    assert!(
+        wrong.contains("/dev/zero cannot be read: not a regular file"),
+        "{wrong}"
+    );
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use toml::de::DeValue;
 
-use crate::config::load::Loading;
+use crate::config::loading::Loading;
 use crate::config::setting::Setting;
 use crate::config::{
     Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, UPSTREAM_ENV, file, find, keys,

@@ -100,3 +100,13 @@ label! {
         Panicked => "panicked",
     }
 }
+
+label! {
+    /// What became of a changed configuration.
+    Reload, "result" {
+        /// It is in force.
+        Ok => "ok",
+        /// It was refused; the old one stays in force.
+        Failed => "failed",
+    }
+}

@@ -103,6 +103,12 @@ fn every_series_is_there_from_the_start() {
         r#"stream_refusals_total{cause="other"}"#,
         "panics_total",
         "draining",
+        r#"reloads_total{result="ok"}"#,
+        r#"reloads_total{result="failed"}"#,
+        "last_reload_successful",
+        "last_reload_success_timestamp_seconds",
+        "restart_needed",
+        "certificate_expiry_timestamp_seconds",
     ];
     for name in expected {
         let name = format!("{PREFIX}_{name}");
@@ -189,4 +195,55 @@ fn counts_arrive_under_their_names() {
             .count(ConnectionEnd::WriteStalled),
         1
     );
+}
+
+#[test]
+fn keys_come_and_go() {
+    let metrics = metrics();
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let shown = |key: &str| {
+        let series = parse(&metrics.encode());
+        let value = |name: &str| {
+            let name = format!("{PREFIX}_{name}{{key=\"{key}\"}}");
+            series.get(&name).copied()
+        };
+        let count = value("tokens_accepted_total")?;
+        Some((count, value("token_key_last_accepted_timestamp_seconds")?))
+    };
+    metrics
+        .token_keys
+        .set(["auth.key", "/keys/old", "/keys/old"]);
+    metrics.token_keys.accepted("/keys/old", at(5));
+    metrics.token_keys.accepted("/keys/old", at(7));
+    metrics.token_keys.accepted("/keys/new", at(8));
+    assert_eq!(shown("auth.key"), Some((0.0, 0.0)));
+    assert_eq!(shown("/keys/old"), Some((2.0, 7.0)));
+    assert_eq!(shown("/keys/new"), None);
+
+    metrics.token_keys.set(["/keys/old", "/keys/new"]);
+    assert_eq!(shown("auth.key"), None);
+    assert_eq!(shown("/keys/old"), Some((2.0, 7.0)), "kept");
+    assert_eq!(shown("/keys/new"), Some((0.0, 0.0)));
+}
+
+#[test]
+fn reloads_are_counted_and_the_last_one_shown() {
+    let metrics = metrics();
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let shown = || {
+        let series = parse(&metrics.encode());
+        [
+            r#"reloads_total{result="ok"}"#,
+            r#"reloads_total{result="failed"}"#,
+            "last_reload_successful",
+            "last_reload_success_timestamp_seconds",
+        ]
+        .map(|name| series[&format!("{PREFIX}_{name}")])
+    };
+    metrics.reloads.started(at(10));
+    assert_eq!(shown(), [0.0, 0.0, 1.0, 10.0]);
+    metrics.reloads.count(Reload::Failed, at(20));
+    assert_eq!(shown(), [0.0, 1.0, 0.0, 10.0]);
+    metrics.reloads.count(Reload::Ok, at(30));
+    assert_eq!(shown(), [1.0, 1.0, 1.0, 30.0]);
 }

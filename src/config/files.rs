@@ -1,0 +1,191 @@
+//! Files that keys name. What they hold is read along with the configuration and is part of its value, so that two
+//! configurations are equal only if nothing has changed in any file either.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::list::Element;
+use super::loading::Loading;
+use super::problem::printable;
+use super::setting::{Setting, quoted};
+use super::types::Secret;
+
+/// No key is this long; the limit keeps a wrong path from filling memory.
+const MOST_OF_A_KEY: u64 = 64 * 1024;
+
+/// Certificate chains have a few KiB.
+const MOST_OF_PEM: u64 = 1024 * 1024;
+
+/// A file holding one signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// What it held when the configuration was loaded, less one newline at its end.
+    pub key: Secret,
+}
+
+impl Element for KeyFile {
+    const SECRET: bool = false;
+
+    fn from_item(text: &str) -> Self {
+        let (path, key) = (PathBuf::from(text), Secret::default());
+        Self { path, key }
+    }
+
+    fn show_item(&self) -> String {
+        quoted(&self.path.to_string_lossy())
+    }
+}
+
+/// A directory in which every file holds one signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDirectory {
+    /// Where the directory is.
+    pub path: PathBuf,
+    /// Its files when the configuration was loaded, by name.
+    pub files: Vec<KeyFile>,
+}
+
+/// A file in PEM. Not being able to read it is part of the value: only a router that needs it has to refuse it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PemFile {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// What it held when the configuration was loaded, or why it could not be read.
+    pub text: Result<Secret, String>,
+}
+
+impl PemFile {
+    /// Reads the file.
+    pub fn read(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let text = read(&path, MOST_OF_PEM).map(Secret::new);
+        let text = text.map_err(|error| error.to_string());
+        Self { path, text }
+    }
+}
+
+/// The value of a key that is a path; the empty text takes one away that was set elsewhere.
+macro_rules! path_setting {
+    ($type:ty, $expects:literal, $from:expr) => {
+        impl Setting for Option<$type> {
+            const EXPECTS: &'static str = $expects;
+
+            fn unset() -> Option<Self> {
+                Some(None)
+            }
+
+            fn from_text(text: &str) -> Result<Self, String> {
+                Ok(Some(text).filter(|text| !text.is_empty()).map($from))
+            }
+
+            fn show(&self) -> Option<String> {
+                let file = self.as_ref()?;
+                Some(quoted(&file.path.to_string_lossy()))
+            }
+        }
+    };
+}
+
+path_setting!(PemFile, "a path", |text| PemFile {
+    path: text.into(),
+    text: Ok(Secret::default()),
+});
+path_setting!(KeyDirectory, "the path of a directory", |text| {
+    let (path, files) = (text.into(), Vec::new());
+    KeyDirectory { path, files }
+});
+
+/// Reads every file that the configuration names.
+pub(super) fn read_all(loading: &mut Loading) {
+    let tls = &mut loading.config.tls;
+    for file in [&mut tls.certificate, &mut tls.key].into_iter().flatten() {
+        *file = PemFile::read(std::mem::take(&mut file.path));
+    }
+    let mut files = std::mem::take(&mut loading.config.auth.key_files);
+    read_keys(&mut files, "auth.key_files", loading);
+    loading.config.auth.key_files = files;
+
+    if let Some(mut directory) = loading.config.auth.key_directory.take() {
+        match list(&directory.path) {
+            Ok(files) => directory.files = files,
+            Err(error) => {
+                let path = printable(&directory.path.display().to_string());
+                let text =
+                    format!("{path} cannot be listed: {error}; name a directory of key files");
+                problem("auth.key_directory", text, loading);
+            }
+        }
+        read_keys(&mut directory.files, "auth.key_directory", loading);
+        loading.config.auth.key_directory = Some(directory);
+    }
+}
+
+fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
+    for file in files {
+        let what = match read(&file.path, MOST_OF_A_KEY) {
+            Ok(mut key) => {
+                trim(&mut key);
+                if !key.is_empty() {
+                    file.key = Secret::new(key);
+                    continue;
+                }
+                "is empty; put the key into it".to_owned()
+            }
+            Err(error) => format!(
+                "cannot be read: {error}; check that it exists and that the router may read it"
+            ),
+        };
+        let path = printable(&file.path.display().to_string());
+        problem(setting, format!("{path} {what}"), loading);
+    }
+}
+
+fn problem(setting: &'static str, text: String, loading: &mut Loading) {
+    let origin = loading.origins.of(setting).clone();
+    loading.problem(origin, Some(setting), text);
+}
+
+/// The files of a directory, by name. Names that start with a dot are left out: Kubernetes keeps its own there, and a
+/// file can be written under such a name and renamed when it is whole. So are directories.
+fn list(directory: &Path) -> io::Result<Vec<KeyFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let path = entry.path();
+        if !hidden && !path.is_dir() {
+            let key = Secret::default();
+            files.push(KeyFile { path, key });
+        }
+    }
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
+}
+
+/// What a file holds, if that is at most `most` bytes.
+///
+/// Only regular files: reading anything else might wait for ever, and could not be done again to look for changes.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("longer than {} KiB", most / 1024)));
+    }
+    Ok(bytes)
+}
+
+/// Takes one newline away from the end.
+fn trim(key: &mut Vec<u8>) {
+    if key.ends_with(b"\n") {
+        key.pop();
+        if key.ends_with(b"\r") {
+            key.pop();
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A configuration in the making: the values so far, where they came from, and what is wrong with them.
+
+use super::Config;
+use super::problem::{Origin, Origins, Problem, Problems, mismatch};
+use super::registry::Key;
+use super::setting::excerpt;
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Where each came from.
+    pub origins: Origins,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// A configuration in the making.
+#[derive(Default)]
+pub(super) struct Loading {
+    pub config: Config,
+    pub origins: Origins,
+    pub warnings: Vec<String>,
+    /// Whether a file was named but could not be understood at all.
+    pub unreadable: bool,
+    problems: Vec<Problem>,
+}
+
+impl Loading {
+    pub fn problem(&mut self, origin: Origin, key: Option<&'static str>, text: impl Into<String>) {
+        let text = text.into();
+        self.problems.push(Problem { origin, key, text });
+    }
+
+    /// Whether `path` already has a problem, so that nothing more can be said about its value.
+    pub fn is_bad(&self, path: &str) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.key == Some(path))
+    }
+
+    /// Sets a key from text.
+    pub fn text(&mut self, key: &'static Key, value: &str, origin: Origin) {
+        match (key.set_text)(&mut self.config, value) {
+            Ok(()) => self.origins.set(key.path, origin),
+            Err(why) => {
+                let found = if key.secret {
+                    "a value".to_owned()
+                } else {
+                    excerpt(value)
+                };
+                let text = mismatch(&found, key.expects, &why);
+                self.problem(origin, Some(key.path), text);
+            }
+        }
+    }
+
+    pub fn finish(self) -> Result<Loaded, Problems> {
+        if !self.problems.is_empty() {
+            return Err(Problems::new(self.problems));
+        }
+        let Self {
+            config,
+            origins,
+            warnings,
+            ..
+        } = self;
+        Ok(Loaded {
+            config,
+            origins,
+            warnings,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! Takes in a changed configuration while the router runs: on SIGHUP, and when a file has changed.
+//!
+//! A look reads everything anew: the file, and every file it names. Their contents are part of the configuration's
+//! value, so whether something has changed is one comparison; names, times and links do not matter. A change is taken
+//! in when two looks in a row have seen the same, as a file may be half written at the first. SIGHUP does not wait.
+//!
+//! All of a new configuration is put in force, or nothing of it. Keys that a running router cannot change are named in
+//! a warning.
+
+use std::{
+    convert::Infallible,
+    future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::{
+    signal::unix::Signal,
+    task::{JoinError, spawn_blocking},
+    time::sleep,
+};
+
+use crate::{
+    config::{self, Config, Key, Loaded, Problems, Sources},
+    observe::{
+        log::{LogError, LogHandle},
+        metrics::Reload,
+    },
+    server::live::{Live, LiveError},
+};
+
+/// Why a configuration was not taken in.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// It is wrong.
+    #[error("{}", one_line(.0))]
+    Config(Problems),
+    /// It cannot be put in force.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// Its log filter cannot.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+fn one_line(problems: &Problems) -> String {
+    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// What was found at a look.
+#[derive(Clone, Debug)]
+struct Look(Result<Loaded, Problems>);
+
+/// Only the values count: a comment that moves others to another line changes nothing.
+impl PartialEq for Look {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Ok(one), Ok(other)) => one.config == other.config,
+            (Err(one), Err(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// Keeps the configuration in force up to date.
+#[derive(Debug)]
+pub struct Reloader {
+    sources: Sources,
+    live: Arc<Live>,
+    log: LogHandle,
+    /// What the keys say that need a restart.
+    started: Config,
+    current: Arc<ArcSwap<Config>>,
+    changes: Changes<Look>,
+}
+
+impl Reloader {
+    /// `loaded` is what the router was started with, and came from `sources`.
+    pub fn new(sources: Sources, loaded: Loaded, live: Arc<Live>, log: LogHandle) -> Self {
+        Self {
+            sources,
+            live,
+            log,
+            started: loaded.config.clone(),
+            current: Arc::new(ArcSwap::from_pointee(loaded.config.clone())),
+            changes: Changes::new(Look(Ok(loaded))),
+        }
+    }
+
+    /// The configuration in force, of which only keys that are live may be read later than at the start.
+    pub fn current(&self) -> Arc<ArcSwap<Config>> {
+        self.current.clone()
+    }
+
+    /// Looks after it for as long as it is polled.
+    pub async fn run(mut self, mut hangups: Signal) -> Infallible {
+        loop {
+            let interval = self.current.load().reload.interval;
+            let asked = tokio::select! {
+                _ = hangups.recv() => true,
+                () = pause(interval) => false,
+            };
+            // Files on a dead network mount can hold this up for ever. The router goes on without it.
+            let look = match self.look().await {
+                Ok(look) => look,
+                Err(error) => {
+                    tracing::error!(%error, "cannot look for a changed configuration");
+                    continue;
+                }
+            };
+            if asked {
+                self.changes.accept(look.clone());
+                self.take_in(look.0, "SIGHUP");
+            } else if let Some(look) = self.changes.settled(look) {
+                self.take_in(look.0, "files changed");
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Look, JoinError> {
+        let sources = self.sources.clone();
+        spawn_blocking(move || Look(config::load(&sources))).await
+    }
+
+    /// A service manager that wants to know (`sd_notify`: RELOADING=1, then READY=1) is to be told around this.
+    fn take_in(&mut self, found: Result<Loaded, Problems>, why: &str) {
+        let outcome = found
+            .map_err(ReloadError::Config)
+            .and_then(|loaded| self.put_in_force(loaded));
+        let metrics = &self.live.router().metrics.reloads;
+        let result = match &outcome {
+            Ok(taken) => {
+                let waiting = i64::try_from(taken.waiting.len()).unwrap_or(i64::MAX);
+                metrics.restart_needed.set(waiting);
+                Reload::Ok
+            }
+            Err(_) => Reload::Failed,
+        };
+        metrics.count(result, SystemTime::now());
+        match outcome {
+            Ok(taken) => taken.log(why),
+            Err(error) => {
+                tracing::error!(why, %error, "configuration refused; the one before stays in force");
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, loaded: Loaded) -> Result<Taken, ReloadError> {
+        let before = self.current.load_full();
+        let after = Arc::new(loaded.config);
+        let change = self.live.prepare(&after)?;
+        // The last step that can fail, and so the first to be taken. A filter that was set in another way stays.
+        if after.log.filter != before.log.filter {
+            self.log.set_filter(after.log.filter.as_str())?;
+        }
+        self.live.apply(change);
+        self.current.store(after.clone());
+        let changed = config::changed(&before, &after);
+        let waiting = config::changed(&self.started, &after);
+        Ok(Taken {
+            changed: changed.filter(|key| key.live).collect(),
+            waiting: waiting.filter(|key| !key.live).collect(),
+            warnings: loaded.warnings,
+            config: after,
+        })
+    }
+}
+
+/// A configuration that was taken in.
+struct Taken {
+    config: Arc<Config>,
+    /// Keys that have another value than before.
+    changed: Vec<&'static Key>,
+    /// Keys that have another value than at the start, and need a restart.
+    waiting: Vec<&'static Key>,
+    warnings: Vec<String>,
+}
+
+impl Taken {
+    fn log(&self, why: &str) {
+        let changed = (!self.changed.is_empty()).then(|| paths(&self.changed));
+        let keys = self.config.signing_keys().into_iter().map(|key| key.name);
+        let keys_changed = self.changed.iter().any(|key| key.path.starts_with("auth."));
+        let signing_keys = keys_changed.then(|| keys.collect::<Vec<_>>().join(", "));
+        tracing::info!(why, changed, signing_keys, "configuration reloaded");
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        if !self.waiting.is_empty() {
+            let keys = paths(&self.waiting);
+            tracing::warn!(
+                keys,
+                "these keys have changed and need a restart; the rest is in force"
+            );
+        }
+    }
+}
+
+fn paths(keys: &[&'static Key]) -> String {
+    let paths: Vec<_> = keys.iter().map(|key| key.path).collect();
+    paths.join(", ")
+}
+
+async fn pause(interval: Option<Duration>) {
+    match interval {
+        Some(interval) => sleep(interval).await,
+        None => future::pending().await,
+    }
+}
+
+/// Tells changes that have settled from those still going on.
+#[derive(Debug)]
+struct Changes<T> {
+    /// What was acted on last, be it taken in or refused.
+    known: T,
+    /// Something else that was seen once.
+    seen: Option<T>,
+}
+
+impl<T: PartialEq + Clone> Changes<T> {
+    fn new(known: T) -> Self {
+        Self { known, seen: None }
+    }
+
+    fn accept(&mut self, look: T) {
+        (self.known, self.seen) = (look, None);
+    }
+
+    /// What was found now, if it is new and was found at the look before, too.
+    fn settled(&mut self, look: T) -> Option<T> {
+        if look == self.known {
+            self.seen = None;
+            return None;
+        }
+        if self.seen.as_ref() != Some(&look) {
+            self.seen = Some(look);
+            return None;
+        }
+        self.accept(look.clone());
+        Some(look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_counts_when_two_looks_agree() {
+        let mut changes = Changes::new("old");
+        // Found, and acted on now?
+        for (look, acted) in [
+            ("old", false),
+            ("ne", false),
+            ("new", false),
+            ("new", true),
+            ("new", false),
+            // Something came and went.
+            ("torn", false),
+            ("new", false),
+            ("torn", false),
+            ("new", false),
+            // Back again.
+            ("old", false),
+            ("old", true),
+        ] {
+            assert_eq!(changes.settled(look), acted.then_some(look));
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_is_not_found_again() {
+        let mut changes = Changes::new("old");
+        assert_eq!(changes.settled("new"), None);
+        changes.accept("new");
+        assert_eq!(changes.settled("new"), None);
+        assert_eq!(changes.settled("new"), None);
+    }
+}
