@@ -217,8 +217,8 @@ impl Setting for Option<Secret> {
 impl Element for Secret {
     const SECRET: bool = true;
 
-    fn from_item(text: &str) -> Self {
-        Self::new(text)
+    fn from_item(text: &str) -> Result<Self, String> {
+        Ok(Self::new(text))
     }
 
     fn show_item(&self) -> String {
@@ -238,9 +238,9 @@ pub struct KeyFile {
 impl Element for KeyFile {
     const SECRET: bool = false;
 
-    fn from_item(text: &str) -> Self {
+    fn from_item(text: &str) -> Result<Self, String> {
         let (path, key) = (PathBuf::from(text), Secret::default());
-        Self { path, key }
+        Ok(Self { path, key })
     }
 
     fn show_item(&self) -> String {

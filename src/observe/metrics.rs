@@ -22,7 +22,7 @@ use prometheus_client::{
 use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
-    labels::{ConnectionAccept, ConnectionEnd, TlsHandshake},
+    labels::{ConnectionAccept, ConnectionEnd, PacedBy, TlsHandshake},
 };
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -70,6 +70,8 @@ pub struct Metrics {
     pub stream_ends: ByName,
     /// Streams that were refused, by cause.
     pub stream_refusals: ByName,
+    /// Times that credit was held back to keep a byte rate.
+    pub credit_held_back: ByLabel<PacedBy>,
     /// Panics that were caught.
     pub panics: Counter,
 
@@ -151,6 +153,8 @@ impl Metrics {
         let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let help = "Times that credit was held back to keep a byte rate, by limit";
+        let credit_held_back = ByLabel::register(r, "credit_held_back", help);
         let panics = counter(r, "panics", "Panics caught");
         let draining = gauge(
             r,
@@ -177,6 +181,7 @@ impl Metrics {
             forwarded_messages,
             stream_ends,
             stream_refusals,
+            credit_held_back,
             panics,
             pairing_wait,
             stream_duration,

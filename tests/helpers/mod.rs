@@ -6,6 +6,7 @@
     dead_code
 )]
 
+pub mod balancer;
 pub mod process;
 pub mod raw;
 
