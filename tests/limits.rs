@@ -39,11 +39,11 @@ impl Drop for Waiter {
 
 impl Waiter {
     async fn start(router: &Running, channel: &Channel, subject: &str) -> Self {
-        let waiting = &router.metrics().streams_waiting;
-        let before = waiting.get();
+        let admitted = &router.metrics().streams;
+        let before = admitted.get();
         let (channel, token) = (channel.clone(), token(subject));
         let task = tokio::spawn(async move { call(channel, &token, vec![]).await });
-        until("it waits", || waiting.get() > before).await;
+        until("it waits", || admitted.get() > before).await;
         Self(task)
     }
 
@@ -194,7 +194,7 @@ async fn refused_tokens_of_one_address() {
     assert_eq!(refusals(&router, "refused_token_rate"), 0);
 
     let start = Instant::now();
-    let (mut looked_at, mut refused) = (0, 0);
+    let (mut looked_at, mut refused) = (0_u32, 0);
     let bad = bad_token();
     while refused < 20 {
         let status = refusal(&channel, &bad).await;
@@ -209,7 +209,7 @@ async fn refused_tokens_of_one_address() {
     let most = 4.0 + 4.0 * start.elapsed().as_secs_f64();
     assert!(looked_at >= 4 && f64::from(looked_at) <= most);
     assert_eq!(refusals(&router, "refused_token_rate"), 20);
-    assert_eq!(refusals(&router, "signature"), looked_at as u64);
+    assert_eq!(refusals(&router, "signature"), u64::from(looked_at));
 
     // Elsewhere nothing has changed; here a good token is let in as soon as one more check is earned.
     Pair::open(&elsewhere, "elsewhere").await.ping_pong().await;
@@ -277,19 +277,21 @@ async fn the_longest_time_counts_while_a_stream_waits() {
     assert_eq!(router.metrics().stream_ends.get("too_old").get(), 1);
 }
 
+type Change = fn(&mut Settings);
+
 /// What is set anew holds for those who come next, without a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_can_be_changed_while_it_runs() {
     let router = Running::start(&[]).await;
     let mut pair = router.pair("innocent").await;
-    let set = |change: fn(&mut Settings)| {
+    let set = |change: Change| {
         let settings = &router.server.router().settings;
         let mut new = (*settings.load_full()).clone();
         change(&mut new);
         settings.store(new.into());
     };
     let channel = channel(&router).await;
-    let cases: [(fn(&mut Settings), fn(&mut Settings), &str); 3] = [
+    let cases: [(Change, Change, &str); 3] = [
         (
             |new| new.streams.max = Some(2),
             |new| new.streams.max = None,
@@ -310,10 +312,11 @@ async fn limits_can_be_changed_while_it_runs() {
         set(lower);
         let status = loop {
             // At one a second, the first may still be let in.
-            let early = call(channel.clone(), &token("early"), vec![]);
-            match tokio::time::timeout(Duration::from_millis(200), early).await {
-                Ok(answer) => break answer.expect_err("refused"),
-                Err(_) => {}
+            let token = token("early");
+            let early = call(channel.clone(), &token, vec![]);
+            let answer = tokio::time::timeout(Duration::from_millis(200), early).await;
+            if let Ok(answer) = answer {
+                break answer.expect_err("refused");
             }
         };
         assert!(status.message().contains(key), "{status:?}");
@@ -356,7 +359,8 @@ fn the_page_says_what_the_program_does() {
     // What is called a limit by its name stands on the page.
     for key in keys() {
         let name = key.path;
-        let limit = name.contains("max_") || name.ends_with(".max") || name.contains("per_second");
+        let path: Vec<_> = name.split('.').collect();
+        let limit = name.contains("max_") || path[1] == "max" || name.contains("per_second");
         // How far windows grow is no limit on peers.
         assert!(
             !limit || page.contains(&format!("`{name}`")) || name == "streams.max_window",

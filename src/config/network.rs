@@ -29,6 +29,11 @@ impl Element for Network {
                 Err(_) => return Err("expected networks such as 10.0.0.0/8".to_owned()),
             },
         };
+        if let IpAddr::V6(address) = net.addr()
+            && address.to_ipv4_mapped().is_some()
+        {
+            return Err("expected an IPv4 network without \"::ffff:\"".to_owned());
+        }
         if net.trunc() != net {
             let meant = net.trunc();
             return Err(format!(
@@ -66,6 +71,7 @@ mod tests {
             "10.0.0.0/-1",
             "10.0.0/8",
             "10.0.0.1/8",
+            "::ffff:10.0.0.0/104",
             "lb",
         ] {
             assert!(Network::from_item(text).is_err(), "{text}");
