@@ -5,7 +5,7 @@ mod helpers;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use helpers::{Pair, Running, balancer::Balancer, last_words, token, until, within};
+use helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until, within};
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, call},
@@ -197,6 +197,7 @@ async fn refused_tokens_of_one_address() {
     let (mut looked_at, mut refused) = (0_u32, 0);
     let bad = bad_token();
     while refused < 20 {
+        assert!(start.elapsed() < LONG, "only {refused} refused");
         let status = refusal(&channel, &bad).await;
         if status.code() == Code::Unauthenticated {
             looked_at += 1;
