@@ -72,15 +72,15 @@ fn meeting() -> (Table<u64>, Arc<str>, SystemTime) {
 fn pair(times: u64) {
     let (table, key, until) = meeting();
     for number in 0..times {
-        black_box(table.arrive(&key, until, || number).unwrap());
-        black_box(table.arrive(&key, until, || number).unwrap());
+        black_box(table.arrive(&key, until, || Ok(number)).unwrap());
+        black_box(table.arrive(&key, until, || Ok(number)).unwrap());
     }
 }
 
 fn leave(times: u64) {
     let (table, key, until) = meeting();
     for number in 0..times {
-        if let Ok(Place::Waiting(ticket)) = table.arrive(&key, until, || number) {
+        if let Ok(Place::Waiting(ticket)) = table.arrive(&key, until, || Ok(number)) {
             black_box(table.leave(&key, ticket));
         }
     }

@@ -24,17 +24,17 @@ fn keys(prefix: usize) -> Vec<Arc<str>> {
 
 fn pair(table: &Table<u64>, key: &Arc<str>, until: SystemTime) {
     assert!(matches!(
-        table.arrive(key, until, || 1),
+        table.arrive(key, until, || Ok(1)),
         Ok(Place::Waiting(_))
     ));
     assert!(matches!(
-        table.arrive(key, until, || 2),
+        table.arrive(key, until, || Ok(2)),
         Ok(Place::Paired(1))
     ));
 }
 
 fn leave(table: &Table<u64>, key: &Arc<str>, until: SystemTime) {
-    let Ok(Place::Waiting(ticket)) = table.arrive(key, until, || 1) else {
+    let Ok(Place::Waiting(ticket)) = table.arrive(key, until, || Ok(1)) else {
         unreachable!("nobody waits with this key")
     };
     assert_eq!(table.leave(key, ticket), Some(1));
@@ -71,7 +71,7 @@ fn pairing(criterion: &mut Criterion) {
     let crowded = Table::new(usize::MAX, false);
     for number in 0..100_000 {
         let key = Arc::from(format!("waiting-{number}"));
-        crowded.arrive(&key, until, || 0).unwrap();
+        crowded.arrive(&key, until, || Ok(0)).unwrap();
     }
     let empty = Table::new(usize::MAX, false);
     for (name, table) in [("alone", &empty), ("beside_100000", &crowded)] {

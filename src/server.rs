@@ -20,7 +20,7 @@ use self::live::{Live, LiveError};
 use crate::{
     admin::http,
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
-    config::{Config, TlsProvider},
+    config::{Config, Size, TlsProvider},
     grpc::DESCRIPTORS,
     observe::{
         metrics::Metrics,
@@ -29,12 +29,13 @@ use crate::{
     pairing::table::Table,
     splice::ending::Ending,
     transport::{
-        accept,
+        accept, admission,
         budget::Budget,
         certificate::CurrentCertificate,
-        cgroup, pressure,
+        cgroup,
+        pace::Rates,
+        pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
-        stream,
         tls::{self, Provider, TlsError},
     },
 };
@@ -282,12 +283,13 @@ impl Server {
     }
 }
 
-/// Forgets spent single-use keys now and then.
+/// Forgets spent single-use keys, and addresses that are gone, now and then.
 async fn expire(router: Arc<Router>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    let mut ticks = tokio::time::interval(Duration::from_secs(30));
     loop {
         ticks.tick().await;
         router.table.expire(SystemTime::now());
+        router.addresses.sweep();
     }
 }
 
@@ -338,13 +340,24 @@ fn max_waiting(config: &Config) -> usize {
 
 fn settings(config: &Config) -> Settings {
     let (streams, connections) = (&config.streams, &config.connections);
+    let proxies = &config.listen.proxy_protocol_from;
+    let rate = |size: Size| Some(size.bytes() as u64).filter(|rate| *rate > 0);
     Settings {
         streams: StreamSettings {
             window: streams.initial_window.bytes() as u32,
             max_window: streams.max_window.bytes() as u32,
             max_message: streams.max_message_size.bytes() as u64,
+            max: streams.max.map(|n| n as usize),
+            max_per_address: streams.max_per_address.map(|n| n as usize),
+            new_per_second: streams.new_per_second_per_address,
+            refused_tokens_per_second: config.auth.refused_per_second_per_address,
+            rates: Rates {
+                stream: rate(streams.bytes_per_second),
+                address: rate(streams.bytes_per_second_per_address),
+            },
             pairing_timeout: config.pairing.timeout,
             idle_timeout: streams.idle_timeout,
+            stall_timeout: streams.stall_timeout,
             max_duration: streams.max_duration,
             linger: streams.linger,
         },
@@ -352,6 +365,8 @@ fn settings(config: &Config) -> Settings {
             max: connections.max as usize,
             max_per_address: connections.max_per_address.map(|n| n as usize),
             max_streams: streams.max_per_connection,
+            proxies: proxies.iter().map(|network| network.net()).collect(),
+            proxy_header_timeout: config.listen.proxy_protocol_timeout,
             max_header_size: connections.max_header_size.bytes() as u32,
             send_buffer: streams.send_buffer.bytes(),
             tls_handshake_timeout: connections.tls_handshake_timeout,
@@ -369,7 +384,7 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn refusal_causes() -> Vec<&'static str> {
-    [&ALL_CAUSES[..], stream::REFUSALS].concat()
+    [&ALL_CAUSES[..], admission::REFUSALS].concat()
 }
 
 /// Health and reflection, which answer on the same port.

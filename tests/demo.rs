@@ -36,7 +36,7 @@ fn reports_every_step_and_exits_with_0() {
         "\nkilled ",
         "GOAWAY frame, UNAVAILABLE \"the other side's connection was lost\"",
         "\nalone ",
-        "GOAWAY frame, DEADLINE_EXCEEDED \"the other side did not connect within 1s\"",
+        "GOAWAY frame, DEADLINE_EXCEEDED \"the other side did not connect within 1s (pairing.timeout);",
         "\ndrain    /readyz 503",
         "GOAWAY frame, UNAVAILABLE \"the router is shutting down; connect again\"",
         "OK on both sides",

@@ -89,7 +89,8 @@ async fn nobody_comes() {
             if half_close {
                 peer.half_close();
             }
-            let text = "the other side did not connect within 300ms";
+            let text = "the other side did not connect within 300ms (pairing.timeout); check that it runs and \
+                        was given this router";
             let got = peer.collect().await;
             assert_told(&case, &got, &[], Code::DeadlineExceeded, text);
             assert!(start.elapsed() >= short, "{case}");
@@ -122,7 +123,7 @@ async fn a_token_serves_again_after_a_timeout() {
 async fn an_idle_pair() {
     let idle = Duration::from_secs(1);
     let harness = Harness::start(|config| config.streams.idle_timeout = Some(idle)).await;
-    let text = "nothing was sent either way for 1s";
+    let text = "nothing was sent either way for 1s (streams.idle_timeout); connect again";
     join_all(KINDS.map(async |kinds| {
         for half_closed in [false, true] {
             let case = format!("idle, {kinds:?}, half-closed: {half_closed}");
@@ -176,7 +177,8 @@ async fn a_pair_that_moves_is_not_idle() {
 async fn a_pair_too_old() {
     let long = Duration::from_secs(2);
     let harness = Harness::start(|config| config.streams.max_duration = Some(long)).await;
-    let text = "the stream reached the longest time allowed, 2s";
+    let text =
+        "the stream reached the longest time allowed, 2s (streams.max_duration); connect again";
     join_all(KINDS.map(async |kinds| {
         let case = format!("too old, {kinds:?}");
         let start = Instant::now();

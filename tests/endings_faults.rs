@@ -72,13 +72,15 @@ fn malformed() -> Vec<Malformed> {
             "one byte too large",
             vec![0, 0, 4, 0, 1],
             Code::ResourceExhausted,
-            "received message larger than max (262145 vs. 262144 bytes)",
+            "received message larger than max (262145 vs. 262144 bytes, \
+             streams.max_message_size); send smaller ones",
         ),
         case(
             "4 GiB",
             vec![0, 255, 255, 255, 255],
             Code::ResourceExhausted,
-            "received message larger than max (4294967295 vs. 262144 bytes)",
+            "received message larger than max (4294967295 vs. 262144 bytes, \
+             streams.max_message_size); send smaller ones",
         ),
         truncated(
             "half-close inside a prefix",

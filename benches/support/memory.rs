@@ -38,7 +38,7 @@ impl Source for Sends {
         Poll::Ready(Some(Ok(frame)))
     }
 
-    fn release(&mut self, bytes: usize) {
+    fn release(&mut self, _: &mut Context<'_>, bytes: usize) {
         black_box(bytes);
     }
 }

@@ -4,12 +4,14 @@ use toml::de::DeValue;
 
 use super::setting::{Invalid, Item, Setting};
 
-/// What a list may hold: anything made from a string.
+/// What a list may hold: what can be made from a string.
 pub trait Element {
     /// Whether the items must never be printed.
     const SECRET: bool;
-    /// Makes an item from its text.
-    fn from_item(text: &str) -> Self;
+    /// Makes an item from its text. The error says why not.
+    fn from_item(text: &str) -> Result<Self, String>
+    where
+        Self: Sized;
     /// The item as TOML.
     fn show_item(&self) -> String;
 }
@@ -29,10 +31,9 @@ impl<T: Element> Setting for Vec<T> {
         if text.is_empty() {
             return Ok(Self::new());
         }
-        Ok(text
-            .split(',')
+        text.split(',')
             .map(|item| T::from_item(item.trim()))
-            .collect())
+            .collect()
     }
 
     fn from_toml(item: &Item<'_>) -> Result<Self, Invalid> {
@@ -42,7 +43,9 @@ impl<T: Element> Setting for Vec<T> {
         items
             .iter()
             .map(|item| match item.get_ref() {
-                DeValue::String(text) => Ok(T::from_item(text)),
+                DeValue::String(text) => {
+                    T::from_item(text).map_err(|why| Invalid::new(item, Self::SECRET, why))
+                }
                 _ => Err(Invalid::new(item, Self::SECRET, "")),
             })
             .collect()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::choice::{LogFormat, TlsProvider};
 use super::files::{KeyDirectory, KeyFile, PemFile};
+use super::network::Network;
 use super::registry::{Key, Section, default_value, sections, takes_effect};
 use super::setting::Setting;
 use super::types::{Endpoint, LogFilter, Secret, Size};
@@ -26,6 +27,12 @@ sections! {
         metrics_address: Option<SocketAddr> = "0"; restart,
         /// Connections the kernel may hold ready before they are accepted.
         backlog: u32 = 1024; restart,
+        /// Load balancers, as addresses or networks such as "10.0.0.0/8", that speak the PROXY protocol.
+        /// A connection from one of them must begin with a PROXY header, version 1 or 2, and counts for
+        /// the address that it names. From elsewhere no header is expected.
+        proxy_protocol_from: Vec<Network> = [],
+        /// How long the PROXY header may take.
+        proxy_protocol_timeout: Duration = "5s",
     }
 
     /// Encryption of the gRPC listener.
@@ -64,6 +71,9 @@ sections! {
         leeway: Duration = "0s",
         /// The longest token that is looked at.
         max_token_size: Size = "8KiB",
+        /// Refused tokens in a second from one address, after which further streams from it are refused
+        /// without a look at their tokens; 0 sets no limit.
+        refused_per_second_per_address: Option<u32> = 0,
         /// Let a subject pair only once until its token expires.
         single_use: bool = false,
     }
@@ -87,11 +97,27 @@ sections! {
         max_window: Size = "16MiB",
         /// Bytes buffered for sending on a stream before reading from its partner pauses.
         send_buffer: Size = "64KiB",
+        /// Streams open at the same time; 0 sets no limit. One that waits counts twice, so that its
+        /// partner finds room.
+        max: Option<u32> = 0,
+        /// Streams open at the same time from one address; 0 sets no limit. IPv6 addresses are counted
+        /// by their first 64 bits, here and in all other limits.
+        max_per_address: Option<u32> = 0,
         /// Streams open at the same time on one connection.
         max_per_connection: u32 = 1000,
+        /// New streams in a second from one address; 0 sets no limit.
+        new_per_second_per_address: Option<u32> = 0,
+        /// Bytes a second that a stream may send, on average; its sender is slowed down. At once it may
+        /// send its window and one second's worth. 0 sets no limit.
+        bytes_per_second: Size = 0,
+        /// Bytes a second that all streams from one address may send together, likewise.
+        bytes_per_second_per_address: Size = 0,
         /// End a pair on which nothing moved for so long.
         idle_timeout: Option<Duration> = "0s",
-        /// End a pair this long after it was made.
+        /// End a pair when one side took nothing for so long while more than the send buffer waited for
+        /// it.
+        stall_timeout: Option<Duration> = "0s",
+        /// End a stream this long after it arrived, whether it waits or is paired.
         max_duration: Option<Duration> = "0s",
         /// How long a stream that is being ended may make no progress before it is reset.
         linger: Duration = "30s",
@@ -110,7 +136,8 @@ sections! {
     connections: Connections {
         /// Connections open at the same time.
         max: u32 = 20000,
-        /// Connections open at the same time from one address; 0 sets no limit.
+        /// Connections open at the same time from one address; 0 sets no limit. IPv6 addresses are
+        /// counted by their first 64 bits.
         max_per_address: Option<u32> = 0,
         /// The largest list of request headers.
         max_header_size: Size = "16KiB",

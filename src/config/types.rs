@@ -216,8 +216,8 @@ impl Setting for Option<Secret> {
 impl Element for Secret {
     const SECRET: bool = true;
 
-    fn from_item(text: &str) -> Self {
-        Self::new(text)
+    fn from_item(text: &str) -> Result<Self, String> {
+        Ok(Self::new(text))
     }
 
     fn show_item(&self) -> String {

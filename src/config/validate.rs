@@ -29,6 +29,7 @@ pub(super) fn validate(loading: &mut Loading) {
     counts(loading);
     durations(loading);
     interval(loading);
+    rates(loading);
     addresses(loading);
     advice(loading);
 }
@@ -204,6 +205,8 @@ fn counts(loading: &mut Loading) {
             1 << 31,
         ),
         ("connections.max", config.connections.max, 1, 10_000_000),
+        // Less than a pair would let nobody in; 0 is no limit.
+        ("streams.max", config.streams.max.unwrap_or(2), 2, u32::MAX),
         (
             "runtime.worker_threads",
             config.runtime.worker_threads.unwrap_or(0),
@@ -224,6 +227,10 @@ fn counts(loading: &mut Loading) {
 fn durations(loading: &mut Loading) {
     let connections = &loading.config.connections;
     let needed = [
+        (
+            "listen.proxy_protocol_timeout",
+            loading.config.listen.proxy_protocol_timeout,
+        ),
         ("pairing.timeout", loading.config.pairing.timeout),
         (
             "connections.tls_handshake_timeout",
@@ -269,6 +276,27 @@ fn interval(loading: &mut Loading) {
         );
         let text = format!("found {found}, expected at least {least}, or 0s");
         fail(loading, &["reload.interval"], text);
+    }
+}
+
+/// Credit goes back in steps of a third of the window: at too low a rate a peer would wait long for each.
+fn rates(loading: &mut Loading) {
+    let streams = &loading.config.streams;
+    let least = Size::new(streams.initial_window.bytes() / 8);
+    let rates = [
+        ("streams.bytes_per_second", streams.bytes_per_second),
+        (
+            "streams.bytes_per_second_per_address",
+            streams.bytes_per_second_per_address,
+        ),
+    ];
+    for (key, rate) in rates {
+        if rate.bytes() > 0 && rate < least {
+            let text = format!(
+                "found {rate}, expected 0 or at least {least}, an eighth of streams.initial_window"
+            );
+            fail(loading, &[key, "streams.initial_window"], text);
+        }
     }
 }
 

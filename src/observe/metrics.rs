@@ -24,7 +24,7 @@ use prometheus_client::{
 use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
-    labels::{ConnectionAccept, ConnectionEnd, Reload, TlsHandshake},
+    labels::{ConnectionAccept, ConnectionEnd, PacedBy, Reload, TlsHandshake},
     reloads::Reloads,
     token_keys::TokenKeys,
 };
@@ -76,6 +76,8 @@ pub struct Metrics {
     pub stream_refusals: ByName,
     /// Accepted tokens, by key.
     pub token_keys: TokenKeys,
+    /// Times that credit was held back to keep a byte rate.
+    pub credit_held_back: ByLabel<PacedBy>,
     /// Panics that were caught.
     pub panics: Counter,
     /// Changes of the configuration.
@@ -161,6 +163,8 @@ impl Metrics {
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
         let token_keys = TokenKeys::register(r);
+        let help = "Times that credit was held back to keep a byte rate, by limit";
+        let credit_held_back = ByLabel::register(r, "credit_held_back", help);
         let panics = counter(r, "panics", "Panics caught");
 
         let reloads = Reloads::register(r);
@@ -192,6 +196,7 @@ impl Metrics {
             stream_ends,
             stream_refusals,
             token_keys,
+            credit_held_back,
             panics,
             reloads,
             pairing_wait,

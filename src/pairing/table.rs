@@ -29,8 +29,17 @@ pub enum Refused {
     #[error("this token has been used")]
     Spent,
     /// Too many streams wait for a partner.
-    #[error("{limit} streams wait for their other side already, the limit (pairing.max_waiting)")]
+    #[error(
+        "{limit} streams wait for their other side already, the limit (pairing.max_waiting); \
+         try again later"
+    )]
     TooManyWaiting {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many streams are open.
+    #[error("{limit} streams are open already, the limit (streams.max); try again later")]
+    TooManyStreams {
         /// The limit.
         limit: usize,
     },
@@ -69,13 +78,13 @@ impl<T> Table<T> {
         self.single_use.store(single_use, Ordering::Relaxed);
     }
 
-    /// A stream arrives with a key whose token is good until `expires_at`. `offer` is made only if it waits;
-    /// it must not touch the table.
+    /// A stream arrives with a key whose token is good until `expires_at`. `offer` is made only if it waits, and may
+    /// refuse to be made; it must not touch the table.
     pub fn arrive(
         &self,
         key: &Arc<str>,
         expires_at: SystemTime,
-        offer: impl FnOnce() -> T,
+        offer: impl FnOnce() -> Result<T, Refused>,
     ) -> Result<Place<T>, Refused> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Refused::Draining);
@@ -90,14 +99,17 @@ impl<T> Table<T> {
                     self.waiting.fetch_sub(1, Ordering::SeqCst);
                     return Err(Refused::TooManyWaiting { limit });
                 }
-                let mut slot = Slot::Free;
-                slot.arrive(ticket, None, offer);
-                vacant.insert(slot);
+                let offer = offer().inspect_err(|_| {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                })?;
+                vacant.insert(Slot::Waiting { ticket, offer });
                 Ok(Place::Waiting(ticket))
             }
             Entry::Occupied(mut occupied) => {
                 let slot = occupied.get_mut();
-                match slot.arrive(ticket, single_use.then_some(expires_at), offer) {
+                // Free slots are removed at once, so an occupied entry never makes anyone wait.
+                let none = || unreachable!("a free slot stood in the table");
+                match slot.arrive(ticket, single_use.then_some(expires_at), none) {
                     Arrival::Paired(offer) => {
                         if slot.is_free() {
                             occupied.remove();
@@ -106,8 +118,7 @@ impl<T> Table<T> {
                         Ok(Place::Paired(offer))
                     }
                     Arrival::Spent => Err(Refused::Spent),
-                    // Free slots are removed at once, so an occupied entry never makes anyone wait.
-                    Arrival::Waiting(_) => unreachable!("a free slot stood in the table"),
+                    Arrival::Waiting(_) => unreachable!("nothing was offered"),
                 }
             }
         }
@@ -166,10 +177,10 @@ mod tests {
     fn a_key_pairs_again_and_again() {
         let table = Table::new(10, false);
         for round in 0..3 {
-            let first = table.arrive(&key("a"), UNIX_EPOCH, || round);
+            let first = table.arrive(&key("a"), UNIX_EPOCH, || Ok(round));
             assert!(matches!(first, Ok(Place::Waiting(_))));
             assert_eq!(
-                table.arrive(&key("a"), UNIX_EPOCH, || 99),
+                table.arrive(&key("a"), UNIX_EPOCH, || Ok(99)),
                 Ok(Place::Paired(round))
             );
         }
@@ -180,29 +191,46 @@ mod tests {
     #[test]
     fn an_earlier_waiter_does_not_remove_a_later_one() {
         let table = Table::new(10, false);
-        let Ok(Place::Waiting(early)) = table.arrive(&key("a"), UNIX_EPOCH, || 1) else {
+        let Ok(Place::Waiting(early)) = table.arrive(&key("a"), UNIX_EPOCH, || Ok(1)) else {
             panic!("nobody waits yet");
         };
-        table.arrive(&key("a"), UNIX_EPOCH, || 2).unwrap();
-        table.arrive(&key("a"), UNIX_EPOCH, || 3).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, || Ok(2)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, || Ok(3)).unwrap();
         assert_eq!(table.leave("a", early), None);
         assert_eq!(
-            table.arrive(&key("a"), UNIX_EPOCH, || 4),
+            table.arrive(&key("a"), UNIX_EPOCH, || Ok(4)),
             Ok(Place::Paired(3))
         );
+    }
+
+    #[test]
+    fn who_finds_no_seat_leaves_nothing_behind() {
+        let table: Table<u8> = Table::new(1, false);
+        let full = Refused::TooManyStreams { limit: 7 };
+        assert_eq!(table.arrive(&key("a"), UNIX_EPOCH, || Err(full)), Err(full));
+        assert_eq!((table.waiting(), table.slots.len()), (0, 0));
+        table.arrive(&key("a"), UNIX_EPOCH, || Ok(1)).unwrap();
+        let paired = table.arrive(&key("a"), UNIX_EPOCH, || Err(full));
+        assert_eq!(paired, Ok(Place::Paired(1)), "a partner is not asked");
     }
 
     #[test]
     fn single_use_holds_until_expiry() {
         let table = Table::new(10, true);
         let expiry = UNIX_EPOCH + Duration::from_secs(10);
-        table.arrive(&key("a"), expiry, || 1).unwrap();
-        table.arrive(&key("a"), expiry, || 2).unwrap();
-        assert_eq!(table.arrive(&key("a"), expiry, || 3), Err(Refused::Spent));
+        table.arrive(&key("a"), expiry, || Ok(1)).unwrap();
+        table.arrive(&key("a"), expiry, || Ok(2)).unwrap();
+        assert_eq!(
+            table.arrive(&key("a"), expiry, || Ok(3)),
+            Err(Refused::Spent)
+        );
         table.expire(expiry - Duration::from_millis(1));
-        assert_eq!(table.arrive(&key("a"), expiry, || 3), Err(Refused::Spent));
+        assert_eq!(
+            table.arrive(&key("a"), expiry, || Ok(3)),
+            Err(Refused::Spent)
+        );
         table.expire(expiry);
-        assert!(table.arrive(&key("a"), expiry, || 3).is_ok());
+        assert!(table.arrive(&key("a"), expiry, || Ok(3)).is_ok());
     }
 
     #[test]
@@ -249,7 +277,7 @@ mod tests {
                 match step {
                     Step::Arrive(name) => {
                         let expiry = UNIX_EPOCH + Duration::from_secs(u64::from(name) * 5);
-                        let got = table.arrive(&key(&name.to_string()), expiry, || number);
+                        let got = table.arrive(&key(&name.to_string()), expiry, || Ok(number));
                         let want = if drained {
                             Err(Refused::Draining)
                         } else if spent.contains_key(&name) {
@@ -297,7 +325,7 @@ mod tests {
                     for round in 0..2_000u32 {
                         let id = thread * 2_000 + round;
                         let name = (round % 3).to_string();
-                        match table.arrive(&key(&name), UNIX_EPOCH, || id) {
+                        match table.arrive(&key(&name), UNIX_EPOCH, || Ok(id)) {
                             Ok(Place::Paired(other)) => {
                                 taken.lock().unwrap().extend([other, id]);
                             }

@@ -23,6 +23,8 @@ pub struct Deadlines {
     pub pairing: Duration,
     /// How long nothing may move either way.
     pub idle: Option<Duration>,
+    /// How long the peer may take nothing while bytes wait for it.
+    pub stall: Option<Duration>,
     /// How long the stream may last, from its arrival.
     pub lifetime: Option<Duration>,
     /// When the caller's own deadline passes.
@@ -39,17 +41,22 @@ struct Clock {
     idle: Option<Duration>,
     idle_at: Option<Instant>,
     seen: u64,
+    stall: Option<Duration>,
+    stall_at: Option<Instant>,
 }
 
 impl Clock {
     fn new(deadlines: &Deadlines, arrived: Instant) -> Self {
+        let now = Instant::now();
         let mut clock = Self {
             sleep: Box::pin(sleep_until(arrived)),
             lifetime: deadlines.lifetime.map(|long| (arrived + long, long)),
             caller: deadlines.caller,
             idle: deadlines.idle,
-            idle_at: deadlines.idle.map(|long| Instant::now() + long),
+            idle_at: deadlines.idle.map(|long| now + long),
             seen: 0,
+            stall: deadlines.stall,
+            stall_at: deadlines.stall.map(|long| now + long),
         };
         if let Some(next) = clock.next() {
             clock.sleep.as_mut().reset(next);
@@ -59,7 +66,7 @@ impl Clock {
 
     fn next(&self) -> Option<Instant> {
         let lifetime = self.lifetime.map(|(at, _)| at);
-        [lifetime, self.caller, self.idle_at]
+        [lifetime, self.caller, self.idle_at, self.stall_at]
             .into_iter()
             .flatten()
             .min()
@@ -67,7 +74,7 @@ impl Clock {
 
     /// `moved` only grows while something moves. Reading the clock for every frame would cost more than the
     /// frame, so progress is looked at when the time is up: an idle stream ends after once to twice the time.
-    fn poll(&mut self, cx: &mut Context<'_>, moved: u64) -> Poll<Cause> {
+    fn poll(&mut self, cx: &mut Context<'_>, moved: u64, control: &Control) -> Poll<Cause> {
         while let Some(next) = self.next() {
             std::task::ready!(self.sleep.as_mut().poll(cx));
             let now = Instant::now();
@@ -88,6 +95,15 @@ impl Clock {
                 self.seen = moved;
                 self.idle_at = Some(now + long);
             }
+            if let (Some(long), Some(at)) = (self.stall, self.stall_at)
+                && at <= now
+            {
+                let stalled = control.stalled_for(Duration::ZERO).unwrap_or_default();
+                if stalled >= long {
+                    return Poll::Ready(Cause::Stalled(long));
+                }
+                self.stall_at = Some(now + long.saturating_sub(stalled));
+            }
             let next = self.next().unwrap_or(next);
             self.sleep.as_mut().reset(next);
         }
@@ -103,7 +119,11 @@ pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
     arrived: Instant,
     mut joined: J,
 ) -> Result<J::Output, Ending> {
-    let mut timeout = std::pin::pin!(sleep_until(arrived + deadlines.pairing));
+    let (long, expired) = match deadlines.lifetime {
+        Some(long) if long < deadlines.pairing => (long, Cause::TooOld(long)),
+        _ => (deadlines.pairing, Cause::Unpaired(deadlines.pairing)),
+    };
+    let mut timeout = std::pin::pin!(sleep_until(arrived + long));
     let mut caller = deadlines.caller.map(|at| Box::pin(sleep_until(at)));
     poll_fn(|cx| {
         if let Poll::Ready(partner) = Pin::new(&mut joined).poll(cx) {
@@ -122,7 +142,7 @@ pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
             return Poll::Ready(Err(Cause::Deadline.into()));
         }
         if timeout.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Cause::Unpaired(deadlines.pairing).into()));
+            return Poll::Ready(Err(expired.into()));
         }
         Poll::Pending
     })
@@ -151,7 +171,7 @@ pub async fn splice<S: Source, K: Sink>(
             return ended;
         }
         clock
-            .poll(cx, totals.bytes_in + totals.bytes_out)
+            .poll(cx, totals.bytes_in + totals.bytes_out, control)
             .map(Ending::from)
     })
     .await

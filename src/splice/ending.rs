@@ -13,7 +13,7 @@
 //! | drain | GOAWAY frame, UNAVAILABLE | the same |
 //! | administrator | GOAWAY frame, ABORTED | the same |
 //! | the longest stalled, when memory ran out | reset | GOAWAY frame, `RESOURCE_EXHAUSTED` |
-//! | idle, too old | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
+//! | idle, too old, stalled | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
 //!
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
 //! peer that is only reading notices nothing else: a bare error status stops one of its two copy loops, and
@@ -61,6 +61,8 @@ pub enum Cause {
     Memory,
     /// Nothing moved for so long.
     Idle(Duration),
+    /// The peer took nothing for so long while bytes waited for it.
+    Stalled(Duration),
     /// The stream lasted longer than allowed.
     TooOld(Duration),
 }
@@ -138,6 +140,8 @@ impl Ending {
         "memory",
         "peer_memory",
         "idle",
+        "stalled",
+        "peer_stalled",
         "too_old",
     ];
 
@@ -191,6 +195,8 @@ impl Ending {
             (Cause::Memory, false) => "memory",
             (Cause::Memory, true) => "peer_memory",
             (Cause::Idle(_), _) => "idle",
+            (Cause::Stalled(_), false) => "stalled",
+            (Cause::Stalled(_), true) => "peer_stalled",
             (Cause::TooOld(_), _) => "too_old",
         }
     }
@@ -205,7 +211,9 @@ impl Ending {
             }
             (Cause::Fault(_) | Cause::Panicked, false) => Code::Internal,
             (Cause::Deadline, false)
-            | (Cause::Unpaired(_) | Cause::Idle(_) | Cause::TooOld(_), _) => Code::DeadlineExceeded,
+            | (Cause::Unpaired(_) | Cause::Idle(_) | Cause::Stalled(_) | Cause::TooOld(_), _) => {
+                Code::DeadlineExceeded
+            }
             (Cause::Encoding, _) => Code::Unimplemented,
             (Cause::Administrator, _) => Code::Aborted,
             (
@@ -237,7 +245,8 @@ impl Ending {
             (Cause::Panicked, false) => "the router failed on this stream; see its log".into(),
             (Cause::Panicked, true) => "the router failed on the other side's stream".into(),
             (Cause::Unpaired(after), _) => format!(
-                "the other side did not connect within {}",
+                "the other side did not connect within {} (pairing.timeout); check that it runs and was \
+                 given this router",
                 humantime::format_duration(after)
             )
             .into(),
@@ -247,18 +256,33 @@ impl Ending {
             (Cause::Draining, _) => "the router is shutting down; connect again".into(),
             (Cause::Administrator, _) => "ended by an administrator".into(),
             (Cause::Memory, false) => {
-                "the router is short of memory, and this peer did not read".into()
+                "the router is short of memory (memory.limit), and this peer did not read".into()
             }
             (Cause::Memory, true) => {
-                "the router is short of memory, and the other side did not read".into()
+                "the router is short of memory (memory.limit), and the other side did not read; \
+                 connect again"
+                    .into()
             }
             (Cause::Idle(after), _) => format!(
-                "nothing was sent either way for {}",
+                "nothing was sent either way for {} (streams.idle_timeout); connect again",
+                humantime::format_duration(after)
+            )
+            .into(),
+            (Cause::Stalled(after), false) => format!(
+                "this side took nothing for {} while bytes waited for it (streams.stall_timeout); \
+                 connect again, and read",
+                humantime::format_duration(after)
+            )
+            .into(),
+            (Cause::Stalled(after), true) => format!(
+                "the other side took nothing for {} while bytes waited for it \
+                 (streams.stall_timeout); connect again",
                 humantime::format_duration(after)
             )
             .into(),
             (Cause::TooOld(after), _) => format!(
-                "the stream reached the longest time allowed, {}",
+                "the stream reached the longest time allowed, {} (streams.max_duration); connect \
+                 again",
                 humantime::format_duration(after)
             )
             .into(),
@@ -284,6 +308,7 @@ mod tests {
         Cause::Administrator,
         Cause::Memory,
         Cause::Idle(Duration::from_secs(1)),
+        Cause::Stalled(Duration::from_secs(1)),
         Cause::TooOld(Duration::from_secs(1)),
     ];
 

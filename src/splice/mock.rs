@@ -165,7 +165,7 @@ impl Source for Peer {
         })
     }
 
-    fn release(&mut self, bytes: usize) {
+    fn release(&mut self, _: &mut Context<'_>, bytes: usize) {
         let mut state = self.0.borrow_mut();
         state.released.push(bytes);
         let all: usize = state.released.iter().sum();

@@ -51,8 +51,9 @@ pub trait Source {
     /// is the caller's, one that was not stays.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>>;
 
-    /// Grants the peer credit for `bytes` more, bytes that [`Source::poll_data`] returned before.
-    fn release(&mut self, bytes: usize);
+    /// Grants the peer credit for `bytes` more, bytes that [`Source::poll_data`] returned before. May do so later:
+    /// then it wakes, and goes on in [`Source::poll_data`].
+    fn release(&mut self, cx: &mut Context<'_>, bytes: usize);
 }
 
 /// The way back to one peer.

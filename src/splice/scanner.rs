@@ -10,7 +10,10 @@ const PREFIX: usize = 5;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Fault {
     /// A message over the limit.
-    #[error("received message larger than max ({size} vs. {limit} bytes)")]
+    #[error(
+        "received message larger than max ({size} vs. {limit} bytes, streams.max_message_size); \
+         send smaller ones"
+    )]
     TooLarge {
         /// Announced length, bytes.
         size: u64,

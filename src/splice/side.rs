@@ -12,6 +12,11 @@ use super::{
 /// The most that is asked of a sink at once. A stock peer's message is 64 KiB and a few bytes.
 const MOST: usize = 128 * 1024;
 
+/// The least credit that is granted anew at once, of a window of so many bytes. See [`Side::new`].
+pub fn credit_step(window: u32) -> u64 {
+    u64::from(window / 3) + 1
+}
+
 /// One peer's stream and its two lane ends.
 #[derive(Debug)]
 pub struct Side<S, K> {
@@ -64,7 +69,7 @@ impl<S: Source, K: Sink> Side<S, K> {
             scanner,
             tx,
             rx,
-            credit_step: u64::from(window / 3) + 1,
+            credit_step: credit_step(window),
             owed: 0,
             exhausted: false,
             half_closed: false,
@@ -149,7 +154,7 @@ impl<S: Source, K: Sink> Side<S, K> {
             }
             self.owed += credit;
             if self.owed >= self.credit_step {
-                self.source.release(self.owed as usize);
+                self.source.release(cx, self.owed as usize);
                 self.owed = 0;
             }
             // Room in the ring again, perhaps. Then ask again: what is left to the next step has changed.

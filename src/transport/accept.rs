@@ -1,7 +1,6 @@
 //! Takes connections in: listening socket, limits, TLS.
 
 use std::{
-    collections::hash_map::Entry,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -17,8 +16,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    addresses::{Origin, Visit},
     connection,
     memory::{CONNECTION, Level, Share},
+    proxy_protocol::{self, HeaderError},
     router::{ConnectionSettings, Router},
     tls::FirstBytes,
     tls_stream::TlsStream,
@@ -68,11 +69,7 @@ pub async fn run(
     tls: Option<Arc<ServerConfig>>,
     stop: CancellationToken,
 ) {
-    let door = Arc::new(Door {
-        router,
-        tls,
-        addresses: std::sync::Mutex::default(),
-    });
+    let door = Arc::new(Door { router, tls });
     let tasks = TaskTracker::new();
     let mut pause = Duration::ZERO;
     loop {
@@ -83,10 +80,16 @@ pub async fn run(
         match accepted {
             Ok((socket, address)) => {
                 pause = Duration::ZERO;
-                if let Some(admitted) = door.admit(address.ip().to_canonical()) {
-                    let task = serve(door.clone(), socket, admitted);
-                    let stop = stop.clone();
-                    tasks.spawn(stop.run_until_cancelled_owned(task));
+                let peer = address.ip().to_canonical();
+                let Some(place) = door.place(peer) else {
+                    continue;
+                };
+                if door.is_proxy(peer) {
+                    let task = serve_proxied(door.clone(), socket, peer, place);
+                    tasks.spawn(stop.clone().run_until_cancelled_owned(task));
+                } else if let Some(visit) = door.enter(peer) {
+                    let task = serve(door.clone(), socket, visit, place);
+                    tasks.spawn(stop.clone().run_until_cancelled_owned(task));
                 }
             }
             // The peer is gone already; the listener is fine.
@@ -113,62 +116,59 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-struct Door {
-    router: Arc<Router>,
-    tls: Option<Arc<ServerConfig>>,
-    addresses: std::sync::Mutex<std::collections::HashMap<IpAddr, usize>>,
-}
-
-/// A connection's place; given back on drop.
-struct Admitted {
-    door: Arc<Door>,
-    address: IpAddr,
-    counted: bool,
+/// A connection's place among all, and in memory; given back on drop.
+struct Place {
     _open: Held,
     _memory: Share,
 }
 
+/// What every connection passes on its way in.
+struct Door {
+    router: Arc<Router>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
 impl Door {
-    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admitted> {
+    /// A place among all connections, if one is free; given back on drop.
+    fn place(&self, peer: IpAddr) -> Option<Place> {
         let metrics = &self.router.metrics;
-        let settings = self.router.settings.load();
-        let limits = &settings.connections;
-        // Only this task adds connections, so the gauge cannot pass the limit in between.
-        if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limits.max {
+        let limit = self.router.settings.load().connections.max;
+        // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
+        if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limit {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
-            self.log_refusal(address, "connections.max", limits.max);
+            self.log_refusal(peer, "connections.max", limit);
             return None;
         }
         if self.router.memory.level() >= Level::Evict {
             metrics.connections.inc(ConnectionAccept::RefusedMemory);
             if let Some(left_out) = self.router.may_log_refusal() {
-                tracing::info!(peer = %address, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
+                tracing::info!(%peer, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
             }
             return None;
         }
-        if let Some(limit) = limits.max_per_address {
-            let mut addresses = self.addresses();
-            let count = addresses.entry(address).or_default();
-            if *count >= limit {
-                drop(addresses);
-                metrics
-                    .connections
-                    .inc(ConnectionAccept::RefusedAddressLimit);
-                self.log_refusal(address, "connections.max_per_address", limit);
-                return None;
-            }
-            *count += 1;
-        }
-        metrics.connections.inc(ConnectionAccept::Accepted);
         let mut memory = Share::new(self.router.memory.clone());
         memory.set(CONNECTION);
-        Some(Admitted {
-            door: self.clone(),
-            address,
-            counted: limits.max_per_address.is_some(),
+        Some(Place {
             _open: Held::new(&metrics.connections_open),
             _memory: memory,
         })
+    }
+
+    /// Lets in a connection from this address, unless it has too many.
+    fn enter(&self, peer: IpAddr) -> Option<Visit> {
+        let metrics = &self.router.metrics;
+        let limit = self.router.settings.load().connections.max_per_address;
+        let visit = self.router.addresses.enter(peer, limit);
+        if visit.is_some() {
+            metrics.connections.inc(ConnectionAccept::Accepted);
+        } else {
+            metrics
+                .connections
+                .inc(ConnectionAccept::RefusedAddressLimit);
+            let limit = limit.unwrap_or_default();
+            self.log_refusal(peer, "connections.max_per_address", limit);
+        }
+        visit
     }
 
     fn log_refusal(&self, peer: IpAddr, name: &str, limit: usize) {
@@ -177,32 +177,56 @@ impl Door {
         }
     }
 
-    fn addresses(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<IpAddr, usize>> {
-        self.addresses
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Whether a PROXY header must come first on a connection from this address.
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        let settings = self.router.settings.load();
+        let proxies = &settings.connections.proxies;
+        proxies.iter().any(|network| network.contains(&peer))
     }
 }
 
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        if self.counted
-            && let Entry::Occupied(mut entry) = self.door.addresses().entry(self.address)
-        {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
+/// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
+async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
+    let router = &door.router;
+    let long = router.settings.load().connections.proxy_header_timeout;
+    let (result, error) = match timeout(long, proxy_protocol::read(&mut socket)).await {
+        Ok(Ok(named)) => {
+            if let Some(visit) = door.enter(named.unwrap_or(proxy)) {
+                Box::pin(serve(door, socket, visit, place)).await;
             }
+            return;
         }
+        Ok(Err(HeaderError::Nothing)) => {
+            // As a load balancer looks whether somebody listens.
+            router
+                .metrics
+                .connections
+                .inc(ConnectionAccept::NoProxyHeader);
+            return;
+        }
+        Ok(Err(error)) => (ConnectionAccept::RefusedProxyHeader, error.to_string()),
+        Err(_) => (
+            ConnectionAccept::ProxyHeaderTimeout,
+            format!("no PROXY header within {long:?} (listen.proxy_protocol_timeout)"),
+        ),
+    };
+    router.metrics.connections.inc(result);
+    if let Some(left_out) = router.may_log_refusal() {
+        tracing::info!(
+            %proxy,
+            error,
+            left_out = (left_out > 0).then_some(left_out),
+            "connection refused: its address is in listen.proxy_protocol_from"
+        );
     }
 }
 
 /// Bytes the kernel may hold unsent before the socket counts as full.
 const UNSENT: u32 = 128 * 1024;
 
-async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
+async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {
     let router = &door.router;
-    let peer = admitted.address;
+    let peer = &visit.origin;
     let settings = router.settings.load_full();
     if let Err(error) = prepare(&socket, &settings.connections) {
         tracing::debug!(%peer, %error, "cannot set socket options");
@@ -210,13 +234,13 @@ async fn serve(door: Arc<Door>, socket: TcpStream, admitted: Admitted) {
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
         Some(config) => match Box::pin(handshake(router, peer, config, socket)).await {
-            Ok(wire) => Box::pin(connection::serve(router.clone(), peer, wire)).await,
+            Ok(wire) => Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await,
             Err(end) => end,
         },
         None => match Box::pin(plaintext(router, peer, &socket)).await {
             Ok(()) => {
                 let wire = Wire::new(socket);
-                Box::pin(connection::serve(router.clone(), peer, wire)).await
+                Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await
             }
             Err(end) => end,
         },
@@ -256,7 +280,7 @@ async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
     }
 }
 
-fn refuse_protocol(router: &Router, peer: IpAddr, found: FirstBytes, expected: &str) {
+fn refuse_protocol(router: &Router, peer: &Origin, found: FirstBytes, expected: &str) {
     let found = match found {
         FirstBytes::Tls => "TLS",
         FirstBytes::Http2 => "plaintext HTTP/2",
@@ -268,7 +292,11 @@ fn refuse_protocol(router: &Router, peer: IpAddr, found: FirstBytes, expected: &
     }
 }
 
-async fn plaintext(router: &Router, peer: IpAddr, socket: &TcpStream) -> Result<(), ConnectionEnd> {
+async fn plaintext(
+    router: &Router,
+    peer: &Origin,
+    socket: &TcpStream,
+) -> Result<(), ConnectionEnd> {
     let long = router.settings.load().connections.preface_timeout;
     match timeout(long, first_bytes(socket)).await {
         Ok(Ok(FirstBytes::Http2)) => Ok(()),
@@ -288,7 +316,7 @@ async fn plaintext(router: &Router, peer: IpAddr, socket: &TcpStream) -> Result<
 
 async fn handshake(
     router: &Router,
-    peer: IpAddr,
+    peer: &Origin,
     config: &Arc<ServerConfig>,
     socket: TcpStream,
 ) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
@@ -305,7 +333,7 @@ async fn handshake(
 
 async fn shake_hands(
     router: &Router,
-    peer: IpAddr,
+    peer: &Origin,
     config: &Arc<ServerConfig>,
     socket: TcpStream,
 ) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {

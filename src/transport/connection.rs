@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::IpAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -18,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
+    addresses::Origin,
     budget::Grant,
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
@@ -83,7 +83,7 @@ type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Http2<T> = h2::server::Connection<Wire<T>, Bytes>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
-pub async fn serve<T>(router: Arc<Router>, peer: IpAddr, wire: Wire<T>) -> ConnectionEnd
+pub async fn serve<T>(router: Arc<Router>, peer: Origin, wire: Wire<T>) -> ConnectionEnd
 where
     T: Gather + Send + 'static,
 {
@@ -191,7 +191,7 @@ struct Connection<T: Gather> {
     drained: bool,
     goaway_due: bool,
     router: Arc<Router>,
-    peer: IpAddr,
+    peer: Origin,
 }
 
 impl<T: Gather> Connection<T> {
@@ -311,7 +311,7 @@ impl<T: Gather> Connection<T> {
     fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         self.any_stream = true;
         let router = self.router.clone();
-        let peer = self.peer;
+        let peer = self.peer.clone();
         let passage = self.passage.clone();
         // What HTTP/2 has for this connection, whatever may have been set since.
         let window = self.growth.start();
@@ -324,6 +324,7 @@ impl<T: Gather> Connection<T> {
             }
         };
         let metrics = self.router.metrics.clone();
+        let peer = self.peer.ip;
         // A panic ends its stream only: the stream's parts are dropped, which resets it and tells the partner.
         let task = AssertUnwindSafe(task).catch_unwind().map(move |result| {
             if result.is_err() {

@@ -8,11 +8,17 @@
 //!   much credit the peer should have, as far as [`budget`] allows; [`memory`] reckons what is in use and who may
 //!   read, and [`pressure`] ends what stands still when it runs out, by the limit that
 //!   is configured or that [`cgroup`] finds;
-//! - [`stream`] serves one call of `RouterService/Stream`; [`routes`] passes other calls to typed services;
-//! - [`peer`] is a peer's HTTP/2 stream as the splice sees it;
+//! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
+//!   to typed services;
+//! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
+//! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
+//!   [`proxy_protocol`] tells who is behind a load balancer;
 //! - [`router`] is what all of them share.
 
 pub mod accept;
+pub mod addresses;
+pub mod admission;
+pub mod bucket;
 pub mod budget;
 pub mod buffers;
 pub mod certificate;
@@ -21,10 +27,13 @@ pub mod connection;
 pub mod deadlines;
 pub mod doorbell;
 pub mod memory;
+pub mod pace;
 pub mod peer;
 pub mod pressure;
+pub mod proxy_protocol;
 pub mod router;
 pub mod routes;
+pub mod seats;
 pub mod stream;
 pub mod tls;
 pub mod tls_stream;

@@ -93,7 +93,7 @@ impl Source for PeerSource {
         }
     }
 
-    fn release(&mut self, bytes: usize) {
+    fn release(&mut self, _: &mut Context<'_>, bytes: usize) {
         // Fails only if more is released than was received, which the lane's counters rule out, or if the
         // stream is gone, which the next read will tell.
         let _ = self.stream.flow_control().release_capacity(bytes);

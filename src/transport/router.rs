@@ -11,12 +11,19 @@ use std::{
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::{budget::Budget, memory::Memory};
+use super::{
+    addresses::Addresses,
+    budget::Budget,
+    memory::Memory,
+    pace::Rates,
+    seats::{Seat, Seats},
+};
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
@@ -29,7 +36,7 @@ use crate::{
     },
 };
 
-/// What can be set for streams.
+/// What can be set for streams. `None` is no limit.
 #[derive(Clone, Debug)]
 pub struct StreamSettings {
     /// Credit a peer is granted at first, bytes.
@@ -38,10 +45,22 @@ pub struct StreamSettings {
     pub max_window: u32,
     /// Largest message, bytes.
     pub max_message: u64,
+    /// Streams at once.
+    pub max: Option<usize>,
+    /// Streams at once from one address.
+    pub max_per_address: Option<usize>,
+    /// New streams a second from one address.
+    pub new_per_second: Option<u32>,
+    /// Refused tokens a second from one address.
+    pub refused_tokens_per_second: Option<u32>,
+    /// Bytes a second.
+    pub rates: Rates,
     /// How long a stream waits for its partner.
     pub pairing_timeout: Duration,
-    /// How long nothing may move. `None`: for ever.
+    /// How long nothing may move.
     pub idle_timeout: Option<Duration>,
+    /// How long a peer may take nothing while bytes wait for it.
+    pub stall_timeout: Option<Duration>,
     /// How long a stream may last.
     pub max_duration: Option<Duration>,
     /// How long a stream being ended may make no progress.
@@ -57,6 +76,10 @@ pub struct ConnectionSettings {
     pub max_per_address: Option<usize>,
     /// Streams at once on one connection.
     pub max_streams: u32,
+    /// From these networks a PROXY header comes first.
+    pub proxies: Arc<[IpNet]>,
+    /// From accept to the end of the PROXY header.
+    pub proxy_header_timeout: Duration,
     /// Bytes of request headers.
     pub max_header_size: u32,
     /// Bytes that HTTP/2 may hold for each stream until the socket takes them.
@@ -97,6 +120,7 @@ pub struct Settings {
 pub struct Offer {
     /// The table is shared between threads, though an offer is only ever moved.
     pub(super) lanes: SyncWrapper<(LaneSender, LaneReceiver)>,
+    pub(super) seat: Seat,
     pub(super) joined: oneshot::Sender<Partner>,
     pub(super) control: Arc<Control>,
     pub(super) peer: IpAddr,
@@ -128,6 +152,9 @@ pub struct Router {
     pub windows: Arc<Budget>,
     /// What is in use.
     pub memory: Arc<Memory>,
+    /// Where connections come from.
+    pub addresses: Arc<Addresses>,
+    pub(super) seats: Seats,
     /// Services other than the router's own.
     pub(super) routes: Routes,
     controls: DashMap<u64, Arc<Control>>,
@@ -153,6 +180,8 @@ impl Router {
             draining: CancellationToken::new(),
             windows,
             memory: Arc::default(),
+            addresses: Arc::default(),
+            seats: Seats::default(),
             routes: routes.prepare(),
             controls: DashMap::new(),
             next: AtomicU64::new(1),

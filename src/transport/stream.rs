@@ -1,25 +1,22 @@
 //! One call of `RouterService/Stream`, from its headers to its last record.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::{HeaderMap, Method, Request, Response};
+use http::{Request, Response};
 use sync_wrapper::SyncWrapper;
 use tokio::{sync::oneshot, time::Instant};
-use tonic::Code;
 
 use super::{
-    memory::Level,
+    addresses::{OpenStream, Origin},
+    admission,
+    pace::Paced,
     peer::{Passage, PeerSink, PeerSource},
-    router::{Offer, Partner, Registered, Router, Settings, StreamSettings},
+    router::{Offer, Partner, Registered, Router, StreamSettings},
+    seats::Seat,
 };
 use crate::{
-    auth::Admission,
     grpc::{
         headers::{self, Encodings, Mismatch},
         status,
@@ -35,7 +32,7 @@ use crate::{
         ending::{Cause, Ending},
         lane::{LaneReceiver, LaneSender, counted_lane},
         scanner::Scanner,
-        side::Side,
+        side::{self, Side},
     },
 };
 
@@ -49,17 +46,7 @@ pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 /// announces credit only once it is half of the window that the peer has left, so a third may be withheld.
 pub const WHOLE_MESSAGE: u32 = 80 * 1024;
 
-/// Causes of refusal that are not the token's, for metrics.
-pub const REFUSALS: &[&str] = &[
-    "draining",
-    "too_many_waiting",
-    "memory",
-    "token_spent",
-    "not_grpc",
-    "method",
-];
-
-type PeerSide = Side<PeerSource, PeerSink>;
+type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 
 /// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
 ///
@@ -70,7 +57,7 @@ type PeerSide = Side<PeerSource, PeerSink>;
 )]
 pub fn serve(
     router: Arc<Router>,
-    peer: IpAddr,
+    peer: Origin,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
@@ -102,7 +89,7 @@ enum Start {
 /// Lets the call in and looks for its partner. `None`: it was refused, and told so.
 fn begin(
     router: Arc<Router>,
-    peer: IpAddr,
+    peer: Origin,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
@@ -110,42 +97,45 @@ fn begin(
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let admission = match admit(&router, peer, &head.method, &head.headers) {
+    let admission = match admission::admit(&router, &peer, &head.method, &head.headers) {
         Ok(admission) => admission,
         Err(response) => return refuse(&mut respond, response),
     };
-    if router.memory.level() >= Level::NoStreams {
-        router.metrics.stream_refusals.inc("memory");
-        let response = status::trailers_only(
-            Code::ResourceExhausted,
-            "the router is short of memory (memory.limit); try again later",
-        );
-        return refuse(&mut respond, response);
-    }
     let settings = router.settings.load().streams.clone();
+    let Some(open) = peer.address.open_stream(settings.max_per_address) else {
+        let limit = settings.max_per_address.unwrap_or_default();
+        let response = admission::too_many_per_address(&router, &peer, limit);
+        return refuse(&mut respond, response);
+    };
     let registered = router.register();
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
-    let mut own_lanes = None;
+    let mut own = None;
     let place = router
         .table
         .arrive(&admission.subject, admission.expires_at, || {
+            let limit = settings.max;
+            let seats = router.seats.take_two(limit);
+            let [seat, partner_seat] = seats.ok_or(Refused::TooManyStreams {
+                limit: limit.unwrap_or_default(),
+            })?;
             let (tx, partner_rx) = counted_lane(router.memory.lanes());
             let (partner_tx, rx) = counted_lane(router.memory.lanes());
-            own_lanes = Some((tx, rx));
-            Offer {
+            own = Some(((tx, rx), seat));
+            Ok(Offer {
                 lanes: SyncWrapper::new((partner_tx, partner_rx)),
+                seat: partner_seat,
                 joined,
                 control: registered.control.clone(),
-                peer,
+                peer: peer.ip,
                 encodings: encodings.clone(),
                 arrived,
-            }
+            })
         });
     let place = match place {
         Ok(place) => place,
         Err(refused) => {
-            let response = turn_away(&router, peer, &admission, refused);
+            let response = admission::no_place(&router, &peer, &admission.subject, refused);
             return refuse(&mut respond, response);
         }
     };
@@ -154,101 +144,44 @@ fn begin(
     let deadlines = Deadlines {
         pairing: settings.pairing_timeout,
         idle: settings.idle_timeout,
+        stall: settings.stall_timeout,
         lifetime: settings.max_duration,
         caller: headers::timeout(&head.headers).map(|after| arrived + after),
         linger: settings.linger,
     };
-    let call = Call {
+    let filled = passage.held().clone();
+    let source = PeerSource::new(body, passage);
+    let step = side::credit_step(window);
+    let source = Paced::new(source, router.clone(), peer.address.clone(), step);
+    let sink = PeerSink::new(respond);
+    let mut call = Call {
         router,
         registered,
         subject: admission.subject,
-        peer,
+        peer: peer.ip,
+        _open: open,
         encodings,
         deadlines,
         arrived,
+        seat: None,
     };
-    let filled = passage.held().clone();
-    let source = PeerSource::new(body, passage);
-    let sink = PeerSink::new(respond);
     let (lanes, start) = match place {
         Place::Paired(offer) => {
-            let (lanes, meeting) = call.join(offer);
+            let (lanes, seat, meeting) = call.join(offer);
+            call.seat = Some(seat);
             (lanes, Start::Paired(Box::new(meeting)))
         }
         Place::Waiting(ticket) => {
-            let Some(lanes) = own_lanes else {
+            let Some((lanes, seat)) = own else {
                 unreachable!("whoever waits has made an offer");
             };
+            call.seat = Some(seat);
             (lanes, Start::Waiting(ticket, on_joined))
         }
     };
     lanes.0.count_in(filled);
     let side = call.side(source, sink, lanes, &settings, window);
     Some((call, side, start))
-}
-
-/// Checks everything that the request's head says.
-fn admit(
-    router: &Router,
-    peer: IpAddr,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Admission, Response<()>> {
-    if !headers::is_grpc(headers) {
-        router.metrics.stream_refusals.inc("not_grpc");
-        return Err(status::unsupported_media_type());
-    }
-    if method != Method::POST {
-        router.metrics.stream_refusals.inc("method");
-        return Err(status::trailers_only(
-            Code::Unimplemented,
-            "gRPC calls use the method POST",
-        ));
-    }
-    let (rules, now) = (router.rules.load(), SystemTime::now());
-    let checked = rules.check(headers, now);
-    if let Ok(admission) = &checked {
-        let key = &rules.keys.keys()[admission.key];
-        router.metrics.token_keys.accepted(key.name(), now);
-    }
-    checked.map_err(|refusal| {
-        router.metrics.stream_refusals.inc(refusal.cause());
-        if let Some(left_out) = router.may_log_refusal() {
-            tracing::info!(
-                %peer,
-                cause = refusal.cause(),
-                error = %refusal,
-                left_out = (left_out > 0).then_some(left_out),
-                "router authentication failed"
-            );
-        }
-        status::trailers_only(Code::Unauthenticated, refusal.message())
-    })
-}
-
-fn turn_away(
-    router: &Router,
-    peer: IpAddr,
-    admission: &Admission,
-    refused: Refused,
-) -> Response<()> {
-    let (cause, code) = match refused {
-        Refused::Draining => ("draining", Code::Unavailable),
-        Refused::TooManyWaiting { .. } => ("too_many_waiting", Code::ResourceExhausted),
-        Refused::Spent => ("token_spent", Code::Unauthenticated),
-    };
-    router.metrics.stream_refusals.inc(cause);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %peer,
-            stream = %admission.subject,
-            cause,
-            error = %refused,
-            left_out = (left_out > 0).then_some(left_out),
-            "stream refused"
-        );
-    }
-    status::trailers_only(code, &refused.to_string())
 }
 
 fn refuse<T>(respond: &mut SendResponse<Bytes>, response: Response<()>) -> Option<T> {
@@ -277,6 +210,8 @@ struct Call {
     encodings: Encodings,
     deadlines: Deadlines,
     arrived: Instant,
+    _open: OpenStream,
+    seat: Option<Seat>,
 }
 
 impl Call {
@@ -286,7 +221,7 @@ impl Call {
 
     fn side(
         &self,
-        source: PeerSource,
+        source: Paced<PeerSource>,
         sink: PeerSink,
         lanes: (LaneSender, LaneReceiver),
         settings: &StreamSettings,
@@ -301,7 +236,7 @@ impl Call {
     }
 
     /// The second stream takes the first one's offer.
-    fn join(&self, offer: Offer) -> ((LaneSender, LaneReceiver), Meeting) {
+    fn join(&self, offer: Offer) -> ((LaneSender, LaneReceiver), Seat, Meeting) {
         let metrics = &self.router.metrics;
         metrics.pairs.inc();
         metrics.observe_pairing_wait(offer.arrived.elapsed());
@@ -320,7 +255,7 @@ impl Call {
             peer: self.peer,
             encodings: self.encodings.clone(),
         });
-        (offer.lanes.into_inner(), meeting)
+        (offer.lanes.into_inner(), offer.seat, meeting)
     }
 
     /// The first stream waits for the second.

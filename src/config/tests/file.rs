@@ -158,6 +158,22 @@ fn cross_checks() {
             "2:7: connections.max: found 0, expected a whole number from 1",
         ),
         (
+            "[streams]\nmax = 1",
+            "2:7: streams.max: found 1, expected a whole number from 2",
+        ),
+        (
+            "[streams]\nbytes_per_second = \"15KiB\"",
+            "2:20: streams.bytes_per_second: found 15KiB, expected 0 or at least 16KiB, an eighth of",
+        ),
+        (
+            "[listen]\nproxy_protocol_from = [\"10.0.0.0/8\", \"10.0.0.1/8\"]",
+            "2:38: listen.proxy_protocol_from: found the string \"10.0.0.1/8\", expected a list of",
+        ),
+        (
+            "[listen]\nproxy_protocol_timeout = \"0s\"",
+            "2:26: listen.proxy_protocol_timeout: found 0s, expected at least 1ms",
+        ),
+        (
             "[log]\nfilter = \"a=b=c\"",
             "2:10: log.filter: found the string \"a=b=c\", expected log directives",
         ),

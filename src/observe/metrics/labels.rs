@@ -48,6 +48,22 @@ label! {
         RefusedAddressLimit => "refused_address_limit",
         /// It was closed because memory is short.
         RefusedMemory => "refused_memory",
+        /// It was closed because it did not begin with a PROXY header, or a malformed one.
+        RefusedProxyHeader => "refused_proxy_header",
+        /// It was closed because its PROXY header took too long.
+        ProxyHeaderTimeout => "proxy_header_timeout",
+        /// The load balancer closed it before a PROXY header, as in a health check.
+        NoProxyHeader => "no_proxy_header",
+    }
+}
+
+label! {
+    /// Which rate a peer's credit was held back for.
+    PacedBy, "limit" {
+        /// That of its stream.
+        Stream => "stream",
+        /// That of all streams from its address.
+        Address => "address",
     }
 }
 

@@ -82,6 +82,8 @@ fn every_series_is_there_from_the_start() {
         r#"connections_total{result="accepted"}"#,
         r#"connections_total{result="refused_limit"}"#,
         r#"connections_total{result="refused_address_limit"}"#,
+        r#"connections_total{result="refused_proxy_header"}"#,
+        r#"credit_held_back_total{limit="stream"}"#,
         r#"tls_handshakes_total{result="ok"}"#,
         r#"tls_handshakes_total{result="no_alpn"}"#,
         r#"connections_closed_total{reason="not_http2"}"#,

@@ -19,6 +19,7 @@ fn deadlines() -> Deadlines {
     Deadlines {
         pairing: 60 * SECOND,
         idle: None,
+        stall: None,
         lifetime: None,
         caller: None,
         linger: 5 * SECOND,
@@ -179,6 +180,84 @@ async fn idle_is_once_to_twice_the_time_after_the_last_byte_either_way() {
             assert!(quiet >= 30 * SECOND && quiet <= 60 * SECOND, "{quiet:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_waits_has_its_lifetime_too() {
+    for (lifetime, expected) in [
+        (7, Cause::TooOld(7 * SECOND)),
+        (61, Cause::Unpaired(60 * SECOND)),
+    ] {
+        let (mut side, _peer, _tx, _rx) = side();
+        let (arrived, control) = (Instant::now(), Control::default());
+        let mut deadlines = deadlines();
+        deadlines.lifetime = Some(lifetime * SECOND);
+        let waited = wait(&mut side, &control, &deadlines, arrived, pending::<()>()).await;
+        assert_eq!(cause(waited), Some(expected));
+        assert_eq!(arrived.elapsed(), SECOND * lifetime.min(60));
+    }
+}
+
+/// The peer takes all up to `last`, then nothing. When does it count as stalled?
+async fn stalls_after(last: u32, moves_the_other_way: bool) -> Ending {
+    let (mut side, peer, mut tx, _rx) = side();
+    let (start, control) = (Instant::now(), Control::default());
+    let mut deadlines = deadlines();
+    deadlines.stall = Some(30 * SECOND);
+    let moving = async {
+        for second in 0..200 {
+            give(&mut tx, message(1));
+            if second <= last {
+                peer.opens(6);
+            }
+            if moves_the_other_way {
+                peer.sends(message(1));
+            }
+            sleep(SECOND).await;
+        }
+    };
+    let splicing = splice(&mut side, &control, &deadlines, start, |_| {});
+    let ending = tokio::select! {
+        ending = splicing => ending,
+        () = moving => panic!("not ended"),
+    };
+    // Bytes wait from the first second in which none was taken.
+    let stalled = (start + (last + 1) * SECOND).elapsed();
+    assert!(stalled.abs_diff(30 * SECOND) < SECOND / 100, "{stalled:?}");
+    ending
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_stalls_whatever_it_sends() {
+    for last in [0, 1, 29, 30, 31, 95] {
+        for moves_the_other_way in [false, true] {
+            let ending = stalls_after(last, moves_the_other_way).await;
+            assert_eq!(ending, Cause::Stalled(30 * SECOND).into());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_a_little_now_and_then_has_not_stalled() {
+    let (mut side, peer, mut tx, _rx) = side();
+    let (start, control) = (Instant::now(), Control::default());
+    let mut deadlines = deadlines();
+    deadlines.stall = Some(30 * SECOND);
+    give(&mut tx, message(1_000));
+    let moving = async {
+        for _ in 0..20 {
+            sleep(29 * SECOND).await;
+            peer.opens(1);
+        }
+        peer.opens(2_000);
+        sleep(300 * SECOND).await;
+    };
+    let splicing = splice(&mut side, &control, &deadlines, start, |_| {});
+    tokio::select! {
+        ending = splicing => panic!("{ending:?} after {:?}", start.elapsed()),
+        () = moving => {}
+    }
+    assert_eq!(peer.received(), message(1_000), "and nothing waits now");
 }
 
 #[tokio::test(start_paused = true)]

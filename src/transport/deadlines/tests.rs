@@ -32,6 +32,8 @@ fn none() -> ConnectionSettings {
     ConnectionSettings {
         max: 1,
         max_per_address: None,
+        proxies: std::sync::Arc::new([]),
+        proxy_header_timeout: Duration::from_secs(1),
         max_streams: 1,
         max_header_size: 1,
         send_buffer: 1,

@@ -128,6 +128,7 @@ async fn run(side: &mut MockSide, control: &Control) -> Outcome {
     let deadlines = Deadlines {
         pairing: LINGER,
         idle: None,
+        stall: None,
         lifetime: None,
         caller: None,
         linger: LINGER,

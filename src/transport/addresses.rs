@@ -1,0 +1,270 @@
+//! Where connections come from, and what is counted for each address.
+//!
+//! IPv6 is counted by networks of 64 bits, the least that a customer or a host is given: who has one such network
+//! has 2^64 addresses. An address is remembered while it has connections, and after that until its buckets are full
+//! again: a peer that reconnects finds what it spent. More than [`MOST_WITHOUT_CONNECTION`] are not remembered that
+//! long, so that connections from ever new addresses do not fill the memory.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+
+use super::bucket::Bucket;
+
+/// Addresses remembered though they have no connection, about 200 bytes each.
+pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
+
+/// What is counted for one address.
+#[derive(Debug, Default)]
+pub struct Address {
+    connections: AtomicUsize,
+    streams: AtomicUsize,
+    /// New streams.
+    pub arrivals: Bucket,
+    /// Tokens that were refused.
+    pub refusals: Bucket,
+    /// Bytes that its streams send.
+    pub bytes: Bucket,
+}
+
+impl Address {
+    fn is_at_rest(&self) -> bool {
+        let buckets = [&self.arrivals, &self.refusals, &self.bytes];
+        self.connections.load(Ordering::SeqCst) == 0 && buckets.iter().all(|b| b.is_full())
+    }
+
+    /// Counts a stream, unless `limit` are open.
+    pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<OpenStream> {
+        let before = self.streams.fetch_add(1, Ordering::Relaxed);
+        let open = OpenStream(self.clone());
+        limit.is_none_or(|limit| before < limit).then_some(open)
+    }
+}
+
+/// One stream of an address; given back on drop.
+#[derive(Debug)]
+pub struct OpenStream(Arc<Address>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer's own address, not that of a load balancer which speaks the PROXY protocol.
+    pub ip: IpAddr,
+    /// What is counted for it.
+    pub address: Arc<Address>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip.fmt(f)
+    }
+}
+
+/// All addresses with a connection, and some that had one lately.
+#[derive(Debug, Default)]
+pub struct Addresses {
+    known: DashMap<IpAddr, Arc<Address>>,
+    /// Of those known, how many have a connection.
+    connected: AtomicUsize,
+}
+
+/// The addresses that are counted together with `ip`: itself, or its IPv6 network.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+impl Addresses {
+    /// Counts a connection, unless `limit` are open from its address.
+    pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<Visit> {
+        let network = network(ip);
+        // The entry is locked, so connections that come at once cannot pass the limit together.
+        let address = self.known.entry(network).or_default();
+        let before = address.connections.load(Ordering::SeqCst);
+        if limit.is_some_and(|limit| before >= limit) {
+            return None;
+        }
+        address.connections.store(before + 1, Ordering::SeqCst);
+        if before == 0 {
+            self.connected.fetch_add(1, Ordering::SeqCst);
+        }
+        Some(Visit {
+            addresses: self.clone(),
+            network,
+            origin: Origin {
+                ip,
+                address: address.clone(),
+            },
+        })
+    }
+
+    fn leave(&self, network: IpAddr) {
+        let crowded = self.without_connection() >= MOST_WITHOUT_CONNECTION;
+        self.known.remove_if(&network, |_, address| {
+            let last = address.connections.fetch_sub(1, Ordering::SeqCst) == 1;
+            if last {
+                self.connected.fetch_sub(1, Ordering::SeqCst);
+            }
+            last && (crowded || address.is_at_rest())
+        });
+    }
+
+    /// Forgets addresses without connections whose buckets are full again.
+    pub fn sweep(&self) {
+        self.known.retain(|_, address| !address.is_at_rest());
+    }
+
+    /// How many are remembered.
+    pub fn known(&self) -> usize {
+        self.known.len()
+    }
+
+    fn without_connection(&self) -> usize {
+        let connected = self.connected.load(Ordering::SeqCst);
+        self.known.len().saturating_sub(connected)
+    }
+}
+
+/// A connection that is counted; given back on drop.
+#[derive(Debug)]
+pub struct Visit {
+    addresses: Arc<Addresses>,
+    network: IpAddr,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.addresses.leave(self.network);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use proptest::prelude::*;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_address_has_its_own_connections() {
+        let all = Arc::new(Addresses::default());
+        let one = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
+        let two = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
+        assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
+        let other = all.enter(ip("10.0.0.2"), Some(2)).unwrap();
+        drop(one);
+        let three = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
+        assert!(
+            all.enter(ip("10.0.0.1"), Some(1)).is_none(),
+            "a lower limit"
+        );
+        assert!(all.enter(ip("10.0.0.1"), None).is_some(), "no limit");
+        drop((two, three, other));
+        assert_eq!(all.known(), 0, "nothing to remember");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ipv6_network_is_one_address() {
+        let all = Arc::new(Addresses::default());
+        let held = all.enter(ip("2001:db8:1:2::1"), Some(1)).unwrap();
+        let same = "2001:db8:1:2:ffff:ffff:ffff:ffff";
+        assert!(all.enter(ip(same), Some(1)).is_none());
+        assert!(all.enter(ip("2001:db8:1:3::1"), Some(1)).is_some());
+        assert_eq!(held.origin.to_string(), "2001:db8:1:2::1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_spent_is_found_again_and_forgotten_once_earned() {
+        let all = Arc::new(Addresses::default());
+        let visit = all.enter(ip("10.0.0.1"), None).unwrap();
+        assert!(visit.origin.address.refusals.take_one(1));
+        drop(visit);
+        all.sweep();
+        assert_eq!(all.known(), 1);
+        let again = all.enter(ip("10.0.0.1"), None).unwrap();
+        assert!(
+            !again.origin.address.refusals.has_one(1),
+            "reconnecting does not help"
+        );
+        drop(again);
+        advance(Duration::from_secs(2)).await;
+        all.sweep();
+        assert_eq!(all.known(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ever_new_addresses_do_not_fill_the_memory() {
+        let all = Arc::new(Addresses::default());
+        let stays = all.enter(ip("192.0.2.1"), None).unwrap();
+        for number in 0..2 * MOST_WITHOUT_CONNECTION as u32 {
+            let visit = all.enter(Ipv4Addr::from(number).into(), None).unwrap();
+            assert!(visit.origin.address.refusals.take_one(1));
+        }
+        assert_eq!(all.known(), MOST_WITHOUT_CONNECTION + 1);
+        advance(Duration::from_secs(2)).await;
+        all.sweep();
+        assert_eq!(all.known(), 1, "who is connected stays");
+        drop(stays);
+        assert_eq!(all.known(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_are_counted_while_they_are_open() {
+        let address = Arc::new(Address::default());
+        let one = address.open_stream(Some(1)).unwrap();
+        for _ in 0..3 {
+            assert!(address.open_stream(Some(1)).is_none());
+        }
+        drop(one);
+        assert!(address.open_stream(Some(1)).is_some());
+        assert_eq!(address.streams.load(Ordering::SeqCst), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn limits_hold_whatever_comes_and_goes(steps in prop::collection::vec((0u8..4, 0usize..8), 0..200)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _guard = runtime.enter();
+            let all = Arc::new(Addresses::default());
+            let mut visits: Vec<(u8, Visit)> = Vec::new();
+            for (last, leave) in steps {
+                let open = visits.iter().filter(|(other, _)| *other == last).count();
+                let visit = all.enter(Ipv4Addr::new(10, 0, 0, last).into(), Some(3));
+                prop_assert_eq!(visit.is_some(), open < 3);
+                visits.extend(visit.map(|visit| (last, visit)));
+                if leave < visits.len() {
+                    visits.swap_remove(leave);
+                }
+                let mut hosts: Vec<_> = visits.iter().map(|(last, _)| *last).collect();
+                hosts.sort_unstable();
+                hosts.dedup();
+                prop_assert_eq!(all.known(), hosts.len());
+                prop_assert_eq!(all.connected.load(Ordering::SeqCst), hosts.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Whether a call may become a stream: its head, its address's limits, its token, and what is left of memory.
+//!
+//! Cheap checks come first: an address that sends too many calls, or too many bad tokens, is turned away before any
+//! signature is looked at.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, Method, Response};
+use tonic::Code;
+
+use super::{addresses::Origin, memory::Level, router::Router};
+use crate::{
+    auth::Admission,
+    grpc::{headers, status},
+    pairing::table::Refused,
+};
+
+/// Causes of refusal that are not the token's, for metrics.
+pub const REFUSALS: &[&str] = &[
+    "draining",
+    "too_many_waiting",
+    "too_many_streams",
+    "too_many_per_address",
+    "stream_rate",
+    "refused_token_rate",
+    "memory",
+    "token_spent",
+    "not_grpc",
+    "method",
+];
+
+/// Checks everything that the request's head says. On refusal: the response.
+pub(super) fn admit(
+    router: &Router,
+    peer: &Origin,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Admission, Response<()>> {
+    if !headers::is_grpc(headers) {
+        router.metrics.stream_refusals.inc("not_grpc");
+        return Err(status::unsupported_media_type());
+    }
+    if method != Method::POST {
+        router.metrics.stream_refusals.inc("method");
+        return Err(status::trailers_only(
+            Code::Unimplemented,
+            "gRPC calls use the method POST",
+        ));
+    }
+    let settings = router.settings.load();
+    let (arrivals, refusals) = (
+        settings.streams.new_per_second,
+        settings.streams.refused_tokens_per_second,
+    );
+    if let Some(limit) = arrivals
+        && !peer.address.arrivals.take_one(limit)
+    {
+        let text = format!(
+            "more than {limit} new streams a second from this address \
+             (streams.new_per_second_per_address); try again later"
+        );
+        return Err(over_limit(router, peer, "stream_rate", &text));
+    }
+    // A token that is good costs nothing, so an address gets in again as soon as it has earned one more check.
+    if let Some(limit) = refusals
+        && !peer.address.refusals.has_one(limit)
+    {
+        let text = format!(
+            "more than {limit} refused tokens a second from this address \
+             (auth.refused_per_second_per_address); try again later, with a valid token"
+        );
+        return Err(over_limit(router, peer, "refused_token_rate", &text));
+    }
+    let (rules, now) = (router.rules.load(), SystemTime::now());
+    let admission = rules.check(headers, now).map_err(|refusal| {
+        if let Some(limit) = refusals {
+            peer.address.refusals.take_one(limit);
+        }
+        router.metrics.stream_refusals.inc(refusal.cause());
+        if let Some(left_out) = router.may_log_refusal() {
+            tracing::info!(
+                %peer,
+                cause = refusal.cause(),
+                error = %refusal,
+                left_out = (left_out > 0).then_some(left_out),
+                "router authentication failed"
+            );
+        }
+        status::trailers_only(Code::Unauthenticated, refusal.message())
+    })?;
+    let key = &rules.keys.keys()[admission.key];
+    router.metrics.token_keys.accepted(key.name(), now);
+    if router.memory.level() >= Level::NoStreams {
+        let text = "the router is short of memory (memory.limit); try again later";
+        return Err(over_limit(router, peer, "memory", text));
+    }
+    Ok(admission)
+}
+
+/// The response to a call from an address that has too many streams.
+pub(super) fn too_many_per_address(router: &Router, peer: &Origin, limit: usize) -> Response<()> {
+    let text = format!(
+        "{limit} streams are open from this address already, the limit (streams.max_per_address); \
+         end some, or try again later"
+    );
+    over_limit(router, peer, "too_many_per_address", &text)
+}
+
+fn over_limit(router: &Router, peer: &Origin, cause: &'static str, text: &str) -> Response<()> {
+    turn_away(router, peer, None, cause, Code::ResourceExhausted, text)
+}
+
+/// The response to a call for which there is no place in the table.
+pub(super) fn no_place(
+    router: &Router,
+    peer: &Origin,
+    subject: &str,
+    refused: Refused,
+) -> Response<()> {
+    let (cause, code) = match refused {
+        Refused::Draining => ("draining", Code::Unavailable),
+        Refused::TooManyWaiting { .. } => ("too_many_waiting", Code::ResourceExhausted),
+        Refused::TooManyStreams { .. } => ("too_many_streams", Code::ResourceExhausted),
+        Refused::Spent => ("token_spent", Code::Unauthenticated),
+    };
+    turn_away(
+        router,
+        peer,
+        Some(subject),
+        cause,
+        code,
+        &refused.to_string(),
+    )
+}
+
+fn turn_away(
+    router: &Router,
+    peer: &Origin,
+    subject: Option<&str>,
+    cause: &'static str,
+    code: Code,
+    text: &str,
+) -> Response<()> {
+    router.metrics.stream_refusals.inc(cause);
+    if let Some(left_out) = router.may_log_refusal() {
+        tracing::info!(
+            %peer,
+            stream = subject,
+            cause,
+            error = text,
+            left_out = (left_out > 0).then_some(left_out),
+            "stream refused"
+        );
+    }
+    status::trailers_only(code, text)
+}
