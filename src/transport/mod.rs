@@ -7,13 +7,14 @@
 //!   much credit the peer should have, as far as [`memory`] and [`pressure`] allow;
 //! - [`stream`] serves one call of `RouterService/Stream`; [`routes`] passes other calls to typed services;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it;
-//! - [`router`] is what all of them share.
+//! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
 
 pub mod accept;
 pub mod buffers;
 pub mod connection;
 pub mod deadlines;
 pub mod doorbell;
+pub mod live;
 pub mod memory;
 pub mod peer;
 pub mod pressure;

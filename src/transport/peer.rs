@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -41,6 +41,8 @@ pub struct Passage {
     received: AtomicU64,
     /// DATA frames received.
     frames: AtomicU64,
+    /// The window of each of the connection's streams, bytes.
+    window: AtomicU32,
 }
 
 impl Passage {
@@ -55,6 +57,16 @@ impl Passage {
             self.received.load(Ordering::Relaxed),
             self.frames.load(Ordering::Relaxed),
         )
+    }
+
+    /// What a peer may send on each stream before it is read, bytes.
+    pub fn window(&self) -> u32 {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    /// The connection has changed its streams' window.
+    pub fn set_window(&self, bytes: u32) {
+        self.window.store(bytes, Ordering::Relaxed);
     }
 
     fn add(counter: &AtomicU64, more: u64) {

@@ -34,7 +34,7 @@ const CONNECTION: u64 = if cfg!(debug_assertions) { 64 } else { 44 } * 1024;
 const HELD: u64 = 2;
 
 /// A reader that took something in this time has not stalled, as metrics have it.
-const STALLED: Duration = Duration::from_millis(500);
+pub(super) const STALLED: Duration = Duration::from_millis(500);
 
 /// And as it counts when memory runs out: a flood fills all windows in less than half a second.
 const STALLED_IN_NEED: Duration = Duration::from_millis(50);

@@ -16,7 +16,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::memory::{Budget, Level};
+use super::{
+    live::Live,
+    memory::{Budget, Level},
+    peer::Passage,
+};
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
@@ -98,10 +102,8 @@ pub struct Offer {
     /// The table is shared between threads, though an offer is only ever moved.
     pub(super) lanes: SyncWrapper<(LaneSender, LaneReceiver)>,
     pub(super) joined: oneshot::Sender<Partner>,
-    pub(super) control: Arc<Control>,
-    pub(super) peer: IpAddr,
+    pub(super) live: Arc<Live>,
     pub(super) encodings: Encodings,
-    pub(super) arrived: tokio::time::Instant,
 }
 
 /// What a waiting stream learns of the partner that came.
@@ -128,7 +130,7 @@ pub struct Router {
     pub memory: Arc<Budget>,
     /// Services other than the router's own.
     pub(super) routes: Routes,
-    controls: DashMap<u64, Arc<Control>>,
+    streams: DashMap<u64, Arc<Live>>,
     next: AtomicU64,
     refusals: std::sync::Mutex<Thinner>,
     pressure: AtomicU8,
@@ -152,22 +154,27 @@ impl Router {
             draining: CancellationToken::new(),
             memory,
             routes: routes.prepare(),
-            controls: DashMap::new(),
+            streams: DashMap::new(),
             next: AtomicU64::new(1),
             refusals: std::sync::Mutex::new(Thinner::default()),
             pressure: AtomicU8::new(Level::Normal as u8),
         })
     }
 
-    /// Makes the stream known to those who may end it, until the guard is dropped.
-    pub(super) fn register(self: &Arc<Self>) -> Registered {
+    /// Makes the stream known to those who may look at it or end it, until the guard is dropped.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        subject: Arc<str>,
+        peer: IpAddr,
+        arrived: tokio::time::Instant,
+        passage: Arc<Passage>,
+    ) -> Registered {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let control = Arc::new(Control::default());
-        self.controls.insert(id, control.clone());
+        let live = Arc::new(Live::new(id, subject, peer, arrived, passage));
+        self.streams.insert(id, live.clone());
         Registered {
             router: self.clone(),
-            id,
-            control,
+            live,
         }
     }
 
@@ -176,18 +183,16 @@ impl Router {
         self.table.drain();
         self.metrics.set_draining(true);
         self.draining.cancel();
-        for entry in &self.controls {
-            if !entry.is_paired() {
-                entry.end(Cause::Draining);
+        self.for_each_stream(|control| {
+            if !control.is_paired() {
+                control.end(Cause::Draining);
             }
-        }
+        });
     }
 
     /// Ends every stream that is left, with the drain as the cause.
     pub fn end_all(&self) {
-        for entry in &self.controls {
-            entry.end(Cause::Draining);
-        }
+        self.for_each_stream(|control| control.end(Cause::Draining));
     }
 
     /// How high memory is.
@@ -202,14 +207,31 @@ impl Router {
 
     /// Calls `see` for every stream now served.
     pub(super) fn for_each_stream(&self, mut see: impl FnMut(&Arc<Control>)) {
-        for entry in &self.controls {
+        self.for_each_live(|live| see(&live.control));
+    }
+
+    /// Calls `see` for every stream now served. It must be quick: streams that come and go wait for it.
+    pub fn for_each_live(&self, mut see: impl FnMut(&Arc<Live>)) {
+        for entry in &self.streams {
             see(&entry);
         }
     }
 
+    /// Ends the pair of that number, or the stream that waits alone, as an administrator. False if there is none.
+    pub fn end_pair(&self, pair: u64) -> bool {
+        let mut found = false;
+        self.for_each_live(|live| {
+            if live.pair() == pair {
+                live.control.end(Cause::Administrator);
+                found = true;
+            }
+        });
+        found
+    }
+
     /// Streams now served.
     pub fn streams(&self) -> usize {
-        self.controls.len()
+        self.streams.len()
     }
 
     /// Whether a line about a refused stream or connection may be logged now; how many were left out before.
@@ -225,12 +247,11 @@ impl Router {
 #[derive(Debug)]
 pub(super) struct Registered {
     router: Arc<Router>,
-    id: u64,
-    pub(super) control: Arc<Control>,
+    pub(super) live: Arc<Live>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.router.controls.remove(&self.id);
+        self.router.streams.remove(&self.live.id);
     }
 }

@@ -85,7 +85,12 @@ pub async fn serve(
     }
     let all = router.settings.load_full();
     let settings = all.streams.clone();
-    let registered = router.register();
+    let registered = router.register(
+        admission.subject.clone(),
+        peer,
+        arrived,
+        passage.clone(),
+    );
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own_lanes = None;
@@ -98,10 +103,8 @@ pub async fn serve(
             Offer {
                 lanes: SyncWrapper::new((partner_tx, partner_rx)),
                 joined,
-                control: registered.control.clone(),
-                peer,
+                live: registered.live.clone(),
                 encodings: encodings.clone(),
-                arrived,
             }
         });
     let place = match place {
@@ -236,7 +239,7 @@ struct Call {
 
 impl Call {
     fn control(&self) -> &Control {
-        &self.registered.control
+        &self.registered.live.control
     }
 
     fn side(
@@ -257,18 +260,20 @@ impl Call {
     /// The second stream takes the first one's offer.
     fn join(&self, offer: Offer) -> ((LaneSender, LaneReceiver), Meeting) {
         let metrics = &self.router.metrics;
+        let first = &offer.live;
         metrics.pairs.inc();
-        metrics.observe_pairing_wait(offer.arrived.elapsed());
+        metrics.observe_pairing_wait(first.arrived.elapsed());
+        self.registered.live.set_first(first.id);
         self.control().set_paired();
-        offer.control.set_paired();
+        first.control.set_paired();
         let meeting = Meeting {
-            other_peer: offer.peer,
+            other_peer: first.peer,
             waited: Duration::ZERO,
             head: response_head(&self.encodings, &offer.encodings).ok(),
             counted: Some(Held::new(&metrics.streams_paired)),
             ended: None,
         };
-        tracing::debug!(peer = %self.peer, other_peer = %offer.peer, stream = %self.subject, "forwarding");
+        tracing::debug!(peer = %self.peer, other_peer = %first.peer, stream = %self.subject, "forwarding");
         // The first stream is gone if this fails; its lanes say so.
         let _ = offer.joined.send(Partner {
             peer: self.peer,
@@ -337,6 +342,7 @@ impl Call {
         {
             ending = broken.into();
         }
+        self.control().set_concluding();
         let told = drive::conclude(&mut side, ending, paired, self.deadlines.linger).await;
         drop(counted);
         self.record(&side, ending, other_peer, waited, told);
@@ -398,6 +404,7 @@ impl Call {
             detail.push_str("; the peer could not be told");
         }
         StreamRecord {
+            id: self.registered.live.pair(),
             stream: self.subject.to_string(),
             peer: self.peer,
             other_peer,
