@@ -14,18 +14,19 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    admin::http,
+    admin::{api, http},
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
     config::{Config, TlsProvider},
     grpc::DESCRIPTORS,
     observe::{
+        log,
         metrics::Metrics,
         readiness::{Phase, Readiness},
     },
     pairing::table::Table,
     splice::ending::Ending,
     transport::{
-        accept,
+        accept, live,
         memory::Budget,
         pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
@@ -80,6 +81,7 @@ pub struct Server {
     readiness: Readiness,
     health: HealthReporter,
     stop: CancellationToken,
+    drain_asked: CancellationToken,
     tasks: JoinSet<()>,
     /// Where gRPC is served.
     pub address: SocketAddr,
@@ -87,6 +89,8 @@ pub struct Server {
     pub health_address: Option<SocketAddr>,
     /// Where metrics are served apart from health.
     pub metrics_address: Option<SocketAddr>,
+    /// Where the administrator's page and API are served.
+    pub admin_address: Option<SocketAddr>,
     /// The TLS provider in use.
     pub provider: Provider,
     /// Whether the certificate was made at start.
@@ -133,6 +137,7 @@ impl Server {
             .metrics_address
             .map(|address| bind(address, "listen.metrics_address", listen.backlog))
             .transpose()?;
+        let admin_listener = bind_admin(config)?;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
         metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
@@ -149,6 +154,7 @@ impl Server {
             readiness: Readiness::new(),
             health,
             stop: CancellationToken::new(),
+            drain_asked: CancellationToken::new(),
             tasks: JoinSet::new(),
             address: local(&grpc, listen.address),
             health_address: health_listener
@@ -158,6 +164,10 @@ impl Server {
             metrics_address: metrics_listener
                 .as_ref()
                 .zip(listen.metrics_address)
+                .map(|(listener, asked)| local(listener, asked)),
+            admin_address: admin_listener
+                .as_ref()
+                .zip(listen.admin_address)
                 .map(|(listener, asked)| local(listener, asked)),
             provider,
             self_signed,
@@ -184,6 +194,20 @@ impl Server {
         }
         if let Some(listener) = metrics_listener {
             server.serve_http(listener, http::metrics_only(metrics));
+        }
+        if let Some(listener) = admin_listener {
+            let admin = api::Admin {
+                streams: server.router.clone(),
+                readiness: server.readiness.clone(),
+                started: Instant::now(),
+                provider,
+                drain: server.drain_asked.clone(),
+                log: log::installed(),
+            };
+            let token = config.admin.token.as_ref();
+            let token = token.map(|token| token.expose().to_vec());
+            server.serve_http(listener, api::routes(admin, token));
+            server.tasks.spawn(live::sample(server.router.clone()));
         }
         server.tasks.spawn(expire(server.router.clone()));
         server.tasks.spawn(pressure::survey(server.router.clone()));
@@ -220,6 +244,11 @@ impl Server {
     /// What its connections share: metrics, table, settings.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// Resolves once an administrator asks for the drain; whoever owns the server should then begin it.
+    pub async fn drain_asked(&self) {
+        self.drain_asked.cancelled().await;
     }
 
     /// Stops in order: not ready at once, nobody new, waiting streams are told, pairs have until `timeout`,
@@ -277,6 +306,21 @@ fn bind(address: SocketAddr, key: &'static str, backlog: u32) -> Result<TcpListe
         key,
         error,
     })
+}
+
+/// The default address is a convenience, and another router on this machine may have it.
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.listen.admin_address else {
+        return Ok(None);
+    };
+    match bind(address, "listen.admin_address", config.listen.backlog) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if Config::default().listen.admin_address == Some(address) => {
+            tracing::warn!(%error, "there is no admin page or API");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The address in use, with the port the system chose if 0 was asked for.

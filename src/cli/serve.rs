@@ -104,12 +104,16 @@ async fn serve(config: &Config) -> ExitCode {
         address = %server.address,
         health = server.health_address.map(tracing::field::display),
         metrics = server.metrics_address.map(tracing::field::display),
+        admin = server.admin_address.map(tracing::field::display),
         endpoint = %config.listen.endpoint,
         tls = if config.tls.plaintext { "off" } else if server.self_signed { "self-signed" } else { "given certificate" },
         tls_provider = %server.provider,
         "serving"
     );
-    let signal = stop.wait().await;
+    let signal = tokio::select! {
+        signal = stop.wait() => signal,
+        () = server.drain_asked() => "administrator",
+    };
     let timeout = config.drain.timeout;
     tracing::info!(
         signal,

@@ -33,7 +33,7 @@ pub(super) fn read(loading: &mut Loading) {
     loading.config.auth.key_files = files;
 }
 
-fn read_key(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_key(path: &Path) -> io::Result<Vec<u8>> {
     let mut key = Vec::new();
     File::open(path)?.take(MOST + 1).read_to_end(&mut key)?;
     if key.len() as u64 > MOST {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::problem::{Origin, Origins, Problem, Problems};
 use super::registry::{Key, find, keys, nearest};
 use super::setting::excerpt;
-use super::{Config, env, file, key_files, validate};
+use super::{Config, admin, env, file, key_files, validate};
 
 /// Where to look for values.
 #[derive(Clone, Default)]
@@ -86,6 +86,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         }
     }
     key_files::read(&mut loading);
+    admin::read_token(&mut loading);
     validate::validate(&mut loading);
     loading.finish()
 }

@@ -21,6 +21,10 @@ sections! {
         health_address: Option<SocketAddr> = ":8081",
         /// Where metrics are served over plain HTTP.
         metrics_address: Option<SocketAddr> = "0",
+        /// Where the administrator's page and API are served over plain HTTP. Beyond the loopback
+        /// interface they need admin.token or admin.token_file. When the default address is in use,
+        /// the router starts without them.
+        admin_address: Option<SocketAddr> = "127.0.0.1:8082",
         /// Connections the kernel may hold ready before they are accepted.
         backlog: u32 = 1024,
     }
@@ -135,6 +139,16 @@ sections! {
         /// How long streams may go on after the signal to stop. Keep it below the time the service
         /// manager grants, which is 30 seconds in Kubernetes by default.
         timeout: Duration = "25s",
+    }
+
+    /// The administrator's page and API, which can end streams.
+    admin: Admin {
+        /// What every request must carry as "Authorization: Bearer <token>". At least 16 printable
+        /// ASCII characters without spaces. Without a token, whoever reaches the address is an
+        /// administrator.
+        token: Option<Secret> = unset,
+        /// File with the token, instead of admin.token. One newline at its end is not part of it.
+        token_file: Option<PathBuf> = unset,
     }
 
     /// Log lines, which go to stderr.

@@ -22,7 +22,7 @@ use prometheus_client::{
 use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
-    labels::{ConnectionAccept, ConnectionEnd, TlsHandshake},
+    labels::{AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, TlsHandshake},
 };
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -72,6 +72,10 @@ pub struct Metrics {
     pub stream_refusals: ByName,
     /// Panics that were caught.
     pub panics: Counter,
+    /// What administrators did.
+    pub admin_actions: ByLabel<AdminAction>,
+    /// Requests to the administrator's address that were refused, by cause.
+    pub admin_refusals: ByLabel<AdminRefusal>,
 
     pairing_wait: Histogram,
     stream_duration: Histogram,
@@ -152,6 +156,13 @@ impl Metrics {
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
         let panics = counter(r, "panics", "Panics caught");
+        let admin_actions =
+            ByLabel::register(r, "admin_actions", "What administrators did, by action");
+        let admin_refusals = ByLabel::register(
+            r,
+            "admin_refusals",
+            "Requests to the administrator's address refused, by cause",
+        );
         let draining = gauge(
             r,
             "draining",
@@ -178,6 +189,8 @@ impl Metrics {
             stream_ends,
             stream_refusals,
             panics,
+            admin_actions,
+            admin_refusals,
             pairing_wait,
             stream_duration,
             stream_bytes,

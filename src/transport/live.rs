@@ -36,7 +36,7 @@ pub struct Live {
 
 /// A count of bytes and how fast it grows. Only the sampler writes, so all access is relaxed.
 #[derive(Debug, Default)]
-struct Rate {
+pub struct Rate {
     seen: AtomicU64,
     per_second: AtomicU64,
 }
@@ -47,6 +47,11 @@ impl Rate {
         let millis = elapsed.as_millis().max(1) as u64;
         let rate = more.saturating_mul(1000) / millis;
         self.per_second.store(rate, Ordering::Relaxed);
+    }
+
+    /// Bytes a second, over the last second.
+    pub fn per_second(&self) -> u64 {
+        self.per_second.load(Ordering::Relaxed)
     }
 }
 
@@ -89,8 +94,7 @@ impl Live {
     /// Bytes a second received from the peer, and handed to its connection, over the last second.
     /// Zero unless [`sample`] runs.
     pub fn rates(&self) -> (u64, u64) {
-        let rate = |rate: &Rate| rate.per_second.load(Ordering::Relaxed);
-        (rate(&self.received), rate(&self.sent))
+        (self.received.per_second(), self.sent.per_second())
     }
 
     /// How long the peer has left bytes waiting, if that is long enough to be called stalled.
@@ -107,6 +111,8 @@ pub async fn sample(router: Arc<Router>) {
         let now = ticks.tick().await;
         let elapsed = now - last;
         last = now;
+        let forwarded = router.metrics.forwarded_bytes.get();
+        router.forwarded.sample(forwarded, elapsed);
         router.for_each_live(|live| {
             let carried = live.control.carried();
             live.received.sample(carried.bytes_in, elapsed);
@@ -122,12 +128,11 @@ mod tests {
     #[test]
     fn a_rate_is_what_came_in_the_time_between() {
         let rate = Rate::default();
-        let read = || rate.per_second.load(Ordering::Relaxed);
         rate.sample(5_000, Duration::from_secs(1));
-        assert_eq!(read(), 5_000);
+        assert_eq!(rate.per_second(), 5_000);
         rate.sample(6_000, Duration::from_millis(500));
-        assert_eq!(read(), 2_000);
+        assert_eq!(rate.per_second(), 2_000);
         rate.sample(6_000, Duration::ZERO);
-        assert_eq!(read(), 0);
+        assert_eq!(rate.per_second(), 0);
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::{
-    live::Live,
+    live::{Live, Rate},
     memory::{Budget, Level},
     peer::Passage,
 };
@@ -128,6 +128,8 @@ pub struct Router {
     pub draining: CancellationToken,
     /// What windows may grow by, all together.
     pub memory: Arc<Budget>,
+    /// How fast all streams together are forwarded. Zero unless [`sample`](super::live::sample) runs.
+    pub forwarded: Rate,
     /// Services other than the router's own.
     pub(super) routes: Routes,
     streams: DashMap<u64, Arc<Live>>,
@@ -153,6 +155,7 @@ impl Router {
             metrics,
             draining: CancellationToken::new(),
             memory,
+            forwarded: Rate::default(),
             routes: routes.prepare(),
             streams: DashMap::new(),
             next: AtomicU64::new(1),

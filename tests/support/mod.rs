@@ -84,6 +84,7 @@ impl Harness {
         config.auth.key = Some(Secret::new(KEY));
         config.listen.address = ([127, 0, 0, 1], 0).into();
         config.listen.health_address = None;
+        config.listen.admin_address = None;
         // A window that neither grows nor shrinks: tests say how many bytes fit.
         config.streams.initial_window = Size::new(WINDOW);
         config.streams.max_window = Size::new(WINDOW);
