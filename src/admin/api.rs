@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Extension, Path, Query, State, rejection::{JsonRejection, QueryRejection}},
+    extract::{
+        DefaultBodyLimit, Extension, Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
@@ -157,12 +160,12 @@ async fn set_log_filter(
     Extension(remote): Extension<Remote>,
     body: Result<Json<Filter>, JsonRejection>,
 ) -> Response {
-    let Some(log) = &admin.log else {
-        return no_log();
-    };
     let filter = match body {
         Ok(Json(body)) => body.filter,
         Err(error) => return failure(error.status(), &error.body_text()),
+    };
+    let Some(log) = &admin.log else {
+        return no_log();
     };
     if let Err(error) = log.set_filter(&filter) {
         return failure(StatusCode::BAD_REQUEST, &error.to_string());

@@ -85,12 +85,7 @@ pub async fn serve(
     }
     let all = router.settings.load_full();
     let settings = all.streams.clone();
-    let registered = router.register(
-        admission.subject.clone(),
-        peer,
-        arrived,
-        passage.clone(),
-    );
+    let registered = router.register(admission.subject.clone(), peer, arrived, passage.clone());
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own_lanes = None;

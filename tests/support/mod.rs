@@ -13,6 +13,7 @@ mod wire;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -101,6 +102,11 @@ impl Harness {
             meeting: Mutex::new(()),
             _files: files,
         }
+    }
+
+    /// Where the administrator's API is, if the configuration has it.
+    pub fn admin(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().admin_address.unwrap()
     }
 
     /// Starts the drain; how it went, and after how long, comes when it is over.

@@ -176,9 +176,7 @@ impl Row {
     fn matches(&self, wanted: &str) -> bool {
         let has = |text: &str| text.to_lowercase().contains(wanted);
         let mut peers = self.peers.iter();
-        wanted.is_empty()
-            || has(&self.subject)
-            || peers.any(|peer| has(&peer.address.to_string()))
+        wanted.is_empty() || has(&self.subject) || peers.any(|peer| has(&peer.address.to_string()))
     }
 
     fn sum(&self, figure: impl Fn(&Peer) -> u64) -> u64 {

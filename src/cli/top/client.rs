@@ -89,9 +89,7 @@ impl Client {
                 Ok(token) => Some(token),
                 Err(error) => return Err(TopError::TokenFile(file, error)),
             },
-            (None, variable) => {
-                variable.map(|token| token.to_str().unwrap_or_default().to_owned())
-            }
+            (None, variable) => variable.map(|token| token.to_str().unwrap_or_default().to_owned()),
         };
         let bearer = |token: String| {
             let mut value =

@@ -68,10 +68,7 @@ fn draw(seen: &Look, view: &View, trouble: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     queue!(out, BeginSynchronizedUpdate)?;
     let way = if view.descending { "down" } else { "up" };
-    let keys = format!(
-        "q quit   s sort: {}   r direction: {way}",
-        view.sort.name()
-    );
+    let keys = format!("q quit   s sort: {}   r direction: {way}", view.sort.name());
     let note = trouble.map_or(keys, |error| {
         format!("not up to date: {}", table::printable(error))
     });
@@ -79,7 +76,12 @@ fn draw(seen: &Look, view: &View, trouble: Option<&str>) -> io::Result<()> {
     lines.extend(table::lines(&seen.streams));
     let room = usize::from(height);
     for (row, line) in (0..height).zip(lines.iter().take(room)) {
-        queue!(out, MoveTo(0, row), Print(line), Clear(ClearType::UntilNewLine))?;
+        queue!(
+            out,
+            MoveTo(0, row),
+            Print(line),
+            Clear(ClearType::UntilNewLine)
+        )?;
     }
     if lines.len() < room {
         queue!(

@@ -199,7 +199,11 @@ mod tests {
             total: 9,
             matching: 5,
             streams: vec![
-                stream(7, "\u{1b}[2J\nx", vec![peer("10.0.0.1", None), peer("2001:db8::1", Some(3.0))]),
+                stream(
+                    7,
+                    "\u{1b}[2J\nx",
+                    vec![peer("10.0.0.1", None), peer("2001:db8::1", Some(3.0))],
+                ),
                 stream(123, &"y".repeat(1000), vec![peer("10.0.0.2", None)]),
             ],
         };
