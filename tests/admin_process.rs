@@ -5,16 +5,23 @@ mod helpers;
 mod web;
 
 use std::{
+    fs::File,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
 };
 
 use helpers::{
-    KEY, Pair, last_words,
+    KEY, LONG, Pair, last_words,
     process::{self, Process, run, usual},
-    within,
 };
 use jumpstarter_router::client::{Connector, Trust};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 use serde_json::{Value, json};
 use tonic::Code;
 use web::{aside, get, raw, send};
@@ -245,5 +252,145 @@ async fn top_prints_a_table_or_json() {
     assert_eq!(gone.status.code(), Some(1));
     let error = String::from_utf8(gone.stderr).unwrap();
     assert!(error.contains("is the router running"), "{error}");
-    within("nothing more", async {}).await;
+}
+
+/// `top` in a terminal of its own: it takes the screen, obeys its keys, and gives the screen back.
+#[tokio::test(flavor = "multi_thread")]
+async fn top_fills_a_terminal_until_it_is_left() {
+    let (_process, connector, admin) = start(&[]);
+    let _pair = Pair::open(&connector, "on the screen").await;
+    aside(move || {
+        let mut terminal = Terminal::run(admin);
+        terminal.until("on the screen");
+        terminal.until("s sort: rate   r direction: down");
+        terminal.press("s");
+        terminal.until("s sort: held");
+        terminal.press("r");
+        terminal.until("r direction: up");
+        terminal.press("q");
+        // The cursor is back, and so is what stood there before.
+        terminal.until("\u{1b}[?25h\u{1b}[?1049l");
+        assert!(terminal.wait().success());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_goes_on_when_the_router_is_gone_and_says_so() {
+    let (process, _connector, admin) = start(&[]);
+    aside(move || {
+        let mut terminal = Terminal::run(admin);
+        terminal.until("0 pairs, 0 waiting");
+        drop(process);
+        terminal.until("not up to date: ");
+        // Control and C, which is no signal while the terminal is raw.
+        terminal.press("\u{3}");
+        terminal.until("\u{1b}[?1049l");
+        assert!(terminal.wait().success());
+    })
+    .await;
+}
+
+/// The program's end is `slave`; what it writes is read in a thread, since reading has no deadline.
+struct Terminal {
+    child: Child,
+    keys: File,
+    output: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
+}
+
+impl Terminal {
+    fn run(admin: SocketAddr) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let size = Winsize {
+            ws_row: 30,
+            ws_col: 160,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&master, size).unwrap();
+        let slave = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(name.to_str().unwrap())
+                .unwrap()
+        };
+        let child = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"))
+            .env_clear()
+            .env("TERM", "xterm-256color")
+            .args([
+                "top",
+                "--interval",
+                "50ms",
+                "--admin",
+                &format!("http://{admin}"),
+            ])
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .unwrap();
+        let keys = File::from(master);
+        let mut reader = keys.try_clone().unwrap();
+        let (send, output) = channel();
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            // Ends with an error once the program has closed its end.
+            while let Ok(count @ 1..) = reader.read(&mut part) {
+                if send.send(part[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            keys,
+            output,
+            seen: Vec::new(),
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for this text, and forgets all up to its end.
+    fn until(&mut self, text: &str) {
+        loop {
+            let found = self
+                .seen
+                .windows(text.len())
+                .position(|part| part == text.as_bytes());
+            if let Some(at) = found {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            match self.output.recv_timeout(LONG) {
+                Ok(part) => self.seen.extend(part),
+                Err(_) => panic!("no {text:?} in {:?}", String::from_utf8_lossy(&self.seen)),
+            }
+        }
+    }
+
+    fn wait(mut self) -> ExitStatus {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "top is still running");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
