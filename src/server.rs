@@ -196,18 +196,7 @@ impl Server {
             server.serve_http(listener, http::metrics_only(metrics));
         }
         if let Some(listener) = admin_listener {
-            let admin = api::Admin {
-                streams: server.router.clone(),
-                readiness: server.readiness.clone(),
-                started: Instant::now(),
-                provider,
-                drain: server.drain_asked.clone(),
-                log: log::installed(),
-            };
-            let token = config.admin.token.as_ref();
-            let token = token.map(|token| token.expose().to_vec());
-            server.serve_http(listener, api::routes(admin, token));
-            server.tasks.spawn(live::sample(server.router.clone()));
+            server.serve_admin(listener, config);
         }
         server.tasks.spawn(expire(server.router.clone()));
         server.tasks.spawn(pressure::survey(server.router.clone()));
@@ -228,6 +217,21 @@ impl Server {
                 tracing::error!(%error, "the HTTP server ended");
             }
         });
+    }
+
+    fn serve_admin(&mut self, listener: TcpListener, config: &Config) {
+        let admin = api::Admin {
+            streams: self.router.clone(),
+            readiness: self.readiness.clone(),
+            started: Instant::now(),
+            provider: self.provider,
+            drain: self.drain_asked.clone(),
+            log: log::installed(),
+        };
+        let token = config.admin.token.as_ref();
+        let token = token.map(|token| token.expose().to_vec());
+        self.serve_http(listener, api::routes(admin, token));
+        self.tasks.spawn(live::sample(self.router.clone()));
     }
 
     async fn set_serving(&self, serving: bool) {

@@ -22,7 +22,7 @@ sections! {
         /// Where metrics are served over plain HTTP.
         metrics_address: Option<SocketAddr> = "0",
         /// Where the administrator's page and API are served over plain HTTP. Beyond the loopback
-        /// interface they need admin.token or admin.token_file. When the default address is in use,
+        /// interface they need a token, see the section admin. When the default address is in use,
         /// the router starts without them.
         admin_address: Option<SocketAddr> = "127.0.0.1:8082",
         /// Connections the kernel may hold ready before they are accepted.

@@ -156,13 +156,7 @@ impl Metrics {
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
         let panics = counter(r, "panics", "Panics caught");
-        let admin_actions =
-            ByLabel::register(r, "admin_actions", "What administrators did, by action");
-        let admin_refusals = ByLabel::register(
-            r,
-            "admin_refusals",
-            "Requests to the administrator's address refused, by cause",
-        );
+        let (admin_actions, admin_refusals) = admin(r);
         let draining = gauge(
             r,
             "draining",
@@ -259,6 +253,13 @@ fn byte_buckets() -> impl Iterator<Item = f64> {
     (0..14)
         .map(|power| KIB * 4_f64.powi(power))
         .chain([100.0 * KIB * KIB * KIB])
+}
+
+fn admin(r: &mut Registry) -> (ByLabel<AdminAction>, ByLabel<AdminRefusal>) {
+    let help = "What administrators did, by action";
+    let actions = ByLabel::register(r, "admin_actions", help);
+    let help = "Requests to the administrator's address refused, by cause";
+    (actions, ByLabel::register(r, "admin_refusals", help))
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

@@ -40,16 +40,15 @@ pub fn raw(address: SocketAddr, target: &str, headers: &[(&str, &str)], body: &s
     let mut socket = TcpStream::connect(address).unwrap();
     let patience = Some(Duration::from_secs(20));
     socket.set_read_timeout(patience).unwrap();
-    let mut request = format!("{target} HTTP/1.1\r\n");
+    let mut request = format!("{target} HTTP/1.1\r\n").into_bytes();
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        write!(request, "{name}: {value}\r\n").unwrap();
     }
     if !body.is_empty() {
-        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        write!(request, "Content-Length: {}\r\n", body.len()).unwrap();
     }
-    socket
-        .write_all(format!("{request}\r\n{body}").as_bytes())
-        .unwrap();
+    write!(request, "\r\n{body}").unwrap();
+    socket.write_all(&request).unwrap();
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8(answer).unwrap();

@@ -212,7 +212,7 @@ mod tests {
         assert!(lines.iter().all(|line| !line.chars().any(char::is_control)));
         assert_eq!(
             lines[1],
-            " 7  paired  12s  10.0.0.1  2.0 MB     0 B  2001:db8::1  2.0 MB     0 B  3.0 kB     3.0s  \\u001b[2J\\nx"
+            "  7  paired  12s  10.0.0.1  2.0 MB     0 B  2001:db8::1  2.0 MB     0 B  3.0 kB     3.0s  \\u001b[2J\\nx"
         );
         assert!(lines[2].starts_with("123  paired"));
         assert!(lines[2].ends_with("yyy...") && lines[2].len() < 320);
