@@ -46,7 +46,7 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(serve(&config));
+    let code = runtime.block_on(traced(&config));
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
@@ -80,6 +80,24 @@ impl Stop {
             _ = self.int.recv() => "SIGINT",
         }
     }
+}
+
+#[cfg(not(feature = "otel"))]
+async fn traced(config: &Config) -> ExitCode {
+    serve(config).await
+}
+
+#[cfg(feature = "otel")]
+async fn traced(config: &Config) -> ExitCode {
+    let traces = crate::observe::traces::start().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
+        None
+    });
+    let code = serve(config).await;
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    code
 }
 
 async fn serve(config: &Config) -> ExitCode {

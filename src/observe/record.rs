@@ -38,8 +38,10 @@ pub struct StreamRecord {
 }
 
 impl StreamRecord {
-    /// Writes one line at level info.
+    /// Writes one line at level info, and sends a span if there is a collector.
     pub fn log(&self) {
+        #[cfg(feature = "otel")]
+        super::traces::span(self);
         info!(
             id = self.id,
             stream = self.stream,
