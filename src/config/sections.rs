@@ -143,7 +143,7 @@ sections! {
 
     /// The administrator's page and API, which can end streams.
     admin: Admin {
-        /// What every request must carry as "Authorization: Bearer <token>". At least 16 printable
+        /// What every request must carry as "Authorization: Bearer ...". At least 16 printable
         /// ASCII characters without spaces. Without a token, whoever reaches the address is an
         /// administrator.
         token: Option<Secret> = unset,
