@@ -366,7 +366,7 @@ async fn pages_of_other_origins_are_refused() {
     )
     .await;
     let metrics = router.metrics();
-    assert_eq!(metrics.admin_refusals.count(AdminRefusal::Origin), 8);
+    assert_eq!(metrics.admin_refusals.count(AdminRefusal::Origin), 9);
     assert_eq!(metrics.admin_actions.count(AdminAction::Drain), 0);
     pair.ping_pong().await;
 }

@@ -135,3 +135,38 @@ async fn a_stalled_pair_is_seen_and_ended() {
     until("the row to go", || harness.router.streams() == 0).await;
     harness.idle("stalled").await;
 }
+
+/// Its partner has gone, and it has not yet taken what came before: nobody asked for this end from outside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_being_told_is_shown_as_ending() {
+    let harness = harness().await;
+    let admin = harness.admin();
+    let options = (Options::stopped(1_000), Options::default());
+    let (mut stopped, mut sender) = harness
+        .pair_with((Kind::Raw, Kind::Raw), "left", options)
+        .await;
+    sender.send_data(&noise(4, 30_000)).await;
+    sender.written(30_000).await;
+    assert_eq!(row(admin, "left").await.unwrap()["state"], "paired");
+    sender.cancel();
+    let mut seen = Value::Null;
+    for _ in 0..200 {
+        seen = row(admin, "left").await.unwrap();
+        if seen["state"] == "ending" && seen["peers"].as_array().unwrap().len() == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    assert_eq!(seen["state"], "ending", "{seen}");
+    assert_eq!(seen["peers"].as_array().unwrap().len(), 1, "{seen}");
+    stopped.read(true);
+    let text = "the other side cancelled its stream";
+    let got = stopped.collect().await;
+    // As much as was accepted before the reset.
+    assert_eq!(
+        got.end,
+        support::End::Status(Code::Unavailable, text.to_owned())
+    );
+    drop((stopped, sender));
+    harness.idle("left").await;
+}
