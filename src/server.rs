@@ -18,11 +18,12 @@ use tonic_health::server::HealthReporter;
 
 use self::live::{Live, LiveError};
 use crate::{
-    admin::http,
+    admin::{api, http},
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
     config::{Config, Size, TlsProvider},
     grpc::DESCRIPTORS,
     observe::{
+        log,
         metrics::Metrics,
         readiness::{Phase, Readiness},
     },
@@ -33,6 +34,7 @@ use crate::{
         budget::Budget,
         certificate::CurrentCertificate,
         cgroup,
+        live as live_streams,
         pace::Rates,
         pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
@@ -87,6 +89,7 @@ pub struct Server {
     readiness: Readiness,
     health: HealthReporter,
     stop: CancellationToken,
+    drain_asked: CancellationToken,
     tasks: JoinSet<()>,
     /// Where gRPC is served.
     pub address: SocketAddr,
@@ -94,6 +97,8 @@ pub struct Server {
     pub health_address: Option<SocketAddr>,
     /// Where metrics are served apart from health.
     pub metrics_address: Option<SocketAddr>,
+    /// Where the administrator's page and API are served.
+    pub admin_address: Option<SocketAddr>,
     /// The TLS provider in use.
     pub provider: Provider,
     /// Whether the certificate was made at start.
@@ -140,6 +145,7 @@ impl Server {
             .metrics_address
             .map(|address| bind(address, "listen.metrics_address", listen.backlog))
             .transpose()?;
+        let admin_listener = bind_admin(config)?;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
         metrics.reloads.started(SystemTime::now());
@@ -161,6 +167,7 @@ impl Server {
             readiness: Readiness::new(),
             health,
             stop: CancellationToken::new(),
+            drain_asked: CancellationToken::new(),
             tasks: JoinSet::new(),
             address: local(&grpc, listen.address),
             health_address: health_listener
@@ -170,6 +177,10 @@ impl Server {
             metrics_address: metrics_listener
                 .as_ref()
                 .zip(listen.metrics_address)
+                .map(|(listener, asked)| local(listener, asked)),
+            admin_address: admin_listener
+                .as_ref()
+                .zip(listen.admin_address)
                 .map(|(listener, asked)| local(listener, asked)),
             provider,
             self_signed,
@@ -198,6 +209,9 @@ impl Server {
         if let Some(listener) = metrics_listener {
             server.serve_http(listener, http::metrics_only(metrics.clone()));
         }
+        if let Some(listener) = admin_listener {
+            server.serve_admin(listener, config);
+        }
         server.tasks.spawn(expire(server.router.clone()));
         if let Some(certificate) = certificate {
             server.tasks.spawn(expiry::watch(certificate, metrics));
@@ -222,6 +236,21 @@ impl Server {
         });
     }
 
+    fn serve_admin(&mut self, listener: TcpListener, config: &Config) {
+        let admin = api::Admin {
+            streams: self.router.clone(),
+            readiness: self.readiness.clone(),
+            started: Instant::now(),
+            provider: self.provider,
+            drain: self.drain_asked.clone(),
+            log: log::installed(),
+        };
+        let token = config.admin.secret();
+        let token = token.map(|token| token.expose().to_vec());
+        self.serve_http(listener, api::routes(admin, token));
+        self.tasks.spawn(live_streams::sample(self.router.clone()));
+    }
+
     async fn set_serving(&self, serving: bool) {
         let status = if serving {
             tonic_health::ServingStatus::Serving
@@ -241,6 +270,11 @@ impl Server {
     /// What a new configuration can reach.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    /// Resolves once an administrator asks for the drain; whoever owns the server should then begin it.
+    pub async fn drain_asked(&self) {
+        self.drain_asked.cancelled().await;
     }
 
     /// Stops in order: not ready at once, nobody new, waiting streams are told, pairs have until `timeout`,
@@ -299,6 +333,21 @@ fn bind(address: SocketAddr, key: &'static str, backlog: u32) -> Result<TcpListe
         key,
         error,
     })
+}
+
+/// The default address is a convenience, and another router on this machine may have it.
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.listen.admin_address else {
+        return Ok(None);
+    };
+    match bind(address, "listen.admin_address", config.listen.backlog) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if Config::default().listen.admin_address == Some(address) => {
+            tracing::warn!(%error, "there is no admin page or API");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The address in use, with the port the system chose if 0 was asked for.

@@ -39,6 +39,7 @@ fn limited() -> Command {
     for setting in [
         "listen.address=127.0.0.1:0",
         "listen.health_address=0",
+        "listen.admin_address=0",
         "connections.tls_handshake_timeout=10m",
     ] {
         shell.arg("--set").arg(setting);

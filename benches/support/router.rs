@@ -38,6 +38,7 @@ impl Pair {
         config.auth.key = Some(Secret::new(KEY));
         config.listen.address = ([127, 0, 0, 1], 0).into();
         config.listen.health_address = None;
+        config.listen.admin_address = None;
         config.tls.plaintext = !tls;
         let server = Server::start(&config).await.unwrap();
         let endpoint = server.address.to_string();

@@ -1,3 +1,8 @@
-//! What operators and probes ask the router over plain HTTP, apart from the streams.
+//! HTTP beside the gRPC port.
+//!
+//! [`http`] answers probes and scrapes, which anybody may ask. [`api`] is for administrators: it shows streams and can
+//! end them, so it has an address of its own, and [`page`] is what a browser shows there.
 
+pub mod api;
 pub mod http;
+pub mod page;

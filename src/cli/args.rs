@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::demo::DemoArgs;
 use super::load::args::LoadArgs;
+use super::top::TopArgs;
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 /// Pairs two gRPC streams by token and forwards frames between them.
@@ -38,6 +39,8 @@ pub enum Command {
     /// Measure a router: play both peers of many pairs and check all they get
     #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
+    /// Show the streams of a running router in a terminal
+    Top(TopArgs),
 }
 
 /// Options of `check`.
@@ -87,6 +90,9 @@ pub struct ConfigArgs {
     /// Address for metrics, 0 for none
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<String>,
+    /// Address for the admin page and API, 0 for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_address: Option<String>,
     /// Log format: auto, json or text
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -128,6 +134,11 @@ impl ConfigArgs {
                 "listen.metrics_address",
                 "--metrics-address",
                 &self.metrics_address,
+            ),
+            (
+                "listen.admin_address",
+                "--admin-address",
+                &self.admin_address,
             ),
             ("log.format", "--log-format", &self.log_format),
             ("log.filter", "--log-filter", &self.log_filter),

@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod load;
 pub mod serve;
+pub mod top;
 
 use std::{io, process::ExitCode};
 
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Load(args)) => load::run(&args, &env),
+        Some(Command::Top(args)) => top::run(&args, &env),
     }
 }
 

@@ -48,7 +48,7 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(serve(sources, loaded, log));
+    let code = runtime.block_on(traced(sources, loaded, log));
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
@@ -84,6 +84,24 @@ impl Stop {
     }
 }
 
+#[cfg(not(feature = "otel"))]
+async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+    serve(sources, loaded, log).await
+}
+
+#[cfg(feature = "otel")]
+async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+    let traces = crate::observe::traces::start().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
+        None
+    });
+    let code = serve(sources, loaded, log).await;
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    code
+}
+
 async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
     // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
     // would end the process.
@@ -109,6 +127,7 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
         address = %server.address,
         health = server.health_address.map(tracing::field::display),
         metrics = server.metrics_address.map(tracing::field::display),
+        admin = server.admin_address.map(tracing::field::display),
         endpoint = %config.listen.endpoint,
         tls = if config.tls.plaintext { "off" } else if server.self_signed { "self-signed" } else { "given certificate" },
         tls_provider = %server.provider,
@@ -124,7 +143,10 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
 }
 
 async fn run_until_stopped(server: Server, mut stop: Stop, config: &ArcSwap<Config>) -> ExitCode {
-    let signal = stop.wait().await;
+    let signal = tokio::select! {
+        signal = stop.wait() => signal,
+        () = server.drain_asked() => "administrator",
+    };
     let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,

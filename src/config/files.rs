@@ -93,6 +93,7 @@ path_setting!(PemFile, "a path", |text| PemFile {
     path: text.into(),
     text: Ok(Secret::default()),
 });
+path_setting!(KeyFile, "a path", |text| KeyFile::from_item(text));
 path_setting!(KeyDirectory, "the path of a directory", |text| {
     let (path, files) = (text.into(), Vec::new());
     KeyDirectory { path, files }
@@ -125,14 +126,11 @@ pub(super) fn read_all(loading: &mut Loading) {
 
 fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
     for file in files {
-        let what = match read(&file.path, MOST_OF_A_KEY) {
-            Ok(mut key) => {
-                trim(&mut key);
-                if !key.is_empty() {
-                    file.key = Secret::new(key);
-                    continue;
-                }
-                "is empty; put the key into it".to_owned()
+        let what = match read_key(&file.path) {
+            Ok(key) if key.is_empty() => "is empty; put the key into it".to_owned(),
+            Ok(key) => {
+                file.key = Secret::new(key);
+                continue;
             }
             Err(error) => format!(
                 "cannot be read: {error}; check that it exists and that the router may read it"
@@ -141,6 +139,13 @@ fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading
         let path = printable(&file.path.display().to_string());
         problem(setting, format!("{path} {what}"), loading);
     }
+}
+
+/// What the file holds, less one newline at its end.
+pub(super) fn read_key(path: &Path) -> io::Result<Vec<u8>> {
+    let mut key = read(path, MOST_OF_A_KEY)?;
+    trim(&mut key);
+    Ok(key)
 }
 
 fn problem(setting: &'static str, text: String, loading: &mut Loading) {

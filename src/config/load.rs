@@ -8,7 +8,7 @@ use super::loading::Loading;
 use super::problem::{Origin, Problems};
 use super::registry::{find, keys, nearest};
 use super::setting::excerpt;
-use super::{Loaded, env, file, files, validate};
+use super::{Loaded, admin, env, file, files, validate};
 
 /// Where to look for values.
 #[derive(Clone, Default)]
@@ -74,6 +74,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         }
     }
     files::read_all(&mut loading);
+    admin::read_token(&mut loading);
     validate::validate(&mut loading);
     loading.finish()
 }

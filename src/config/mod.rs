@@ -4,6 +4,7 @@
 //! documentation. Parsing, environment names, the example file and the print-out follow from it,
 //! so they cannot disagree.
 
+mod admin;
 mod choice;
 mod env;
 mod file;
@@ -32,7 +33,7 @@ pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
 pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, changed, find, keys};
 pub use sections::{
-    Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime, SECTIONS,
+    Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime, SECTIONS,
     Streams, Tls,
 };
 pub use types::{Endpoint, LogFilter, Secret, Size};

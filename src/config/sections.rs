@@ -25,6 +25,10 @@ sections! {
         health_address: Option<SocketAddr> = ":8081"; restart,
         /// Where metrics are served over plain HTTP.
         metrics_address: Option<SocketAddr> = "0"; restart,
+        /// Where the administrator's page and API are served over plain HTTP. Beyond the loopback
+        /// interface they need a token, see the section admin. When the default address is in use,
+        /// the router starts without them.
+        admin_address: Option<SocketAddr> = "127.0.0.1:8082"; restart,
         /// Connections the kernel may hold ready before they are accepted.
         backlog: u32 = 1024; restart,
         /// Load balancers, as addresses or networks such as "10.0.0.0/8", that speak the PROXY protocol.
@@ -175,6 +179,16 @@ sections! {
         /// How often this file and all files it names are looked at. A change is taken in when two looks
         /// have seen the same. With "0s" nobody looks, and changes are taken in on SIGHUP only.
         interval: Option<Duration> = "5s",
+    }
+
+    /// The administrator's page and API, which can end streams.
+    admin: Admin {
+        /// What every request must carry as "Authorization: Bearer ...". At least 16 printable
+        /// ASCII characters without spaces. Without a token, whoever reaches the address is an
+        /// administrator.
+        token: Option<Secret> = unset; restart,
+        /// File with the token, instead of admin.token. One newline at its end is not part of it.
+        token_file: Option<KeyFile> = unset; restart,
     }
 
     /// Log lines, which go to stderr.

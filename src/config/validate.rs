@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::SigningKey;
+use super::admin;
 use super::loading::Loading;
 use super::problem::Origin;
 use super::types::{Secret, Size};
@@ -31,11 +32,12 @@ pub(super) fn validate(loading: &mut Loading) {
     interval(loading);
     rates(loading);
     addresses(loading);
+    admin::validate(loading);
     advice(loading);
 }
 
 /// Reports a problem about `keys`, placed at the first of them that was set anywhere.
-fn fail(loading: &mut Loading, keys: &[&'static str], text: impl Into<String>) {
+pub(super) fn fail(loading: &mut Loading, keys: &[&'static str], text: impl Into<String>) {
     if keys.iter().any(|key| loading.is_bad(key)) {
         return;
     }
@@ -302,11 +304,14 @@ fn rates(loading: &mut Loading) {
 
 fn addresses(loading: &mut Loading) {
     let listen = &loading.config.listen;
-    let all = [
+    let others = [
         ("listen.address", Some(listen.address)),
         ("listen.health_address", listen.health_address),
         ("listen.metrics_address", listen.metrics_address),
     ];
+    admin::give_way(loading, &others);
+    let admin = ("listen.admin_address", loading.config.listen.admin_address);
+    let all = [others[0], others[1], others[2], admin];
     for (index, (first, one)) in all.iter().enumerate() {
         for (second, other) in &all[index + 1..] {
             if let (Some(one), Some(other)) = (one, other)
@@ -321,7 +326,7 @@ fn addresses(loading: &mut Loading) {
 }
 
 /// Whether the second of two listeners could not be opened. Port 0 is a fresh port each time.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let same_host =
         one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && same_host

@@ -4,7 +4,7 @@
 //! `component` first, then the event's fields, then those of the enclosing spans. The filter can be
 //! changed while the process runs.
 
-mod escape;
+pub mod escape;
 mod fields;
 mod filter;
 mod line;
@@ -12,7 +12,10 @@ mod line;
 mod tests;
 mod thinner;
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::OnceLock,
+};
 
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -90,8 +93,17 @@ impl LogHandle {
 pub fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogError> {
     let (subscriber, handle) = build(format, filter, io::stderr)?;
     subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
+    let _ = INSTALLED.set(handle.clone());
     Ok(handle)
 }
+
+/// The handle of the log that [`init`] has installed, if it has.
+pub fn installed() -> Option<LogHandle> {
+    INSTALLED.get().cloned()
+}
+
+/// As the log itself is one for the process, so is this.
+static INSTALLED: OnceLock<LogHandle> = OnceLock::new();
 
 fn build<W>(
     format: LogFormat,

@@ -24,7 +24,9 @@ use prometheus_client::{
 use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
-    labels::{ConnectionAccept, ConnectionEnd, PacedBy, Reload, TlsHandshake},
+    labels::{
+        AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload, TlsHandshake,
+    },
     reloads::Reloads,
     token_keys::TokenKeys,
 };
@@ -82,6 +84,10 @@ pub struct Metrics {
     pub panics: Counter,
     /// Changes of the configuration.
     pub reloads: Reloads,
+    /// What administrators did.
+    pub admin_actions: ByLabel<AdminAction>,
+    /// Requests to the administrator's address that were refused, by cause.
+    pub admin_refusals: ByLabel<AdminRefusal>,
 
     pairing_wait: Histogram,
     stream_duration: Histogram,
@@ -170,6 +176,7 @@ impl Metrics {
         let reloads = Reloads::register(r);
         let help = "When the certificate expires, from the epoch; 0 without TLS";
         let certificate_expiry = seconds(r, "certificate_expiry_timestamp", help);
+        let (admin_actions, admin_refusals) = admin(r);
         let draining = gauge(
             r,
             "draining",
@@ -199,6 +206,8 @@ impl Metrics {
             credit_held_back,
             panics,
             reloads,
+            admin_actions,
+            admin_refusals,
             pairing_wait,
             stream_duration,
             stream_bytes,
@@ -285,6 +294,13 @@ fn seconds(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     let gauge = Gauge::default();
     registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
     gauge
+}
+
+fn admin(r: &mut Registry) -> (ByLabel<AdminAction>, ByLabel<AdminRefusal>) {
+    let help = "What administrators did, by action";
+    let actions = ByLabel::register(r, "admin_actions", help);
+    let help = "Requests to the administrator's address refused, by cause";
+    (actions, ByLabel::register(r, "admin_refusals", help))
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

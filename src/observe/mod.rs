@@ -4,3 +4,5 @@ pub mod log;
 pub mod metrics;
 pub mod readiness;
 pub mod record;
+#[cfg(feature = "otel")]
+pub mod traces;

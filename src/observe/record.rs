@@ -7,6 +7,8 @@ use tracing::{field, info};
 /// What one stream did, from its admission to its end. A pair leaves two, one per side.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
+    /// The number of the pair in this process: that of the stream that came first. Both records of a pair have it.
+    pub id: u64,
     /// The subject of the stream's token, by which it was paired.
     pub stream: String,
     /// The address of the peer, without the port.
@@ -36,9 +38,12 @@ pub struct StreamRecord {
 }
 
 impl StreamRecord {
-    /// Writes one line at level info.
+    /// Writes one line at level info, and sends a span if there is a collector.
     pub fn log(&self) {
+        #[cfg(feature = "otel")]
+        super::traces::span(self);
         info!(
+            id = self.id,
             stream = self.stream,
             // A dual-stack listener shows IPv4 peers as IPv6; operators search for the former.
             peer = %self.peer.to_canonical(),

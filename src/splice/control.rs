@@ -1,4 +1,4 @@
-//! Ends one stream from outside its task: drain, an administrator.
+//! What is shared with a stream's task: it is ended from outside by this, and says here what it carries.
 
 use std::{
     sync::{
@@ -12,19 +12,41 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-use super::ending::Cause;
+use super::{ending::Cause, side::Totals};
 
-/// Shared between a stream's task and whoever may end it.
+/// Where a stream is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has no partner yet.
+    Waiting,
+    /// It has met its partner.
+    Paired,
+    /// Its peer is being told that it ends, or will be at once.
+    Ending,
+}
+
+/// Shared between a stream's task and whoever may look at the stream or end it.
 #[derive(Debug)]
 pub struct Control {
     made: Instant,
     cause: OnceLock<Cause>,
     paired: AtomicBool,
+    concluding: AtomicBool,
+    carried: Carried,
     /// Bytes that this stream's peer makes the router hold.
     held: AtomicU64,
     /// When the peer last took something while bytes wait: milliseconds from `made`, plus one; 0 if none wait.
     stalled: AtomicU64,
     waker: AtomicWaker,
+}
+
+/// [`Totals`] as the stream's task last reported them. Each is exact; together they may be of two moments.
+#[derive(Debug, Default)]
+struct Carried {
+    bytes_in: AtomicU64,
+    messages_in: AtomicU64,
+    bytes_out: AtomicU64,
+    messages_out: AtomicU64,
 }
 
 impl Default for Control {
@@ -33,6 +55,8 @@ impl Default for Control {
             made: Instant::now(),
             cause: OnceLock::new(),
             paired: AtomicBool::new(false),
+            concluding: AtomicBool::new(false),
+            carried: Carried::default(),
             held: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             waker: AtomicWaker::new(),
@@ -60,6 +84,46 @@ impl Control {
     /// The stream has met its partner.
     pub fn set_paired(&self) {
         self.paired.store(true, Ordering::Release);
+    }
+
+    /// The stream's task has begun to tell its peer that it ends.
+    pub fn set_concluding(&self) {
+        self.concluding.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the stream is in its life.
+    pub fn state(&self) -> State {
+        if self.is_ending() || self.concluding.load(Ordering::Relaxed) {
+            State::Ending
+        } else if self.is_paired() {
+            State::Paired
+        } else {
+            State::Waiting
+        }
+    }
+
+    /// The stream's task says what it has carried so far. Only this task writes, so plain stores will do.
+    pub fn count(&self, totals: &Totals) {
+        let carried = &self.carried;
+        carried.bytes_in.store(totals.bytes_in, Ordering::Relaxed);
+        carried
+            .messages_in
+            .store(totals.messages_in, Ordering::Relaxed);
+        carried.bytes_out.store(totals.bytes_out, Ordering::Relaxed);
+        carried
+            .messages_out
+            .store(totals.messages_out, Ordering::Relaxed);
+    }
+
+    /// What the stream has carried, as its task last said.
+    pub fn carried(&self) -> Totals {
+        let carried = &self.carried;
+        Totals {
+            bytes_in: carried.bytes_in.load(Ordering::Relaxed),
+            messages_in: carried.messages_in.load(Ordering::Relaxed),
+            bytes_out: carried.bytes_out.load(Ordering::Relaxed),
+            messages_out: carried.messages_out.load(Ordering::Relaxed),
+        }
     }
 
     /// The stream's task says what its peer makes the router hold, and whether the peer took something since it last

@@ -136,6 +136,7 @@ pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
             return Poll::Ready(Err(ending));
         }
         control.report(side.early(), true);
+        control.count(&side.totals());
         if let Some(caller) = &mut caller
             && caller.as_mut().poll(cx).is_ready()
         {
@@ -166,6 +167,7 @@ pub async fn splice<S: Source, K: Sink>(
         let ended = side.poll_paired(cx);
         let totals = side.totals();
         control.report(side.held(), totals.bytes_out > before);
+        control.count(&totals);
         progress(&totals);
         if ended.is_ready() {
             return ended;

@@ -127,6 +127,7 @@ where
         router,
         peer,
     };
+    connection.passage.set_window(window);
     let end = poll_fn(|cx| connection.poll(cx)).await;
     connection.close(end).await;
     if connection.drained && end == ConnectionEnd::PeerClosed {
@@ -372,6 +373,7 @@ impl<T: Gather> Connection<T> {
             && self.http2.set_initial_window_size(window).is_ok()
         {
             self.growth.changed(window);
+            self.passage.set_window(window);
             self.bell.ring();
         }
     }

@@ -13,7 +13,7 @@
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
 //! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
 //!   [`proxy_protocol`] tells who is behind a load balancer;
-//! - [`router`] is what all of them share.
+//! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
 
 pub mod accept;
 pub mod addresses;
@@ -26,6 +26,7 @@ pub mod cgroup;
 pub mod connection;
 pub mod deadlines;
 pub mod doorbell;
+pub mod live;
 pub mod memory;
 pub mod pace;
 pub mod peer;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -43,6 +43,8 @@ pub struct Passage {
     frames: AtomicU64,
     /// What the lanes hold that these streams fill.
     held: Arc<Gauge>,
+    /// The window of each of the connection's streams, bytes.
+    window: AtomicU32,
 }
 
 impl Passage {
@@ -62,6 +64,16 @@ impl Passage {
     /// What the lanes hold that these streams fill.
     pub fn held(&self) -> &Arc<Gauge> {
         &self.held
+    }
+
+    /// What a peer may send on each stream before it is read, bytes.
+    pub fn window(&self) -> u32 {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    /// The connection has changed its streams' window.
+    pub fn set_window(&self, bytes: u32) {
+        self.window.store(bytes, Ordering::Relaxed);
     }
 
     fn add(counter: &AtomicU64, more: u64) {

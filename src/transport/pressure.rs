@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
 
 /// A reader that took something in this time has not stalled.
-const STALLED: Duration = Duration::from_millis(500);
+pub(super) const STALLED: Duration = Duration::from_millis(500);
 
 /// And as it counts when all have to wait: longer than a round trip on a short path.
 const STALLED_IN_NEED: Duration = Duration::from_millis(100);

@@ -20,8 +20,10 @@ use tonic::service::Routes;
 use super::{
     addresses::Addresses,
     budget::Budget,
+    live::{Live, Rate},
     memory::Memory,
     pace::Rates,
+    peer::Passage,
     seats::{Seat, Seats},
 };
 use crate::{
@@ -122,10 +124,8 @@ pub struct Offer {
     pub(super) lanes: SyncWrapper<(LaneSender, LaneReceiver)>,
     pub(super) seat: Seat,
     pub(super) joined: oneshot::Sender<Partner>,
-    pub(super) control: Arc<Control>,
-    pub(super) peer: IpAddr,
+    pub(super) live: Arc<Live>,
     pub(super) encodings: Encodings,
-    pub(super) arrived: tokio::time::Instant,
 }
 
 /// What a waiting stream learns of the partner that came.
@@ -154,10 +154,12 @@ pub struct Router {
     pub memory: Arc<Memory>,
     /// Where connections come from.
     pub addresses: Arc<Addresses>,
+    /// How fast all streams together are forwarded. Zero unless [`sample`](super::live::sample) runs.
+    pub forwarded: Rate,
     pub(super) seats: Seats,
     /// Services other than the router's own.
     pub(super) routes: Routes,
-    controls: DashMap<u64, Arc<Control>>,
+    streams: DashMap<u64, Arc<Live>>,
     next: AtomicU64,
     refusals: std::sync::Mutex<Thinner>,
 }
@@ -181,23 +183,29 @@ impl Router {
             windows,
             memory: Arc::default(),
             addresses: Arc::default(),
+            forwarded: Rate::default(),
             seats: Seats::default(),
             routes: routes.prepare(),
-            controls: DashMap::new(),
+            streams: DashMap::new(),
             next: AtomicU64::new(1),
             refusals: std::sync::Mutex::new(Thinner::default()),
         })
     }
 
-    /// Makes the stream known to those who may end it, until the guard is dropped.
-    pub(super) fn register(self: &Arc<Self>) -> Registered {
+    /// Makes the stream known to those who may look at it or end it, until the guard is dropped.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        subject: Arc<str>,
+        peer: IpAddr,
+        arrived: tokio::time::Instant,
+        passage: Arc<Passage>,
+    ) -> Registered {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let control = Arc::new(Control::default());
-        self.controls.insert(id, control.clone());
+        let live = Arc::new(Live::new(id, subject, peer, arrived, passage));
+        self.streams.insert(id, live.clone());
         Registered {
             router: self.clone(),
-            id,
-            control,
+            live,
         }
     }
 
@@ -206,30 +214,45 @@ impl Router {
         self.table.drain();
         self.metrics.set_draining(true);
         self.draining.cancel();
-        for entry in &self.controls {
-            if !entry.is_paired() {
-                entry.end(Cause::Draining);
+        self.for_each_stream(|control| {
+            if !control.is_paired() {
+                control.end(Cause::Draining);
             }
-        }
+        });
     }
 
     /// Ends every stream that is left, with the drain as the cause.
     pub fn end_all(&self) {
-        for entry in &self.controls {
-            entry.end(Cause::Draining);
-        }
+        self.for_each_stream(|control| control.end(Cause::Draining));
     }
 
     /// Calls `see` for every stream now served.
     pub(super) fn for_each_stream(&self, mut see: impl FnMut(&Arc<Control>)) {
-        for entry in &self.controls {
+        self.for_each_live(|live| see(&live.control));
+    }
+
+    /// Calls `see` for every stream now served. It must be quick: streams that come and go wait for it.
+    pub fn for_each_live(&self, mut see: impl FnMut(&Arc<Live>)) {
+        for entry in &self.streams {
             see(&entry);
         }
     }
 
+    /// Ends the pair of that number, or the stream that waits alone, as an administrator. False if there is none.
+    pub fn end_pair(&self, pair: u64) -> bool {
+        let mut found = false;
+        self.for_each_live(|live| {
+            if live.pair() == pair {
+                live.control.end(Cause::Administrator);
+                found = true;
+            }
+        });
+        found
+    }
+
     /// Streams now served.
     pub fn streams(&self) -> usize {
-        self.controls.len()
+        self.streams.len()
     }
 
     /// Whether a line about a refused stream or connection may be logged now; how many were left out before.
@@ -245,12 +268,11 @@ impl Router {
 #[derive(Debug)]
 pub(super) struct Registered {
     router: Arc<Router>,
-    id: u64,
-    pub(super) control: Arc<Control>,
+    pub(super) live: Arc<Live>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.router.controls.remove(&self.id);
+        self.router.streams.remove(&self.live.id);
     }
 }

@@ -107,7 +107,12 @@ fn begin(
         let response = admission::too_many_per_address(&router, &peer, limit);
         return refuse(&mut respond, response);
     };
-    let registered = router.register();
+    let registered = router.register(
+        admission.subject.clone(),
+        peer.ip,
+        arrived,
+        passage.clone(),
+    );
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own = None;
@@ -126,10 +131,8 @@ fn begin(
                 lanes: SyncWrapper::new((partner_tx, partner_rx)),
                 seat: partner_seat,
                 joined,
-                control: registered.control.clone(),
-                peer: peer.ip,
+                live: registered.live.clone(),
                 encodings: encodings.clone(),
-                arrived,
             })
         });
     let place = match place {
@@ -216,7 +219,7 @@ struct Call {
 
 impl Call {
     fn control(&self) -> &Control {
-        &self.registered.control
+        &self.registered.live.control
     }
 
     fn side(
@@ -238,18 +241,20 @@ impl Call {
     /// The second stream takes the first one's offer.
     fn join(&self, offer: Offer) -> ((LaneSender, LaneReceiver), Seat, Meeting) {
         let metrics = &self.router.metrics;
+        let first = &offer.live;
         metrics.pairs.inc();
-        metrics.observe_pairing_wait(offer.arrived.elapsed());
+        metrics.observe_pairing_wait(first.arrived.elapsed());
+        self.registered.live.set_first(first.id);
         self.control().set_paired();
-        offer.control.set_paired();
+        first.control.set_paired();
         let meeting = Meeting {
-            other_peer: offer.peer,
+            other_peer: first.peer,
             waited: Duration::ZERO,
             head: response_head(&self.encodings, &offer.encodings).ok(),
             counted: Some(Held::new(&metrics.streams_paired)),
             ended: None,
         };
-        tracing::debug!(peer = %self.peer, other_peer = %offer.peer, stream = %self.subject, "forwarding");
+        tracing::debug!(peer = %self.peer, other_peer = %first.peer, stream = %self.subject, "forwarding");
         // The first stream is gone if this fails; its lanes say so.
         let _ = offer.joined.send(Partner {
             peer: self.peer,
@@ -321,6 +326,7 @@ impl Call {
         {
             ending = broken.into();
         }
+        self.control().set_concluding();
         // In a box: it is short, and a stream shall not keep room for it.
         let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
         drop(counted);
@@ -362,6 +368,7 @@ impl Call {
             detail.push_str("; the peer could not be told");
         }
         StreamRecord {
+            id: self.registered.live.pair(),
             stream: self.subject.to_string(),
             peer: self.peer,
             other_peer: met.map(|(peer, _)| peer),

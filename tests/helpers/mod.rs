@@ -116,6 +116,7 @@ pub fn config(settings: &[(&str, &str)]) -> Config {
     let first = [
         ("listen.address", "127.0.0.1:0"),
         ("listen.health_address", "0"),
+        ("listen.admin_address", "0"),
         ("auth.key", KEY),
     ];
     let overrides = first.iter().chain(settings).map(|(key, value)| Override {

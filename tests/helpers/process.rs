@@ -27,6 +27,7 @@ pub fn usual(settings: &[(&str, &str)]) -> Command {
     let ports = [
         ("listen.address", "127.0.0.1:0"),
         ("listen.health_address", "0"),
+        ("listen.admin_address", "0"),
     ];
     for (key, value) in ports.iter().chain(settings) {
         command.arg("--set").arg(format!("{key}={value}"));

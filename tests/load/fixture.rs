@@ -44,6 +44,7 @@ pub fn fixture(plaintext: bool) -> Fixture {
         set("auth.key", KEY),
         set("listen.address", "127.0.0.1:0"),
         set("listen.health_address", "0"),
+        set("listen.admin_address", "0"),
         set("listen.metrics_address", "0"),
     ];
     let tls = if plaintext {

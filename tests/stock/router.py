@@ -39,6 +39,7 @@ class Router:
             "EXTERNAL_KEY_PEM": str(certificate.key),
             "JUMPSTARTER_ROUTER_LISTEN_ADDRESS": f"127.0.0.1:{self.port}",
             "JUMPSTARTER_ROUTER_LISTEN_HEALTH_ADDRESS": f"127.0.0.1:{self.health_port}",
+            "JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS": "0",
             "JUMPSTARTER_ROUTER_LISTEN_METRICS_ADDRESS": f"127.0.0.1:{self.metrics_port}",
             **(settings or {}),
         }

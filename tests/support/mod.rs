@@ -13,6 +13,7 @@ mod wire;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -84,6 +85,7 @@ impl Harness {
         config.auth.key = Some(Secret::new(KEY));
         config.listen.address = ([127, 0, 0, 1], 0).into();
         config.listen.health_address = None;
+        config.listen.admin_address = None;
         // A window that neither grows nor shrinks: tests say how many bytes fit.
         config.streams.initial_window = Size::new(WINDOW);
         config.streams.max_window = Size::new(WINDOW);
@@ -100,6 +102,11 @@ impl Harness {
             meeting: Mutex::new(()),
             _files: files,
         }
+    }
+
+    /// Where the administrator's API is, if the configuration has it.
+    pub fn admin(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().admin_address.unwrap()
     }
 
     /// Starts the drain; how it went, and after how long, comes when it is over.

@@ -6,7 +6,8 @@
 
 use std::{future::Future, io, net, pin::pin, time::Duration};
 
-use axum::Router;
+use axum::{Router, http::Request};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -17,6 +18,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
 
 /// What a client may use up.
@@ -82,8 +84,8 @@ pub(super) async fn serve_with(
             }
             accepted = listener.accept(), if connections.len() < limits.connections => {
                 match accepted {
-                    Ok((socket, _)) => {
-                        connections.spawn(connection(socket, app.clone(), limits));
+                    Ok((socket, remote)) => {
+                        connections.spawn(connection(socket, remote, app.clone(), limits));
                     }
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
@@ -101,7 +103,11 @@ pub(super) async fn serve_with(
     Ok(())
 }
 
-async fn connection(socket: TcpStream, app: Router, limits: Limits) {
+/// Who sent a request. Every request has this among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote(pub net::SocketAddr);
+
+async fn connection(socket: TcpStream, remote: net::SocketAddr, app: Router, limits: Limits) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
@@ -110,6 +116,10 @@ async fn connection(socket: TcpStream, app: Router, limits: Limits) {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(HEADER_BYTES);
+    let app = app.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Remote(remote));
+        request
+    });
     let service = TowerToHyperService::new(app);
     let served = builder.serve_connection(TokioIo::new(socket), service);
     match timeout(limits.life, served).await {

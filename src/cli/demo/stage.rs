@@ -41,6 +41,7 @@ impl Stage {
         let mut config = Config::default();
         config.listen.address = listen;
         config.listen.health_address = Some((Ipv4Addr::LOCALHOST, 0).into());
+        config.listen.admin_address = None;
         config.auth.key = Some(Secret::new(key));
         config.pairing.timeout = PAIRING_TIMEOUT;
 

@@ -1,6 +1,7 @@
 //! Tests of the parts; `tests/config.rs` tests the whole.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod file;
 mod sources;
 mod values;

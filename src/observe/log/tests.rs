@@ -233,6 +233,7 @@ fn a_stream_record_has_all_fields() {
     use std::time::Duration;
 
     let mut record = StreamRecord {
+        id: 7,
         stream: HOSTILE.to_owned(),
         peer: "::ffff:192.0.2.1".parse().unwrap(),
         other_peer: Some("2001:db8::1".parse().unwrap()),
@@ -256,7 +257,7 @@ fn a_stream_record_has_all_fields() {
     let mut first = object(&lines[0]);
     first.remove("ts");
     let expected = serde_json::json!({
-        "level": "info", "msg": "stream ended", "component": "router", "stream": HOSTILE,
+        "level": "info", "msg": "stream ended", "component": "router", "id": 7, "stream": HOSTILE,
         "peer": "192.0.2.1", "other_peer": "2001:db8::1", "bytes_in": 1,
         "bytes_out": 1_u64 << 40, "messages_in": 2, "messages_out": 3, "waited_ms": 12,
         "duration_ms": 5000, "ended_by": "other side", "reason": "finished", "status": "OK",

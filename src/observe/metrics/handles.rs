@@ -93,6 +93,12 @@ impl ByName {
         }
     }
 
+    /// The count of all names together.
+    pub fn sum(&self) -> u64 {
+        let known = self.children.iter().map(|(_, counter)| counter.get());
+        known.sum::<u64>() + self.other.get()
+    }
+
     /// Counts one.
     pub fn inc(&self, name: &str) {
         self.get(name).inc();

@@ -126,3 +126,29 @@ label! {
         Failed => "failed",
     }
 }
+
+label! {
+    /// What an administrator did.
+    AdminAction, "action" {
+        /// Ended a stream.
+        EndStream => "end_stream",
+        /// Asked for the drain.
+        Drain => "drain",
+        /// Changed the log filter.
+        LogFilter => "log_filter",
+    }
+}
+
+label! {
+    /// Why a request to the administrator's address was refused.
+    AdminRefusal, "cause" {
+        /// It was for a host that a stranger may have made point here.
+        Host => "host",
+        /// A page of another origin sent it.
+        Origin => "origin",
+        /// It did not carry the token.
+        Token => "token",
+        /// It was to change something and was not JSON.
+        ContentType => "content_type",
+    }
+}

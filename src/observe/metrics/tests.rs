@@ -104,6 +104,8 @@ fn every_series_is_there_from_the_start() {
         r#"stream_refusals_total{cause="draining"}"#,
         r#"stream_refusals_total{cause="other"}"#,
         "panics_total",
+        r#"admin_actions_total{action="end_stream"}"#,
+        r#"admin_refusals_total{cause="content_type"}"#,
         "draining",
         r#"reloads_total{result="ok"}"#,
         r#"reloads_total{result="failed"}"#,
@@ -167,6 +169,8 @@ fn counts_arrive_under_their_names() {
     metrics.connections.inc(ConnectionAccept::RefusedLimit);
     metrics.stream_ends.inc("finished");
     metrics.stream_refusals.get("limit").inc_by(2);
+    metrics.stream_refusals.inc("unheard of");
+    assert_eq!(metrics.stream_refusals.sum(), 3);
     metrics.forwarded_bytes.inc_by(1 << 40);
     metrics.observe_pairing_wait(Duration::from_millis(3));
     metrics.observe_stream(Duration::from_secs(7200), 5 << 30);

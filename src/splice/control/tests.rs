@@ -41,3 +41,29 @@ fn meeting_the_partner_is_noted() {
     control.set_paired();
     assert!(control.is_paired());
 }
+
+#[test]
+fn the_state_follows_the_stream() {
+    let control = Control::default();
+    assert_eq!(control.state(), State::Waiting);
+    control.set_paired();
+    assert_eq!(control.state(), State::Paired);
+    control.set_concluding();
+    assert_eq!(control.state(), State::Ending);
+    let asked = Control::default();
+    asked.end(Cause::Administrator);
+    assert_eq!(asked.state(), State::Ending);
+}
+
+#[test]
+fn what_was_carried_can_be_seen() {
+    let control = Control::default();
+    let totals = Totals {
+        bytes_in: 1,
+        messages_in: 2,
+        bytes_out: 3,
+        messages_out: 4,
+    };
+    control.count(&totals);
+    assert_eq!(control.carried(), totals);
+}

@@ -1,0 +1,91 @@
+//! What runs, since when, and what it does.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::Admin;
+use crate::transport::memory::Level;
+
+/// The body of `GET /api/status`. Bytes are those of messages with their prefixes, both directions together.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The package's version.
+    pub version: Cow<'static, str>,
+    /// The commit it was built from.
+    pub commit: Cow<'static, str>,
+    /// The TLS provider in use.
+    pub tls_provider: String,
+    /// `starting`, `ready` or `draining`.
+    pub phase: Cow<'static, str>,
+    /// Since the start, seconds.
+    pub uptime_seconds: f64,
+    /// `normal`, `no_growth`, `no_streams` or `evict`.
+    pub memory_pressure: Cow<'static, str>,
+    /// Bytes that wait for peers to take them.
+    pub held_bytes: i64,
+    /// Bytes by which windows have grown.
+    pub windows_granted_bytes: i64,
+    /// Connections open now.
+    pub connections: i64,
+    /// Streams without a partner now.
+    pub waiting: i64,
+    /// Pairs now.
+    pub pairs: i64,
+    /// Streams whose peer has left bytes waiting for a while.
+    pub stalled: i64,
+    /// Bytes a second passed on, over the last second.
+    pub forwarded_rate: u64,
+    /// Since the start.
+    pub totals: Totals,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Totals {
+    /// Streams admitted.
+    pub streams: u64,
+    /// Pairs made.
+    pub pairs: u64,
+    /// Streams refused.
+    pub refusals: u64,
+    /// Bytes passed on.
+    pub forwarded_bytes: u64,
+    /// Messages passed on.
+    pub forwarded_messages: u64,
+}
+
+impl Status {
+    /// Now.
+    pub fn of(admin: &Admin) -> Self {
+        let (router, metrics) = (&admin.streams, &admin.streams.metrics);
+        Self {
+            version: crate::VERSION.into(),
+            commit: crate::COMMIT.into(),
+            tls_provider: admin.provider.to_string(),
+            phase: admin.readiness.get().as_str().into(),
+            uptime_seconds: admin.started.elapsed().as_secs_f64(),
+            memory_pressure: match router.pressure() {
+                Level::Normal => "normal",
+                Level::NoGrowth => "no_growth",
+                Level::NoStreams => "no_streams",
+                Level::Evict => "evict",
+            }
+            .into(),
+            held_bytes: metrics.held_bytes.get(),
+            windows_granted_bytes: metrics.windows_granted_bytes.get(),
+            connections: metrics.connections_open.get(),
+            waiting: metrics.streams_waiting.get(),
+            pairs: metrics.streams_paired.get(),
+            stalled: metrics.streams_stalled.get(),
+            forwarded_rate: router.forwarded.per_second(),
+            totals: Totals {
+                streams: metrics.streams.get(),
+                pairs: metrics.pairs.get(),
+                refusals: metrics.stream_refusals.sum(),
+                forwarded_bytes: metrics.forwarded_bytes.get(),
+                forwarded_messages: metrics.forwarded_messages.get(),
+            },
+        }
+    }
+}

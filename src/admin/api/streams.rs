@@ -1,0 +1,256 @@
+//! The list of live streams.
+
+use std::{
+    borrow::Cow, cmp::Ordering, collections::HashMap, net::IpAddr, sync::Arc, time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    splice::control::State,
+    transport::{live::Live, router::Router},
+};
+
+/// How many are listed unless more are asked for.
+const USUAL: usize = 500;
+
+/// How many are listed at most.
+const MOST: usize = 20_000;
+
+/// Which streams are listed, and in which order.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// How many at most; 500 unless said otherwise, and never more than 20,000.
+    pub limit: Option<usize>,
+    /// Only those with this text in the subject or a peer's address. Upper and lower case are the same.
+    pub q: String,
+    /// By what they are sorted.
+    pub sort: Column,
+    /// The largest first.
+    pub descending: bool,
+}
+
+/// What streams can be sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Column {
+    /// The number, that is, the order of arrival.
+    #[default]
+    Id,
+    /// The subject.
+    Subject,
+    /// Waiting, paired, ending.
+    State,
+    /// How long it is there.
+    Age,
+    /// Bytes passed on so far.
+    Bytes,
+    /// Bytes a second now.
+    Rate,
+    /// Bytes that wait to be taken.
+    Held,
+    /// How long a peer has taken none.
+    Stalled,
+}
+
+/// The body of `GET /api/streams`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Listing {
+    /// How many there are: pairs, and streams without a partner.
+    pub total: usize,
+    /// How many of them match the query.
+    pub matching: usize,
+    /// Those listed.
+    pub streams: Vec<Row>,
+}
+
+/// A pair, or a stream without a partner.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Row {
+    /// Its number in this process; the log has it, too.
+    pub id: u64,
+    /// The subject of the tokens. Chosen by whoever signs tokens, so it may hold anything.
+    pub subject: String,
+    /// `waiting`, `paired` or `ending`.
+    pub state: Cow<'static, str>,
+    /// Since the first of the two arrived, seconds.
+    pub age_seconds: f64,
+    /// How long the first waited for the second, seconds; `None` while it does.
+    pub waited_seconds: Option<f64>,
+    /// Those still there, in the order of arrival.
+    pub peers: Vec<Peer>,
+}
+
+/// One side of a pair.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Peer {
+    /// Where it is.
+    pub address: IpAddr,
+    /// Bytes of messages received from it.
+    pub bytes_in: u64,
+    /// Bytes of messages handed to its connection.
+    pub bytes_out: u64,
+    /// Messages received from it.
+    pub messages_in: u64,
+    /// Messages handed to its connection.
+    pub messages_out: u64,
+    /// Bytes a second received, over the last second.
+    pub rate_in: u64,
+    /// Bytes a second handed to its connection, over the last second.
+    pub rate_out: u64,
+    /// Bytes that wait for this peer to take them; of a stream without a partner, those it has sent.
+    pub held_bytes: u64,
+    /// How long it has taken none of them, seconds; `None` if it takes them.
+    pub stalled_seconds: Option<f64>,
+    /// What it may send before its partner takes anything, bytes.
+    pub window_bytes: u32,
+}
+
+/// The streams that `query` asks for.
+pub fn list(router: &Router, query: &Query) -> Listing {
+    let mut all = Vec::new();
+    router.for_each_live(|live| all.push(live.clone()));
+    let mut rows = rows(all);
+    let total = rows.len();
+    let wanted = query.q.to_lowercase();
+    rows.retain(|row| row.matches(&wanted));
+    let matching = rows.len();
+    rows.sort_by(|one, other| {
+        let order = query.sort.compare(one, other);
+        let order = if query.descending {
+            order.reverse()
+        } else {
+            order
+        };
+        order.then(one.id.cmp(&other.id))
+    });
+    rows.truncate(query.limit.unwrap_or(USUAL).min(MOST));
+    Listing {
+        total,
+        matching,
+        streams: rows,
+    }
+}
+
+/// Puts both sides of each pair together.
+fn rows(mut all: Vec<Arc<Live>>) -> Vec<Row> {
+    // The order of arrival, so that the first of a pair makes its row.
+    all.sort_unstable_by_key(|live| live.id);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places: HashMap<u64, usize> = HashMap::new();
+    for live in all {
+        let place = *places.entry(live.pair()).or_insert(rows.len());
+        match rows.get_mut(place) {
+            Some(row) => row.add(&live),
+            None => rows.push(Row::new(&live)),
+        }
+    }
+    rows
+}
+
+impl Row {
+    fn new(live: &Live) -> Self {
+        Self {
+            id: live.pair(),
+            subject: live.subject.to_string(),
+            state: name(live.control.state()).into(),
+            age_seconds: seconds(live.arrived.elapsed()),
+            waited_seconds: None,
+            peers: vec![Peer::new(live)],
+        }
+    }
+
+    /// The second of the pair.
+    fn add(&mut self, live: &Live) {
+        let state = live.control.state();
+        // Either tells that both end; and the second is paired a moment before the first.
+        if state == State::Ending || self.state != name(State::Ending) {
+            self.state = name(state).into();
+        }
+        let age = seconds(live.arrived.elapsed());
+        self.waited_seconds = Some((self.age_seconds - age).max(0.0));
+        self.peers.push(Peer::new(live));
+    }
+
+    fn matches(&self, wanted: &str) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(wanted);
+        let mut peers = self.peers.iter();
+        wanted.is_empty() || has(&self.subject) || peers.any(|peer| has(&peer.address.to_string()))
+    }
+
+    fn sum(&self, figure: impl Fn(&Peer) -> u64) -> u64 {
+        self.peers.iter().map(figure).sum()
+    }
+
+    fn stalled(&self) -> f64 {
+        let times = self.peers.iter().filter_map(|peer| peer.stalled_seconds);
+        times.fold(0.0, f64::max)
+    }
+}
+
+impl Peer {
+    fn new(live: &Live) -> Self {
+        let totals = live.control.carried();
+        let (rate_in, rate_out) = live.rates();
+        Self {
+            address: live.peer.to_canonical(),
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+            messages_in: totals.messages_in,
+            messages_out: totals.messages_out,
+            rate_in,
+            rate_out,
+            held_bytes: live.control.held(),
+            // Whoever waits for a partner reads nothing because there is nothing.
+            stalled_seconds: live
+                .stalled()
+                .filter(|_| live.control.is_paired())
+                .map(seconds),
+            window_bytes: live.window(),
+        }
+    }
+}
+
+impl Column {
+    /// As queries have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Subject => "subject",
+            Self::State => "state",
+            Self::Age => "age",
+            Self::Bytes => "bytes",
+            Self::Rate => "rate",
+            Self::Held => "held",
+            Self::Stalled => "stalled",
+        }
+    }
+
+    fn compare(self, one: &Row, other: &Row) -> Ordering {
+        let by = |figure: fn(&Peer) -> u64| one.sum(figure).cmp(&other.sum(figure));
+        match self {
+            Self::Id => one.id.cmp(&other.id),
+            Self::Subject => one.subject.cmp(&other.subject),
+            Self::State => one.state.cmp(&other.state),
+            Self::Age => one.age_seconds.total_cmp(&other.age_seconds),
+            Self::Bytes => by(|peer| peer.bytes_out),
+            Self::Rate => by(|peer| peer.rate_out),
+            Self::Held => by(|peer| peer.held_bytes),
+            Self::Stalled => one.stalled().total_cmp(&other.stalled()),
+        }
+    }
+}
+
+fn name(state: State) -> &'static str {
+    match state {
+        State::Waiting => "waiting",
+        State::Paired => "paired",
+        State::Ending => "ending",
+    }
+}
+
+/// To the millisecond.
+fn seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1000.0
+}

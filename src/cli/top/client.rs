@@ -1,0 +1,219 @@
+//! Asks the admin API.
+
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header, uri::Scheme};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::Look;
+use crate::config::Config;
+
+const ADDRESS_ENV: &str = "JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS";
+const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN";
+const TOKEN_FILE_ENV: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE";
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// No answer is longer, bytes: 20,000 streams make some 10 MB.
+const MOST: usize = 256 * 1024 * 1024;
+
+/// Why the router could not be asked.
+#[derive(Debug, Error)]
+pub enum TopError {
+    /// The URL is not understood.
+    #[error(
+        "--admin {0:?}: expected http://host:port; for a router behind TLS use a tunnel, such as kubectl port-forward"
+    )]
+    Url(String),
+    /// The file with the token cannot be read.
+    #[error("{0}: {1}")]
+    TokenFile(PathBuf, io::Error),
+    /// The token does not fit a header.
+    #[error("the admin token holds characters that no token has")]
+    Token,
+    /// There is no answer.
+    #[error("{0}: {1}; is the router running, and is listen.admin_address there?")]
+    Unreachable(String, String),
+    /// The answer is an error.
+    #[error("the router answered {status}: {text}")]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// What it said.
+        text: String,
+    },
+    /// The answer is not what this version expects.
+    #[error("the answer is not understood: {0}; is that another version, or no router?")]
+    Unknown(serde_json::Error),
+    /// The terminal failed.
+    #[error(transparent)]
+    Terminal(#[from] io::Error),
+}
+
+/// One router's admin API.
+#[derive(Debug)]
+pub struct Client {
+    authority: String,
+    token: Option<header::HeaderValue>,
+}
+
+impl Client {
+    /// What the options leave open is taken from the variables that also configure the router.
+    pub fn new(
+        url: Option<&str>,
+        token_file: Option<PathBuf>,
+        env: &[(String, OsString)],
+    ) -> Result<Self, TopError> {
+        let variable = |wanted: &str| {
+            let found = env
+                .iter()
+                .find(|(name, value)| name == wanted && !value.is_empty());
+            found.map(|(_, value)| value)
+        };
+        let url = url.map_or_else(
+            || default_url(variable(ADDRESS_ENV).and_then(|value| value.to_str())),
+            ToOwned::to_owned,
+        );
+        let uri = url.parse().map_err(|_| TopError::Url(url.clone()))?;
+        let authority = authority(&uri).ok_or(TopError::Url(url))?;
+        let token_file = token_file.or_else(|| variable(TOKEN_FILE_ENV).map(PathBuf::from));
+        let token = match (token_file, variable(TOKEN_ENV)) {
+            (Some(file), _) => match std::fs::read_to_string(&file) {
+                Ok(token) => Some(token),
+                Err(error) => return Err(TopError::TokenFile(file, error)),
+            },
+            (None, variable) => variable.map(|token| token.to_str().unwrap_or_default().to_owned()),
+        };
+        let bearer = |token: String| {
+            let mut value =
+                header::HeaderValue::from_str(&format!("Bearer {}", token.trim_end())).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        };
+        let token = match token {
+            Some(token) => Some(bearer(token).ok_or(TopError::Token)?),
+            None => None,
+        };
+        Ok(Self { authority, token })
+    }
+
+    /// The router and the streams that `path` asks for.
+    pub async fn look(&self, path: &str) -> Result<Look, TopError> {
+        Ok(Look {
+            status: self.get("/api/status").await?,
+            streams: self.get(path).await?,
+        })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TopError> {
+        let unreachable = |why: String| TopError::Unreachable(self.authority.clone(), why);
+        let (status, body) = timeout(PATIENCE, self.exchange(path))
+            .await
+            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
+            .map_err(|error| unreachable(error.to_string()))?;
+        if status != StatusCode::OK {
+            let answer: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+            let text = answer.and_then(|answer| answer["error"].as_str().map(ToOwned::to_owned));
+            let text = text.unwrap_or_else(|| "no more than that".to_owned());
+            return Err(TopError::Refused { status, text });
+        }
+        serde_json::from_slice(&body).map_err(TopError::Unknown)
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+        let socket = TcpStream::connect(&self.authority).await?;
+        let (mut requests, connection) = http1::handshake(TokioIo::new(socket)).await?;
+        let mut request = Request::get(path).header(header::HOST, &self.authority);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        let request = request.body(Empty::<Bytes>::new())?;
+        let answer = async move {
+            let response = requests.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MOST).collect().await?;
+            Ok((status, body.to_bytes()))
+        };
+        // The connection moves the bytes. How it ends afterwards does not matter.
+        let (answer, _) = tokio::join!(answer, connection);
+        answer
+    }
+}
+
+/// Where a router with this address can be reached from its own machine.
+fn default_url(address: Option<&str>) -> String {
+    let usual = Config::default().listen.admin_address;
+    let usual = usual.map_or_else(String::new, |address| address.to_string());
+    let address = match address {
+        None | Some("0") => usual,
+        Some(address) => match address.parse::<std::net::SocketAddr>() {
+            Ok(at) if at.ip().is_unspecified() => format!("127.0.0.1:{}", at.port()),
+            Ok(at) => at.to_string(),
+            // The short form for all interfaces.
+            Err(_) => format!("127.0.0.1{address}"),
+        },
+    };
+    format!("http://{address}")
+}
+
+fn authority(uri: &Uri) -> Option<String> {
+    let plain = uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
+    let authority = uri.authority()?;
+    if !plain || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return None;
+    }
+    Some(match authority.port() {
+        Some(_) => authority.to_string(),
+        None => format!("{authority}:80"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn client(url: Option<&str>, env: &[(&str, &str)]) -> Result<Client, TopError> {
+        let env: Vec<_> = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
+            .collect();
+        Client::new(url, None, &env)
+    }
+
+    #[test]
+    fn the_address_comes_from_the_option_or_the_routers_own_variable() {
+        let at = |url, env: &[(&str, &str)]| client(url, env).unwrap().authority;
+        assert_eq!(at(None, &[]), "127.0.0.1:8082");
+        assert_eq!(at(None, &[(ADDRESS_ENV, ":99")]), "127.0.0.1:99");
+        assert_eq!(at(None, &[(ADDRESS_ENV, "0.0.0.0:99")]), "127.0.0.1:99");
+        assert_eq!(at(None, &[(ADDRESS_ENV, "[::1]:99")]), "[::1]:99");
+        assert_eq!(at(Some("http://r:1/"), &[(ADDRESS_ENV, ":99")]), "r:1");
+        assert_eq!(at(Some("r:1"), &[]), "r:1");
+        assert_eq!(at(Some("http://r"), &[]), "r:80");
+        for wrong in ["https://r:1", "http://r:1/api", "", "http://"] {
+            assert!(
+                matches!(client(Some(wrong), &[]), Err(TopError::Url(_))),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_sent_as_it_is_and_never_shown() {
+        let client = client(None, &[(TOKEN_ENV, "sesame")]).unwrap();
+        assert_eq!(client.token.as_ref().unwrap(), "Bearer sesame");
+        assert!(!format!("{client:?}").contains("sesame"));
+    }
+}

@@ -1,0 +1,125 @@
+//! The terminal: a table that is drawn anew at each look, and a few keys.
+
+use std::{
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
+
+use crossterm::{
+    cursor::{Hide, MoveTo, Show},
+    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    execute, queue,
+    style::Print,
+    terminal::{
+        self, BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap,
+        EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    },
+};
+
+use super::{Look, View, client::TopError, table};
+
+/// The terminal while it is ours; as it was once this is dropped.
+struct Screen;
+
+impl Screen {
+    fn take() -> io::Result<Self> {
+        terminal::enable_raw_mode()?;
+        let screen = Self;
+        execute!(io::stdout(), EnterAlternateScreen, Hide, DisableLineWrap)?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Nothing helps if the terminal is gone.
+        let _ = execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen);
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// Shows what `look` sees until the user has seen enough. If the router cannot be asked, it says so and goes on;
+/// but the first look must succeed.
+pub fn show(
+    interval: Duration,
+    view: &mut View,
+    look: impl Fn(&View) -> Result<Look, TopError>,
+) -> Result<(), TopError> {
+    let mut seen = look(view)?;
+    let mut trouble = None;
+    let _screen = Screen::take()?;
+    loop {
+        draw(&seen, view, trouble.as_deref())?;
+        if !wait(interval, view)? {
+            return Ok(());
+        }
+        match look(view) {
+            Ok(new) => {
+                seen = new;
+                trouble = None;
+            }
+            Err(error) => trouble = Some(error.to_string()),
+        }
+    }
+}
+
+fn draw(seen: &Look, view: &View, trouble: Option<&str>) -> io::Result<()> {
+    let (_, height) = terminal::size()?;
+    let mut out = io::stdout().lock();
+    queue!(out, BeginSynchronizedUpdate)?;
+    let way = if view.descending { "down" } else { "up" };
+    let keys = format!("q quit   s sort: {}   r direction: {way}", view.sort.name());
+    let note = trouble.map_or(keys, |error| {
+        format!("not up to date: {}", table::printable(error))
+    });
+    let mut lines = vec![table::head(&seen.status), note, String::new()];
+    lines.extend(table::lines(&seen.streams));
+    let room = usize::from(height);
+    for (row, line) in (0..height).zip(lines.iter().take(room)) {
+        queue!(
+            out,
+            MoveTo(0, row),
+            Print(line),
+            Clear(ClearType::UntilNewLine)
+        )?;
+    }
+    if lines.len() < room {
+        queue!(
+            out,
+            MoveTo(0, lines.len() as u16),
+            Clear(ClearType::FromCursorDown)
+        )?;
+    }
+    queue!(out, EndSynchronizedUpdate)?;
+    out.flush()
+}
+
+/// Waits for the next look, which a key may bring about earlier. False if the user wants to leave.
+fn wait(interval: Duration, view: &mut View) -> io::Result<bool> {
+    let end = Instant::now() + interval;
+    loop {
+        if !event::poll(end.saturating_duration_since(Instant::now()))? {
+            return Ok(true);
+        }
+        let key = match event::read()? {
+            Event::Key(key) if key.kind == KeyEventKind::Press => key,
+            Event::Resize(..) => return Ok(true),
+            _ => continue,
+        };
+        match key.code {
+            KeyCode::Char('q') | KeyCode::Esc => return Ok(false),
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                return Ok(false);
+            }
+            KeyCode::Char('s') => {
+                view.turn();
+                return Ok(true);
+            }
+            KeyCode::Char('r') => {
+                view.descending = !view.descending;
+                return Ok(true);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The administrator's address and token.
+
+use super::{KEY, env, write};
+use crate::config::{Loaded, Origin, Problems, Sources, load};
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn with(settings: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    let mut variables = vec![("ROUTER_KEY".to_owned(), KEY)];
+    for (key, value) in settings {
+        let name = key.replace('.', "_").to_uppercase();
+        variables.push((format!("JUMPSTARTER_ROUTER_{name}"), value));
+    }
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    load(&Sources {
+        env: env(&variables),
+        ..Sources::default()
+    })
+}
+
+fn problem(settings: &[(&str, &str)]) -> String {
+    with(settings).unwrap_err().to_string()
+}
+
+#[test]
+fn by_default_it_is_on_loopback_and_gives_way() {
+    let loaded = with(&[]).unwrap();
+    let address = loaded.config.listen.admin_address;
+    assert_eq!(address, "127.0.0.1:8082".parse().ok());
+    assert!(loaded.warnings.is_empty());
+    for (key, value) in [
+        ("listen.metrics_address", ":8082"),
+        ("listen.health_address", "127.0.0.1:8082"),
+        ("listen.address", "0.0.0.0:8082"),
+    ] {
+        let loaded = with(&[(key, value)]).unwrap();
+        assert_eq!(loaded.config.listen.admin_address, None, "{key}");
+        let warning = &loaded.warnings[0];
+        assert!(warning.starts_with(key), "{warning}");
+    }
+    let both = [
+        ("listen.metrics_address", ":8082"),
+        ("listen.admin_address", "127.0.0.1:8082"),
+    ];
+    assert!(problem(&both).contains("127.0.0.1:8082 is already taken by listen.metrics_address"));
+    let off = with(&[("listen.admin_address", "0")]).unwrap();
+    assert_eq!(off.config.listen.admin_address, None);
+}
+
+#[test]
+fn beyond_loopback_it_needs_a_token() {
+    for address in [":8082", "0.0.0.0:1", "192.0.2.1:1", "[2001:db8::1]:1"] {
+        let text = problem(&[("listen.admin_address", address)]);
+        assert!(text.contains("admin.token or admin.token_file"), "{text}");
+        let settings = [("listen.admin_address", address), ("admin.token", TOKEN)];
+        assert!(with(&settings).is_ok(), "{address}");
+    }
+    for address in [
+        "127.0.0.1:1",
+        "127.9.9.9:1",
+        "[::1]:1",
+        "[::ffff:127.0.0.1]:1",
+    ] {
+        assert!(
+            with(&[("listen.admin_address", address)]).is_ok(),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn tokens_are_long_and_printable_and_never_shown() {
+    for token in [
+        "",
+        "short",
+        "0123456789abcde",
+        "0123456789 abcdef",
+        "0123456789abcdeé",
+        "0123456789abcdef\n",
+    ] {
+        let text = problem(&[("admin.token", token)]);
+        assert!(
+            text.contains("admin.token: expected at least 16 printable"),
+            "{text}"
+        );
+        assert!(token.is_empty() || !text.contains(token), "{text}");
+    }
+    let loaded = with(&[("admin.token", TOKEN)]).unwrap();
+    assert!(!format!("{loaded:?}").contains(TOKEN));
+    let shown = crate::config::effective(&loaded);
+    assert!(
+        !shown.contains(TOKEN) && shown.contains("(hidden)"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_token_comes_from_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(&directory, "token", format!("{TOKEN}\r\n"));
+    let file = file.to_str().unwrap();
+    let loaded = with(&[("admin.token_file", file)]).unwrap();
+    let token = loaded.config.admin.token.as_ref().unwrap();
+    assert_eq!(token.expose(), TOKEN.as_bytes());
+    let variable = Origin::Env("JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE".to_owned());
+    assert_eq!(*loaded.origins.of("admin.token"), variable);
+
+    let both = [("admin.token_file", file), ("admin.token", TOKEN)];
+    assert!(problem(&both).contains("admin.token_file: set together with admin.token"));
+    write(&directory, "token", "short");
+    assert!(problem(&[("admin.token_file", file)]).contains("admin.token_file: expected at least"));
+    let missing = problem(&[
+        ("admin.token_file", "/nonexistent/token"),
+        ("listen.admin_address", ":1"),
+    ]);
+    assert!(
+        missing.contains("/nonexistent/token cannot be read"),
+        "{missing}"
+    );
+    assert_eq!(
+        missing.lines().count(),
+        1,
+        "no other problem follows: {missing}"
+    );
+}

@@ -1,0 +1,103 @@
+//! A span for each ended stream, sent to an OpenTelemetry collector.
+//!
+//! The span is made from the stream's record when it ends, so that nothing is done while bytes pass. What a peer
+//! chooses can only be a value of an attribute.
+
+use std::{
+    env,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, SpanBuilder, SpanKind, Status, TracerProvider as _},
+};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+
+use super::record::StreamRecord;
+
+/// The variables that name a collector, as the specification has them.
+const ENDPOINTS: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
+/// How long the last spans have to be sent at the end of the process.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
+/// As there is one log for the process, so there is one way to the collector.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// The way to the collector.
+#[derive(Debug)]
+pub struct Traces(SdkTracerProvider);
+
+/// Opens the way to the collector that the environment names; `None` if it names none. Must be called in a tokio runtime.
+pub fn start() -> Result<Option<Traces>, ExporterBuildError> {
+    let given = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !ENDPOINTS.into_iter().any(given) {
+        return Ok(None);
+    }
+    let exporter = SpanExporter::builder().with_tonic().build()?;
+    let version = KeyValue::new("service.version", crate::VERSION);
+    let mut resource = Resource::builder().with_attribute(version);
+    if !given("OTEL_SERVICE_NAME") {
+        resource = resource.with_service_name("jumpstarter-router");
+    }
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource.build())
+        .build();
+    let _ = TRACER.set(provider.tracer("jumpstarter_router"));
+    Ok(Some(Traces(provider)))
+}
+
+impl Traces {
+    /// Sends what is left. Blocks for at most two seconds.
+    pub fn stop(self) {
+        if let Err(error) = self.0.shutdown_with_timeout(LAST_SPANS) {
+            tracing::warn!(%error, "the last spans may not have been sent");
+        }
+    }
+}
+
+/// Makes the span of a stream that ends now, if there is a collector.
+pub(super) fn span(record: &StreamRecord) {
+    let Some(tracer) = TRACER.get() else {
+        return;
+    };
+    let end = SystemTime::now();
+    let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let mut attributes = vec![
+        KeyValue::new("router.id", count(record.id)),
+        KeyValue::new("router.stream", record.stream.clone()),
+        KeyValue::new("router.peer", record.peer.to_canonical().to_string()),
+        KeyValue::new("router.bytes_in", count(record.bytes_in)),
+        KeyValue::new("router.bytes_out", count(record.bytes_out)),
+        KeyValue::new("router.messages_in", count(record.messages_in)),
+        KeyValue::new("router.messages_out", count(record.messages_out)),
+        KeyValue::new("router.waited_ms", millis(record.waited)),
+        KeyValue::new("router.ended_by", record.ended_by),
+        KeyValue::new("router.reason", record.reason),
+        KeyValue::new("router.status", record.status),
+    ];
+    if let Some(peer) = record.other_peer {
+        let peer = peer.to_canonical().to_string();
+        attributes.push(KeyValue::new("router.other_peer", peer));
+    }
+    let mut span = SpanBuilder::from_name("jumpstarter.v1.RouterService/Stream")
+        .with_kind(SpanKind::Server)
+        .with_start_time(end.checked_sub(record.duration).unwrap_or(end))
+        .with_attributes(attributes)
+        .start(tracer);
+    if record.status != "OK" {
+        span.set_status(Status::error(record.detail.clone().unwrap_or_default()));
+    }
+    span.end_with_timestamp(end);
+}

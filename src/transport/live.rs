@@ -1,0 +1,138 @@
+//! The streams now served, as an administrator sees them.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{peer::Passage, pressure::STALLED, router::Router};
+use crate::splice::control::Control;
+
+/// One stream: what is known of it from the start, and the handle that its task shares.
+#[derive(Debug)]
+pub struct Live {
+    /// Its number, given in the order of arrival and never used again in this process.
+    pub id: u64,
+    /// The subject of its token.
+    pub subject: Arc<str>,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// Shared with its task.
+    pub control: Arc<Control>,
+    /// The number of the stream that waited for this one.
+    first: OnceLock<u64>,
+    passage: Arc<Passage>,
+    received: Rate,
+    sent: Rate,
+}
+
+/// A count of bytes and how fast it grows. Only the sampler writes, so all access is relaxed.
+#[derive(Debug, Default)]
+pub struct Rate {
+    seen: AtomicU64,
+    per_second: AtomicU64,
+}
+
+impl Rate {
+    fn sample(&self, count: u64, elapsed: Duration) {
+        let more = count.saturating_sub(self.seen.swap(count, Ordering::Relaxed));
+        let millis = elapsed.as_millis().max(1) as u64;
+        let rate = more.saturating_mul(1000) / millis;
+        self.per_second.store(rate, Ordering::Relaxed);
+    }
+
+    /// Bytes a second, over the last second.
+    pub fn per_second(&self) -> u64 {
+        self.per_second.load(Ordering::Relaxed)
+    }
+}
+
+impl Live {
+    pub(super) fn new(
+        id: u64,
+        subject: Arc<str>,
+        peer: IpAddr,
+        arrived: Instant,
+        passage: Arc<Passage>,
+    ) -> Self {
+        Self {
+            id,
+            subject,
+            peer,
+            arrived,
+            control: Arc::default(),
+            first: OnceLock::new(),
+            passage,
+            received: Rate::default(),
+            sent: Rate::default(),
+        }
+    }
+
+    /// It came to a stream that waited.
+    pub(super) fn set_first(&self, id: u64) {
+        let _ = self.first.set(id);
+    }
+
+    /// The number of its pair, which is that of the stream that came first; its own while it is alone.
+    pub fn pair(&self) -> u64 {
+        *self.first.get().unwrap_or(&self.id)
+    }
+
+    /// What the peer may send before it is read, bytes.
+    pub fn window(&self) -> u32 {
+        self.passage.window()
+    }
+
+    /// Bytes a second received from the peer, and handed to its connection, over the last second.
+    /// Zero unless [`sample`] runs.
+    pub fn rates(&self) -> (u64, u64) {
+        (self.received.per_second(), self.sent.per_second())
+    }
+
+    /// How long the peer has left bytes waiting, if that is long enough to be called stalled.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.control.stalled_for(STALLED)
+    }
+}
+
+/// Keeps the rates of all streams up to date. For as long as somebody may look at them.
+pub async fn sample(router: Arc<Router>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut last = ticks.tick().await;
+    loop {
+        let now = ticks.tick().await;
+        let elapsed = now - last;
+        last = now;
+        let forwarded = router.metrics.forwarded_bytes.get();
+        router.forwarded.sample(forwarded, elapsed);
+        router.for_each_live(|live| {
+            let carried = live.control.carried();
+            live.received.sample(carried.bytes_in, elapsed);
+            live.sent.sample(carried.bytes_out, elapsed);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_what_came_in_the_time_between() {
+        let rate = Rate::default();
+        rate.sample(5_000, Duration::from_secs(1));
+        assert_eq!(rate.per_second(), 5_000);
+        rate.sample(6_000, Duration::from_millis(500));
+        assert_eq!(rate.per_second(), 2_000);
+        rate.sample(6_000, Duration::ZERO);
+        assert_eq!(rate.per_second(), 0);
+    }
+}
