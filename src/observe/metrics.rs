@@ -64,8 +64,12 @@ pub struct Metrics {
     pub held_bytes: Gauge,
     /// Bytes by which windows have grown.
     pub windows_granted_bytes: Gauge,
-    /// How high memory is: 0 normal, 1 no growth, 2 no new streams, 3 stalled pairs are ended.
+    /// How high memory is: 0 normal, 1 no growth, 2 no new streams, 3 stalled pairs are ended, 4 full.
     pub memory_pressure: Gauge,
+    /// Memory in use as it is reckoned, bytes.
+    pub memory_used: Gauge,
+    /// Memory that may be used, bytes; 0 is no limit.
+    pub memory_limit: Gauge,
     /// Pairs that were made.
     pub pairs: Counter,
     /// Bytes of messages passed on, gRPC's 5-byte prefixes included, both directions together.
@@ -138,8 +142,11 @@ impl Metrics {
         let memory_pressure = gauge(
             r,
             "memory_pressure",
-            "0 normal, 1 no window grows, 2 new streams are refused, 3 stalled pairs are ended",
+            "0 normal, 1 no window grows, 2 new streams are refused, 3 stalled pairs are ended, 4 full",
         );
+        let memory_used = gauge(r, "memory_used_bytes", "Memory in use, reckoned");
+        let help = "Memory that may be used; 0 is no limit";
+        let memory_limit = gauge(r, "memory_limit_bytes", help);
         let streams = counter(r, "streams", "Streams admitted");
         let pairs = counter(r, "pairs", "Pairs of streams made");
 
@@ -196,6 +203,8 @@ impl Metrics {
             held_bytes,
             windows_granted_bytes,
             memory_pressure,
+            memory_used,
+            memory_limit,
             streams,
             pairs,
             forwarded_bytes,

@@ -120,6 +120,11 @@ impl Memory {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Bytes that may be in use, if that is limited.
+    pub fn limit(&self) -> Option<u64> {
+        Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != u64::MAX)
+    }
+
     /// What all lanes hold; new ones join it.
     pub fn lanes(&self) -> &Arc<Gauge> {
         &self.lanes
@@ -163,7 +168,7 @@ impl Memory {
 
     /// Whether a connection whose streams hold `held` bytes may be read now.
     pub fn reading(&self, held: u64, reader: &Reader) -> Reading {
-        if self.limit.load(Ordering::Relaxed) == u64::MAX {
+        if self.limit().is_none() {
             return Reading::Free;
         }
         let now = self.reading_at(held);

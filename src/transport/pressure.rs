@@ -96,6 +96,9 @@ pub async fn survey(router: Arc<Router>) {
         let granted = router.windows.granted();
         metrics.windows_granted_bytes.set(granted.cast_signed());
         metrics.memory_pressure.set(memory.level() as i64);
+        metrics.memory_used.set(memory.used().cast_signed());
+        let limit = memory.limit().unwrap_or_default();
+        metrics.memory_limit.set(limit.cast_signed());
     }
 }
 

@@ -65,11 +65,12 @@ impl Status {
             tls_provider: admin.provider.to_string(),
             phase: admin.readiness.get().as_str().into(),
             uptime_seconds: admin.started.elapsed().as_secs_f64(),
-            memory_pressure: match router.pressure() {
+            memory_pressure: match router.memory.level() {
                 Level::Normal => "normal",
                 Level::NoGrowth => "no_growth",
                 Level::NoStreams => "no_streams",
                 Level::Evict => "evict",
+                Level::Full => "full",
             }
             .into(),
             held_bytes: metrics.held_bytes.get(),
