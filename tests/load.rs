@@ -66,6 +66,9 @@ fn closed_and_open_loop_have_latencies() {
     let figures = figures.map(|name| number(latency, name));
     assert!(figures[0] > 0.0 && figures.is_sorted());
 
+    let report = fixture.good("--workload bulk --messages 500 --pings");
+    assert!(number(&report["pings"], "p50_us") > 0.0, "{report}");
+
     let report = fixture.good("--workload reqresp --rate 500 --messages 400 --pairs 3");
     assert_eq!(
         (&report["messages"], &report["units"]),

@@ -116,6 +116,9 @@ pub struct LoadArgs {
     /// Window of each stream at its receiver
     #[arg(long, value_name = "BYTES", value_parser = size)]
     pub window: Option<usize>,
+    /// Measure how long HTTP/2 PINGs take, on every connection
+    #[arg(long)]
+    pub pings: bool,
     /// How much of each message is compared; length and order always are
     #[arg(long, value_enum, default_value = "full")]
     pub verify: Verify,

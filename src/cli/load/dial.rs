@@ -1,16 +1,23 @@
 //! Connections to the router under test, and calls on them.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use h2::{
-    SendStream,
+    Ping, PingPong, SendStream,
     client::{Builder, ResponseFuture, SendRequest},
 };
 use http::{Method, Request, header};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::sleep,
+};
 
-use super::failure::Failure;
+use super::{failure::Failure, histogram::Histogram};
 use crate::{
     auth::{Claims, mint},
     client::Connector,
@@ -23,6 +30,9 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// Between the PINGs of a connection.
+const PING_PAUSE: Duration = Duration::from_millis(50);
+
 /// Makes connections and tokens.
 #[derive(Debug)]
 pub struct Dialer {
@@ -30,6 +40,8 @@ pub struct Dialer {
     tls: bool,
     uri: String,
     key: Vec<u8>,
+    /// How long PINGs took, if they are measured.
+    pub pings: Option<Arc<Histogram>>,
 }
 
 /// An open connection. It closes once this and the calls on it are gone.
@@ -48,6 +60,7 @@ impl Dialer {
             tls,
             uri: format!("{scheme}://{authority}{PATH}"),
             key,
+            pings: None,
         }
     }
 
@@ -64,20 +77,24 @@ impl Dialer {
     /// A new connection whose streams have this window.
     pub async fn connect(&self, window: u32) -> Result<Connection, Failure> {
         let requests = if self.tls {
-            handshake(self.connector.tls().await?, window).await?
+            handshake(self.connector.tls().await?, window, self.pings.clone()).await?
         } else {
-            handshake(self.connector.tcp().await?, window).await?
+            handshake(self.connector.tcp().await?, window, self.pings.clone()).await?
         };
         let uri = self.uri.clone();
         Ok(Connection { requests, uri })
     }
 }
 
-async fn handshake<T>(io: T, window: u32) -> Result<SendRequest<Bytes>, Failure>
+async fn handshake<T>(
+    io: T,
+    window: u32,
+    pings: Option<Arc<Histogram>>,
+) -> Result<SendRequest<Bytes>, Failure>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (requests, connection) = Builder::new()
+    let (requests, mut connection) = Builder::new()
         .initial_window_size(window)
         .initial_connection_window_size(window.max(CONNECTION_WINDOW))
         .max_send_buffer_size(SEND_BUFFER)
@@ -86,9 +103,30 @@ where
         .enable_push(false)
         .handshake(io)
         .await?;
+    let pinger = connection.ping_pong().zip(pings);
     // Its streams report the error, too.
-    tokio::spawn(connection);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = connection => {}
+            () = measure_pings(pinger) => {}
+        }
+    });
     Ok(requests)
+}
+
+/// Sends one PING after another for as long as the connection lasts. The select above drops it with the connection.
+async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) {
+    if let Some((mut pings, times)) = pinger {
+        loop {
+            let sent = Instant::now();
+            if pings.ping(Ping::opaque()).await.is_err() {
+                break;
+            }
+            times.record(sent.elapsed());
+            sleep(PING_PAUSE).await;
+        }
+    }
+    std::future::pending().await
 }
 
 impl Connection {

@@ -1,6 +1,6 @@
 //! From options to a run: defaults that depend on the workload, and what must not be.
 
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
@@ -143,7 +143,8 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
         (None, _) => Duration::from_secs(10),
     };
 
-    let dialer = Dialer::new(connector, !args.plaintext, &args.router, key);
+    let mut dialer = Dialer::new(connector, !args.plaintext, &args.router, key);
+    dialer.pings = args.pings.then(Arc::default);
     let longest = sizes.longest().max(LARGE);
     let mut run = Run::new(dialer, Pattern::new(args.seed, longest), args.seed);
     run.verify = args.verify;

@@ -43,6 +43,8 @@ pub struct Report {
     pub latency: Option<Latency>,
     /// How late the generator sent, if the workload has times to keep.
     pub lateness: Option<Latency>,
+    /// How long PINGs took on all connections, set-up and end included, if they were measured.
+    pub pings: Option<Latency>,
     /// The router's process.
     pub router: Option<RouterFigures>,
     /// The generator itself.
@@ -156,6 +158,7 @@ impl Report {
             units_per_second: 0.0,
             latency: run.histogram.latency(unit),
             lateness: run.lateness.latency("lateness of the generator"),
+            pings: run.dialer.pings.as_ref().and_then(|pings| pings.latency("PING")),
             router: None,
             generator: GeneratorFigures {
                 cpu_seconds: 0.0,

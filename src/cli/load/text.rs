@@ -38,7 +38,12 @@ impl Display for Report {
             let name = format!("{}s", self.unit);
             row(f, &name, format_args!("{}, {rate:.1}/s", self.units))?;
         }
-        for (name, latency) in [("latency", &self.latency), ("lateness", &self.lateness)] {
+        let latencies = [
+            ("latency", &self.latency),
+            ("lateness", &self.lateness),
+            ("PINGs", &self.pings),
+        ];
+        for (name, latency) in latencies {
             let Some(latency) = latency else { continue };
             let figures = format!(
                 "p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}",
