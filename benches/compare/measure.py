@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from awake import awake
 from machine import load_average
 from processes import ProcessError, Subject, fill
 from workloads import Workload
@@ -50,7 +51,8 @@ def measure(subject: Subject, workload: Workload, driver: str, quick: bool, numb
     try:
         if workload.fresh or not subject.running():
             subject.start()
-        record |= _drive(subject, workload, driver, quick)
+        with awake(workload.awake):
+            record |= _drive(subject, workload, driver, quick)
         if not subject.running():
             raise ProcessError(f"{subject.name} ended during the run", subject.last_words())
     except ProcessError as error:

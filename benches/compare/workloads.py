@@ -33,6 +33,8 @@ class Workload:
     relay_pairs: int = 0
     # Whether --quick may shorten it to a second.
     shorten: bool = True
+    # Whether the processors are kept from halting meanwhile; see awake.py.
+    awake: bool = False
     # Sockets of each pair on the side that has more of them.
     sockets: int = 2
 
@@ -69,6 +71,12 @@ def _workloads() -> list[Workload]:
         entry("flood1000", "1000 B flood, 1 pair", "--workload flood --pairs 1 --size 1000"),
         entry("flood64", "64 B flood, 1 pair", "--workload flood --pairs 1 --size 64"),
         entry("pingpong", "64 B ping-pong, 1 pair", "--workload pingpong --pairs 1 --size 64"),
+        entry(
+            "pingpong-awake",
+            "64 B ping-pong, 1 pair, processors kept from halting",
+            "--workload pingpong --pairs 1 --size 64",
+            awake=True,
+        ),
     ]
     for pairs in IDLE_PAIRS:
         entries.append(
