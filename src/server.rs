@@ -33,8 +33,7 @@ use crate::{
         accept, admission,
         budget::Budget,
         certificate::CurrentCertificate,
-        cgroup,
-        live as live_streams,
+        cgroup, live as live_streams,
         pace::Rates,
         pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
@@ -116,19 +115,7 @@ impl Server {
     /// Binds all addresses, then serves. Must be called in a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let provider = provider(config);
-        let mut self_signed = false;
-        let mut current = None;
-        if !config.tls.plaintext {
-            let crypto = provider.crypto();
-            let key;
-            (key, self_signed) = live::certificate(config, &crypto)?;
-            let sessions = config.tls.session_cache as usize;
-            current = Some(live::Tls {
-                certificate: CurrentCertificate::new(key, sessions),
-                crypto,
-                self_signed: self_signed.into(),
-            });
-        }
+        let (current, self_signed) = encryption(config, provider)?;
         let tls = current
             .as_ref()
             .map(|tls| tls::server_config(tls.certificate.clone(), tls.crypto.clone()))
@@ -333,6 +320,25 @@ fn bind(address: SocketAddr, key: &'static str, backlog: u32) -> Result<TcpListe
         key,
         error,
     })
+}
+
+/// What TLS needs, if it is in use, and whether the certificate is self-signed.
+fn encryption(
+    config: &Config,
+    provider: Provider,
+) -> Result<(Option<live::Tls>, bool), StartError> {
+    if config.tls.plaintext {
+        return Ok((None, false));
+    }
+    let crypto = provider.crypto();
+    let (key, self_signed) = live::certificate(config, &crypto)?;
+    let sessions = config.tls.session_cache as usize;
+    let tls = live::Tls {
+        certificate: CurrentCertificate::new(key, sessions),
+        crypto,
+        self_signed: self_signed.into(),
+    };
+    Ok((Some(tls), self_signed))
 }
 
 /// The default address is a convenience, and another router on this machine may have it.

@@ -26,12 +26,18 @@ pub struct KeyFile {
     pub key: Secret,
 }
 
+impl KeyFile {
+    fn unread(path: &str) -> Self {
+        let (path, key) = (PathBuf::from(path), Secret::default());
+        Self { path, key }
+    }
+}
+
 impl Element for KeyFile {
     const SECRET: bool = false;
 
-    fn from_item(text: &str) -> Self {
-        let (path, key) = (PathBuf::from(text), Secret::default());
-        Self { path, key }
+    fn from_item(text: &str) -> Result<Self, String> {
+        Ok(Self::unread(text))
     }
 
     fn show_item(&self) -> String {
@@ -93,7 +99,7 @@ path_setting!(PemFile, "a path", |text| PemFile {
     path: text.into(),
     text: Ok(Secret::default()),
 });
-path_setting!(KeyFile, "a path", |text| KeyFile::from_item(text));
+path_setting!(KeyFile, "a path", KeyFile::unread);
 path_setting!(KeyDirectory, "the path of a directory", |text| {
     let (path, files) = (text.into(), Vec::new());
     KeyDirectory { path, files }

@@ -33,8 +33,8 @@ pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
 pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, changed, find, keys};
 pub use sections::{
-    Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime, SECTIONS,
-    Streams, Tls,
+    Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime,
+    SECTIONS, Streams, Tls,
 };
 pub use types::{Endpoint, LogFilter, Secret, Size};
 

@@ -103,6 +103,7 @@ pub struct Metrics {
 impl Metrics {
     /// Makes all series. `end_reasons` and `refusal_causes` are the values that `reason` and
     /// `cause` can take; `other` is added to both.
+    #[allow(clippy::too_many_lines, reason = "one metric after another")]
     pub fn new(end_reasons: &[&'static str], refusal_causes: &[&'static str]) -> Self {
         let mut root = Registry::default();
         root.register_collector(Box::new(Process::new()));

@@ -236,13 +236,13 @@ mod tests {
     #[test]
     fn limits_can_change() {
         let table = Table::new(10, false);
-        table.arrive(&key("a"), UNIX_EPOCH, || 1).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, || Ok(1)).unwrap();
         table.configure(1, true);
-        let refused = table.arrive(&key("b"), UNIX_EPOCH, || 2);
+        let refused = table.arrive(&key("b"), UNIX_EPOCH, || Ok(2));
         assert_eq!(refused, Err(Refused::TooManyWaiting { limit: 1 }));
-        table.arrive(&key("a"), UNIX_EPOCH, || 3).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, || Ok(3)).unwrap();
         assert_eq!(
-            table.arrive(&key("a"), UNIX_EPOCH, || 4),
+            table.arrive(&key("a"), UNIX_EPOCH, || Ok(4)),
             Err(Refused::Spent)
         );
     }

@@ -64,7 +64,7 @@ pub fn serve(
     window: u32,
 ) -> impl Future<Output = ()> + Send {
     async move {
-        let Some((call, mut side, start)) = begin(router, peer, request, respond, passage, window)
+        let Some((call, mut side, start)) = begin(router, &peer, request, respond, passage, window)
         else {
             return;
         };
@@ -89,7 +89,7 @@ enum Start {
 /// Lets the call in and looks for its partner. `None`: it was refused, and told so.
 fn begin(
     router: Arc<Router>,
-    peer: Origin,
+    peer: &Origin,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
@@ -97,22 +97,17 @@ fn begin(
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let admission = match admission::admit(&router, &peer, &head.method, &head.headers) {
+    let admission = match admission::admit(&router, peer, &head.method, &head.headers) {
         Ok(admission) => admission,
         Err(response) => return refuse(&mut respond, response),
     };
     let settings = router.settings.load().streams.clone();
     let Some(open) = peer.address.open_stream(settings.max_per_address) else {
         let limit = settings.max_per_address.unwrap_or_default();
-        let response = admission::too_many_per_address(&router, &peer, limit);
+        let response = admission::too_many_per_address(&router, peer, limit);
         return refuse(&mut respond, response);
     };
-    let registered = router.register(
-        admission.subject.clone(),
-        peer.ip,
-        arrived,
-        passage.clone(),
-    );
+    let registered = router.register(admission.subject.clone(), peer.ip, arrived, passage.clone());
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own = None;
@@ -138,7 +133,7 @@ fn begin(
     let place = match place {
         Ok(place) => place,
         Err(refused) => {
-            let response = admission::no_place(&router, &peer, &admission.subject, refused);
+            let response = admission::no_place(&router, peer, &admission.subject, refused);
             return refuse(&mut respond, response);
         }
     };

@@ -126,7 +126,7 @@ async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) {
             sleep(PING_PAUSE).await;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl Connection {

@@ -158,7 +158,11 @@ impl Report {
             units_per_second: 0.0,
             latency: run.histogram.latency(unit),
             lateness: run.lateness.latency("lateness of the generator"),
-            pings: run.dialer.pings.as_ref().and_then(|pings| pings.latency("PING")),
+            pings: run
+                .dialer
+                .pings
+                .as_ref()
+                .and_then(|pings| pings.latency("PING")),
             router: None,
             generator: GeneratorFigures {
                 cpu_seconds: 0.0,

@@ -1,7 +1,7 @@
 //! The administrator's address and token.
 
 use super::{KEY, env, write};
-use crate::config::{Loaded, Origin, Problems, Sources, load};
+use crate::config::{Loaded, Problems, Sources, load};
 
 const TOKEN: &str = "0123456789abcdef";
 
