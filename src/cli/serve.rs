@@ -7,7 +7,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{args::ConfigArgs, check::EX_CONFIG, fail};
+use super::{args::ConfigArgs, check::EX_CONFIG, fail, notify::Notify};
 use crate::{
     config::{self, Config, Loaded, LogFormat},
     observe::log,
@@ -42,11 +42,12 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let notify = Notify::new(&sources.env);
     let runtime = match runtime(&config) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(serve(&config));
+    let code = runtime.block_on(serve(&config, &notify));
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
@@ -82,7 +83,7 @@ impl Stop {
     }
 }
 
-async fn serve(config: &Config) -> ExitCode {
+async fn serve(config: &Config, notify: &Notify) -> ExitCode {
     // Before anything else: as process 1 of a container, signals without a handler are ignored.
     let mut stop = match Stop::new() {
         Ok(stop) => stop,
@@ -109,7 +110,9 @@ async fn serve(config: &Config) -> ExitCode {
         tls_provider = %server.provider,
         "serving"
     );
+    notify.ready();
     let signal = stop.wait().await;
+    notify.stopping();
     let timeout = config.drain.timeout;
     tracing::info!(
         signal,

@@ -70,6 +70,19 @@ pub struct Loaded {
 ///
 /// Everything that is wrong with it, at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let mut loading = gather(sources);
+    key_files::read(&mut loading);
+    validate::validate(&mut loading);
+    loading.finish()
+}
+
+/// The values as they were written, however wrong: those that cannot be understood keep their defaults. Files with keys
+/// are not read. For questions about a router in operation, which must be answered whatever is wrong elsewhere.
+pub fn glance(sources: &Sources) -> Config {
+    gather(sources).config
+}
+
+fn gather(sources: &Sources) -> Loading {
     let mut loading = Loading {
         warnings: sources.notes.clone(),
         ..Loading::default()
@@ -85,9 +98,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             None => loading.problem(origin, None, unknown(&setting.key)),
         }
     }
-    key_files::read(&mut loading);
-    validate::validate(&mut loading);
-    loading.finish()
+    loading
 }
 
 fn unknown(path: &str) -> String {

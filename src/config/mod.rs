@@ -22,7 +22,7 @@ mod validate;
 
 pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
-pub use load::{Loaded, Override, Sources, load};
+pub use load::{Loaded, Override, Sources, glance, load};
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
 pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, find, keys};
