@@ -2,20 +2,32 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use super::completions::CompletionsArgs;
 use super::demo::DemoArgs;
+use super::health::HealthArgs;
 use super::load::args::LoadArgs;
+use super::man::ManArgs;
 use super::top::TopArgs;
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
+use crate::transport::tls::Provider;
+
+/// What exactly runs, for reports of defects.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (version, commit, tls) = (crate::VERSION, crate::COMMIT, Provider::Auto.resolve());
+    format!("{version}\ncommit: {commit}\nTLS provider: {tls}")
+});
 
 /// Pairs two gRPC streams by token and forwards frames between them.
 #[derive(Parser)]
 #[command(
     name = "jumpstarter-router",
     version,
+    long_version = LONG_VERSION.as_str(),
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
@@ -41,6 +53,12 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
+    /// Ask a running router whether it is ready, for probes that run a command
+    Health(HealthArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each subcommand
+    Man(ManArgs),
 }
 
 /// Options of `check`.

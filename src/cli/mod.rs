@@ -2,8 +2,12 @@
 
 pub mod args;
 pub mod check;
+pub mod completions;
 pub mod demo;
+pub mod health;
 pub mod load;
+pub mod man;
+pub mod notify;
 pub mod serve;
 pub mod top;
 
@@ -36,6 +40,17 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
+        Some(Command::Health(args)) => health::run(&args, env),
+        Some(Command::Completions(args)) => completions::run(args),
+        Some(Command::Man(args)) => man::run(&args),
+    }
+}
+
+/// A reader that went away has seen enough.
+fn quietly(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
     }
 }
 

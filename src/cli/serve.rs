@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{args::ConfigArgs, check::EX_CONFIG, fail};
+use super::{args::ConfigArgs, check::EX_CONFIG, fail, notify::Notify};
 use crate::{
     config::{self, Config, Loaded, LogFormat, Sources},
     observe::log::{self, LogHandle},
@@ -103,6 +103,7 @@ async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
 }
 
 async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+    let notify = Notify::new(&sources.env);
     // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
     // would end the process.
     let signals = Stop::new().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
@@ -133,20 +134,27 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
         tls_provider = %server.provider,
         "serving"
     );
+    notify.ready();
     let reloader = Reloader::new(sources, loaded, server.live().clone(), log);
     let config = reloader.current();
     // The configuration can change until the very end: the drain may take hours.
     tokio::select! {
-        code = run_until_stopped(server, stop, &config) => code,
+        code = run_until_stopped(server, stop, &config, &notify) => code,
         never = reloader.run(hangups) => match never {},
     }
 }
 
-async fn run_until_stopped(server: Server, mut stop: Stop, config: &ArcSwap<Config>) -> ExitCode {
+async fn run_until_stopped(
+    server: Server,
+    mut stop: Stop,
+    config: &ArcSwap<Config>,
+    notify: &Notify,
+) -> ExitCode {
     let signal = tokio::select! {
         signal = stop.wait() => signal,
         () = server.drain_asked() => "administrator",
     };
+    notify.stopping();
     let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,

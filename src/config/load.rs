@@ -8,7 +8,7 @@ use super::loading::Loading;
 use super::problem::{Origin, Problems};
 use super::registry::{find, keys, nearest};
 use super::setting::excerpt;
-use super::{Loaded, admin, env, file, files, validate};
+use super::{Config, Loaded, admin, env, file, files, validate};
 
 /// Where to look for values.
 #[derive(Clone, Default)]
@@ -60,6 +60,20 @@ impl fmt::Debug for Override {
 ///
 /// Everything that is wrong with it, at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    let mut loading = gather(sources);
+    files::read_all(&mut loading);
+    admin::read_token(&mut loading);
+    validate::validate(&mut loading);
+    loading.finish()
+}
+
+/// The values as they were written, however wrong: those that cannot be understood keep their defaults. Files with keys
+/// are not read. For questions about a router in operation, which must be answered whatever is wrong elsewhere.
+pub fn glance(sources: &Sources) -> Config {
+    gather(sources).config
+}
+
+fn gather(sources: &Sources) -> Loading {
     let mut loading = Loading::default();
     loading.warnings.clone_from(&sources.notes);
     if let Some(path) = &sources.file {
@@ -73,10 +87,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             None => loading.problem(origin, None, unknown(&setting.key)),
         }
     }
-    files::read_all(&mut loading);
-    admin::read_token(&mut loading);
-    validate::validate(&mut loading);
-    loading.finish()
+    loading
 }
 
 fn unknown(path: &str) -> String {

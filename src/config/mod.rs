@@ -26,7 +26,7 @@ mod validate;
 pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
 pub use files::{KeyDirectory, KeyFile, PemFile};
-pub use load::{Override, Sources, load};
+pub use load::{Override, Sources, glance, load};
 pub use loading::Loaded;
 pub use network::Network;
 pub use print::{effective, example};

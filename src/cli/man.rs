@@ -1,0 +1,43 @@
+//! `man`: prints the manual page, or writes one for each subcommand, as packages want them.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, CommandFactory as _};
+use clap_mangen::Man;
+
+use super::{args::Cli, fail, quietly};
+
+/// Options of `man`.
+#[derive(Args, Clone, Debug)]
+pub struct ManArgs {
+    /// Write a page for each subcommand into this directory, which is made if need be
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+}
+
+/// Runs `man`.
+pub fn run(args: &ManArgs) -> ExitCode {
+    match write(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn write(args: &ManArgs) -> io::Result<()> {
+    // Pages are made on another machine than they are read on, so they do not say what suits this processor.
+    let command = Cli::command()
+        .version(crate::VERSION)
+        .long_version(crate::VERSION);
+    if let Some(directory) = &args.directory {
+        fs::create_dir_all(directory)?;
+        return clap_mangen::generate_to(command, directory);
+    }
+    let mut page = Vec::new();
+    Man::new(command).render(&mut page)?;
+    quietly(io::stdout().lock().write_all(&page))
+}

@@ -1,0 +1,152 @@
+//! `health`, as a probe runs it, against a router that is a process, too.
+#![allow(clippy::unwrap_used)]
+
+mod helpers;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use helpers::{
+    Pair,
+    process::{self, Ended, Process, run, usual},
+};
+use jumpstarter_router::client::{Connector, Trust};
+
+const VARIABLE: &str = "JUMPSTARTER_ROUTER_LISTEN_HEALTH_ADDRESS";
+
+fn health(args: &[&str]) -> Command {
+    let mut command = process::command();
+    command.arg("health").args(args);
+    command
+}
+
+/// All is well, and nothing is said.
+fn well(command: Command) {
+    let ended = run(command);
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(ended.lines.is_empty(), "{ended:?}");
+}
+
+/// Not well, for this reason, in one line.
+fn unwell(command: Command, parts: &[&str]) -> Ended {
+    let ended = run(command);
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.lines.len(), 1, "{ended:?}");
+    for part in parts {
+        assert!(ended.lines[0].contains(part), "{part:?} in {ended:?}");
+    }
+    ended
+}
+
+/// A server that answers everybody alike, or not at all.
+fn server(answer: Option<&'static [u8]>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            if let Some(answer) = answer {
+                let _ = socket.read(&mut [0; 1024]);
+                let _ = socket.write_all(answer);
+            } else {
+                kept.push(socket);
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_is_ready_then_drains_then_is_gone() {
+    let mut router = Process::start(usual(&[
+        ("listen.health_address", "127.0.0.1:0"),
+        ("drain.timeout", "10m"),
+    ]));
+    let line = router.line("serving");
+    let address = line["health"].as_str().unwrap().to_owned();
+    well(health(&["--address", &address]));
+    well(health(&["--live", "--address", &address]));
+
+    let connector = Connector::new(line["address"].as_str().unwrap(), Trust::Insecure).unwrap();
+    let mut pair = Pair::open(&connector, "keeps it draining").await;
+    router.signal("TERM");
+    router.line("draining");
+    unwell(
+        health(&["--address", &address]),
+        &["/readyz", &address, "503", "draining"],
+    );
+    well(health(&["--live", "--address", &address]));
+    pair.ping_pong().await;
+
+    drop(pair);
+    tokio::task::spawn_blocking(|| router.wait()).await.unwrap();
+    for args in [
+        &["--address", &address][..],
+        &["--live", "--address", &address],
+    ] {
+        unwell(health(args), &[&address, "is the router running"]);
+    }
+}
+
+#[test]
+fn the_address_comes_from_where_the_routers_does() {
+    let router = |path: &'static str| {
+        let text = format!("HTTP/1.1 200 OK\r\n\r\n{path}");
+        server(Some(text.leak().as_bytes()))
+    };
+    let (one, other) = (router("one"), router("other"));
+
+    let mut by_variable = health(&[]);
+    by_variable.env(VARIABLE, &one);
+    well(by_variable);
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    let text = format!("[listen]\nhealth_address = \"{one}\"\n[auth]\nkey_files = [\"/gone\"]\n");
+    std::fs::write(&file, text).unwrap();
+    well(health(&["--config", file.to_str().unwrap()]));
+    let mut named = health(&[]);
+    named.env("JUMPSTARTER_ROUTER_CONFIG", &file);
+    well(named);
+
+    // The option goes first.
+    let mut both = health(&["--address", &other]);
+    both.env(VARIABLE, "127.0.0.1:1");
+    well(both);
+    let mut variable_only = health(&[]);
+    variable_only.env(VARIABLE, "127.0.0.1:1");
+    unwell(variable_only, &["127.0.0.1:1"]);
+
+    let mut off = health(&[]);
+    off.env(VARIABLE, "0");
+    unwell(off, &["listen.health_address", "--address"]);
+    unwell(health(&["--address", "8081"]), &["--address", "host:port"]);
+}
+
+#[test]
+fn silence_and_nonsense_are_not_health() {
+    let silent = server(None);
+    let start = Instant::now();
+    let command = health(&["--address", &silent, "--timeout", "300ms"]);
+    unwell(command, &[&silent, "no answer within 300ms"]);
+    assert!(start.elapsed() >= Duration::from_millis(300));
+
+    let nonsense = server(Some(b"220 mail.example.com ESMTP\r\n"));
+    unwell(health(&["--address", &nonsense]), &["not HTTP"]);
+
+    // Text of a stranger does not reach the terminal as it is.
+    let rude = server(Some(b"HTTP/1.1 500 No\r\n\r\n\x1b[2Jno\nway"));
+    let ended = unwell(health(&["--address", &rude]), &["500", "no"]);
+    assert!(!ended.lines[0].contains('\x1b'), "{ended:?}");
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    for args in [&["--timeout", "soon"][..], &["--what"], &["-zap-devel"]] {
+        assert_eq!(run(health(args)).code(), Some(2), "{args:?}");
+    }
+}
