@@ -1,7 +1,7 @@
-"""Keeps the processors from halting, so that what waking them costs does not hide what the programs cost.
+"""Keeps the processors from halting.
 
-In a virtual machine a processor that halts leaves the guest, and waking it costs tens of microseconds, which count as the
-time of whoever waits. A loop in the idle scheduling class on every processor prevents that and takes nothing from others.
+In a virtual machine a processor that halts leaves the guest, and waking it takes tens of microseconds. A loop in the idle
+scheduling class on every processor prevents that, and gives way to everything else.
 """
 
 from __future__ import annotations
