@@ -353,10 +353,10 @@ fn the_package_holds_what_there_is() {
     let mut installed = Vec::new();
     for asset in package["assets"].as_array().unwrap() {
         let [source, target, mode] = [0, 1, 2].map(|index| asset[index].as_str().unwrap());
-        let made = source.starts_with("target/");
+        let built = source.starts_with("target/");
         let pattern = source.split('*').next().unwrap();
         let there = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + pattern;
-        assert!(made || fs::exists(there).unwrap(), "{source}");
+        assert!(built || fs::exists(there).unwrap(), "{source}");
         assert_eq!(
             mode,
             if target == "usr/bin/" { "755" } else { "644" },

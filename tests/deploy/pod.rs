@@ -46,7 +46,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// `owner` is what makes pods by its template; a ConfigMap is looked for in `documents`.
+    /// `owner` is what makes pods by its template; a `ConfigMap` is looked for in `documents`.
     pub fn new(documents: &[Value], owner: &Value) -> Self {
         let spec = owner["spec"]["template"]["spec"].clone();
         let mut all = list(&spec["containers"])
