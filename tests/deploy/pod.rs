@@ -7,13 +7,9 @@ use std::{
     time::Duration,
 };
 
-use jumpstarter_router::config;
 use serde_json::Value;
 
 use crate::helpers::{Certificate, KEY, process};
-
-/// Keys in the files that a program of before has not: it is checked without them.
-const OPTIONAL: [&str; 2] = ["listen.admin_address", "auth.key_directory"];
 
 pub fn documents(yaml: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(yaml).unwrap()
@@ -117,14 +113,6 @@ impl Pod {
         let mut env = Vec::new();
         for variable in list(&self.container["env"]) {
             let name = variable["name"].as_str().unwrap();
-            let key = config::keys().find(|key| key.env() == name);
-            let optional = |path: &&str| name.ends_with(&path.replace('.', "_").to_uppercase());
-            if key.is_none() && OPTIONAL.iter().any(optional) {
-                if name.contains("AUTH") {
-                    env.push(("ROUTER_KEY".to_owned(), KEY.into()));
-                }
-                continue;
-            }
             let value = variable["value"].as_str();
             if value.is_none() {
                 let secret = &variable["valueFrom"]["secretKeyRef"];
