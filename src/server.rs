@@ -32,12 +32,13 @@ use crate::{
     transport::{
         accept, admission,
         budget::Budget,
-        certificate::CurrentCertificate,
-        cgroup, live as live_streams,
+        cgroup,
+        current_tls::CurrentTls,
+        live as live_streams,
         pace::Rates,
         pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
-        tls::{self, Provider, TlsError},
+        tls::{Provider, TlsError},
     },
 };
 
@@ -115,11 +116,8 @@ impl Server {
     /// Binds all addresses, then serves. Must be called in a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let provider = provider(config);
-        let (current, self_signed) = encryption(config, provider)?;
-        let tls = current
-            .as_ref()
-            .map(|tls| tls::server_config(tls.certificate.clone(), tls.crypto.clone()))
-            .transpose()?;
+        let (live_tls, self_signed) = encryption(config, provider)?;
+        let tls = live_tls.as_ref().map(|tls| tls.current.clone());
         let rules = rules(config).map_err(LiveError::from)?;
 
         let listen = &config.listen;
@@ -149,7 +147,6 @@ impl Server {
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
-        let certificate = current.as_ref().map(|tls| tls.certificate.clone());
         let mut server = Self {
             readiness: Readiness::new(),
             health,
@@ -171,7 +168,7 @@ impl Server {
                 .map(|(listener, asked)| local(listener, asked)),
             provider,
             self_signed,
-            live: Arc::new(Live::new(router.clone(), current)),
+            live: Arc::new(Live::new(router.clone(), live_tls)),
             router,
         };
         let registered = |error| StartError::Bind {
@@ -183,7 +180,7 @@ impl Server {
         server.tasks.spawn(accept::run(
             server.router.clone(),
             grpc,
-            tls,
+            tls.clone(),
             server.stop.clone(),
         ));
         if let Some(listener) = health_listener {
@@ -200,14 +197,12 @@ impl Server {
             server.serve_admin(listener, config);
         }
         server.tasks.spawn(expire(server.router.clone()));
-        if let Some(certificate) = certificate {
-            server.tasks.spawn(expiry::watch(certificate, metrics));
+        if let Some(tls) = tls {
+            server.tasks.spawn(expiry::watch(tls, metrics));
         }
         server.tasks.spawn(pressure::survey(server.router.clone()));
-        let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
-        if let Some(limit) = limit.or_else(cgroup::memory_limit) {
-            pressure::watch(&server.router, limit).map_err(StartError::Thread)?;
-        }
+        server.router.memory.set_limit(memory_limit(config));
+        pressure::watch(&server.router).map_err(StartError::Thread)?;
         server.set_serving(true).await;
         server.readiness.set(Phase::Ready);
         Ok(server)
@@ -332,10 +327,9 @@ fn encryption(
     }
     let crypto = provider.crypto();
     let (key, self_signed) = live::certificate(config, &crypto)?;
-    let sessions = config.tls.session_cache as usize;
+    let terms = live::terms(config, key.into(), &crypto)?;
     let tls = live::Tls {
-        certificate: CurrentCertificate::new(key, sessions),
-        crypto,
+        current: CurrentTls::new(terms, crypto)?,
         self_signed: self_signed.into(),
     };
     Ok((Some(tls), self_signed))
@@ -391,6 +385,12 @@ fn table(config: &Config) -> Table<crate::transport::router::Offer> {
 fn max_waiting(config: &Config) -> usize {
     let limit = config.pairing.max_waiting;
     limit.map_or(usize::MAX, |count| count as usize)
+}
+
+/// What may be used, bytes: as configured, or else what the control group allows now.
+fn memory_limit(config: &Config) -> Option<u64> {
+    let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
+    limit.or_else(cgroup::memory_limit)
 }
 
 fn settings(config: &Config) -> Settings {

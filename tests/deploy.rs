@@ -114,6 +114,20 @@ fn probes_and_ports_are_those_of_the_configuration() {
 }
 
 #[test]
+fn the_sidecar_has_the_controllers_keepalive_settings() {
+    let config = sidecar().effective();
+    let connections = &config["connections"];
+    assert_eq!(duration(&connections["keepalive_interval"]).as_secs(), 10);
+    assert_eq!(duration(&connections["keepalive_timeout"]).as_secs(), 180);
+    // It must not need what the controller does not have.
+    let map = list(&sidecar().spec["volumes"])
+        .iter()
+        .find(|volume| volume["configMap"].is_object())
+        .cloned();
+    assert_eq!(map.unwrap()["configMap"], json!({ "name": "jumpstarter-controller" }));
+}
+
+#[test]
 fn pods_have_time_to_drain() {
     let pod = standalone();
     let sleep = &pod.container["lifecycle"]["preStop"]["sleep"]["seconds"];
@@ -319,8 +333,10 @@ fn the_unit_starts_a_router_that_drains_in_time() {
     let files: i64 = unit.one("Service.LimitNOFILE").parse().unwrap();
     assert!(files > connections + 1000);
     // Told as tests/notify.rs shows, and with the exit codes of tests/process.rs.
-    assert_eq!(unit.one("Service.Type"), "notify");
+    // The last one that systemd knows holds.
+    assert_eq!(unit.all("Service.Type"), ["notify", "notify-reload"]);
     assert_eq!(unit.one("Service.ExecReload"), "kill -HUP $MAINPID");
+    assert!(unit.time("Service.WatchdogSec") >= Duration::from_secs(10));
     assert_eq!(unit.one("Service.RestartPreventExitStatus"), "78");
 }
 

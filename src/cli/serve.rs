@@ -1,17 +1,21 @@
 //! `serve`: runs the router until it is told to stop.
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{convert::Infallible, ffi::OsString, future, io, process::ExitCode, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    time::interval,
 };
 
-use super::{args::ConfigArgs, check::EX_CONFIG, fail, notify::Notify};
+use super::{args::ConfigArgs, check::EX_CONFIG, fail};
 use crate::{
     config::{self, Config, Loaded, LogFormat, Sources},
-    observe::log::{self, LogHandle},
+    observe::{
+        log::{self, LogHandle},
+        notify::{self, Notify},
+    },
     reload::Reloader,
     server::Server,
 };
@@ -104,6 +108,7 @@ async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
 
 async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
     let notify = Notify::new(&sources.env);
+    let watchdog = notify::watchdog(&sources.env);
     // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
     // would end the process.
     let signals = Stop::new().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
@@ -140,7 +145,23 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
     // The configuration can change until the very end: the drain may take hours.
     tokio::select! {
         code = run_until_stopped(server, stop, &config, &notify) => code,
-        never = reloader.run(hangups) => match never {},
+        never = reloader.run(hangups, &notify) => match never {},
+        never = stay_alive(&notify, watchdog) => match never {},
+    }
+}
+
+/// Tells the service manager that the workers still work: each time one of them has to run a task.
+async fn stay_alive(notify: &Notify, within: Option<Duration>) -> Infallible {
+    let Some(within) = within else {
+        return future::pending().await;
+    };
+    let mut ticks = interval(within / 3);
+    loop {
+        ticks.tick().await;
+        // Fails only if the runtime is being shut down.
+        if tokio::spawn(async {}).await.is_ok() {
+            notify.alive();
+        }
     }
 }
 

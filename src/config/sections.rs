@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::choice::{LogFormat, TlsProvider};
 use super::files::{KeyDirectory, KeyFile, PemFile};
 use super::network::Network;
+use super::operator::OperatorFile;
 use super::registry::{Key, Section, default_value, sections, takes_effect};
 use super::setting::Setting;
 use super::types::{Endpoint, LogFilter, Secret, Size};
@@ -50,8 +51,14 @@ sections! {
         plaintext: bool = false; restart,
         /// The cryptography in use; "auto" takes whatever suits the machine best.
         provider: TlsProvider = "auto"; restart,
-        /// TLS sessions remembered so that a peer can reconnect with less work; 0 turns this off.
-        session_cache: u32 = 10000; restart,
+        /// TLS sessions remembered so that a peer can reconnect with less work; 0 turns this off. None
+        /// are while client_ca is set.
+        session_cache: u32 = 10000,
+        /// File with the certificates of authorities in PEM. When set, every peer must show a
+        /// certificate that one of them has signed, besides its token. Stock peers have none.
+        client_ca: Option<PemFile> = unset,
+        /// Let in peers that show no certificate, too. A certificate that is shown must be good.
+        client_certificate_optional: bool = false,
     }
 
     /// Which tokens are accepted. At least one key is needed.
@@ -131,7 +138,7 @@ sections! {
     memory: Memory {
         /// The most memory the process should use. As it comes near, windows stop growing, new streams
         /// are refused, and the pairs stalled longest are ended. Unset: what the control group allows.
-        limit: Option<Size> = unset; restart,
+        limit: Option<Size> = unset,
         /// By how much all windows together may grow beyond those that streams start with.
         windows: Size = "128MiB",
     }
@@ -165,6 +172,10 @@ sections! {
         tcp_user_timeout: Duration = "20s",
         /// Close a connection whose peer takes no data for so long while some is waiting.
         write_stall_timeout: Duration = "10m",
+        /// File with what the Jumpstarter operator keeps in the ConfigMap jumpstarter-controller as
+        /// "config". Its grpc.keepalive gives idle_timeout, max_age, max_age_grace, keepalive_interval,
+        /// keepalive_timeout and tcp_user_timeout, unless they are set in another way.
+        operator_config: Option<OperatorFile> = unset,
     }
 
     /// Shutting down.

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use rustls_pki_types::ServerName;
 use toml::de::DeValue;
-use tracing_subscriber::EnvFilter;
 
 use super::list::Element;
 use super::setting::{Invalid, Item, Setting, integer, quoted};
+use crate::observe::log;
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,7 +230,7 @@ impl Element for Secret {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The directives, which `EnvFilter` accepts.
+    /// The directives, which the log accepts.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -240,7 +240,7 @@ impl Setting for LogFilter {
     const EXPECTS: &'static str = "log directives such as \"info\" or \"info,h2=debug\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        log::check_filter(text)?;
         Ok(Self(text.to_owned()))
     }
 

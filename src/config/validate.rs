@@ -24,6 +24,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Runs all checks. A check is left out when a value it needs already has a problem.
 pub(super) fn validate(loading: &mut Loading) {
     certificate(loading);
+    client_certificates(loading);
     keys(loading);
     tokens(loading);
     sizes(loading);
@@ -75,6 +76,20 @@ fn certificate(loading: &mut Loading) {
         "only one of EXTERNAL_CERT_PEM and EXTERNAL_KEY_PEM is set; using a self-signed certificate"
             .to_owned(),
     );
+}
+
+/// Whoever asks for certificates must not be left without them unawares.
+fn client_certificates(loading: &mut Loading) {
+    let tls = &loading.config.tls;
+    if tls.plaintext && tls.client_ca.is_some() {
+        let text = "set together with tls.plaintext, without TLS there are no certificates; set one of them";
+        fail(loading, &["tls.client_ca", "tls.plaintext"], text);
+    }
+    let tls = &loading.config.tls;
+    if tls.client_certificate_optional && tls.client_ca.is_none() {
+        let text = "tls.client_certificate_optional has no effect without tls.client_ca";
+        loading.warnings.push(text.to_owned());
+    }
 }
 
 fn keys(loading: &mut Loading) {

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -18,10 +17,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     addresses::{Origin, Visit},
     connection,
+    current_tls::CurrentTls,
     memory::{CONNECTION, Level, Share},
     proxy_protocol::{self, HeaderError},
     router::{ConnectionSettings, Router},
-    tls::FirstBytes,
+    tls::{self, FirstBytes},
     tls_stream::TlsStream,
     wire::Wire,
 };
@@ -66,7 +66,7 @@ fn bind_exactly(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpLi
 pub async fn run(
     router: Arc<Router>,
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<CurrentTls>>,
     stop: CancellationToken,
 ) {
     let door = Arc::new(Door { router, tls });
@@ -125,7 +125,7 @@ struct Place {
 /// What every connection passes on its way in.
 struct Door {
     router: Arc<Router>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<CurrentTls>>,
 }
 
 impl Door {
@@ -233,8 +233,11 @@ async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) 
     }
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
-        Some(config) => match Box::pin(handshake(router, peer, config, socket)).await {
-            Ok(wire) => Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await,
+        Some(tls) => match Box::pin(handshake(router, peer, tls, socket)).await {
+            Ok((wire, certificate)) => {
+                let peer = peer.clone().with_certificate(certificate);
+                Box::pin(connection::serve(router.clone(), peer, wire)).await
+            }
             Err(end) => end,
         },
         None => match Box::pin(plaintext(router, peer, &socket)).await {
@@ -314,14 +317,17 @@ async fn plaintext(
     }
 }
 
+/// A connection after its handshake, and the subject of the certificate that the peer has shown.
+type Met = (Wire<TlsStream<TcpStream>>, Option<String>);
+
 async fn handshake(
     router: &Router,
     peer: &Origin,
-    config: &Arc<ServerConfig>,
+    tls: &CurrentTls,
     socket: TcpStream,
-) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
+) -> Result<Met, ConnectionEnd> {
     let long = router.settings.load().connections.tls_handshake_timeout;
-    match timeout(long, shake_hands(router, peer, config, socket)).await {
+    match timeout(long, shake_hands(router, peer, tls, socket)).await {
         Ok(result) => result,
         Err(_) => {
             router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
@@ -334,9 +340,9 @@ async fn handshake(
 async fn shake_hands(
     router: &Router,
     peer: &Origin,
-    config: &Arc<ServerConfig>,
+    tls: &CurrentTls,
     socket: TcpStream,
-) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
+) -> Result<Met, ConnectionEnd> {
     let handshakes = &router.metrics.tls_handshakes;
     match first_bytes(&socket).await {
         Ok(FirstBytes::Tls) => {}
@@ -348,12 +354,13 @@ async fn shake_hands(
         // Port scanners and load balancers' probes: connected and closed.
         Err(_) => return Err(ConnectionEnd::PeerClosed),
     }
-    let mut stream = match TlsStream::accept(socket, config.clone()).await {
+    let mut stream = match tls.accept(socket).await {
         Ok(stream) => stream,
         Err(error) => {
-            handshakes.inc(TlsHandshake::Failed);
+            let result = failure(&error);
+            handshakes.inc(result);
             if let Some(left_out) = router.may_log_refusal() {
-                tracing::info!(%peer, %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
+                tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
             }
             return Err(ConnectionEnd::NotHttp2);
         }
@@ -366,7 +373,19 @@ async fn shake_hands(
         return Err(ConnectionEnd::NotHttp2);
     }
     handshakes.inc(TlsHandshake::Ok);
-    Ok(Wire::new(stream))
+    let certificate = stream.peer_certificate().and_then(tls::subject);
+    Ok((Wire::new(stream), certificate))
+}
+
+/// What a failed handshake counts as.
+fn failure(error: &io::Error) -> TlsHandshake {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match error {
+        Some(rustls::Error::NoCertificatesPresented) => TlsHandshake::NoCertificate,
+        // The peer's, as the router shows its own to the peer.
+        Some(rustls::Error::InvalidCertificate(_)) => TlsHandshake::BadCertificate,
+        _ => TlsHandshake::Failed,
+    }
 }
 
 #[cfg(test)]

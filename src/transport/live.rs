@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{peer::Passage, pressure::STALLED, router::Router};
+use super::{addresses::Origin, peer::Passage, pressure::STALLED, router::Router};
 use crate::splice::control::Control;
 
 /// One stream: what is known of it from the start, and the handle that its task shares.
@@ -23,6 +23,8 @@ pub struct Live {
     pub subject: Arc<str>,
     /// The peer's address.
     pub peer: IpAddr,
+    /// The subject of the peer's certificate, if it has shown one.
+    pub certificate: Option<Arc<str>>,
     /// When it arrived.
     pub arrived: Instant,
     /// Shared with its task.
@@ -59,14 +61,15 @@ impl Live {
     pub(super) fn new(
         id: u64,
         subject: Arc<str>,
-        peer: IpAddr,
+        peer: &Origin,
         arrived: Instant,
         passage: Arc<Passage>,
     ) -> Self {
         Self {
             id,
             subject,
-            peer,
+            peer: peer.ip,
+            certificate: peer.certificate.clone(),
             arrived,
             control: Arc::default(),
             first: OnceLock::new(),
@@ -84,6 +87,11 @@ impl Live {
     /// The number of its pair, which is that of the stream that came first; its own while it is alone.
     pub fn pair(&self) -> u64 {
         *self.first.get().unwrap_or(&self.id)
+    }
+
+    /// Whether it is a stream of the connection whose streams pass here.
+    pub(super) fn is_on(&self, passage: &Arc<Passage>) -> bool {
+        Arc::ptr_eq(&self.passage, passage)
     }
 
     /// What the peer may send before it is read, bytes.

@@ -114,10 +114,17 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Sets the limit. `base`: what the process needs without any connection. Both in bytes.
-    pub fn set_limit(&self, limit: u64, base: u64) {
+    /// What the process needs without any connection, bytes.
+    pub fn set_base(&self, base: u64) {
         self.base.store(base, Ordering::Relaxed);
+    }
+
+    /// Sets the limit, bytes; `None` takes it away.
+    pub fn set_limit(&self, limit: Option<u64>) {
+        let limit = limit.unwrap_or(u64::MAX);
         self.limit.store(limit, Ordering::Relaxed);
+        // With a higher limit they may read again.
+        self.wake_paused();
     }
 
     /// Bytes that may be in use, if that is limited.
@@ -269,7 +276,8 @@ mod tests {
         let mut share = Share::new(memory.clone());
         share.set(700_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
-        memory.set_limit(1_000_000, 100_000);
+        memory.set_base(100_000);
+        memory.set_limit(Some(1_000_000));
         share.set(500_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "60 %");
         share.set(540_000);
@@ -285,6 +293,10 @@ mod tests {
         assert!(bell.answer());
         memory.wake_paused();
         assert!(!bell.is_rung(), "rung once");
+        assert_eq!(memory.reading(1, &reader), Reading::Later);
+        memory.set_limit(None);
+        assert!(bell.answer(), "the limit is gone");
+        assert_eq!(memory.reading(1, &reader), Reading::Free);
         drop(share);
         assert_eq!(memory.used(), 100_000);
         drop(reader);

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::{
-    addresses::Addresses,
+    addresses::{Addresses, Origin},
     budget::Budget,
     live::{Live, Rate},
     memory::Memory,
@@ -141,7 +141,7 @@ pub struct Router {
     /// Who may come in.
     pub rules: ArcSwap<Rules>,
     /// Who waits for whom.
-    pub table: Table<Offer>,
+    pub table: Arc<Table<Offer>>,
     /// Limits and deadlines; new connections and streams take the newest. Connections keep what they were opened with.
     pub settings: ArcSwap<Settings>,
     /// What is counted.
@@ -176,7 +176,7 @@ impl Router {
     ) -> Arc<Self> {
         Arc::new(Self {
             rules: ArcSwap::from_pointee(rules),
-            table,
+            table: Arc::new(table),
             settings: ArcSwap::from_pointee(settings),
             metrics,
             draining: CancellationToken::new(),
@@ -196,7 +196,7 @@ impl Router {
     pub(super) fn register(
         self: &Arc<Self>,
         subject: Arc<str>,
-        peer: IpAddr,
+        peer: &Origin,
         arrived: tokio::time::Instant,
         passage: Arc<Passage>,
     ) -> Registered {

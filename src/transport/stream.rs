@@ -22,10 +22,7 @@ use crate::{
         status,
     },
     observe::{metrics::Held, record::StreamRecord},
-    pairing::{
-        machine::Ticket,
-        table::{Place, Refused},
-    },
+    pairing::table::{Place, Refused, Waiter},
     splice::{
         control::Control,
         drive::{self, Deadlines},
@@ -70,8 +67,8 @@ pub fn serve(
         };
         let meeting = match start {
             Start::Paired(meeting) => Ok(meeting),
-            Start::Waiting(ticket, on_joined) => {
-                Box::pin(call.wait(&mut side, ticket, on_joined)).await
+            Start::Waiting(waiter, on_joined) => {
+                Box::pin(call.wait(&mut side, waiter, on_joined)).await
             }
         };
         call.run(&mut side, meeting).await;
@@ -83,7 +80,7 @@ enum Start {
     /// Its partner was waiting.
     Paired(Box<Meeting>),
     /// It has to wait.
-    Waiting(Ticket, oneshot::Receiver<Partner>),
+    Waiting(Waiter<Offer>, oneshot::Receiver<Partner>),
 }
 
 /// Lets the call in and looks for its partner. `None`: it was refused, and told so.
@@ -107,7 +104,7 @@ fn begin(
         let response = admission::too_many_per_address(&router, peer, limit);
         return refuse(&mut respond, response);
     };
-    let registered = router.register(admission.subject.clone(), peer.ip, arrived, passage.clone());
+    let registered = router.register(admission.subject.clone(), peer, arrived, passage.clone());
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own = None;
@@ -174,7 +171,8 @@ fn begin(
                 unreachable!("whoever waits has made an offer");
             };
             call.seat = Some(seat);
-            (lanes, Start::Waiting(ticket, on_joined))
+            let waiter = Waiter::new(call.router.table.clone(), call.subject.clone(), ticket);
+            (lanes, Start::Waiting(waiter, on_joined))
         }
     };
     lanes.0.count_in(filled);
@@ -262,7 +260,7 @@ impl Call {
     async fn wait(
         &self,
         side: &mut PeerSide,
-        ticket: Ticket,
+        waiter: Waiter<Offer>,
         mut on_joined: oneshot::Receiver<Partner>,
     ) -> Result<Box<Meeting>, Ending> {
         tracing::debug!(peer = %self.peer, stream = %self.subject, "waiting for the other side");
@@ -278,7 +276,7 @@ impl Call {
         let (partner, ended) = match waited {
             Ok(partner) => (partner, None),
             Err(ending) => {
-                if self.router.table.leave(&self.subject, ticket).is_some() {
+                if waiter.leave().is_some() {
                     return Err(ending);
                 }
                 // A partner came at the same moment. It is on its way to us, and has to be told.
@@ -366,6 +364,7 @@ impl Call {
             id: self.registered.live.pair(),
             stream: self.subject.to_string(),
             peer: self.peer,
+            certificate: self.registered.live.certificate.clone(),
             other_peer: met.map(|(peer, _)| peer),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,

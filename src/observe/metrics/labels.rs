@@ -74,6 +74,10 @@ label! {
         Ok => "ok",
         /// The peers did not agree or one broke off.
         Failed => "failed",
+        /// The peer showed no certificate, and had to.
+        NoCertificate => "no_certificate",
+        /// The peer showed a certificate that is not accepted.
+        BadCertificate => "bad_certificate",
         /// It took too long.
         Timeout => "timeout",
         /// It succeeded, but HTTP/2 was not agreed on.

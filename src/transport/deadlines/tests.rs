@@ -138,7 +138,18 @@ fn an_old_connection_is_retired_once_and_ended_after_its_grace() {
         deadlines.check(BUSY, old),
         Verdict::Wait(Some(old + 3 * SECOND))
     );
-    ends_at(deadlines, BUSY, old + 3 * SECOND, ConnectionEnd::Age);
+    // The streams are told first, and have a moment for it.
+    let over = old + 3 * SECOND;
+    assert_eq!(
+        deadlines.check(BUSY, over - INSTANT),
+        Verdict::Wait(Some(over))
+    );
+    assert_eq!(
+        deadlines.check(BUSY, over),
+        Verdict::EndStreams(13 * SECOND)
+    );
+    assert!(deadlines.is_retired());
+    ends_at(deadlines, BUSY, over + LAST_WORDS, ConnectionEnd::Age);
 }
 
 #[test]
