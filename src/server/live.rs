@@ -13,13 +13,14 @@ use std::{
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 
-use super::{max_waiting, rules, settings};
+use super::{max_waiting, rules, settings, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
         certificate::CurrentCertificate,
         router::{Router, Settings},
+        successor::Successor,
         tls::{self, TlsError},
     },
 };
@@ -69,6 +70,7 @@ pub struct Change {
     single_use: bool,
     /// What windows may grow by, bytes.
     windows: u64,
+    successor: Successor,
     /// A certificate that is not the one in use, perhaps. The flag: whether it is self-signed.
     certificate: Option<(CertifiedKey, bool)>,
 }
@@ -91,6 +93,7 @@ impl Live {
             max_waiting: max_waiting(config),
             single_use: config.auth.single_use,
             windows: config.memory.windows.bytes() as u64,
+            successor: successor(config)?,
             certificate: self.certificate(config)?,
         })
     }
@@ -107,6 +110,7 @@ impl Live {
         router.metrics.token_keys.set(keys);
         router.rules.store(Arc::new(change.rules));
         router.settings.store(Arc::new(change.settings));
+        router.successor.store(Arc::new(change.successor));
         router
             .table
             .configure(change.max_waiting, change.single_use);
@@ -142,7 +146,7 @@ pub(super) fn certificate(
     Ok((tls::certified(certificate, key, crypto)?, false))
 }
 
-fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {
+pub(super) fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {
     match &file.text {
         Ok(text) => Ok(text.expose()),
         Err(error) => Err(LiveError::Unreadable {

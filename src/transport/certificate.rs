@@ -13,6 +13,7 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
+use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 
 /// What handshakes take from here: the certificate with its key, and the sessions that peers can resume.
@@ -71,6 +72,11 @@ impl CurrentCertificate {
     /// How many sessions can be remembered.
     pub(super) fn sessions(&self) -> usize {
         self.sessions
+    }
+
+    /// The certificate in use, without those that vouch for it.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        self.state.load().key.cert.first().cloned()
     }
 
     /// When the certificate in use expires.

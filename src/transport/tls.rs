@@ -113,6 +113,24 @@ impl fmt::Display for Provider {
     }
 }
 
+/// The certificates in a file, in PEM; at least one. The argument: where it is and what it holds.
+pub fn certificates(
+    (path, text): (&Path, &[u8]),
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Unreadable {
+            what: "certificate",
+            path: path.to_owned(),
+            error,
+        })?;
+    if certificates.is_empty() {
+        let path = path.to_owned();
+        return Err(TlsError::Empty { path });
+    }
+    Ok(certificates)
+}
+
 /// Makes something to serve with of a certificate chain and its key. `certificate` and `key` are files and what they
 /// hold, in PEM.
 pub fn certified(
@@ -120,21 +138,14 @@ pub fn certified(
     key: (&Path, &[u8]),
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let unreadable = |what, path: &Path| {
-        let path = path.to_owned();
-        move |error| TlsError::Unreadable { what, path, error }
-    };
-    let (certificate, text) = certificate;
-    let chain = CertificateDer::pem_slice_iter(text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable("certificate", certificate))?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty {
-            path: certificate.to_owned(),
-        });
-    }
+    let chain = certificates(certificate)?;
+    let (certificate, _) = certificate;
     let (key, text) = key;
-    let key_der = PrivateKeyDer::from_pem_slice(text).map_err(unreadable("private key", key))?;
+    let key_der = PrivateKeyDer::from_pem_slice(text).map_err(|error| TlsError::Unreadable {
+        what: "private key",
+        path: key.to_owned(),
+        error,
+    })?;
     CertifiedKey::from_der(chain, key_der, provider).map_err(|error| TlsError::Mismatch {
         key: key.to_owned(),
         certificate: certificate.to_owned(),
