@@ -79,7 +79,7 @@ async fn waits(running: &Running, early: Vec<StreamRequest>) -> Half {
 
 /// Two routers, of which the first one's streams go to the second.
 async fn two(settings: &[(&str, &str)]) -> (Running, Running) {
-    let new = Running::start(&[]).await;
+    let new = Running::start(settings).await;
     let endpoint = new.endpoint();
     let mut all = vec![
         ("drain.forward_to", &*endpoint),

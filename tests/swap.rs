@@ -165,7 +165,7 @@ async fn a_lame_duck_serves_on_and_then_closes() {
         "too slow to tell"
     );
 
-    router.process.line("draining for at most 1h");
+    router.process.line("draining for at most 3600s");
     assert!(signalled.elapsed() >= Duration::from_secs(3));
     router.drains().await;
     assert_eq!(router.metric("lame_duck"), 0);
