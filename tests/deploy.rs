@@ -23,6 +23,7 @@ const STANDALONE: &str = include_str!("../deploy/kubernetes/standalone.yaml");
 const SIDECAR: &str = include_str!("../deploy/kubernetes/sidecar.yaml");
 const OPERATOR: &str = include_str!("../deploy/kubernetes/operator.yaml");
 const UNIT: &str = include_str!("../deploy/systemd/jumpstarter-router.service");
+const SOCKET: &str = include_str!("../deploy/systemd/jumpstarter-router.socket");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 const MANIFEST: &str = include_str!("../Cargo.toml");
 
@@ -124,21 +125,29 @@ fn the_sidecar_has_the_controllers_keepalive_settings() {
         .iter()
         .find(|volume| volume["configMap"].is_object())
         .cloned();
-    assert_eq!(map.unwrap()["configMap"], json!({ "name": "jumpstarter-controller" }));
+    assert_eq!(
+        map.unwrap()["configMap"],
+        json!({ "name": "jumpstarter-controller" })
+    );
 }
 
 #[test]
 fn pods_have_time_to_drain() {
+    let stops = |config: &toml::Table| {
+        let drain = &config["drain"];
+        duration(&drain["lame_duck"]) + duration(&drain["timeout"])
+    };
     let pod = standalone();
-    let sleep = &pod.container["lifecycle"]["preStop"]["sleep"]["seconds"];
-    let before = Duration::from_secs(sleep.as_u64().unwrap());
-    let drain = duration(&pod.effective()["drain"]["timeout"]);
-    assert!(pod.grace() >= before + drain + LAST_WORDS);
+    let config = pod.effective();
+    assert!(pod.grace() >= stops(&config) + LAST_WORDS);
+    // Long enough for every node to learn that the pod leaves, and it learns of it by nothing else.
+    assert!(duration(&config["drain"]["lame_duck"]) >= Duration::from_secs(5));
+    assert!(pod.container["lifecycle"].is_null());
 
     // The controller goes first.
     let pod = sidecar();
     assert_eq!(pod.container["restartPolicy"], "Always");
-    let drain = duration(&pod.effective()["drain"]["timeout"]);
+    let drain = stops(&pod.effective());
     assert!(pod.grace() >= Duration::from_secs(10) + drain + LAST_WORDS);
 
     // The operator grants 30 seconds and says nothing of the drain.
@@ -172,6 +181,11 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
     assert_eq!(target, port(&config, "listen", "address"));
     let endpoint = config["listen"]["endpoint"].as_str().unwrap();
     assert!(endpoint.ends_with(&format!(":{}", exposed["port"])));
+    // The old pod finds the new one there, which shows the same certificate.
+    let name = &only(&documents, "Service")["metadata"]["name"];
+    let successor = format!("{}:{}", name.as_str().unwrap(), exposed["port"]);
+    assert_eq!(config["drain"]["forward_to"].as_str(), Some(&*successor));
+    assert_eq!(config["drain"]["forward_insecure"].as_bool(), Some(false));
 }
 
 #[test]
@@ -340,6 +354,28 @@ fn the_unit_starts_a_router_that_drains_in_time() {
     assert_eq!(unit.one("Service.RestartPreventExitStatus"), "78");
 }
 
+/// `tests/swap.rs` shows what comes of handing it over.
+#[test]
+fn the_socket_is_the_one_that_the_router_would_open() {
+    let socket = Unit::parse(SOCKET);
+    let service = Unit::parse(UNIT);
+    let name = "jumpstarter-router.socket";
+    assert_eq!(service.one("Service.Sockets"), name);
+    assert_eq!(service.one("Install.Also"), name);
+    let mut check = process::command();
+    check.arg("check").env("ROUTER_KEY", KEY);
+    let config = effective(check);
+    let port = port(&config, "listen", "address").to_string();
+    assert_eq!(socket.one("Socket.ListenStream"), port);
+    let backlog = config["listen"]["backlog"].to_string();
+    assert_eq!(socket.one("Socket.Backlog"), backlog);
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = socket.one("Socket.FileDescriptorName");
+    let mut router = process::Process::start_on(&process::usual(&[]), &[(name, &listener)]);
+    assert_eq!(router.address(), listener.local_addr().unwrap().to_string());
+}
+
 #[test]
 fn the_unit_may_do_no_more_than_it_needs() {
     let unit = Unit::parse(UNIT);
@@ -389,6 +425,7 @@ fn the_package_holds_what_there_is() {
         program,
         "/etc/jumpstarter-router/config.toml",
         "/usr/lib/systemd/system/jumpstarter-router.service",
+        "/usr/lib/systemd/system/jumpstarter-router.socket",
     ] {
         assert!(
             installed.iter().any(|there| there == path),

@@ -78,7 +78,10 @@ impl Managed {
         let file = directory.path().join("config.toml");
         fs::write(&file, "").unwrap();
         let mut command = told(path.to_str().unwrap());
-        command.arg("--config").arg(&file).args(["--set", "reload.interval=0s"]);
+        command
+            .arg("--config")
+            .arg(&file)
+            .args(["--set", "reload.interval=0s"]);
         command.envs(env.iter().copied());
         let router = Process::start(command);
         Self {

@@ -182,7 +182,9 @@ async fn an_old_connection_takes_no_more_streams_and_has_its_grace() {
         assert_eq!(code, tonic::Code::DeadlineExceeded, "{message}");
         // Its own, or the other's, whichever was first.
         assert!(
-            message.contains("connection reached the longest time allowed, 2s 500ms (connections.max_age"),
+            message.contains(
+                "connection reached the longest time allowed, 2s 500ms (connections.max_age"
+            ),
             "{message}"
         );
     }

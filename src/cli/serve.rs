@@ -17,7 +17,10 @@ use crate::{
         notify::{self, Notify},
     },
     reload::Reloader,
-    server::Server,
+    server::{
+        Server,
+        listeners::{HandedOver, NAMES_ENV},
+    },
 };
 
 /// Runs the router. Exit code 0 after a drain, 78 for a wrong configuration, 1 for anything else.
@@ -48,11 +51,17 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    // While there is no other thread.
+    let names = sources.env.iter().find(|(name, _)| name == NAMES_ENV);
+    let handed_over = match HandedOver::take(names.map(|(_, names)| &**names)) {
+        Ok(handed_over) => handed_over,
+        Err(error) => return fail(&error),
+    };
     let runtime = match runtime(config) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(traced(sources, loaded, log));
+    let code = runtime.block_on(traced(sources, loaded, log, handed_over));
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
@@ -89,24 +98,39 @@ impl Stop {
 }
 
 #[cfg(not(feature = "otel"))]
-async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
-    serve(sources, loaded, log).await
+async fn traced(
+    sources: Sources,
+    loaded: Loaded,
+    log: LogHandle,
+    handed_over: HandedOver,
+) -> ExitCode {
+    serve(sources, loaded, log, handed_over).await
 }
 
 #[cfg(feature = "otel")]
-async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+async fn traced(
+    sources: Sources,
+    loaded: Loaded,
+    log: LogHandle,
+    handed_over: HandedOver,
+) -> ExitCode {
     let traces = crate::observe::traces::start().unwrap_or_else(|error| {
         tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
         None
     });
-    let code = serve(sources, loaded, log).await;
+    let code = serve(sources, loaded, log, handed_over).await;
     if let Some(traces) = traces {
         traces.stop();
     }
     code
 }
 
-async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+async fn serve(
+    sources: Sources,
+    loaded: Loaded,
+    log: LogHandle,
+    handed_over: HandedOver,
+) -> ExitCode {
     let notify = Notify::new(&sources.env);
     let watchdog = notify::watchdog(&sources.env);
     // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
@@ -122,7 +146,7 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
         "Jumpstarter Router starting"
     );
     let config = &loaded.config;
-    let server = match Server::start(config).await {
+    let server = match Server::start_on(handed_over, config).await {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -176,6 +200,19 @@ async fn run_until_stopped(
         () = server.drain_asked() => "administrator",
     };
     notify.stopping();
+    let drain = config.load().drain.clone();
+    if !drain.lame_duck.is_zero() {
+        tracing::info!(
+            signal,
+            streams = server.router().streams(),
+            "lame duck for {:?}: not ready, but still serving; a second signal ends now",
+            drain.lame_duck
+        );
+        tokio::select! {
+            () = server.lame_duck(drain.lame_duck, drain.timeout) => {}
+            signal = stop.wait() => return stopped_at_once(signal),
+        }
+    }
     let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,
@@ -187,9 +224,11 @@ async fn run_until_stopped(
             tracing::info!(ended_at_deadline = drained.ended, "stopped");
             ExitCode::SUCCESS
         }
-        signal = stop.wait() => {
-            tracing::warn!(signal, "second signal: stopped without waiting");
-            ExitCode::FAILURE
-        }
+        signal = stop.wait() => stopped_at_once(signal),
     }
+}
+
+fn stopped_at_once(signal: &str) -> ExitCode {
+    tracing::warn!(signal, "second signal: stopped without waiting");
+    ExitCode::FAILURE
 }

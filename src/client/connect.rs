@@ -3,13 +3,9 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use hyper_util::rt::TokioIo;
-use rustls::{
-    CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-};
+use rustls::{ClientConfig, sign::CertifiedKey};
 use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    CertificateDer, PrivateKeyDer, ServerName,
     pem::{self, PemObject as _},
 };
 use thiserror::Error;
@@ -18,7 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::transport::tls::{ALPN_H2, Provider};
+use crate::transport::{tls::Provider, trust};
 
 /// Which routers are believed.
 #[derive(Clone, Debug)]
@@ -208,74 +204,15 @@ fn tls_config(
     trust: Trust,
     identity: Option<Identity>,
 ) -> Result<Option<ClientConfig>, rustls::Error> {
-    let mut crypto = CryptoProvider::clone(&Provider::Auto.crypto());
-    // As stock peers do where the processor knows AES. With rustls' own order, SHA-384, for which few processors have
-    // instructions, takes a sixth of the router's time to set up a connection.
-    let first = CipherSuite::TLS13_AES_128_GCM_SHA256;
-    crypto
-        .cipher_suites
-        .sort_by_key(|suite| suite.suite() != first);
-    let crypto = Arc::new(crypto);
-    let builder = ClientConfig::builder_with_provider(crypto.clone())
-        .with_safe_default_protocol_versions()?;
-    let builder = match trust {
+    let trust = match trust {
         Trust::Plaintext => return Ok(None),
-        Trust::Insecure => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto))),
-        Trust::Certificates(certificates) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates {
-                roots.add(certificate)?;
-            }
-            builder.with_root_certificates(roots)
-        }
+        Trust::Insecure => trust::Trust::Any,
+        Trust::Certificates(certificates) => trust::Trust::Signed(certificates),
     };
-    let mut config = match identity {
-        Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key)?,
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    Ok(Some(config))
-}
-
-/// Believes any certificate, but still checks that the router holds its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    let identity = identity
+        .map(|Identity { chain, key }| {
+            CertifiedKey::from_der(chain, key, &Provider::Auto.crypto()).map(Arc::new)
+        })
+        .transpose()?;
+    trust::client_config(trust, identity).map(Some)
 }

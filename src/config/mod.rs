@@ -38,7 +38,7 @@ pub use sections::{
     Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime,
     SECTIONS, Streams, Tls,
 };
-pub use types::{Endpoint, LogFilter, Secret, Size};
+pub use types::{Endpoint, LogFilter, Secret, Size, Successor};
 
 /// An accepted key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -246,12 +246,28 @@ mod tests {
             ("0.100000000000000000000000001s", 100),
         ] {
             let expected = Duration::from_millis(millis);
-            let found = go_duration(text).map(|found| Duration::from_millis(found.as_millis() as u64));
+            let found =
+                go_duration(text).map(|found| Duration::from_millis(found.as_millis() as u64));
             assert_eq!(found, Ok(expected), "{text}");
         }
         for wrong in [
-            "5", "s", "+", "-", ".", ".s", "1d", "1 s", "1s ", "-1s", "1..5s", "s1", "1sm",
-            "3000000h", "99999999999999999999s", "1S", "1m5",
+            "5",
+            "s",
+            "+",
+            "-",
+            ".",
+            ".s",
+            "1d",
+            "1 s",
+            "1s ",
+            "-1s",
+            "1..5s",
+            "s1",
+            "1sm",
+            "3000000h",
+            "99999999999999999999s",
+            "1S",
+            "1m5",
         ] {
             assert!(go_duration(wrong).is_err(), "{wrong}");
         }

@@ -97,7 +97,9 @@ impl fmt::Display for Problem {
         match &self.origin {
             Origin::Default => {}
             Origin::File { column, .. } => write!(out, "{}:{column}: ", self.origin)?,
-            Origin::Operator { .. } | Origin::Env(_) | Origin::Flag(_) => write!(out, "{}: ", self.origin)?,
+            Origin::Operator { .. } | Origin::Env(_) | Origin::Flag(_) => {
+                write!(out, "{}: ", self.origin)?
+            }
         }
         match self.key {
             Some(key) => write!(out, "{key}: {}", self.text),

@@ -170,6 +170,39 @@ impl Setting for Endpoint {
     }
 }
 
+/// The router that takes over while this one drains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// Whoever listens on this router's own address by then.
+    Own,
+    /// Another address.
+    At(Endpoint),
+}
+
+/// A successor; the empty text takes one away that was set elsewhere.
+impl Setting for Option<Successor> {
+    const EXPECTS: &'static str = "host:port, such as \"router.example.com:443\", or \"self\"";
+
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "" => None,
+            "self" => Some(Successor::Own),
+            text => Some(Successor::At(text.parse()?)),
+        })
+    }
+
+    fn show(&self) -> Option<String> {
+        self.as_ref().map(|successor| match successor {
+            Successor::Own => quoted("self"),
+            Successor::At(endpoint) => quoted(&endpoint.to_string()),
+        })
+    }
+}
+
 /// Key material. It has no `Display`, and `Debug` does not reveal it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Vec<u8>);

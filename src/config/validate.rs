@@ -33,6 +33,7 @@ pub(super) fn validate(loading: &mut Loading) {
     interval(loading);
     rates(loading);
     addresses(loading);
+    successor(loading);
     admin::validate(loading);
     advice(loading);
 }
@@ -250,6 +251,10 @@ fn durations(loading: &mut Loading) {
         ),
         ("pairing.timeout", loading.config.pairing.timeout),
         (
+            "drain.forward_timeout",
+            loading.config.drain.forward_timeout,
+        ),
+        (
             "connections.tls_handshake_timeout",
             connections.tls_handshake_timeout,
         ),
@@ -281,6 +286,18 @@ fn durations(loading: &mut Loading) {
                 format!("found {found}, expected at least 1ms"),
             );
         }
+    }
+}
+
+fn successor(loading: &mut Loading) {
+    let drain = &loading.config.drain;
+    if drain.forward_insecure && drain.forward_ca.is_some() {
+        let text = "any certificate is believed, and drain.forward_ca names some; set one of them";
+        fail(
+            loading,
+            &["drain.forward_insecure", "drain.forward_ca"],
+            text,
+        );
     }
 }
 
@@ -357,11 +374,18 @@ fn advice(loading: &mut Loading) {
     if config.connections.max_age_grace.is_some() && config.connections.max_age.is_none() {
         warnings.push("connections.max_age_grace has no effect without max_age".to_owned());
     }
-    if config.drain.timeout >= KUBERNETES_GRACE {
+    let drain = &config.drain;
+    let whole = drain.lame_duck.saturating_add(drain.timeout);
+    if whole >= KUBERNETES_GRACE {
+        let keys = if drain.lame_duck.is_zero() {
+            "drain.timeout is"
+        } else {
+            "drain.lame_duck and drain.timeout are together"
+        };
         warnings.push(format!(
-            "drain.timeout is {}; Kubernetes kills a pod after terminationGracePeriodSeconds, 30 \
+            "{keys} {}; Kubernetes kills a pod after terminationGracePeriodSeconds, 30 \
              unless set higher",
-            humantime::format_duration(config.drain.timeout)
+            humantime::format_duration(whole)
         ));
     }
     loading.warnings.extend(warnings);

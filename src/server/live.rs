@@ -13,13 +13,14 @@ use std::{
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 
-use super::{max_waiting, memory_limit, rules, settings};
+use super::{max_waiting, memory_limit, rules, settings, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
         current_tls::{CurrentTls, Ready},
         router::{Router, Settings},
+        successor::Successor,
         tls::{self, Clients, Terms, TlsError},
     },
 };
@@ -72,6 +73,7 @@ pub struct Change {
     memory: Option<u64>,
     /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
     tls: Option<(Ready, bool)>,
+    successor: Successor,
 }
 
 impl Live {
@@ -94,6 +96,7 @@ impl Live {
             windows: config.memory.windows.bytes() as u64,
             memory: memory_limit(config),
             tls: self.prepare_tls(config)?,
+            successor: successor(config)?,
         })
     }
 
@@ -109,6 +112,7 @@ impl Live {
         router.metrics.token_keys.set(keys);
         router.rules.store(Arc::new(change.rules));
         router.settings.store(Arc::new(change.settings));
+        router.successor.store(Arc::new(change.successor));
         router
             .table
             .configure(change.max_waiting, change.single_use);
@@ -173,7 +177,7 @@ pub(super) fn certificate(
     Ok((tls::certified(certificate, key, crypto)?, false))
 }
 
-fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {
+pub(super) fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {
     match &file.text {
         Ok(text) => Ok(text.expose()),
         Err(error) => Err(LiveError::Unreadable {

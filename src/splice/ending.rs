@@ -25,6 +25,8 @@
 //!
 //! A peer that takes nothing while it is being told is reset once it has made no progress for the linger time.
 
+mod text;
+
 use std::{borrow::Cow, time::Duration};
 
 use tonic::Code;
@@ -117,6 +119,7 @@ impl From<Broken> for Ending {
         match broken {
             Broken::Cancelled => Cause::Cancelled.into(),
             Broken::Lost => Cause::Lost.into(),
+            Broken::Told(ending) => ending,
         }
     }
 }
@@ -313,7 +316,7 @@ mod tests {
     use super::*;
     use crate::grpc::v1::{FrameType, StreamResponse};
 
-    const CAUSES: &[Cause] = &[
+    pub(super) const CAUSES: &[Cause] = &[
         Cause::Completed,
         Cause::Cancelled,
         Cause::Lost,

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{addresses::Origin, peer::Passage, pressure::STALLED, router::Router};
+use super::{peer::Passage, pressure::STALLED, router::Router};
 use crate::splice::control::Control;
 
 /// One stream: what is known of it from the start, and the handle that its task shares.
@@ -61,15 +61,16 @@ impl Live {
     pub(super) fn new(
         id: u64,
         subject: Arc<str>,
-        peer: &Origin,
+        peer: IpAddr,
+        certificate: Option<Arc<str>>,
         arrived: Instant,
         passage: Arc<Passage>,
     ) -> Self {
         Self {
             id,
             subject,
-            peer: peer.ip,
-            certificate: peer.certificate.clone(),
+            peer,
+            certificate,
             arrived,
             control: Arc::default(),
             first: OnceLock::new(),

@@ -11,6 +11,8 @@
 //! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
 //!   to typed services;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
+//! - [`successor`] finds a partner at the router that takes over, for a stream that waits here when this one stops;
+//!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed;
 //! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
 //!   [`proxy_protocol`] tells who is behind a load balancer;
 //! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
@@ -26,6 +28,7 @@ pub mod connection;
 pub mod current_tls;
 pub mod deadlines;
 pub mod doorbell;
+pub mod forward;
 pub mod live;
 pub mod memory;
 pub mod pace;
@@ -36,7 +39,9 @@ pub mod router;
 pub mod routes;
 pub mod seats;
 pub mod stream;
+pub mod successor;
 pub mod tls;
 pub mod tls_stream;
+pub mod trust;
 pub mod window;
 pub mod wire;

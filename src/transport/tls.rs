@@ -151,8 +151,8 @@ pub fn certified(
     })
 }
 
-/// All certificates of a file, of which there must be one.
-fn certificates(
+/// All certificates of a file, of which there must be one. The argument: where it is and what it holds, in PEM.
+pub fn certificates(
     (path, text): (&Path, &[u8]),
     expected: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {

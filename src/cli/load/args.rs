@@ -66,7 +66,12 @@ pub struct LoadArgs {
     #[arg(long)]
     pub plaintext: bool,
     /// PEM file with the certificate chain to show to the router
-    #[arg(long, value_name = "FILE", requires = "client_key", conflicts_with = "plaintext")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_key",
+        conflicts_with = "plaintext"
+    )]
     pub client_certificate: Option<PathBuf>,
     /// PEM file with its private key
     #[arg(long, value_name = "FILE", requires = "client_certificate")]

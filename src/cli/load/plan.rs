@@ -118,7 +118,10 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
     };
     let key = args.key.clone().map(String::into_bytes).or_else(from_env);
     let key = key.filter(|key| !key.is_empty()).ok_or(PlanError::Key)?;
-    let files = args.client_certificate.as_ref().zip(args.client_key.as_ref());
+    let files = args
+        .client_certificate
+        .as_ref()
+        .zip(args.client_key.as_ref());
     let identity = files
         .map(|(certificate, key)| Identity::from_files(certificate, key))
         .transpose()?;

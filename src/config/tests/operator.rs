@@ -103,7 +103,11 @@ fn nothing_and_zero_leave_the_defaults() {
     }
     // gRPC pings once a second at most.
     let text = "grpc: {keepalive: {intervalTime: 5ms}}";
-    let interval = with(text, &[]).unwrap().config.connections.keepalive_interval;
+    let interval = with(text, &[])
+        .unwrap()
+        .config
+        .connections
+        .keepalive_interval;
     assert_eq!(interval, Duration::from_secs(1));
 }
 

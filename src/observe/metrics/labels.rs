@@ -68,6 +68,20 @@ label! {
 }
 
 label! {
+    /// What became of a stream that was to find its partner at the successor.
+    SuccessorStream, "result" {
+        /// It did.
+        Forwarded => "forwarded",
+        /// The successor would not take it.
+        Refused => "refused",
+        /// There was no successor in time.
+        Unreachable => "unreachable",
+        /// It ended while it waited, or met its partner here after all.
+        GivenUp => "given_up",
+    }
+}
+
+label! {
     /// How a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.

@@ -114,7 +114,8 @@ fn shown(change: Result<Change, LiveError>) -> String {
 }
 
 /// Live keys that others than [`Live`] put in force, as `tests/reload.rs` shows, or that alone do nothing.
-const ELSEWHERE: [&str; 5] = [
+const ELSEWHERE: [&str; 6] = [
+    "drain.lame_duck",
     "drain.timeout",
     "log.filter",
     "reload.interval",
@@ -132,6 +133,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("listen.metrics_address", "127.0.0.1:3"),
     ("listen.admin_address", "127.0.0.1:4"),
     ("listen.backlog", "5"),
+    ("listen.reuse_port", "true"),
     ("listen.proxy_protocol_from", "10.0.0.0/8"),
     ("listen.proxy_protocol_timeout", "6s"),
     ("tls.certificate", "{files}/two.crt"),
@@ -185,7 +187,13 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("connections.tcp_user_timeout", "5s"),
     ("connections.write_stall_timeout", "5s"),
     ("connections.operator_config", "{files}/operator"),
+    ("drain.lame_duck", "5s"),
     ("drain.timeout", "5s"),
+    ("drain.forward_to", "example.com:443"),
+    ("drain.forward_timeout", "5s"),
+    ("drain.forward_early", "true"),
+    ("drain.forward_ca", "{files}/two.crt"),
+    ("drain.forward_insecure", "true"),
     ("reload.interval", "1s"),
     ("log.format", "text"),
     ("log.filter", "debug"),
