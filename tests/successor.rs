@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{Running, last_words, token, until, within};
+use helpers::{Running, authority::Authority, last_words, token, until, within};
 use jumpstarter_router::{
-    client::{Call, Connector, call, stream::data},
+    client::{Call, Connector, Trust, call, stream::data},
     grpc::v1::StreamRequest,
     server::Drained,
     transport::router::Router,
 };
+use rcgen::ExtendedKeyUsagePurpose;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status, transport::Channel};
 
@@ -461,4 +462,36 @@ async fn a_stream_is_forwarded_once() {
             "the second one forwarded nothing: {result}"
         );
     }
+}
+
+/// Routers that ask for certificates ask each other, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_asks_for_a_certificate_is_shown_the_routers_own() {
+    let authority = Authority::new("lab");
+    let own = authority.signed("router", ExtendedKeyUsagePurpose::ServerAuth, |params| {
+        let both = &mut params.extended_key_usages;
+        both.push(ExtendedKeyUsagePurpose::ClientAuth);
+    });
+    let [file, key] = own.map(|path| path.to_str().unwrap().to_owned());
+    let asking = authority.file();
+    let settings = [
+        ("tls.certificate", &*file),
+        ("tls.key", &*key),
+        ("tls.client_ca", asking.to_str().unwrap()),
+    ];
+    let new = Running::start(&settings).await;
+    let endpoint = new.endpoint();
+    let settings = [&settings[..], &[("drain.forward_to", &*endpoint)]].concat();
+    let old = Running::start(&settings).await;
+    let peer = |router: &Running, name| {
+        let identity = Some(authority.identity(name));
+        Connector::with_identity(&router.endpoint(), Trust::Insecure, identity).unwrap()
+    };
+    let mut one = Half::open(&peer(&old, "one"), vec![]).await;
+    until("it waits", || old.metrics().streams_waiting.get() == 1).await;
+    let old = Draining::begin(old, Duration::from_secs(600));
+    let mut other = Half::open(&peer(&new, "other"), vec![]).await;
+    let (one_call, other_call) = tokio::join!(one.met(), other.met());
+    drop((one_call, other_call, one, other));
+    within("the drain", old.drained).await.unwrap();
 }

@@ -138,8 +138,8 @@ async fn a_lame_duck_serves_on_and_then_closes() {
     let connector = Connector::new(&address, certificate.trust()).unwrap();
     let mut before = Pair::open(&connector, "before").await;
     assert_eq!(router.metric("drain_deadline_timestamp_seconds"), 0);
-    router.process.signal("TERM");
     let signalled = Instant::now();
+    router.process.signal("TERM");
     let line = router.process.line("lame duck for 3s");
     assert_eq!(line["signal"], "SIGTERM");
 

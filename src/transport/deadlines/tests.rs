@@ -319,7 +319,7 @@ fn a_slow_reader_is_no_stalled_one() {
 #[test]
 fn the_earliest_of_all_is_next_and_none_is_forgotten() {
     let (mut deadlines, now) = with(|settings| {
-        settings.idle_timeout = Some(7 * SECOND);
+        settings.idle_timeout = Some(9 * SECOND);
         settings.max_age = Some(6 * SECOND);
         settings.max_age_grace = Some(SECOND / 2);
         settings.keepalive_interval = Some(5 * SECOND);
@@ -337,7 +337,11 @@ fn the_earliest_of_all_is_next_and_none_is_forgotten() {
     assert_eq!(deadlines.check(full, at(5)), Verdict::Wait(Some(at(6))));
     assert_eq!(deadlines.check(full, at(6)), Verdict::Retire);
     let grace = at(6) + SECOND / 2;
-    ends_at(deadlines, full, grace, ConnectionEnd::Age);
+    let before = deadlines.check(full, grace - INSTANT);
+    assert_eq!(before, Verdict::Wait(Some(grace)));
+    let told = Verdict::EndStreams(6 * SECOND + SECOND / 2);
+    assert_eq!(deadlines.check(full, grace), told);
+    ends_at(deadlines, full, grace + LAST_WORDS, ConnectionEnd::Age);
 }
 
 #[test]
