@@ -205,12 +205,11 @@ impl Memory {
     }
 
     fn wake(&self, who: impl Fn(&Reader) -> bool) {
-        for entry in &self.readers {
-            if let Some(reader) = entry.upgrade()
-                && who(&reader)
-            {
-                reader.bell.ring();
-            }
+        // Not dropped in between: if the connection has gone meanwhile, this was the last to hold it, and to drop it
+        // takes it out of the map that is locked here.
+        let readers: Vec<_> = self.readers.iter().filter_map(|it| it.upgrade()).collect();
+        for reader in readers.iter().filter(|reader| who(reader)) {
+            reader.bell.ring();
         }
     }
 }
@@ -250,6 +249,26 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The connection may go at any moment. This used to lock the map twice, for good.
+    #[test]
+    fn a_reader_may_go_while_it_is_woken() {
+        let memory = Arc::new(Memory::default());
+        let reader = std::sync::Mutex::new(Some(memory.reader(Doorbell::new())));
+        let (done, over) = std::sync::mpsc::channel();
+        let readers = memory.clone();
+        std::thread::spawn(move || {
+            readers.wake(|_| {
+                reader
+                    .lock()
+                    .is_ok_and(|mut reader| reader.take().is_some())
+            });
+            let _ = done.send(());
+        });
+        let over = over.recv_timeout(std::time::Duration::from_secs(10));
+        assert!(over.is_ok(), "it waits for itself");
+        assert!(memory.readers.is_empty());
+    }
 
     #[test]
     fn levels_rise_with_memory() {
