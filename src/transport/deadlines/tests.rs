@@ -341,7 +341,21 @@ fn the_earliest_of_all_is_next_and_none_is_forgotten() {
     assert_eq!(before, Verdict::Wait(Some(grace)));
     let told = Verdict::EndStreams(6 * SECOND + SECOND / 2);
     assert_eq!(deadlines.check(full, grace), told);
-    ends_at(deadlines, full, grace + LAST_WORDS, ConnectionEnd::Age);
+    ends_at(deadlines, full, at(8), ConnectionEnd::WriteStalled);
+}
+
+#[test]
+fn streams_are_told_of_the_end_of_their_connection_and_have_time_for_it() {
+    let (mut deadlines, now) = with(|settings| {
+        settings.max_age = Some(6 * SECOND);
+        settings.max_age_grace = Some(SECOND);
+    });
+    let at = |seconds: u32| now + seconds * SECOND;
+    assert_eq!(deadlines.check(BUSY, at(6)), Verdict::Retire);
+    assert_eq!(deadlines.check(BUSY, at(6)), Verdict::Wait(Some(at(7))));
+    let told = Verdict::EndStreams(7 * SECOND);
+    assert_eq!(deadlines.check(BUSY, at(7)), told);
+    ends_at(deadlines, BUSY, at(7) + LAST_WORDS, ConnectionEnd::Age);
 }
 
 #[test]
