@@ -39,6 +39,7 @@ class Router:
 
     def __init__(self, folder: Path, certificate: Certificate, key: str, settings: dict[str, str] | None = None):
         self.folder = folder
+        self.key = key
         self.port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
         self.endpoint = f"localhost:{self.port}"
         self.env = {
