@@ -47,7 +47,7 @@ type Answer = Result<Response<Streaming<StreamResponse>>, Status>;
 enum Incoming {
     Closed,
     Called(JoinHandle<Answer>),
-    Open(Streaming<StreamResponse>),
+    Open(Box<Streaming<StreamResponse>>),
 }
 
 struct Peer {
@@ -76,7 +76,7 @@ impl Peer {
     async fn next(&mut self) -> Result<Option<StreamResponse>, Status> {
         if let Incoming::Called(call) = &mut self.incoming {
             let cancelled = |_| Status::cancelled("cancelled here");
-            self.incoming = Incoming::Open(call.await.map_err(cancelled)??.into_inner());
+            self.incoming = Incoming::Open(Box::new(call.await.map_err(cancelled)??.into_inner()));
         }
         match &mut self.incoming {
             Incoming::Open(stream) => stream.message().await,
@@ -86,12 +86,12 @@ impl Peer {
 
     async fn exchange(
         &mut self,
-        send: &[(usize, i32)],
+        frames: &[(usize, i32)],
         seed: usize,
         receive: usize,
     ) -> anyhow::Result<Value> {
         let outgoing = self.outgoing.as_ref().context("no stream to send on")?;
-        for (i, &(size, frame_type)) in send.iter().enumerate() {
+        for (i, &(size, frame_type)) in frames.iter().enumerate() {
             let start = (seed + 7 * i) % 251;
             outgoing.send(StreamRequest {
                 payload: self.pattern.slice(start..start + size),
