@@ -1,7 +1,7 @@
 """Both definitions of the protocol, the stock package's and ours, and messages with every field set."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from google.protobuf import (
@@ -13,7 +13,7 @@ from google.protobuf import (
     struct_pb2,
     timestamp_pb2,
 )
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from jumpstarter_protocol.jumpstarter.client.v1 import client_pb2, client_pb2_grpc
 from jumpstarter_protocol.jumpstarter.v1 import (
@@ -57,7 +57,19 @@ def our_pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for file in our_set().file:
         pool.Add(file)
+    for file in our_set().file:
+        keep_classes(pool.FindFileByName(file.name).message_types_by_name.values())
     return pool
+
+
+# protobuf makes a class for a message when it is first needed, and fails when it needs it again after it was collected.
+CLASSES: list[type[Message]] = []
+
+
+def keep_classes(descriptors: Iterable[Descriptor]) -> None:
+    for descriptor in descriptors:
+        CLASSES.append(message_factory.GetMessageClass(descriptor))
+        keep_classes(descriptor.nested_types)
 
 
 def stock_services() -> Iterator[ServiceDescriptor]:
