@@ -22,17 +22,21 @@ def router(tmp_path_factory, certificate):  # noqa: F811
 
 
 @pytest.fixture(scope="session")
-def peers(tmp_path_factory, router, certificate):  # noqa: F811
+def peer(tmp_path_factory, router, certificate):  # noqa: F811
+    """Starts peers, and those anew that were left in the middle of a test that failed."""
     folder = tmp_path_factory.mktemp("peers")
     started = {}
-    try:
-        for language in LANGUAGES:
-            for role in ("client", "exporter"):
-                started[language, role] = Peer(language, role, router, certificate, folder)
-        yield started
-    finally:
-        for peer in started.values():
-            peer.stop()
+
+    def peer(language: str, role: str) -> Peer:
+        if (old := started.get((language, role))) and old.busy:
+            old.stop()
+        if not old or old.busy:
+            started[language, role] = Peer(language, role, router, certificate, folder)
+        return started[language, role]
+
+    yield peer
+    for each in started.values():
+        each.stop()
 
 
 def pytest_generate_tests(metafunc):
@@ -43,10 +47,10 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def client(peers, request):
-    return peers[request.param, "client"]
+def client(peer, request):
+    return peer(request.param, "client")
 
 
 @pytest.fixture
-def exporter(peers, request):
-    return peers[request.param, "exporter"]
+def exporter(peer, request):
+    return peer(request.param, "exporter")

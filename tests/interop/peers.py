@@ -62,8 +62,10 @@ class Peer:
     def __init__(self, language: str, role: str, router: Router, certificate: Certificate, folder: Path):
         self.name = f"{language} {role}"
         self.errors = folder / f"{language}-{role}.err"
+        # Whether it has a stream that was not followed to its end.
+        self.busy = False
         command, definition = program(language, folder)
-        with self.errors.open("wb") as errors:
+        with self.errors.open("ab") as errors:
             self.child = subprocess.Popen(
                 [*command, router.endpoint, str(certificate.cert), definition],
                 stdin=subprocess.PIPE,
@@ -82,6 +84,7 @@ class Peer:
         self.answers.put("")
 
     def tell(self, do: str, **arguments) -> None:
+        self.busy = True
         self.child.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
 
     def answer(self, to: str) -> dict:
@@ -90,6 +93,7 @@ class Peer:
         except queue.Empty:
             raise AssertionError(f"{self.name} has not answered {to} within {PATIENCE} s") from None
         assert line, f"{self.name} ended instead of answering {to}: {self.errors.read_text()}"
+        self.busy = to != "end"
         return json.loads(line)
 
     def do(self, do: str, **arguments) -> dict:

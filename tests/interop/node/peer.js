@@ -8,7 +8,11 @@ const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 
 const [endpoint, root, protos] = process.argv.slice(2);
-const definition = loader.loadSync('jumpstarter/v1/router.proto', { includeDirs: [protos], keepCase: true });
+const definition = loader.loadSync('jumpstarter/v1/router.proto', {
+  includeDirs: [protos],
+  keepCase: true,
+  defaults: true, // Otherwise an empty payload is not there.
+});
 const { RouterService } = grpc.loadPackageDefinition(definition).jumpstarter.v1;
 const pattern = Buffer.alloc(4 * 1024 * 1024 + 251, Buffer.from(Array.from({ length: 251 }, (_, i) => i)));
 const GZIP = 2;

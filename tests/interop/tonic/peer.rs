@@ -90,8 +90,8 @@ impl Peer {
         seed: usize,
         receive: usize,
     ) -> anyhow::Result<Value> {
-        let outgoing = self.outgoing.as_ref().context("no stream to send on")?;
         for (i, &(size, frame_type)) in frames.iter().enumerate() {
+            let outgoing = self.outgoing.as_ref().context("this side has closed")?;
             let start = (seed + 7 * i) % 251;
             outgoing.send(StreamRequest {
                 payload: self.pattern.slice(start..start + size),
