@@ -60,6 +60,7 @@ def digest(frames: Frames, seed: int) -> str:
 
 class Peer:
     def __init__(self, language: str, role: str, router: Router, certificate: Certificate, folder: Path):
+        self.language = language
         self.name = f"{language} {role}"
         self.errors = folder / f"{language}-{role}.err"
         # Whether it has a stream that was not followed to its end.

@@ -116,6 +116,10 @@ def test_gzip(tunnel, compressed):
         peer.do("close")
     for peer in both:
         assert peer.do("end") == {"types": [], "code": OK, "message": ""}, peer.name
+    # grpc-js takes grpcio's list of encodings, which has spaces after the commas, for one without gzip. From then on it does
+    # not compress; when that is, is a matter of luck.
+    if any(peer.language == "node" and tunnel.other(peer).language == "python" for peer in gzip):
+        return
     for record in tunnel.records():
         sent = sorted((record["bytes_in"], record["bytes_out"]))
         assert sent[0] < payload / 10, record
