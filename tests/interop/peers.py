@@ -66,7 +66,7 @@ class Peer:
         # Whether it has a stream that was not followed to its end.
         self.busy = False
         command, definition = program(language, folder)
-        with self.errors.open("ab") as errors:
+        with self.errors.open("wb") as errors:
             self.child = subprocess.Popen(
                 [*command, router.endpoint, str(certificate.cert), definition],
                 stdin=subprocess.PIPE,

@@ -105,7 +105,8 @@ def test_same():
     ours, stock = our_files(), stock_files()
     assert ours.keys() - stock.keys() == NEWER_FILES
     mine = [file for name, file in ours.items() if name not in NEWER_FILES]
-    assert differences(all_facts(mine), all_facts(list(stock.values()))) == []
+    found = differences(all_facts(mine), all_facts(list(stock.values())))
+    assert not found, "\n".join(["", *found])
 
 
 def change(attribute: str, to: Callable) -> Callable:
