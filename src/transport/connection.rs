@@ -129,8 +129,9 @@ where
     };
     connection.passage.set_window(window);
     let end = poll_fn(|cx| connection.poll(cx)).await;
+    let drained = connection.drained;
     connection.close(end).await;
-    if connection.drained && end == ConnectionEnd::PeerClosed {
+    if drained && end == ConnectionEnd::PeerClosed {
         return ConnectionEnd::Drained;
     }
     end
@@ -440,20 +441,27 @@ impl<T: Gather> Connection<T> {
     }
 
     /// Lets the peer and the streams know, then drops what is left.
-    async fn close(&mut self, end: ConnectionEnd) {
+    async fn close(self, end: ConnectionEnd) {
+        let Self {
+            mut http2,
+            mut streams,
+            wire,
+            ..
+        } = self;
         let reason = match end {
             ConnectionEnd::PeerClosed
             | ConnectionEnd::TransportError
             | ConnectionEnd::ProtocolError => None,
             _ => Some(h2::Reason::NO_ERROR),
         };
-        self.wire.set_deferred(false);
+        wire.set_deferred(false);
         if let Some(reason) = reason {
-            self.http2.abrupt_shutdown(reason);
-            let flushed = poll_fn(|cx| self.http2.poll_closed(cx).map(|_| ()));
+            http2.abrupt_shutdown(reason);
+            let flushed = poll_fn(|cx| http2.poll_closed(cx).map(|_| ()));
             let _ = timeout(Duration::from_secs(1), flushed).await;
         }
-        let streams = &mut self.streams;
+        // The streams learn that the connection is gone even if HTTP/2 has not noticed, as when a push failed.
+        drop(http2);
         let _ = timeout(LAST_WORDS, async {
             while streams.next().await.is_some() {}
         })
