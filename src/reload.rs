@@ -27,6 +27,7 @@ use crate::{
     observe::{
         log::{LogError, LogHandle},
         metrics::Reload,
+        notify::Notify,
     },
     server::live::{Live, LiveError},
 };
@@ -95,8 +96,8 @@ impl Reloader {
         self.current.clone()
     }
 
-    /// Looks after it for as long as it is polled.
-    pub async fn run(mut self, mut hangups: Signal) -> Infallible {
+    /// Looks after it for as long as it is polled. `notify` is told of each change that is taken in or refused.
+    pub async fn run(mut self, mut hangups: Signal, notify: &Notify) -> Infallible {
         loop {
             let interval = self.current.load().reload.interval;
             let asked = tokio::select! {
@@ -108,14 +109,18 @@ impl Reloader {
                 Ok(look) => look,
                 Err(error) => {
                     tracing::error!(%error, "cannot look for a changed configuration");
+                    if asked {
+                        notify.reloading();
+                        notify.reloaded(false);
+                    }
                     continue;
                 }
             };
             if asked {
                 self.changes.accept(look.clone());
-                self.take_in(look.0, "SIGHUP");
+                self.take_in(look.0, "SIGHUP", notify);
             } else if let Some(look) = self.changes.settled(look) {
-                self.take_in(look.0, "files changed");
+                self.take_in(look.0, "files changed", notify);
             }
         }
     }
@@ -125,8 +130,8 @@ impl Reloader {
         spawn_blocking(move || Look(config::load(&sources))).await
     }
 
-    /// A service manager that wants to know (`sd_notify`: RELOADING=1, then READY=1) is to be told around this.
-    fn take_in(&mut self, found: Result<Loaded, Problems>, why: &str) {
+    fn take_in(&mut self, found: Result<Loaded, Problems>, why: &str, notify: &Notify) {
+        notify.reloading();
         let outcome = found
             .map_err(ReloadError::Config)
             .and_then(|loaded| self.put_in_force(loaded));
@@ -140,6 +145,7 @@ impl Reloader {
             Err(_) => Reload::Failed,
         };
         metrics.count(result, SystemTime::now());
+        notify.reloaded(outcome.is_ok());
         match outcome {
             Ok(taken) => taken.log(why),
             Err(error) => {

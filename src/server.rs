@@ -1,14 +1,19 @@
 //! A whole router: sockets bound, parts wired together, run and drained. `serve`, `demo` and the tests start here.
 
+mod drain;
 mod expiry;
+pub mod listeners;
 pub mod live;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+use ::http::Uri;
+use rustls_pki_types::ServerName;
 
 use thiserror::Error;
 use tokio::{task::JoinSet, time::Instant};
@@ -16,11 +21,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
-use self::live::{Live, LiveError};
+pub use self::drain::Drained;
+use self::{
+    listeners::{HandOverError, HandedOver, Listener, Listeners},
+    live::{Live, LiveError},
+};
 use crate::{
     admin::{api, http},
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
-    config::{Config, Size, TlsProvider},
+    config::{self, Config, Size, TlsProvider},
     observe::{
         log,
         metrics::Metrics,
@@ -32,21 +41,17 @@ use crate::{
     transport::{
         accept, admission,
         budget::Budget,
-        certificate::CurrentCertificate,
-        cgroup, live as live_streams,
+        cgroup,
+        current_tls::CurrentTls,
+        live as live_streams,
         pace::Rates,
         pressure,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
+        stream,
+        successor::{Own, Successor, SuccessorTrust, Target},
         tls::{self, Provider, TlsError},
     },
 };
-
-/// How long streams that were ended by the drain have to be told, and connections to be closed. With the
-/// default drain timeout of 25 s it stays inside the 30 s that Kubernetes grants.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// How often the drain looks whether it is done.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// The service's name in `grpc.health.v1`, besides the empty name for the whole process.
 const SERVICE: &str = "jumpstarter.v1.RouterService";
@@ -72,6 +77,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     /// The thread that watches memory cannot be started.
     #[error("cannot start a thread: {0}; is the limit on processes too low?")]
     Thread(io::Error),
@@ -87,7 +95,6 @@ pub struct Server {
     live: Arc<Live>,
     readiness: Readiness,
     health: HealthReporter,
-    stop: CancellationToken,
     drain_asked: CancellationToken,
     tasks: JoinSet<()>,
     /// Where gRPC is served.
@@ -104,35 +111,21 @@ pub struct Server {
     pub self_signed: bool,
 }
 
-/// How a drain went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Streams that were still there at the deadline and were ended.
-    pub ended: usize,
-}
-
 impl Server {
     /// Binds all addresses, then serves. Must be called in a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_on(HandedOver::default(), config).await
+    }
+
+    /// The same, on sockets that were handed over as far as there are any.
+    pub async fn start_on(handed_over: HandedOver, config: &Config) -> Result<Self, StartError> {
         let provider = provider(config);
-        let (current, self_signed) = encryption(config, provider)?;
-        let tls = current
-            .as_ref()
-            .map(|tls| tls::server_config(tls.certificate.clone(), tls.crypto.clone()))
-            .transpose()?;
+        let (live_tls, self_signed) = encryption(config, provider)?;
+        let tls = live_tls.as_ref().map(|tls| tls.current.clone());
         let rules = rules(config).map_err(LiveError::from)?;
 
-        let listen = &config.listen;
-        let grpc = bind(listen.address, "listen.address", listen.backlog)?;
-        let health_listener = listen
-            .health_address
-            .map(|address| bind(address, "listen.health_address", listen.backlog))
-            .transpose()?;
-        let metrics_listener = listen
-            .metrics_address
-            .map(|address| bind(address, "listen.metrics_address", listen.backlog))
-            .transpose()?;
-        let admin_listener = bind_admin(config)?;
+        let listeners = Listeners::open(config, handed_over)?;
+        let address = listeners.grpc.address;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
         metrics.reloads.started(SystemTime::now());
@@ -149,81 +142,74 @@ impl Server {
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
-        let certificate = current.as_ref().map(|tls| tls.certificate.clone());
+        router.successor.store(Arc::new(successor(config)?));
+        let _ = router.own.set(own(config, address, tls.clone()));
+        warn_of_no_successor(config, &listeners.grpc);
+        let at = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
         let mut server = Self {
             readiness: Readiness::new(),
             health,
-            stop: CancellationToken::new(),
             drain_asked: CancellationToken::new(),
             tasks: JoinSet::new(),
-            address: local(&grpc, listen.address),
-            health_address: health_listener
-                .as_ref()
-                .zip(listen.health_address)
-                .map(|(listener, asked)| local(listener, asked)),
-            metrics_address: metrics_listener
-                .as_ref()
-                .zip(listen.metrics_address)
-                .map(|(listener, asked)| local(listener, asked)),
-            admin_address: admin_listener
-                .as_ref()
-                .zip(listen.admin_address)
-                .map(|(listener, asked)| local(listener, asked)),
+            address,
+            health_address: at(&listeners.health),
+            metrics_address: at(&listeners.metrics),
+            admin_address: at(&listeners.admin),
             provider,
             self_signed,
-            live: Arc::new(Live::new(router.clone(), current)),
+            live: Arc::new(Live::new(router.clone(), live_tls)),
             router,
         };
         let registered = |error| StartError::Bind {
-            address: listen.address,
+            address,
             key: "listen.address",
             error,
         };
-        let grpc = tokio::net::TcpListener::from_std(grpc).map_err(registered)?;
-        server.tasks.spawn(accept::run(
-            server.router.clone(),
-            grpc,
-            tls,
-            server.stop.clone(),
-        ));
-        if let Some(listener) = health_listener {
+        let handed_over = listeners.grpc.handed_over;
+        let grpc = tokio::net::TcpListener::from_std(listeners.grpc.socket).map_err(registered)?;
+        let accepting = accept::run(server.router.clone(), grpc, tls.clone(), handed_over);
+        server.tasks.spawn(accepting);
+        if let Some(listener) = listeners.health {
             let state = http::AdminState {
                 readiness: server.readiness.clone(),
                 metrics: metrics.clone(),
             };
             server.serve_http(listener, http::full(state));
         }
-        if let Some(listener) = metrics_listener {
+        if let Some(listener) = listeners.metrics {
             server.serve_http(listener, http::metrics_only(metrics.clone()));
         }
-        if let Some(listener) = admin_listener {
+        if let Some(listener) = listeners.admin {
             server.serve_admin(listener, config);
         }
         server.tasks.spawn(expire(server.router.clone()));
-        if let Some(certificate) = certificate {
-            server.tasks.spawn(expiry::watch(certificate, metrics));
+        if let Some(tls) = tls {
+            server.tasks.spawn(expiry::watch(tls, metrics));
         }
         server.tasks.spawn(pressure::survey(server.router.clone()));
-        let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
-        if let Some(limit) = limit.or_else(cgroup::memory_limit) {
-            pressure::watch(&server.router, limit).map_err(StartError::Thread)?;
-        }
+        server.router.memory.set_limit(memory_limit(config));
+        pressure::watch(&server.router).map_err(StartError::Thread)?;
         server.set_serving(true).await;
         server.readiness.set(Phase::Ready);
         Ok(server)
     }
 
-    fn serve_http(&mut self, listener: TcpListener, app: axum::Router) {
-        let stop = self.stop.clone();
+    /// A listener that another process may share is left to that one when this one is asked to stop.
+    fn serve_http(&mut self, listener: Listener, app: axum::Router) {
+        let end = if listener.shared {
+            self.router.leaving.clone()
+        } else {
+            self.router.stop.clone()
+        };
         self.tasks.spawn(async move {
-            let served = http::serve(listener, app, stop.cancelled_owned()).await;
+            let served = http::serve(listener.socket, app, end.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
             }
         });
     }
 
-    fn serve_admin(&mut self, listener: TcpListener, config: &Config) {
+    fn serve_admin(&mut self, listener: Listener, config: &Config) {
         let admin = api::Admin {
             streams: self.router.clone(),
             readiness: self.readiness.clone(),
@@ -263,45 +249,6 @@ impl Server {
     pub async fn drain_asked(&self) {
         self.drain_asked.cancelled().await;
     }
-
-    /// Stops in order: not ready at once, nobody new, waiting streams are told, pairs have until `timeout`,
-    /// then they are told, too.
-    pub async fn drain(mut self, timeout: Duration) -> Drained {
-        let deadline = Instant::now() + timeout;
-        self.readiness.set(Phase::Draining);
-        self.set_serving(false).await;
-        self.router.drain();
-        self.wait_for_streams(deadline).await;
-        let ended = self.router.streams();
-        if ended > 0 {
-            tracing::warn!(
-                streams = ended,
-                "drain deadline reached; ending what is left"
-            );
-            self.router.end_all();
-            self.wait_for_streams(Instant::now() + LAST_WORDS).await;
-        }
-        // Closing connections flushes what the streams said last.
-        let deadline = Instant::now() + LAST_WORDS / 2;
-        while self.router.metrics.connections_open.get() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
-        }
-        self.stop.cancel();
-        self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
-        Drained { ended }
-    }
-
-    async fn wait_for_streams(&self, deadline: Instant) {
-        let mut told = Instant::now();
-        while self.router.streams() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
-            if told.elapsed() >= Duration::from_secs(10) {
-                told = Instant::now();
-                tracing::info!(streams = self.router.streams(), "draining");
-            }
-        }
-    }
 }
 
 /// Forgets spent single-use keys, and addresses that are gone, now and then.
@@ -314,14 +261,6 @@ async fn expire(router: Arc<Router>) {
     }
 }
 
-fn bind(address: SocketAddr, key: &'static str, backlog: u32) -> Result<TcpListener, StartError> {
-    accept::bind(address, backlog).map_err(|error| StartError::Bind {
-        address,
-        key,
-        error,
-    })
-}
-
 /// What TLS needs, if it is in use, and whether the certificate is self-signed.
 fn encryption(
     config: &Config,
@@ -332,33 +271,12 @@ fn encryption(
     }
     let crypto = provider.crypto();
     let (key, self_signed) = live::certificate(config, &crypto)?;
-    let sessions = config.tls.session_cache as usize;
+    let terms = live::terms(config, key.into(), &crypto)?;
     let tls = live::Tls {
-        certificate: CurrentCertificate::new(key, sessions),
-        crypto,
+        current: CurrentTls::new(terms, crypto)?,
         self_signed: self_signed.into(),
     };
     Ok((Some(tls), self_signed))
-}
-
-/// The default address is a convenience, and another router on this machine may have it.
-fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = config.listen.admin_address else {
-        return Ok(None);
-    };
-    match bind(address, "listen.admin_address", config.listen.backlog) {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error) if Config::default().listen.admin_address == Some(address) => {
-            tracing::warn!(%error, "there is no admin page or API");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The address in use, with the port the system chose if 0 was asked for.
-fn local(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
 }
 
 fn provider(config: &Config) -> Provider {
@@ -391,6 +309,12 @@ fn table(config: &Config) -> Table<crate::transport::router::Offer> {
 fn max_waiting(config: &Config) -> usize {
     let limit = config.pairing.max_waiting;
     limit.map_or(usize::MAX, |count| count as usize)
+}
+
+/// What may be used, bytes: as configured, or else what the control group allows now.
+fn memory_limit(config: &Config) -> Option<u64> {
+    let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
+    limit.or_else(cgroup::memory_limit)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -435,6 +359,54 @@ fn settings(config: &Config) -> Settings {
             tcp_user_timeout: connections.tcp_user_timeout.into(),
             write_stall_timeout: connections.write_stall_timeout.into(),
         },
+    }
+}
+
+/// Where waiting streams go when the router stops.
+fn successor(config: &Config) -> Result<Successor, LiveError> {
+    let drain = &config.drain;
+    let trust = match &drain.forward_ca {
+        _ if drain.forward_insecure => SuccessorTrust::Any,
+        None => SuccessorTrust::Same,
+        Some(file) => {
+            let text = live::text("drain.forward_ca", file)?;
+            let expected = "those that vouch for the successor's, in PEM";
+            SuccessorTrust::Signed(tls::certificates((&file.path, text), expected)?)
+        }
+    };
+    Ok(Successor {
+        to: drain.forward_to.as_ref().map(|to| match to {
+            config::Successor::Own => Target::Own,
+            config::Successor::At(endpoint) => Target::Endpoint(endpoint.to_string()),
+        }),
+        trust,
+        timeout: drain.forward_timeout,
+        early: drain.forward_early,
+    })
+}
+
+/// What the router knows of itself. `tls`: unless it serves plain text.
+fn own(config: &Config, address: SocketAddr, tls: Option<Arc<CurrentTls>>) -> Own {
+    let endpoint = &config.listen.endpoint;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let target = format!("{scheme}://{endpoint}{}", stream::PATH);
+    // The endpoint's host is a name that TLS knows, or it would not be in the configuration.
+    let name = ServerName::try_from(endpoint.host.clone());
+    Own {
+        address,
+        name: name.unwrap_or(ServerName::IpAddress(address.ip().into())),
+        tls,
+        target: Uri::try_from(target).unwrap_or(Uri::from_static(stream::PATH)),
+    }
+}
+
+fn warn_of_no_successor(config: &Config, grpc: &Listener) {
+    if config.drain.forward_to == Some(config::Successor::Own) && !grpc.shared {
+        tracing::warn!(
+            "drain.forward_to is \"self\", but nobody else can listen on {}: hand the socket over or set \
+             listen.reuse_port",
+            grpc.address
+        );
     }
 }
 

@@ -80,7 +80,7 @@ async fn a_pair_and_a_waiter_are_listed_with_all_that_is_known() {
         assert!(fields.remove("rate_out").unwrap().is_u64());
         let expected = json!({
             "address": "127.0.0.1", "bytes_in": 32, "bytes_out": 32, "messages_in": 2, "messages_out": 2,
-            "held_bytes": 0, "stalled_seconds": null, "window_bytes": 131_072,
+            "held_bytes": 0, "stalled_seconds": null, "window_bytes": 131_072, "certificate": null,
         });
         assert_eq!(peer, expected);
     }

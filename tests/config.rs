@@ -291,3 +291,24 @@ fn command_line() {
         );
     }
 }
+
+#[test]
+fn a_log_filter_without_a_known_level_is_refused_before_the_start() {
+    let key = [("ROUTER_KEY", KEY)];
+    let (code, _, said) = run_check(&["--log-filter", "inof"], &key);
+    assert_eq!(code, 78);
+    assert!(
+        said.contains("flag --log-filter: log.filter: found \"inof\""),
+        "{said}"
+    );
+    assert!(said.contains("\"inof\" is not a level"), "{said}");
+    for good in [
+        "info",
+        "WARN",
+        "off",
+        "info,h2=debug",
+        "jumpstarter_router::reload=trace",
+    ] {
+        assert_eq!(run_check(&["--log-filter", good], &key).0, 0, "{good}");
+    }
+}

@@ -23,6 +23,7 @@ const STANDALONE: &str = include_str!("../deploy/kubernetes/standalone.yaml");
 const SIDECAR: &str = include_str!("../deploy/kubernetes/sidecar.yaml");
 const OPERATOR: &str = include_str!("../deploy/kubernetes/operator.yaml");
 const UNIT: &str = include_str!("../deploy/systemd/jumpstarter-router.service");
+const SOCKET: &str = include_str!("../deploy/systemd/jumpstarter-router.socket");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 const MANIFEST: &str = include_str!("../Cargo.toml");
 
@@ -114,17 +115,39 @@ fn probes_and_ports_are_those_of_the_configuration() {
 }
 
 #[test]
+fn the_sidecar_has_the_controllers_keepalive_settings() {
+    let config = sidecar().effective();
+    let connections = &config["connections"];
+    assert_eq!(duration(&connections["keepalive_interval"]).as_secs(), 10);
+    assert_eq!(duration(&connections["keepalive_timeout"]).as_secs(), 180);
+    // It must not need what the controller does not have.
+    let map = list(&sidecar().spec["volumes"])
+        .iter()
+        .find(|volume| volume["configMap"].is_object())
+        .cloned();
+    assert_eq!(
+        map.unwrap()["configMap"],
+        json!({ "name": "jumpstarter-controller" })
+    );
+}
+
+#[test]
 fn pods_have_time_to_drain() {
+    let stops = |config: &toml::Table| {
+        let drain = &config["drain"];
+        duration(&drain["lame_duck"]) + duration(&drain["timeout"])
+    };
     let pod = standalone();
-    let sleep = &pod.container["lifecycle"]["preStop"]["sleep"]["seconds"];
-    let before = Duration::from_secs(sleep.as_u64().unwrap());
-    let drain = duration(&pod.effective()["drain"]["timeout"]);
-    assert!(pod.grace() >= before + drain + LAST_WORDS);
+    let config = pod.effective();
+    assert!(pod.grace() >= stops(&config) + LAST_WORDS);
+    // Long enough for every node to learn that the pod leaves, and it learns of it by nothing else.
+    assert!(duration(&config["drain"]["lame_duck"]) >= Duration::from_secs(5));
+    assert!(pod.container["lifecycle"].is_null());
 
     // The controller goes first.
     let pod = sidecar();
     assert_eq!(pod.container["restartPolicy"], "Always");
-    let drain = duration(&pod.effective()["drain"]["timeout"]);
+    let drain = stops(&pod.effective());
     assert!(pod.grace() >= Duration::from_secs(10) + drain + LAST_WORDS);
 
     // The operator grants 30 seconds and says nothing of the drain.
@@ -158,6 +181,11 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
     assert_eq!(target, port(&config, "listen", "address"));
     let endpoint = config["listen"]["endpoint"].as_str().unwrap();
     assert!(endpoint.ends_with(&format!(":{}", exposed["port"])));
+    // The old pod finds the new one there, which shows the same certificate.
+    let name = &only(&documents, "Service")["metadata"]["name"];
+    let successor = format!("{}:{}", name.as_str().unwrap(), exposed["port"]);
+    assert_eq!(config["drain"]["forward_to"].as_str(), Some(&*successor));
+    assert_eq!(config["drain"]["forward_insecure"].as_bool(), Some(false));
 }
 
 #[test]
@@ -319,9 +347,33 @@ fn the_unit_starts_a_router_that_drains_in_time() {
     let files: i64 = unit.one("Service.LimitNOFILE").parse().unwrap();
     assert!(files > connections + 1000);
     // Told as tests/notify.rs shows, and with the exit codes of tests/process.rs.
-    assert_eq!(unit.one("Service.Type"), "notify");
+    // The last one that systemd knows holds.
+    assert_eq!(unit.all("Service.Type"), ["notify", "notify-reload"]);
     assert_eq!(unit.one("Service.ExecReload"), "kill -HUP $MAINPID");
+    assert!(unit.time("Service.WatchdogSec") >= Duration::from_secs(10));
     assert_eq!(unit.one("Service.RestartPreventExitStatus"), "78");
+}
+
+/// `tests/swap.rs` shows what comes of handing it over.
+#[test]
+fn the_socket_is_the_one_that_the_router_would_open() {
+    let socket = Unit::parse(SOCKET);
+    let service = Unit::parse(UNIT);
+    let name = "jumpstarter-router.socket";
+    assert_eq!(service.one("Service.Sockets"), name);
+    assert_eq!(service.one("Install.Also"), name);
+    let mut check = process::command();
+    check.arg("check").env("ROUTER_KEY", KEY);
+    let config = effective(check);
+    let port = port(&config, "listen", "address").to_string();
+    assert_eq!(socket.one("Socket.ListenStream"), port);
+    let backlog = config["listen"]["backlog"].to_string();
+    assert_eq!(socket.one("Socket.Backlog"), backlog);
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = socket.one("Socket.FileDescriptorName");
+    let mut router = process::Process::start_on(&process::usual(&[]), &[(name, &listener)]);
+    assert_eq!(router.address(), listener.local_addr().unwrap().to_string());
 }
 
 #[test]
@@ -373,6 +425,7 @@ fn the_package_holds_what_there_is() {
         program,
         "/etc/jumpstarter-router/config.toml",
         "/usr/lib/systemd/system/jumpstarter-router.service",
+        "/usr/lib/systemd/system/jumpstarter-router.socket",
     ] {
         assert!(
             installed.iter().any(|there| there == path),

@@ -373,7 +373,13 @@ fn the_page_says_what_the_program_does() {
                 || page.contains(name)
         );
     }
-    let others = ["not_grpc", "method", "draining", "token_spent"];
+    let others = [
+        "not_grpc",
+        "method",
+        "draining",
+        "token_spent",
+        "forwarded_to_itself",
+    ];
     for cause in admission::REFUSALS {
         assert!(
             page.contains(&format!("\"{cause}\"")) || others.contains(cause),

@@ -14,6 +14,7 @@ use helpers::{
     token, within,
 };
 use jumpstarter_router::client::{Connector, Trust, call, stream::data};
+use rustls::HandshakeKind;
 use tonic::Code;
 
 const OK: &str = "reloads_total{result=\"ok\"}";
@@ -387,4 +388,142 @@ async fn what_a_signal_took_in_is_not_found_again() {
     // Several looks later.
     std::thread::sleep(Duration::from_millis(1200));
     assert_eq!(operated.metric(OK), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_cache_can_be_changed() {
+    let certificate = Certificate::new();
+    let (crt, key) = (certificate.certificate(), certificate.key());
+    let config = |sessions: u32| {
+        Operated::with_key(&format!(
+            "tls.certificate = {crt:?}\ntls.key = {key:?}\ntls.session_cache = {sessions}"
+        ))
+    };
+    let mut operated = Operated::start(&config(0));
+    // Whether a client that was here before is known again.
+    let resumes = async |operated: &Operated| {
+        let connector = Connector::new(&operated.address, certificate.trust()).unwrap();
+        // Sessions come with the first bytes that are read.
+        drop(Pair::open(&connector, "earlier").await);
+        let stream = within("a handshake", connector.tls()).await.unwrap();
+        stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+    };
+    for (sessions, resumed) in [(100, true), (0, false), (5, true)] {
+        assert_eq!(resumes(&operated).await, !resumed);
+        operated.rewrite(&config(sessions));
+        let line = operated.process.line("configuration reloaded");
+        assert_eq!(line["changed"], "tls.session_cache");
+        assert_eq!(resumes(&operated).await, resumed, "{sessions}");
+    }
+    assert_eq!(operated.metric("restart_needed"), Some(0.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_limit_can_be_changed() {
+    const HIGH: u64 = 64 << 30;
+    let config = |limit: u64| Operated::with_key(&format!("memory.limit = {limit}"));
+    let mut operated = Operated::start(&config(HIGH));
+    let connector = connector(&operated);
+    let traffic = Traffic::on(Pair::open(&connector, "pair").await);
+    let channel = connector.channel().await.unwrap();
+    let refused = "stream_refusals_total{cause=\"memory\"}";
+    for round in 1..=2 {
+        // Looked at once a second.
+        operated.metric_becomes("memory_limit_bytes", Some(HIGH as f64));
+        Pair::open(&connector, &format!("room {round}")).await;
+        std::thread::sleep(Duration::from_millis(2200));
+        let used = operated.metric("memory_used_bytes").unwrap();
+        // From 60 % on new streams are refused, and below 64 % that is all.
+        operated.rewrite(&config((used / 0.615) as u64));
+        let line = operated.process.line("configuration reloaded");
+        assert_eq!(line["changed"], "memory.limit");
+        let status = within("an answer", call(channel.clone(), &token("new"), vec![])).await;
+        let status = status.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.message().contains("memory.limit"), "{status}");
+        assert_eq!(operated.metric(refused), Some(f64::from(round)));
+        traffic.goes_on().await;
+        operated.rewrite(&config(HIGH));
+        operated.process.line("configuration reloaded");
+    }
+    traffic.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_for_each_address_counts_those_that_were_there_before() {
+    let mut operated = Operated::start(&Operated::with_key(""));
+    let connector = connector(&operated);
+    let traffic = Traffic::on(Pair::open(&connector, "two connections").await);
+    operated.rewrite(&Operated::with_key(
+        "connections.max_per_address = 3\nstreams.max_per_address = 3",
+    ));
+    operated.process.line("configuration reloaded");
+    let third = connector.channel().await.unwrap();
+    assert!(within("a refusal", connector.tls()).await.is_err());
+    let refused = "connections_total{result=\"refused_address_limit\"}";
+    operated.metric_becomes(refused, Some(1.0));
+    // And streams: a third may wait, a fourth is one too many.
+    let waits = tokio::spawn({
+        let third = third.clone();
+        async move { call(third, &token("third"), vec![]).await }
+    });
+    operated.metric_becomes("streams_waiting", Some(1.0));
+    let fourth = within("an answer", call(third, &token("fourth"), vec![])).await;
+    assert_eq!(fourth.unwrap_err().code(), Code::ResourceExhausted);
+    waits.abort();
+    traffic.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keepalive_settings_of_the_operator_are_taken_in() {
+    let written = |keepalive: &str| {
+        format!(
+            "authentication:\n  internal:\n    prefix: \"internal:\"\ngrpc:\n  keepalive:\n    \
+             minTime: 1s\n    permitWithoutStream: true\n{keepalive}"
+        )
+    };
+    let map = |keepalive: &str| -> Vec<u8> { written(keepalive).into() };
+    let mut mount = Mount::new(&[("config", &map(""))]);
+    let mut operated = Operated::start(&Operated::with_key(&format!(
+        "connections.operator_config = {:?}\nconnections.max_age_grace = \"1h\"",
+        mount.file("config")
+    )));
+    let connector = connector(&operated);
+    let mut before = Pair::open(&connector, "before").await;
+    // What the operator writes when the resource has these settings.
+    mount.update(&[(
+        "config",
+        &map("    timeout: 3m0s\n    maxConnectionIdle: 300ms\n    maxConnectionAgeGrace: 1s\n"),
+    )]);
+    let line = operated.process.line("configuration reloaded");
+    assert_eq!(
+        line["changed"],
+        "connections.idle_timeout, connections.keepalive_timeout, connections.tcp_user_timeout",
+        "our own key wins"
+    );
+    // A new connection without a stream is closed now.
+    let channel = connector.channel().await.unwrap();
+    let refused = call(channel.clone(), "no token", vec![]).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    operated.metric_becomes("connections_closed_total{reason=\"idle\"}", Some(1.0));
+    before.ping_pong().await;
+
+    for (text, said) in [
+        (
+            written("    timeout: 180\n"),
+            "config: grpc.keepalive.timeout: found \"180\", expected a duration as in Go",
+        ),
+        (
+            "grpc: [".to_owned(),
+            "config is not what the operator writes",
+        ),
+    ] {
+        mount.update(&[("config", text.as_bytes())]);
+        let line = operated.process.line(REFUSED);
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains(said), "{said:?} in {error:?}");
+    }
+    mount.update(&[("config", &map(""))]);
+    let line = operated.process.line("configuration reloaded");
+    assert!(line["changed"].as_str().unwrap().contains("idle_timeout"));
 }

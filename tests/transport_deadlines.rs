@@ -177,10 +177,21 @@ async fn an_old_connection_takes_no_more_streams_and_has_its_grace() {
     assert_eq!(raw.goaway_then_end().await, Some(0));
     router.closed(ConnectionEnd::Age, 1).await;
     for call in [&mut pair.one, &mut pair.other] {
-        // Both connections end at about the same time, so the partner's end may be told or not.
-        let (_, code, message) = last_words(call).await;
-        assert_ne!(code, tonic::Code::Ok, "{message}");
+        let (told, code, message) = last_words(call).await;
+        assert!(told, "{message}");
+        assert_eq!(code, tonic::Code::DeadlineExceeded, "{message}");
+        // Its own, or the other's, whichever was first.
+        assert!(
+            message.contains(
+                "connection reached the longest time allowed, 2s 500ms (connections.max_age"
+            ),
+            "{message}"
+        );
     }
+    // Three connections; all are gone for the same reason.
+    router.closed(ConnectionEnd::Age, 3).await;
+    let ends = &router.metrics().stream_ends;
+    assert_eq!(ends.get("lost").get() + ends.get("peer_lost").get(), 0);
     // A new connection is as good as ever.
     router.pair("fresh").await.ping_pong().await;
 }
@@ -200,7 +211,7 @@ async fn without_a_grace_streams_outlive_the_age_of_their_connection() {
         }
     };
     pair.while_doing(ends).await;
-    router.closed(ConnectionEnd::PeerClosed, 1).await;
+    router.closed(ConnectionEnd::Age, 1).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     pair.ping_pong().await;
 }

@@ -22,7 +22,6 @@ use jumpstarter_router::{
     },
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -88,8 +87,8 @@ async fn a_panic_ends_its_own_stream_only() {
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(accept::run(router, listener, None, stop.clone()));
+    let stop = router.stop.clone();
+    let running = tokio::spawn(accept::run(router, listener, None, false));
 
     let connector = Connector::new(&address.to_string(), Trust::Plaintext).unwrap();
     let mut pair = Pair::open(&connector, "elsewhere").await;

@@ -4,10 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
-use jumpstarter_router::transport::{
-    certificate::CurrentCertificate,
-    tls::{self, Provider},
-};
+use jumpstarter_router::transport::tls::{self, Provider, Terms};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -44,8 +41,12 @@ impl Serving {
             }
             None => tls::self_signed(&self.listen.ip().to_string(), SystemTime::now(), &crypto)?,
         };
-        let config = tls::server_config(CurrentCertificate::new(certified, 10_000), crypto)?;
-        Ok(config.into())
+        let terms = Terms {
+            key: certified.into(),
+            clients: None,
+            sessions: 10_000,
+        };
+        Ok(tls::server_config(&terms, crypto)?.into())
     }
 }
 

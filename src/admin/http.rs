@@ -57,7 +57,7 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str)
     let phase = readiness.get();
     let status = match phase {
         Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Phase::Starting | Phase::LameDuck | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, phase.as_str())
 }

@@ -7,7 +7,6 @@ pub mod demo;
 pub mod health;
 pub mod load;
 pub mod man;
-pub mod notify;
 pub mod serve;
 pub mod top;
 

@@ -1,19 +1,26 @@
 //! `serve`: runs the router until it is told to stop.
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{convert::Infallible, ffi::OsString, future, io, process::ExitCode, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    time::interval,
 };
 
-use super::{args::ConfigArgs, check::EX_CONFIG, fail, notify::Notify};
+use super::{args::ConfigArgs, check::EX_CONFIG, fail};
 use crate::{
     config::{self, Config, Loaded, LogFormat, Sources},
-    observe::log::{self, LogHandle},
+    observe::{
+        log::{self, LogHandle},
+        notify::{self, Notify},
+    },
     reload::Reloader,
-    server::Server,
+    server::{
+        Server,
+        listeners::{HandedOver, NAMES_ENV},
+    },
 };
 
 /// Runs the router. Exit code 0 after a drain, 78 for a wrong configuration, 1 for anything else.
@@ -44,11 +51,17 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    // While there is no other thread.
+    let names = sources.env.iter().find(|(name, _)| name == NAMES_ENV);
+    let handed_over = match HandedOver::take(names.map(|(_, names)| &**names)) {
+        Ok(handed_over) => handed_over,
+        Err(error) => return fail(&error),
+    };
     let runtime = match runtime(config) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(traced(sources, loaded, log));
+    let code = runtime.block_on(traced(sources, loaded, log, handed_over));
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
@@ -85,25 +98,41 @@ impl Stop {
 }
 
 #[cfg(not(feature = "otel"))]
-async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
-    serve(sources, loaded, log).await
+async fn traced(
+    sources: Sources,
+    loaded: Loaded,
+    log: LogHandle,
+    handed_over: HandedOver,
+) -> ExitCode {
+    serve(sources, loaded, log, handed_over).await
 }
 
 #[cfg(feature = "otel")]
-async fn traced(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+async fn traced(
+    sources: Sources,
+    loaded: Loaded,
+    log: LogHandle,
+    handed_over: HandedOver,
+) -> ExitCode {
     let traces = crate::observe::traces::start().unwrap_or_else(|error| {
         tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
         None
     });
-    let code = serve(sources, loaded, log).await;
+    let code = serve(sources, loaded, log, handed_over).await;
     if let Some(traces) = traces {
         traces.stop();
     }
     code
 }
 
-async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
+async fn serve(
+    sources: Sources,
+    loaded: Loaded,
+    log: LogHandle,
+    handed_over: HandedOver,
+) -> ExitCode {
     let notify = Notify::new(&sources.env);
+    let watchdog = notify::watchdog(&sources.env);
     // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
     // would end the process.
     let signals = Stop::new().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
@@ -117,7 +146,7 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
         "Jumpstarter Router starting"
     );
     let config = &loaded.config;
-    let server = match Server::start(config).await {
+    let server = match Server::start_on(handed_over, config).await {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -140,7 +169,23 @@ async fn serve(sources: Sources, loaded: Loaded, log: LogHandle) -> ExitCode {
     // The configuration can change until the very end: the drain may take hours.
     tokio::select! {
         code = run_until_stopped(server, stop, &config, &notify) => code,
-        never = reloader.run(hangups) => match never {},
+        never = reloader.run(hangups, &notify) => match never {},
+        never = stay_alive(&notify, watchdog) => match never {},
+    }
+}
+
+/// Tells the service manager that the workers still work: each time one of them has to run a task.
+async fn stay_alive(notify: &Notify, within: Option<Duration>) -> Infallible {
+    let Some(within) = within else {
+        return future::pending().await;
+    };
+    let mut ticks = interval(within / 3);
+    loop {
+        ticks.tick().await;
+        // Fails only if the runtime is being shut down.
+        if tokio::spawn(async {}).await.is_ok() {
+            notify.alive();
+        }
     }
 }
 
@@ -155,6 +200,19 @@ async fn run_until_stopped(
         () = server.drain_asked() => "administrator",
     };
     notify.stopping();
+    let drain = config.load().drain.clone();
+    if !drain.lame_duck.is_zero() {
+        tracing::info!(
+            signal,
+            streams = server.router().streams(),
+            "lame duck for {:?}: not ready, but still serving; a second signal ends now",
+            drain.lame_duck
+        );
+        tokio::select! {
+            () = server.lame_duck(drain.lame_duck, drain.timeout) => {}
+            signal = stop.wait() => return stopped_at_once(signal),
+        }
+    }
     let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,
@@ -166,9 +224,11 @@ async fn run_until_stopped(
             tracing::info!(ended_at_deadline = drained.ended, "stopped");
             ExitCode::SUCCESS
         }
-        signal = stop.wait() => {
-            tracing::warn!(signal, "second signal: stopped without waiting");
-            ExitCode::FAILURE
-        }
+        signal = stop.wait() => stopped_at_once(signal),
     }
+}
+
+fn stopped_at_once(signal: &str) -> ExitCode {
+    tracing::warn!(signal, "second signal: stopped without waiting");
+    ExitCode::FAILURE
 }

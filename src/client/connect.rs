@@ -1,21 +1,20 @@
 //! Connections to a router: TLS that trusts given certificates, any certificate, or none at all.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
 use hyper_util::rt::TokioIo;
-use rustls::{
-    CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
+use rustls::{ClientConfig, sign::CertifiedKey};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName,
+    pem::{self, PemObject as _},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::transport::tls::{ALPN_H2, Provider};
+use crate::transport::{tls::Provider, trust};
 
 /// Which routers are believed.
 #[derive(Clone, Debug)]
@@ -28,6 +27,36 @@ pub enum Trust {
     Plaintext,
 }
 
+/// What a peer shows to a router that asks for certificates.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// A certificate chain, the peer's own certificate first, and its key.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self { chain, key }
+    }
+
+    /// Reads both from files in PEM.
+    pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, ConnectError> {
+        let unreadable = |path: &Path| {
+            let path = path.display().to_string();
+            move |error| ConnectError::Identity { path, error }
+        };
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(unreadable(certificate))?;
+        if chain.is_empty() {
+            return Err(unreadable(certificate)(pem::Error::NoItemsFound));
+        }
+        let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+        Ok(Self::new(chain, key))
+    }
+}
+
 /// Why no connection was made.
 #[derive(Debug, Error)]
 pub enum ConnectError {
@@ -36,6 +65,14 @@ pub enum ConnectError {
     Endpoint {
         /// What was given.
         endpoint: String,
+    },
+    /// A file with the peer's own certificate or key cannot be read.
+    #[error("{path}: {error}; expected a certificate or a private key in PEM")]
+    Identity {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        error: pem::Error,
     },
     /// A trusted certificate or the TLS settings are unusable.
     #[error("cannot set up TLS: {0}")]
@@ -75,6 +112,15 @@ impl std::fmt::Debug for Connector {
 impl Connector {
     /// `endpoint`: host:port; the host is what the certificate must be for.
     pub fn new(endpoint: &str, trust: Trust) -> Result<Self, ConnectError> {
+        Self::with_identity(endpoint, trust, None)
+    }
+
+    /// As [`Connector::new`], for a router that asks for certificates.
+    pub fn with_identity(
+        endpoint: &str,
+        trust: Trust,
+        identity: Option<Identity>,
+    ) -> Result<Self, ConnectError> {
         let bad = || ConnectError::Endpoint {
             endpoint: endpoint.to_owned(),
         };
@@ -85,7 +131,7 @@ impl Connector {
         Ok(Self {
             endpoint: endpoint.to_owned(),
             name,
-            tls: tls_config(trust)?.map(|config| TlsConnector::from(Arc::new(config))),
+            tls: tls_config(trust, identity)?.map(|config| TlsConnector::from(Arc::new(config))),
             proxy: None,
             window: 1024 * 1024,
         })
@@ -154,72 +200,19 @@ impl Connector {
     }
 }
 
-fn tls_config(trust: Trust) -> Result<Option<ClientConfig>, rustls::Error> {
-    let mut crypto = CryptoProvider::clone(&Provider::Auto.crypto());
-    // As stock peers do where the processor knows AES. With rustls' own order, SHA-384, for which few processors have
-    // instructions, takes a sixth of the router's time to set up a connection.
-    let first = CipherSuite::TLS13_AES_128_GCM_SHA256;
-    crypto
-        .cipher_suites
-        .sort_by_key(|suite| suite.suite() != first);
-    let crypto = Arc::new(crypto);
-    let builder = ClientConfig::builder_with_provider(crypto.clone())
-        .with_safe_default_protocol_versions()?;
-    let mut config = match trust {
+fn tls_config(
+    trust: Trust,
+    identity: Option<Identity>,
+) -> Result<Option<ClientConfig>, rustls::Error> {
+    let trust = match trust {
         Trust::Plaintext => return Ok(None),
-        Trust::Insecure => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto)))
-            .with_no_client_auth(),
-        Trust::Certificates(certificates) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates {
-                roots.add(certificate)?;
-            }
-            builder.with_root_certificates(roots).with_no_client_auth()
-        }
+        Trust::Insecure => trust::Trust::Any,
+        Trust::Certificates(certificates) => trust::Trust::Signed(certificates),
     };
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    Ok(Some(config))
-}
-
-/// Believes any certificate, but still checks that the router holds its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    let identity = identity
+        .map(|Identity { chain, key }| {
+            CertifiedKey::from_der(chain, key, &Provider::Auto.crypto()).map(Arc::new)
+        })
+        .transpose()?;
+    trust::client_config(trust, identity).map(Some)
 }

@@ -5,5 +5,5 @@
 pub mod connect;
 pub mod stream;
 
-pub use connect::{ConnectError, Connector, Trust};
+pub use connect::{ConnectError, Connector, Identity, Trust};
 pub use stream::{Call, call};

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::Config;
 use super::list::Element;
 use super::loading::Loading;
 use super::problem::printable;
@@ -95,6 +96,8 @@ macro_rules! path_setting {
     };
 }
 
+pub(super) use path_setting;
+
 path_setting!(PemFile, "a path", |text| PemFile {
     path: text.into(),
     text: Ok(Secret::default()),
@@ -107,8 +110,14 @@ path_setting!(KeyDirectory, "the path of a directory", |text| {
 
 /// Reads every file that the configuration names.
 pub(super) fn read_all(loading: &mut Loading) {
-    let tls = &mut loading.config.tls;
-    for file in [&mut tls.certificate, &mut tls.key].into_iter().flatten() {
+    let Config { tls, drain, .. } = &mut loading.config;
+    let files = [
+        &mut tls.certificate,
+        &mut tls.key,
+        &mut tls.client_ca,
+        &mut drain.forward_ca,
+    ];
+    for file in files.into_iter().flatten() {
         *file = PemFile::read(std::mem::take(&mut file.path));
     }
     let mut files = std::mem::take(&mut loading.config.auth.key_files);

@@ -1,4 +1,5 @@
-//! Puts a configuration together: file, then environment over it, then flags over both.
+//! Puts a configuration together: file, then environment over it, then flags over both; what the operator's file says
+//! comes before all of them.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,7 +9,7 @@ use super::loading::Loading;
 use super::problem::{Origin, Problems};
 use super::registry::{find, keys, nearest};
 use super::setting::excerpt;
-use super::{Config, Loaded, admin, env, file, files, validate};
+use super::{Config, Loaded, admin, env, file, files, operator, validate};
 
 /// Where to look for values.
 #[derive(Clone, Default)]
@@ -61,6 +62,7 @@ impl fmt::Debug for Override {
 /// Everything that is wrong with it, at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loading = gather(sources);
+    operator::apply(&mut loading);
     files::read_all(&mut loading);
     admin::read_token(&mut loading);
     validate::validate(&mut loading);

@@ -13,6 +13,7 @@ mod list;
 mod load;
 mod loading;
 mod network;
+mod operator;
 mod print;
 mod problem;
 mod registry;
@@ -29,6 +30,7 @@ pub use files::{KeyDirectory, KeyFile, PemFile};
 pub use load::{Override, Sources, glance, load};
 pub use loading::Loaded;
 pub use network::Network;
+pub use operator::OperatorFile;
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
 pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, changed, find, keys};
@@ -36,7 +38,7 @@ pub use sections::{
     Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime,
     SECTIONS, Streams, Tls,
 };
-pub use types::{Endpoint, LogFilter, Secret, Size};
+pub use types::{Endpoint, LogFilter, Secret, Size, Successor};
 
 /// An accepted key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,13 @@ pub enum Origin {
         /// Column in characters, from 1.
         column: usize,
     },
+    /// The operator's file.
+    Operator {
+        /// Its name as given.
+        name: String,
+        /// The key in it, with points.
+        key: &'static str,
+    },
     /// An environment variable.
     Env(String),
     /// A command line flag.
@@ -30,6 +37,7 @@ impl fmt::Display for Origin {
             Self::Default => out.write_str("default"),
             // Without the column, which only matters when something is wrong.
             Self::File { name, line, .. } => write!(out, "{}:{line}", printable(name)),
+            Self::Operator { name, key } => write!(out, "{}: {key}", printable(name)),
             Self::Env(name) => write!(out, "environment {}", printable(name)),
             Self::Flag(name) => write!(out, "flag {}", printable(name)),
         }
@@ -89,7 +97,9 @@ impl fmt::Display for Problem {
         match &self.origin {
             Origin::Default => {}
             Origin::File { column, .. } => write!(out, "{}:{column}: ", self.origin)?,
-            Origin::Env(_) | Origin::Flag(_) => write!(out, "{}: ", self.origin)?,
+            Origin::Operator { .. } | Origin::Env(_) | Origin::Flag(_) => {
+                write!(out, "{}: ", self.origin)?
+            }
         }
         match self.key {
             Some(key) => write!(out, "{key}: {}", self.text),

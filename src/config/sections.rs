@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::choice::{LogFormat, TlsProvider};
 use super::files::{KeyDirectory, KeyFile, PemFile};
 use super::network::Network;
+use super::operator::OperatorFile;
 use super::registry::{Key, Section, default_value, sections, takes_effect};
 use super::setting::Setting;
-use super::types::{Endpoint, LogFilter, Secret, Size};
+use super::types::{Endpoint, LogFilter, Secret, Size, Successor};
 
 sections! {
     /// Where the router listens and how it is reached.
@@ -31,6 +32,10 @@ sections! {
         admin_address: Option<SocketAddr> = "127.0.0.1:8082"; restart,
         /// Connections the kernel may hold ready before they are accepted.
         backlog: u32 = 1024; restart,
+        /// Let another process of the same user listen on the same addresses, so that an old and a new
+        /// router can stand side by side (SO_REUSEPORT). Both need it. Sockets that were handed over
+        /// by systemd need it not.
+        reuse_port: bool = false; restart,
         /// Load balancers, as addresses or networks such as "10.0.0.0/8", that speak the PROXY protocol.
         /// A connection from one of them must begin with a PROXY header, version 1 or 2, and counts for
         /// the address that it names. From elsewhere no header is expected.
@@ -50,8 +55,14 @@ sections! {
         plaintext: bool = false; restart,
         /// The cryptography in use; "auto" takes whatever suits the machine best.
         provider: TlsProvider = "auto"; restart,
-        /// TLS sessions remembered so that a peer can reconnect with less work; 0 turns this off.
-        session_cache: u32 = 10000; restart,
+        /// TLS sessions remembered so that a peer can reconnect with less work; 0 turns this off. None
+        /// are while client_ca is set.
+        session_cache: u32 = 10000,
+        /// File with the certificates of authorities in PEM. When set, every peer must show a
+        /// certificate that one of them has signed, besides its token. Stock peers have none.
+        client_ca: Option<PemFile> = unset,
+        /// Let in peers that show no certificate, too. A certificate that is shown must be good.
+        client_certificate_optional: bool = false,
     }
 
     /// Which tokens are accepted. At least one key is needed.
@@ -131,7 +142,7 @@ sections! {
     memory: Memory {
         /// The most memory the process should use. As it comes near, windows stop growing, new streams
         /// are refused, and the pairs stalled longest are ended. Unset: what the control group allows.
-        limit: Option<Size> = unset; restart,
+        limit: Option<Size> = unset,
         /// By how much all windows together may grow beyond those that streams start with.
         windows: Size = "128MiB",
     }
@@ -165,13 +176,34 @@ sections! {
         tcp_user_timeout: Duration = "20s",
         /// Close a connection whose peer takes no data for so long while some is waiting.
         write_stall_timeout: Duration = "10m",
+        /// File with what the Jumpstarter operator keeps in the ConfigMap jumpstarter-controller as
+        /// "config". Its grpc.keepalive gives idle_timeout, max_age, max_age_grace, keepalive_interval,
+        /// keepalive_timeout and tcp_user_timeout, unless they are set in another way.
+        operator_config: Option<OperatorFile> = unset,
     }
 
     /// Shutting down.
     drain: Drain {
-        /// How long streams may go on after the signal to stop. Keep it below the time the service
+        /// How long everything is still served after the signal to stop, while probes say already that
+        /// the router is not ready. For load balancers that need time to notice.
+        lame_duck: Duration = "0s",
+        /// How long streams may go on after that. Keep the sum of both below the time the service
         /// manager grants, which is 30 seconds in Kubernetes by default.
         timeout: Duration = "25s",
+        /// The router that takes over: host:port, or "self" for whoever listens on the gRPC address of
+        /// this one by then. During the drain streams without a partner look for it there. Unset: they
+        /// are told to connect again.
+        forward_to: Option<Successor> = unset,
+        /// How long the successor may take to be reached once the drain has begun. Then streams that
+        /// wait are told to connect again.
+        forward_timeout: Duration = "10s",
+        /// Forward streams that wait as soon as the signal comes, not only after drain.lame_duck.
+        forward_early: bool = false,
+        /// File with the certificates in PEM that the successor's must be, or be signed by, for the
+        /// host of listen.endpoint. Unset: it must show the same certificate as this router.
+        forward_ca: Option<PemFile> = unset,
+        /// Forward to whoever answers there, whatever certificate it shows. It is given the tokens.
+        forward_insecure: bool = false,
     }
 
     /// Taking in changes without a restart.

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use rustls_pki_types::ServerName;
 use toml::de::DeValue;
-use tracing_subscriber::EnvFilter;
 
 use super::list::Element;
 use super::setting::{Invalid, Item, Setting, integer, quoted};
+use crate::observe::log;
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,6 +170,39 @@ impl Setting for Endpoint {
     }
 }
 
+/// The router that takes over while this one drains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// Whoever listens on this router's own address by then.
+    Own,
+    /// Another address.
+    At(Endpoint),
+}
+
+/// A successor; the empty text takes one away that was set elsewhere.
+impl Setting for Option<Successor> {
+    const EXPECTS: &'static str = "host:port, such as \"router.example.com:443\", or \"self\"";
+
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "" => None,
+            "self" => Some(Successor::Own),
+            text => Some(Successor::At(text.parse()?)),
+        })
+    }
+
+    fn show(&self) -> Option<String> {
+        self.as_ref().map(|successor| match successor {
+            Successor::Own => quoted("self"),
+            Successor::At(endpoint) => quoted(&endpoint.to_string()),
+        })
+    }
+}
+
 /// Key material. It has no `Display`, and `Debug` does not reveal it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Vec<u8>);
@@ -230,7 +263,7 @@ impl Element for Secret {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The directives, which `EnvFilter` accepts.
+    /// The directives, which the log accepts.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -240,7 +273,7 @@ impl Setting for LogFilter {
     const EXPECTS: &'static str = "log directives such as \"info\" or \"info,h2=debug\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        log::check_filter(text)?;
         Ok(Self(text.to_owned()))
     }
 

@@ -24,6 +24,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Runs all checks. A check is left out when a value it needs already has a problem.
 pub(super) fn validate(loading: &mut Loading) {
     certificate(loading);
+    client_certificates(loading);
     keys(loading);
     tokens(loading);
     sizes(loading);
@@ -32,6 +33,7 @@ pub(super) fn validate(loading: &mut Loading) {
     interval(loading);
     rates(loading);
     addresses(loading);
+    successor(loading);
     admin::validate(loading);
     advice(loading);
 }
@@ -75,6 +77,20 @@ fn certificate(loading: &mut Loading) {
         "only one of EXTERNAL_CERT_PEM and EXTERNAL_KEY_PEM is set; using a self-signed certificate"
             .to_owned(),
     );
+}
+
+/// Whoever asks for certificates must not be left without them unawares.
+fn client_certificates(loading: &mut Loading) {
+    let tls = &loading.config.tls;
+    if tls.plaintext && tls.client_ca.is_some() {
+        let text = "set together with tls.plaintext, without TLS there are no certificates; set one of them";
+        fail(loading, &["tls.client_ca", "tls.plaintext"], text);
+    }
+    let tls = &loading.config.tls;
+    if tls.client_certificate_optional && tls.client_ca.is_none() {
+        let text = "tls.client_certificate_optional has no effect without tls.client_ca";
+        loading.warnings.push(text.to_owned());
+    }
 }
 
 fn keys(loading: &mut Loading) {
@@ -235,6 +251,10 @@ fn durations(loading: &mut Loading) {
         ),
         ("pairing.timeout", loading.config.pairing.timeout),
         (
+            "drain.forward_timeout",
+            loading.config.drain.forward_timeout,
+        ),
+        (
             "connections.tls_handshake_timeout",
             connections.tls_handshake_timeout,
         ),
@@ -266,6 +286,18 @@ fn durations(loading: &mut Loading) {
                 format!("found {found}, expected at least 1ms"),
             );
         }
+    }
+}
+
+fn successor(loading: &mut Loading) {
+    let drain = &loading.config.drain;
+    if drain.forward_insecure && drain.forward_ca.is_some() {
+        let text = "any certificate is believed, and drain.forward_ca names some; set one of them";
+        fail(
+            loading,
+            &["drain.forward_insecure", "drain.forward_ca"],
+            text,
+        );
     }
 }
 
@@ -342,11 +374,18 @@ fn advice(loading: &mut Loading) {
     if config.connections.max_age_grace.is_some() && config.connections.max_age.is_none() {
         warnings.push("connections.max_age_grace has no effect without max_age".to_owned());
     }
-    if config.drain.timeout >= KUBERNETES_GRACE {
+    let drain = &config.drain;
+    let whole = drain.lame_duck.saturating_add(drain.timeout);
+    if whole >= KUBERNETES_GRACE {
+        let keys = if drain.lame_duck.is_zero() {
+            "drain.timeout is"
+        } else {
+            "drain.lame_duck and drain.timeout are together"
+        };
         warnings.push(format!(
-            "drain.timeout is {}; Kubernetes kills a pod after terminationGracePeriodSeconds, 30 \
+            "{keys} {}; Kubernetes kills a pod after terminationGracePeriodSeconds, 30 \
              unless set higher",
-            humantime::format_duration(config.drain.timeout)
+            humantime::format_duration(whole)
         ));
     }
     loading.warnings.extend(warnings);

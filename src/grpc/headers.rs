@@ -2,7 +2,27 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+
+use crate::splice::ending::Ending;
+
+/// On a call that one router forwards to another: which process does.
+pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router-forwarded-by");
+
+/// Between two routers, behind all messages: how the stream of the sender's own peer ended.
+const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
+
+/// Says to another router how the stream ended, as that one should see it.
+pub fn set_ending(headers: &mut HeaderMap, ending: Ending) {
+    if let Ok(text) = HeaderValue::try_from(ending.to_text()) {
+        headers.insert(ENDING, text);
+    }
+}
+
+/// What [`set_ending`] said.
+pub fn ending(headers: &HeaderMap) -> Option<Ending> {
+    Ending::from_text(headers.get(ENDING)?.to_str().ok()?)
+}
 
 /// Whether the request is gRPC at all.
 pub fn is_grpc(headers: &HeaderMap) -> bool {

@@ -86,6 +86,14 @@ impl LogHandle {
     }
 }
 
+/// Whether the log would accept this filter; if not, why.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    match filter::parse(filter) {
+        Err(LogError::Filter(why)) => Err(why),
+        _ => Ok(()),
+    }
+}
+
 /// Installs the process-wide log on stderr.
 ///
 /// `filter` has the form `level` or `level,target=level,...`. Libraries the router is made of stay

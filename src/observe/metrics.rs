@@ -25,7 +25,8 @@ use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
     labels::{
-        AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload, TlsHandshake,
+        AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
+        SuccessorStream, TlsHandshake,
     },
     reloads::Reloads,
     token_keys::TokenKeys,
@@ -84,6 +85,10 @@ pub struct Metrics {
     pub token_keys: TokenKeys,
     /// Times that credit was held back to keep a byte rate.
     pub credit_held_back: ByLabel<PacedBy>,
+    /// Streams that were to find their partner at the successor, by what became of them.
+    pub successor_streams: ByLabel<SuccessorStream>,
+    /// Streams that have found it there.
+    pub successor_streams_open: Gauge,
     /// Panics that were caught.
     pub panics: Counter,
     /// Changes of the configuration.
@@ -96,7 +101,9 @@ pub struct Metrics {
     pairing_wait: Histogram,
     stream_duration: Histogram,
     stream_bytes: Histogram,
+    lame_duck: Gauge,
     draining: Gauge,
+    drain_deadline: Gauge,
     certificate_expiry: Gauge,
 }
 
@@ -179,17 +186,22 @@ impl Metrics {
         let token_keys = TokenKeys::register(r);
         let help = "Times that credit was held back to keep a byte rate, by limit";
         let credit_held_back = ByLabel::register(r, "credit_held_back", help);
+        let help = "Waiting streams that were to be forwarded to the successor, by result";
+        let successor_streams = ByLabel::register(r, "successor_streams", help);
+        let help = "Pairs whose other side is at the successor now";
+        let successor_streams_open = gauge(r, "successor_streams_open", help);
         let panics = counter(r, "panics", "Panics caught");
 
         let reloads = Reloads::register(r);
         let help = "When the certificate expires, from the epoch; 0 without TLS";
         let certificate_expiry = seconds(r, "certificate_expiry_timestamp", help);
         let (admin_actions, admin_refusals) = admin(r);
-        let draining = gauge(
-            r,
-            "draining",
-            "Whether new streams are refused to drain: 0 or 1",
-        );
+        let help = "Whether the router serves on for a while before it drains: 0 or 1";
+        let lame_duck = gauge(r, "lame_duck", help);
+        let help = "Whether no connection is accepted any more, to drain: 0 or 1";
+        let draining = gauge(r, "draining", help);
+        let help = "When pairs that are left will be ended, from the epoch; 0 before the end";
+        let drain_deadline = seconds(r, "drain_deadline_timestamp", help);
 
         Self {
             registry: root,
@@ -214,6 +226,8 @@ impl Metrics {
             stream_refusals,
             token_keys,
             credit_held_back,
+            successor_streams,
+            successor_streams_open,
             panics,
             reloads,
             admin_actions,
@@ -221,7 +235,9 @@ impl Metrics {
             pairing_wait,
             stream_duration,
             stream_bytes,
+            lame_duck,
             draining,
+            drain_deadline,
             certificate_expiry,
         }
     }
@@ -252,9 +268,17 @@ impl Metrics {
         self.stream_bytes.observe(bytes as f64);
     }
 
-    /// Shows whether the router drains.
-    pub fn set_draining(&self, draining: bool) {
-        self.draining.set(draining.into());
+    /// Shows that the router will drain, and when pairs that are left will be ended.
+    pub fn set_lame_duck(&self, deadline: SystemTime) {
+        self.lame_duck.set(1);
+        self.drain_deadline.set(since_epoch(deadline));
+    }
+
+    /// Shows that the router drains, and when pairs that are left will be ended.
+    pub fn set_draining(&self, deadline: SystemTime) {
+        self.lame_duck.set(0);
+        self.draining.set(1);
+        self.drain_deadline.set(since_epoch(deadline));
     }
 
     /// Shows when the certificate expires.

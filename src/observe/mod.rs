@@ -1,7 +1,8 @@
-//! What the router tells the outside: log lines, metrics, and whether it is ready.
+//! What the router tells the outside: log lines, metrics, whether it is ready, and what service managers want to know.
 
 pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod readiness;
 pub mod record;
 #[cfg(feature = "otel")]

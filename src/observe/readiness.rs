@@ -15,7 +15,9 @@ pub enum Phase {
     Starting,
     /// Takes new streams.
     Ready,
-    /// Finishes what it has and refuses new streams.
+    /// Is about to stop, but still takes new streams from those who have not noticed.
+    LameDuck,
+    /// Finishes what it has and accepts no connections.
     Draining,
 }
 
@@ -25,6 +27,7 @@ impl Phase {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::LameDuck => "lame_duck",
             Self::Draining => "draining",
         }
     }
@@ -57,6 +60,7 @@ impl Readiness {
         match self.0.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Ready,
+            2 => Phase::LameDuck,
             _ => Phase::Draining,
         }
     }
@@ -78,6 +82,9 @@ mod tests {
         assert_eq!(other.get(), Phase::Starting);
         readiness.set(Phase::Ready);
         assert!(other.is_ready());
+        readiness.set(Phase::LameDuck);
+        assert_eq!(other.get(), Phase::LameDuck);
+        assert!(!other.is_ready());
         readiness.set(Phase::Draining);
         readiness.set(Phase::Ready);
         assert_eq!(other.get(), Phase::Draining);

@@ -1,6 +1,6 @@
 //! The record that every ended stream leaves in the log.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tracing::{field, info};
 
@@ -13,6 +13,8 @@ pub struct StreamRecord {
     pub stream: String,
     /// The address of the peer, without the port.
     pub peer: IpAddr,
+    /// The subject of the peer's certificate. `None` if it has shown none.
+    pub certificate: Option<Arc<str>>,
     /// The address of the peer on the other side. `None` if the stream was never paired.
     pub other_peer: Option<IpAddr>,
     /// Bytes of messages received from the peer, gRPC's 5-byte prefixes included.
@@ -47,6 +49,7 @@ impl StreamRecord {
             stream = self.stream,
             // A dual-stack listener shows IPv4 peers as IPv6; operators search for the former.
             peer = %self.peer.to_canonical(),
+            certificate = self.certificate.as_deref(),
             other_peer = self.other_peer.map(|peer| field::display(peer.to_canonical())),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,

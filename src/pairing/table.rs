@@ -156,6 +156,33 @@ impl<T> Table<T> {
     }
 }
 
+/// The place of a stream that waits. It is given up on drop, unless a partner has come.
+#[derive(Debug)]
+pub struct Waiter<T> {
+    table: Arc<Table<T>>,
+    key: Arc<str>,
+    ticket: Ticket,
+}
+
+impl<T> Waiter<T> {
+    /// For the stream that was given this ticket when it arrived.
+    pub fn new(table: Arc<Table<T>>, key: Arc<str>, ticket: Ticket) -> Self {
+        Self { table, key, ticket }
+    }
+
+    /// Leaves. `None` if it has been paired meanwhile.
+    pub fn leave(&self) -> Option<T> {
+        self.table.leave(&self.key, self.ticket)
+    }
+}
+
+impl<T> Drop for Waiter<T> {
+    fn drop(&mut self) {
+        // A ticket is good once, so it does not matter whether it was given back before.
+        self.leave();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::map_entry)]
@@ -201,6 +228,36 @@ mod tests {
             table.arrive(&key("a"), UNIX_EPOCH, || Ok(4)),
             Ok(Place::Paired(3))
         );
+    }
+
+    #[test]
+    fn who_is_dropped_leaves() {
+        let table = Arc::new(Table::new(10, false));
+        let offer = Arc::new(());
+        let wait = || {
+            let Ok(Place::Waiting(ticket)) =
+                table.arrive(&key("a"), UNIX_EPOCH, || Ok(offer.clone()))
+            else {
+                panic!("nobody waits");
+            };
+            Waiter::new(table.clone(), key("a"), ticket)
+        };
+        drop(wait());
+        assert_eq!((table.waiting(), table.slots.len()), (0, 0));
+        assert_eq!(Arc::strong_count(&offer), 1, "what it held is free");
+
+        let left = wait();
+        assert!(left.leave().is_some());
+        let early = wait();
+        drop(left);
+        assert_eq!(table.waiting(), 1, "only its own place");
+        let paired = table.arrive(&key("a"), UNIX_EPOCH, || Ok(offer.clone()));
+        assert!(matches!(paired, Ok(Place::Paired(_))));
+        let late = wait();
+        drop(early);
+        assert_eq!(table.waiting(), 1, "it has no place any more");
+        drop(late);
+        assert_eq!(table.waiting(), 0);
     }
 
     #[test]

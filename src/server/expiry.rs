@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use crate::{observe::metrics::Metrics, transport::certificate::CurrentCertificate};
+use crate::{observe::metrics::Metrics, transport::current_tls::CurrentTls};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -63,7 +63,7 @@ impl Reminder {
 }
 
 /// Watches for as long as it is polled.
-pub async fn watch(certificate: Arc<CurrentCertificate>, metrics: Arc<Metrics>) {
+pub async fn watch(certificate: Arc<CurrentTls>, metrics: Arc<Metrics>) {
     let mut reminder = Reminder { said: None };
     loop {
         let now = SystemTime::now();

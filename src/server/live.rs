@@ -13,14 +13,15 @@ use std::{
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 
-use super::{max_waiting, rules, settings};
+use super::{max_waiting, memory_limit, rules, settings, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
-        certificate::CurrentCertificate,
+        current_tls::{CurrentTls, Ready},
         router::{Router, Settings},
-        tls::{self, TlsError},
+        successor::Successor,
+        tls::{self, Clients, Terms, TlsError},
     },
 };
 
@@ -55,8 +56,7 @@ pub struct Live {
 /// Of a router that serves TLS.
 #[derive(Debug)]
 pub(super) struct Tls {
-    pub certificate: Arc<CurrentCertificate>,
-    pub crypto: Arc<CryptoProvider>,
+    pub current: Arc<CurrentTls>,
     pub self_signed: AtomicBool,
 }
 
@@ -69,8 +69,11 @@ pub struct Change {
     single_use: bool,
     /// What windows may grow by, bytes.
     windows: u64,
-    /// A certificate that is not the one in use, perhaps. The flag: whether it is self-signed.
-    certificate: Option<(CertifiedKey, bool)>,
+    /// What the process may use, bytes.
+    memory: Option<u64>,
+    /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
+    tls: Option<(Ready, bool)>,
+    successor: Successor,
 }
 
 impl Live {
@@ -91,7 +94,9 @@ impl Live {
             max_waiting: max_waiting(config),
             single_use: config.auth.single_use,
             windows: config.memory.windows.bytes() as u64,
-            certificate: self.certificate(config)?,
+            memory: memory_limit(config),
+            tls: self.prepare_tls(config)?,
+            successor: successor(config)?,
         })
     }
 
@@ -99,31 +104,61 @@ impl Live {
     /// deadlines, and whoever was admitted stays.
     pub fn apply(&self, change: Change) {
         let router = &self.router;
-        if let (Some(tls), Some((key, self_signed))) = (&self.tls, change.certificate) {
+        if let (Some(tls), Some((ready, self_signed))) = (&self.tls, change.tls) {
             tls.self_signed.store(self_signed, Ordering::Relaxed);
-            tls.certificate.replace(key);
+            tls.current.replace(ready);
         }
         let keys = change.rules.keys.keys().iter().map(Key::name);
         router.metrics.token_keys.set(keys);
         router.rules.store(Arc::new(change.rules));
         router.settings.store(Arc::new(change.settings));
+        router.successor.store(Arc::new(change.successor));
         router
             .table
             .configure(change.max_waiting, change.single_use);
         router.windows.set_limit(change.windows);
+        router.memory.set_limit(change.memory);
     }
 
-    fn certificate(&self, config: &Config) -> Result<Option<(CertifiedKey, bool)>, LiveError> {
+    fn prepare_tls(&self, config: &Config) -> Result<Option<(Ready, bool)>, LiveError> {
         let Some(tls) = &self.tls else {
             return Ok(None);
         };
+        let crypto = tls.current.crypto();
+        let was_self_signed = tls.self_signed.load(Ordering::Relaxed);
         // Without files, a self-signed certificate stays; so does any, if TLS is to be turned off at the next start.
-        let keep = tls.self_signed.load(Ordering::Relaxed) || config.tls.plaintext;
-        if config.tls.certificate.is_none() && keep {
-            return Ok(None);
-        }
-        certificate(config, &tls.crypto).map(Some)
+        let keep = was_self_signed || config.tls.plaintext;
+        let (key, self_signed) = if config.tls.certificate.is_none() && keep {
+            (tls.current.key(), was_self_signed)
+        } else {
+            let (key, self_signed) = certificate(config, crypto)?;
+            (Arc::new(key), self_signed)
+        };
+        let terms = terms(config, key, crypto)?;
+        let ready = tls.current.prepare(terms)?;
+        Ok(ready.map(|ready| (ready, self_signed)))
     }
+}
+
+/// What handshakes are made with, besides the certificate `key`.
+pub(super) fn terms(
+    config: &Config,
+    key: Arc<CertifiedKey>,
+    crypto: &Arc<CryptoProvider>,
+) -> Result<Terms, LiveError> {
+    let clients = match &config.tls.client_ca {
+        Some(file) => {
+            let file = (&*file.path, text("tls.client_ca", file)?);
+            let optional = config.tls.client_certificate_optional;
+            Some(Clients::new(file, optional, crypto)?)
+        }
+        None => None,
+    };
+    Ok(Terms {
+        key,
+        clients,
+        sessions: config.tls.session_cache as usize,
+    })
 }
 
 /// The certificate that is configured, or else a self-signed one, and whether it is that.
@@ -142,7 +177,7 @@ pub(super) fn certificate(
     Ok((tls::certified(certificate, key, crypto)?, false))
 }
 
-fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {
+pub(super) fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {
     match &file.text {
         Ok(text) => Ok(text.expose()),
         Err(error) => Err(LiveError::Unreadable {

@@ -239,9 +239,11 @@ async fn tell<S: Source, K: Sink>(
     } else {
         Saying::Goaway(0)
     };
+    let knows_goaway = side.sink().knows_goaway();
     poll_fn(|cx| {
         loop {
             let sent = match &mut saying {
+                Saying::Goaway(_) if !knows_goaway => return Poll::Ready(Ok(())),
                 Saying::Rest => match side.poll_deliver(cx)? {
                     Poll::Ready(true) => return Poll::Ready(Ok(())),
                     Poll::Ready(false) => {

@@ -13,7 +13,7 @@
 //! | drain | GOAWAY frame, UNAVAILABLE | the same |
 //! | administrator | GOAWAY frame, ABORTED | the same |
 //! | the longest stalled, when memory ran out | reset | GOAWAY frame, `RESOURCE_EXHAUSTED` |
-//! | idle, too old, stalled | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
+//! | idle, too old, stalled, its connection too old | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
 //!
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
 //! peer that is only reading notices nothing else: a bare error status stops one of its two copy loops, and
@@ -24,6 +24,8 @@
 //! exporter then keeps the connection.
 //!
 //! A peer that takes nothing while it is being told is reset once it has made no progress for the linger time.
+
+mod text;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -65,6 +67,8 @@ pub enum Cause {
     Stalled(Duration),
     /// The stream lasted longer than allowed.
     TooOld(Duration),
+    /// The peer's connection did.
+    ConnectionTooOld(Duration),
 }
 
 /// Who brought an ending about, seen from one peer.
@@ -115,6 +119,7 @@ impl From<Broken> for Ending {
         match broken {
             Broken::Cancelled => Cause::Cancelled.into(),
             Broken::Lost => Cause::Lost.into(),
+            Broken::Told(ending) => ending,
         }
     }
 }
@@ -143,6 +148,8 @@ impl Ending {
         "stalled",
         "peer_stalled",
         "too_old",
+        "connection_too_old",
+        "peer_connection_too_old",
     ];
 
     /// The same ending as the other peer sees it.
@@ -198,6 +205,8 @@ impl Ending {
             (Cause::Stalled(_), false) => "stalled",
             (Cause::Stalled(_), true) => "peer_stalled",
             (Cause::TooOld(_), _) => "too_old",
+            (Cause::ConnectionTooOld(_), false) => "connection_too_old",
+            (Cause::ConnectionTooOld(_), true) => "peer_connection_too_old",
         }
     }
 
@@ -211,9 +220,14 @@ impl Ending {
             }
             (Cause::Fault(_) | Cause::Panicked, false) => Code::Internal,
             (Cause::Deadline, false)
-            | (Cause::Unpaired(_) | Cause::Idle(_) | Cause::Stalled(_) | Cause::TooOld(_), _) => {
-                Code::DeadlineExceeded
-            }
+            | (
+                Cause::Unpaired(_)
+                | Cause::Idle(_)
+                | Cause::Stalled(_)
+                | Cause::TooOld(_)
+                | Cause::ConnectionTooOld(_),
+                _,
+            ) => Code::DeadlineExceeded,
             (Cause::Encoding, _) => Code::Unimplemented,
             (Cause::Administrator, _) => Code::Aborted,
             (
@@ -286,6 +300,13 @@ impl Ending {
                 humantime::format_duration(after)
             )
             .into(),
+            (Cause::ConnectionTooOld(after), other) => format!(
+                "{} connection reached the longest time allowed, {} (connections.max_age and \
+                 connections.max_age_grace); connect again",
+                if other { "the other side's" } else { "the" },
+                humantime::format_duration(after)
+            )
+            .into(),
         }
     }
 }
@@ -295,7 +316,7 @@ mod tests {
     use super::*;
     use crate::protocol::v1::{FrameType, StreamResponse};
 
-    const CAUSES: &[Cause] = &[
+    pub(super) const CAUSES: &[Cause] = &[
         Cause::Completed,
         Cause::Cancelled,
         Cause::Lost,
@@ -310,6 +331,7 @@ mod tests {
         Cause::Idle(Duration::from_secs(1)),
         Cause::Stalled(Duration::from_secs(1)),
         Cause::TooOld(Duration::from_secs(1)),
+        Cause::ConnectionTooOld(Duration::from_secs(1)),
     ];
 
     #[test]

@@ -43,6 +43,8 @@ pub enum Broken {
     Cancelled,
     /// The peer's connection is gone.
     Lost,
+    /// The peer is another router, which says how its own peer's stream ended.
+    Told(Ending),
 }
 
 /// The bytes one peer sends.
@@ -67,6 +69,14 @@ pub trait Sink {
     /// Resolves when the peer reset the stream or its connection is gone. Asked only while nothing
     /// else would tell, that is after the peer half-closed.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
+
+    /// Whether the peer is told an ending by a GOAWAY frame. Another router is not: it tells its own peer.
+    fn knows_goaway(&self) -> bool {
+        true
+    }
+
+    /// All was sent, and the partner has half-closed. A stream that is served cannot say so before its end.
+    fn half_close(&mut self) {}
 
     /// Ends the stream with the ending's status, behind all that was sent.
     fn finish(&mut self, ending: Ending);

@@ -168,6 +168,9 @@ impl<S: Source, K: Sink> Side<S, K> {
             match self.rx.poll_next(cx) {
                 Poll::Pending => break Poll::Pending,
                 Poll::Ready(Next::End(end)) => {
+                    if end == LaneEnd::HalfClosed && !self.delivered {
+                        self.sink.half_close();
+                    }
                     self.delivered = true;
                     break Poll::Ready(Ok(end));
                 }

@@ -7,21 +7,21 @@ use std::{
     time::Duration,
 };
 
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
     addresses::{Origin, Visit},
     connection,
+    current_tls::CurrentTls,
     memory::{CONNECTION, Level, Share},
     proxy_protocol::{self, HeaderError},
     router::{ConnectionSettings, Router},
-    tls::FirstBytes,
+    tls::{self, FirstBytes},
     tls_stream::TlsStream,
     wire::Wire,
 };
@@ -29,14 +29,17 @@ use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshak
 
 /// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too; on a host
 /// without IPv6 it is taken for the unspecified IPv4 address.
-pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
-    match bind_exactly(address, backlog) {
+///
+/// `shared`: other processes of this user may listen there, too (`SO_REUSEPORT`), if they do it in the same way.
+pub fn bind(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::net::TcpListener> {
+    match bind_exactly(address, backlog, shared) {
         Err(error)
             if error.raw_os_error() == Some(EAFNOSUPPORT)
                 && address.is_ipv6()
                 && address.ip().is_unspecified() =>
         {
-            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into(), backlog)
+            let address = (Ipv4Addr::UNSPECIFIED, address.port());
+            bind_exactly(address.into(), backlog, shared)
         }
         result => result,
     }
@@ -45,7 +48,11 @@ pub fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
 /// The system knows no such address family (Linux).
 const EAFNOSUPPORT: i32 = 97;
 
-fn bind_exactly(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+fn bind_exactly(
+    address: SocketAddr,
+    backlog: u32,
+    shared: bool,
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -56,41 +63,39 @@ fn bind_exactly(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpLi
     }
     // A restarted router takes its port back from connections that are closing.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 
-/// Accepts until `stop`, then ends what is left. `tls`: `None` serves plain text.
+/// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.
+///
+/// `handed_over`: other processes accept from the very same queue, so what waits there is left to them. Otherwise it would
+/// be lost when the listener is closed, so it is accepted first.
 pub async fn run(
     router: Arc<Router>,
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    stop: CancellationToken,
+    tls: Option<Arc<CurrentTls>>,
+    handed_over: bool,
 ) {
+    let (draining, stop) = (router.draining.clone(), router.stop.clone());
     let door = Arc::new(Door { router, tls });
     let tasks = TaskTracker::new();
     let mut pause = Duration::ZERO;
     loop {
         let accepted = tokio::select! {
+            // What comes after that is for others.
+            biased;
             () = stop.cancelled() => break,
+            () = draining.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((socket, address)) => {
                 pause = Duration::ZERO;
-                let peer = address.ip().to_canonical();
-                let Some(place) = door.place(peer) else {
-                    continue;
-                };
-                if door.is_proxy(peer) {
-                    let task = serve_proxied(door.clone(), socket, peer, place);
-                    tasks.spawn(stop.clone().run_until_cancelled_owned(task));
-                } else if let Some(visit) = door.enter(peer) {
-                    let task = serve(door.clone(), socket, visit, place);
-                    tasks.spawn(stop.clone().run_until_cancelled_owned(task));
-                }
+                door.take_in(&tasks, socket, address.ip());
             }
             // The peer is gone already; the listener is fine.
             Err(error) if is_about_the_peer(&error) => {}
@@ -102,8 +107,30 @@ pub async fn run(
             }
         }
     }
+    if handed_over || stop.is_cancelled() {
+        drop(listener);
+    } else if let Err(error) = take_rest(&door, &tasks, listener) {
+        tracing::warn!(%error, "connections that had not been accepted are lost");
+    }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Accepts what the kernel holds ready, and closes the listener.
+fn take_rest(door: &Arc<Door>, tasks: &TaskTracker, listener: TcpListener) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    loop {
+        match listener.accept() {
+            Ok((socket, address)) => {
+                socket.set_nonblocking(true)?;
+                let socket = TcpStream::from_std(socket)?;
+                door.take_in(tasks, socket, address.ip());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if is_about_the_peer(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn is_about_the_peer(error: &io::Error) -> bool {
@@ -125,10 +152,26 @@ struct Place {
 /// What every connection passes on its way in.
 struct Door {
     router: Arc<Router>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<CurrentTls>>,
 }
 
 impl Door {
+    /// Serves a connection, in a task of its own, unless a limit is reached.
+    fn take_in(self: &Arc<Self>, tasks: &TaskTracker, socket: TcpStream, address: IpAddr) {
+        let peer = address.to_canonical();
+        let Some(place) = self.place(peer) else {
+            return;
+        };
+        let stop = self.router.stop.clone();
+        if self.is_proxy(peer) {
+            let task = serve_proxied(self.clone(), socket, peer, place);
+            tasks.spawn(stop.run_until_cancelled_owned(task));
+        } else if let Some(visit) = self.enter(peer) {
+            let task = serve(self.clone(), socket, visit, place);
+            tasks.spawn(stop.run_until_cancelled_owned(task));
+        }
+    }
+
     /// A place among all connections, if one is free; given back on drop.
     fn place(&self, peer: IpAddr) -> Option<Place> {
         let metrics = &self.router.metrics;
@@ -233,8 +276,11 @@ async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) 
     }
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
-        Some(config) => match Box::pin(handshake(router, peer, config, socket)).await {
-            Ok(wire) => Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await,
+        Some(tls) => match Box::pin(handshake(router, peer, tls, socket)).await {
+            Ok((wire, certificate)) => {
+                let peer = peer.clone().with_certificate(certificate);
+                Box::pin(connection::serve(router.clone(), peer, wire)).await
+            }
             Err(end) => end,
         },
         None => match Box::pin(plaintext(router, peer, &socket)).await {
@@ -249,7 +295,7 @@ async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) 
     tracing::debug!(%peer, reason = end.as_str(), "connection closed");
 }
 
-fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
+pub(super) fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
     // Finds peers that vanished without a word while nothing is sent to them.
@@ -314,14 +360,17 @@ async fn plaintext(
     }
 }
 
+/// A connection after its handshake, and the subject of the certificate that the peer has shown.
+type Met = (Wire<TlsStream<TcpStream>>, Option<String>);
+
 async fn handshake(
     router: &Router,
     peer: &Origin,
-    config: &Arc<ServerConfig>,
+    tls: &CurrentTls,
     socket: TcpStream,
-) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
+) -> Result<Met, ConnectionEnd> {
     let long = router.settings.load().connections.tls_handshake_timeout;
-    match timeout(long, shake_hands(router, peer, config, socket)).await {
+    match timeout(long, shake_hands(router, peer, tls, socket)).await {
         Ok(result) => result,
         Err(_) => {
             router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
@@ -334,9 +383,9 @@ async fn handshake(
 async fn shake_hands(
     router: &Router,
     peer: &Origin,
-    config: &Arc<ServerConfig>,
+    tls: &CurrentTls,
     socket: TcpStream,
-) -> Result<Wire<TlsStream<TcpStream>>, ConnectionEnd> {
+) -> Result<Met, ConnectionEnd> {
     let handshakes = &router.metrics.tls_handshakes;
     match first_bytes(&socket).await {
         Ok(FirstBytes::Tls) => {}
@@ -348,12 +397,13 @@ async fn shake_hands(
         // Port scanners and load balancers' probes: connected and closed.
         Err(_) => return Err(ConnectionEnd::PeerClosed),
     }
-    let mut stream = match TlsStream::accept(socket, config.clone()).await {
+    let mut stream = match tls.accept(socket).await {
         Ok(stream) => stream,
         Err(error) => {
-            handshakes.inc(TlsHandshake::Failed);
+            let result = failure(&error);
+            handshakes.inc(result);
             if let Some(left_out) = router.may_log_refusal() {
-                tracing::info!(%peer, %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
+                tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
             }
             return Err(ConnectionEnd::NotHttp2);
         }
@@ -366,7 +416,21 @@ async fn shake_hands(
         return Err(ConnectionEnd::NotHttp2);
     }
     handshakes.inc(TlsHandshake::Ok);
-    Ok(Wire::new(stream))
+    let certificate = stream.peer_certificate().and_then(tls::subject);
+    Ok((Wire::new(stream), certificate))
+}
+
+/// What a failed handshake counts as.
+fn failure(error: &io::Error) -> TlsHandshake {
+    let error = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    match error {
+        Some(rustls::Error::NoCertificatesPresented) => TlsHandshake::NoCertificate,
+        // The peer's, as the router shows its own to the peer.
+        Some(rustls::Error::InvalidCertificate(_)) => TlsHandshake::BadCertificate,
+        _ => TlsHandshake::Failed,
+    }
 }
 
 #[cfg(test)]
@@ -389,9 +453,9 @@ mod tests {
 
     #[test]
     fn a_restarted_router_takes_its_port_back_but_never_anothers() {
-        let first = bind("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let first = bind("127.0.0.1:0".parse().unwrap(), 16, false).unwrap();
         let address = first.local_addr().unwrap();
-        let taken = bind(address, 16).unwrap_err();
+        let taken = bind(address, 16, false).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         // A connection the router closed first keeps the port in TIME_WAIT.
         first.set_nonblocking(false).unwrap();
@@ -399,12 +463,24 @@ mod tests {
         drop(first.accept().unwrap());
         drop(first);
         drop(client);
-        bind(address, 16).unwrap();
+        bind(address, 16, false).unwrap();
+    }
+
+    #[test]
+    fn two_listen_side_by_side_only_if_both_want_to() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), 16, true).unwrap();
+        let address = first.local_addr().unwrap();
+        bind(address, 16, false).unwrap_err();
+        let second = bind(address, 16, true).unwrap();
+        drop(first);
+        drop(second);
+        let _alone = bind(address, 16, false).unwrap();
+        bind(address, 16, true).unwrap_err();
     }
 
     #[test]
     fn all_interfaces_take_both_families() {
-        let Ok(listener) = bind("[::]:0".parse().unwrap(), 16) else {
+        let Ok(listener) = bind("[::]:0".parse().unwrap(), 16, false) else {
             panic!("an unspecified address is taken on any machine")
         };
         let port = listener.local_addr().unwrap().port();

@@ -65,6 +65,17 @@ pub struct Origin {
     pub ip: IpAddr,
     /// What is counted for it.
     pub address: Arc<Address>,
+    /// The subject of the certificate that the peer has shown, if any.
+    pub certificate: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// The same, with the subject of its certificate.
+    #[must_use]
+    pub fn with_certificate(mut self, subject: Option<String>) -> Self {
+        self.certificate = subject.map(Arc::from);
+        self
+    }
 }
 
 impl fmt::Display for Origin {
@@ -109,6 +120,7 @@ impl Addresses {
             origin: Origin {
                 ip,
                 address: address.clone(),
+                certificate: None,
             },
         })
     }

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use tonic::Code;
 
 use super::{addresses::Origin, memory::Level, router::Router};
@@ -25,6 +25,7 @@ pub const REFUSALS: &[&str] = &[
     "refused_token_rate",
     "memory",
     "token_spent",
+    "forwarded_to_itself",
     "not_grpc",
     "method",
 ];
@@ -95,6 +96,27 @@ pub(super) fn admit(
         return Err(over_limit(router, peer, "memory", text));
     }
     Ok(admission)
+}
+
+/// The response to a call that `process` forwards, if it cannot be served here: a stream is forwarded once, and not to
+/// the process it comes from. Both may change while the other one tries again.
+pub(super) fn forwarded(
+    router: &Router,
+    peer: &Origin,
+    subject: &str,
+    process: &HeaderValue,
+) -> Option<Response<()>> {
+    let (cause, text) = if *process == router.process {
+        let text = "this stream comes from this very process, which is shutting down";
+        ("forwarded_to_itself", text)
+    } else if router.leaving.is_cancelled() {
+        let text = "the router is shutting down, too; forward to its successor";
+        ("draining", text)
+    } else {
+        return None;
+    };
+    let code = Code::Unavailable;
+    Some(turn_away(router, peer, Some(subject), cause, code, text))
 }
 
 /// The response to a call from an address that has too many streams.

@@ -28,7 +28,7 @@ use super::{
     window::{Change, Growth},
     wire::{Gather, Wire},
 };
-use crate::observe::metrics::ConnectionEnd;
+use crate::{observe::metrics::ConnectionEnd, splice::ending::Cause};
 
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
@@ -129,12 +129,14 @@ where
     };
     connection.passage.set_window(window);
     let end = poll_fn(|cx| connection.poll(cx)).await;
-    let drained = connection.drained;
+    // What the peer was asked to do.
+    let asked = match end {
+        ConnectionEnd::PeerClosed if connection.drained => ConnectionEnd::Drained,
+        ConnectionEnd::PeerClosed if connection.deadlines.is_retired() => ConnectionEnd::Age,
+        end => end,
+    };
     connection.close(end).await;
-    if drained && end == ConnectionEnd::PeerClosed {
-        return ConnectionEnd::Drained;
-    }
-    end
+    asked
 }
 
 fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
@@ -402,6 +404,10 @@ impl<T: Gather> Connection<T> {
                     self.bell.ring();
                     self.clock_set = true;
                 }
+                Verdict::EndStreams(after) => {
+                    self.end_streams(Cause::ConnectionTooOld(after));
+                    self.clock_set = true;
+                }
                 Verdict::Ping => {
                     if let Some(pings) = &mut self.pings {
                         // Refused only while one is on its way.
@@ -422,6 +428,15 @@ impl<T: Gather> Connection<T> {
                 }
             }
         }
+    }
+
+    /// Has each stream of this connection tell its peer and its partner.
+    fn end_streams(&self, cause: Cause) {
+        self.router.for_each_live(|live| {
+            if live.is_on(&self.passage) {
+                live.control.end(cause);
+            }
+        });
     }
 
     fn poll_draining(&mut self, cx: &mut Context<'_>) {

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 use super::router::ConnectionSettings;
 use crate::observe::metrics::ConnectionEnd;
 
+/// How long streams that are ended for the age of their connection have to be told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What a connection looks like now.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
@@ -33,6 +36,8 @@ pub enum Verdict {
     Ping,
     /// Take no more streams, then ask again.
     Retire,
+    /// End the streams, which have lasted this long on the connection, then ask again.
+    EndStreams(Duration),
     /// End the connection.
     End(ConnectionEnd),
 }
@@ -44,6 +49,8 @@ pub struct Deadlines {
     opened: Instant,
     retire_at: Option<Instant>,
     retired: bool,
+    /// The streams are being told.
+    expired: bool,
     idle_since: Option<Instant>,
     read: u64,
     heard: Instant,
@@ -64,6 +71,7 @@ impl Deadlines {
             opened: now,
             retire_at,
             retired: false,
+            expired: false,
             idle_since: None,
             read: 0,
             heard: now,
@@ -71,6 +79,11 @@ impl Deadlines {
             written: 0,
             wrote: now,
         }
+    }
+
+    /// Whether it takes no more streams for its age.
+    pub fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// The answer to the PING has come.
@@ -102,7 +115,14 @@ impl Deadlines {
             && let (Some(at), Some(grace)) = (self.retire_at, self.settings.max_age_grace)
             && next.due(now, Some(at + grace))
         {
-            return Verdict::End(ConnectionEnd::Age);
+            if !self.expired {
+                self.expired = true;
+                return Verdict::EndStreams(self.settings.max_age.unwrap_or_default() + grace);
+            }
+            // Mostly it has closed by then, as nothing is left on it.
+            if next.due(now, Some(at + grace + LAST_WORDS)) {
+                return Verdict::End(ConnectionEnd::Age);
+            }
         }
         if let Some(verdict) = self.keepalive(view, now, &mut next) {
             return verdict;

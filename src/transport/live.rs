@@ -23,6 +23,8 @@ pub struct Live {
     pub subject: Arc<str>,
     /// The peer's address.
     pub peer: IpAddr,
+    /// The subject of the peer's certificate, if it has shown one.
+    pub certificate: Option<Arc<str>>,
     /// When it arrived.
     pub arrived: Instant,
     /// Shared with its task.
@@ -60,6 +62,7 @@ impl Live {
         id: u64,
         subject: Arc<str>,
         peer: IpAddr,
+        certificate: Option<Arc<str>>,
         arrived: Instant,
         passage: Arc<Passage>,
     ) -> Self {
@@ -67,6 +70,7 @@ impl Live {
             id,
             subject,
             peer,
+            certificate,
             arrived,
             control: Arc::default(),
             first: OnceLock::new(),
@@ -84,6 +88,11 @@ impl Live {
     /// The number of its pair, which is that of the stream that came first; its own while it is alone.
     pub fn pair(&self) -> u64 {
         *self.first.get().unwrap_or(&self.id)
+    }
+
+    /// Whether it is a stream of the connection whose streams pass here.
+    pub(super) fn is_on(&self, passage: &Arc<Passage>) -> bool {
+        Arc::ptr_eq(&self.passage, passage)
     }
 
     /// What the peer may send before it is read, bytes.

@@ -114,10 +114,17 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Sets the limit. `base`: what the process needs without any connection. Both in bytes.
-    pub fn set_limit(&self, limit: u64, base: u64) {
+    /// What the process needs without any connection, bytes.
+    pub fn set_base(&self, base: u64) {
         self.base.store(base, Ordering::Relaxed);
+    }
+
+    /// Sets the limit, bytes; `None` takes it away.
+    pub fn set_limit(&self, limit: Option<u64>) {
+        let limit = limit.unwrap_or(u64::MAX);
         self.limit.store(limit, Ordering::Relaxed);
+        // With a higher limit they may read again.
+        self.wake_paused();
     }
 
     /// Bytes that may be in use, if that is limited.
@@ -198,12 +205,11 @@ impl Memory {
     }
 
     fn wake(&self, who: impl Fn(&Reader) -> bool) {
-        for entry in &self.readers {
-            if let Some(reader) = entry.upgrade()
-                && who(&reader)
-            {
-                reader.bell.ring();
-            }
+        // Not dropped in between: if the connection has gone meanwhile, this was the last to hold it, and to drop it
+        // takes it out of the map that is locked here.
+        let readers: Vec<_> = self.readers.iter().filter_map(|it| it.upgrade()).collect();
+        for reader in readers.iter().filter(|reader| who(reader)) {
+            reader.bell.ring();
         }
     }
 }
@@ -244,6 +250,26 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
+    /// The connection may go at any moment. This used to lock the map twice, for good.
+    #[test]
+    fn a_reader_may_go_while_it_is_woken() {
+        let memory = Arc::new(Memory::default());
+        let reader = std::sync::Mutex::new(Some(memory.reader(Doorbell::new())));
+        let (done, over) = std::sync::mpsc::channel();
+        let readers = memory.clone();
+        std::thread::spawn(move || {
+            readers.wake(|_| {
+                reader
+                    .lock()
+                    .is_ok_and(|mut reader| reader.take().is_some())
+            });
+            let _ = done.send(());
+        });
+        let over = over.recv_timeout(std::time::Duration::from_secs(10));
+        assert!(over.is_ok(), "it waits for itself");
+        assert!(memory.readers.is_empty());
+    }
+
     #[test]
     fn levels_rise_with_memory() {
         for (used, level) in [
@@ -269,7 +295,8 @@ mod tests {
         let mut share = Share::new(memory.clone());
         share.set(700_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
-        memory.set_limit(1_000_000, 100_000);
+        memory.set_base(100_000);
+        memory.set_limit(Some(1_000_000));
         share.set(500_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "60 %");
         share.set(540_000);
@@ -285,6 +312,10 @@ mod tests {
         assert!(bell.answer());
         memory.wake_paused();
         assert!(!bell.is_rung(), "rung once");
+        assert_eq!(memory.reading(1, &reader), Reading::Later);
+        memory.set_limit(None);
+        assert!(bell.answer(), "the limit is gone");
+        assert_eq!(memory.reading(1, &reader), Reading::Free);
         drop(share);
         assert_eq!(memory.used(), 100_000);
         drop(reader);

@@ -1,7 +1,7 @@
 //! From a listening socket to gRPC streams: connections, TLS, HTTP/2, and their deadlines.
 //!
-//! - [`accept`] takes connections in, within limits; [`tls`] makes the server's TLS settings, which show the
-//!   [`certificate`] in use; [`tls_stream`] is the TLS layer itself, with [`buffers`] lent while bytes pass; [`wire`]
+//! - [`accept`] takes connections in, within limits; [`tls`] makes the server's TLS settings, and those in
+//!   use are [`current_tls`]; [`tls_stream`] is the TLS layer itself, with [`buffers`] lent while bytes pass; [`wire`]
 //!   is a connection's byte stream;
 //! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
 //!   only in a lane. [`doorbell`] tells it which of its parts has work, [`deadlines`] what is due, [`window`] how
@@ -11,6 +11,8 @@
 //! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
 //!   to typed services;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
+//! - [`successor`] finds a partner at the router that takes over, for a stream that waits here when this one stops;
+//!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed;
 //! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
 //!   [`proxy_protocol`] tells who is behind a load balancer;
 //! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
@@ -21,11 +23,12 @@ pub mod admission;
 pub mod bucket;
 pub mod budget;
 pub mod buffers;
-pub mod certificate;
 pub mod cgroup;
 pub mod connection;
+pub mod current_tls;
 pub mod deadlines;
 pub mod doorbell;
+pub mod forward;
 pub mod live;
 pub mod memory;
 pub mod pace;
@@ -36,7 +39,9 @@ pub mod router;
 pub mod routes;
 pub mod seats;
 pub mod stream;
+pub mod successor;
 pub mod tls;
 pub mod tls_stream;
+pub mod trust;
 pub mod window;
 pub mod wire;

@@ -13,11 +13,11 @@ use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::Response;
 
 use crate::{
-    grpc::status,
+    grpc::{headers, status},
     splice::{Broken, Sink, Source, ending::Ending, gauge::Gauge},
 };
 
-fn broken(error: &h2::Error) -> Broken {
+pub(super) fn broken(error: &h2::Error) -> Broken {
     if error.is_reset() {
         Broken::Cancelled
     } else {
@@ -30,6 +30,7 @@ fn broken(error: &h2::Error) -> Broken {
 pub struct PeerSource {
     stream: RecvStream,
     passage: Arc<Passage>,
+    is_router: bool,
 }
 
 /// What passes through a connection's streams. One task counts and looks, so all access is relaxed.
@@ -82,9 +83,23 @@ impl Passage {
 }
 
 impl PeerSource {
-    /// Counts into `passage`.
-    pub fn new(stream: RecvStream, passage: Arc<Passage>) -> Self {
-        Self { stream, passage }
+    /// Counts into `passage`. `is_router`: the peer is another router, which says how the stream of its own peer ended.
+    pub fn new(stream: RecvStream, passage: Arc<Passage>, is_router: bool) -> Self {
+        Self {
+            stream,
+            passage,
+            is_router,
+        }
+    }
+
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => {
+                let ending = trailers.as_ref().and_then(headers::ending);
+                ending.map(|ending| Err(Broken::Told(ending)))
+            }
+            Err(error) => Some(Err(broken(&error))),
+        })
     }
 }
 
@@ -100,6 +115,7 @@ impl Source for PeerSource {
                     Some(Ok(chunk))
                 }
                 Some(Err(error)) => Some(Err(broken(&error))),
+                None if self.is_router => ready!(self.poll_ending(cx)),
                 None => None,
             });
         }
@@ -118,14 +134,16 @@ impl Source for PeerSource {
 pub struct PeerSink {
     respond: SendResponse<Bytes>,
     body: Option<SendStream<Bytes>>,
+    is_router: bool,
 }
 
 impl PeerSink {
-    /// Nothing is sent yet.
-    pub fn new(respond: SendResponse<Bytes>) -> Self {
+    /// Nothing is sent yet. `is_router`: as for [`PeerSource::new`], the other way round.
+    pub fn new(respond: SendResponse<Bytes>, is_router: bool) -> Self {
         Self {
             respond,
             body: None,
+            is_router,
         }
     }
 
@@ -139,34 +157,43 @@ impl PeerSink {
     }
 }
 
+/// How many bytes the stream takes now, at least one, given that `want` wait.
+pub(super) fn poll_capacity(
+    body: &mut SendStream<Bytes>,
+    cx: &mut Context<'_>,
+    want: usize,
+) -> Poll<Result<usize, Broken>> {
+    // Asking costs a lock of the connection and may queue the stream, so use up what is there first.
+    let capacity = body.capacity();
+    if capacity >= want {
+        return Poll::Ready(Ok(capacity));
+    }
+    body.reserve_capacity(want);
+    loop {
+        let capacity = body.capacity();
+        if capacity > 0 {
+            return Poll::Ready(Ok(capacity));
+        }
+        match ready!(body.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+            // The stream is no longer open for sending; the reset says why, if there is one.
+            None => {
+                return match body.poll_reset(cx) {
+                    Poll::Ready(Ok(_)) => Poll::Ready(Err(Broken::Cancelled)),
+                    _ => Poll::Ready(Err(Broken::Lost)),
+                };
+            }
+        }
+    }
+}
+
 impl Sink for PeerSink {
     fn poll_capacity(&mut self, cx: &mut Context<'_>, want: usize) -> Poll<Result<usize, Broken>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(Err(Broken::Lost));
         };
-        // Asking costs a lock of the connection and may queue the stream, so use up what is there first.
-        let capacity = body.capacity();
-        if capacity >= want {
-            return Poll::Ready(Ok(capacity));
-        }
-        body.reserve_capacity(want);
-        loop {
-            let capacity = body.capacity();
-            if capacity > 0 {
-                return Poll::Ready(Ok(capacity));
-            }
-            match ready!(body.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
-                // The stream is no longer open for sending; the reset says why, if there is one.
-                None => {
-                    return match body.poll_reset(cx) {
-                        Poll::Ready(Ok(_)) => Poll::Ready(Err(Broken::Cancelled)),
-                        _ => Poll::Ready(Err(Broken::Lost)),
-                    };
-                }
-            }
-        }
+        poll_capacity(body, cx, want)
     }
 
     fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {
@@ -187,14 +214,26 @@ impl Sink for PeerSink {
         })
     }
 
+    fn knows_goaway(&self) -> bool {
+        !self.is_router
+    }
+
     fn finish(&mut self, ending: Ending) {
+        let (code, message) = (ending.code(), ending.message());
         // An error here means that the peer is gone already.
         match &mut self.body {
             Some(body) => {
-                let _ = body.send_trailers(status::trailers(ending.code(), &ending.message()));
+                let mut trailers = status::trailers(code, &message);
+                if self.is_router {
+                    headers::set_ending(&mut trailers, ending.for_other());
+                }
+                let _ = body.send_trailers(trailers);
             }
             None => {
-                let head = status::trailers_only(ending.code(), &ending.message());
+                let mut head = status::trailers_only(code, &message);
+                if self.is_router {
+                    headers::set_ending(head.headers_mut(), ending.for_other());
+                }
                 let _ = self.respond.send_response(head, true);
             }
         }

@@ -18,6 +18,9 @@ use crate::splice::{control::Control, ending::Cause};
 /// Time between looks. Nothing depends on it but how long others wait when memory is full.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Without a limit: there may be one later.
+const LOOK_FOR_A_LIMIT: Duration = Duration::from_millis(500);
+
 /// A look takes about 50 ns for each stream; it shall not take more than a fortieth of a processor.
 const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
 
@@ -30,15 +33,16 @@ const STALLED_IN_NEED: Duration = Duration::from_millis(100);
 /// A reader that has stood still for so long makes room for newcomers.
 const STALLED_LONG: Duration = Duration::from_secs(10);
 
-/// Watches until the router is gone. `limit` in bytes.
+/// Watches until the router is gone. To be called before it serves.
 ///
 /// On a thread of its own: when it matters most, the runtime's threads are busy, and a task would be late by 100 ms.
-pub fn watch(router: &Arc<Router>, limit: u64) -> std::io::Result<()> {
-    let Some(base) = resident() else {
-        tracing::warn!("cannot read the memory in use; memory.limit has no effect");
-        return Ok(());
-    };
-    router.memory.set_limit(limit, base);
+pub fn watch(router: &Arc<Router>) -> std::io::Result<()> {
+    match resident() {
+        Some(base) => router.memory.set_base(base),
+        None => tracing::warn!(
+            "cannot read the memory in use; memory.limit does not include what the program itself needs"
+        ),
+    }
     let router = Arc::downgrade(router);
     let thread = std::thread::Builder::new().name("memory".to_owned());
     thread.spawn(move || look_on(&router)).map(drop)
@@ -56,7 +60,8 @@ fn look_on(router: &Weak<Router>) {
             }
             before = level;
         }
-        let mut pause = LOOK;
+        let limited = router.memory.limit().is_some();
+        let mut pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
         let stalled = match level {
             Level::Normal | Level::NoGrowth => None,
             Level::NoStreams => Some(STALLED_LONG),
@@ -86,9 +91,7 @@ pub async fn survey(router: Arc<Router>) {
     loop {
         ticks.tick().await;
         let mut stalled = 0;
-        router.for_each_stream(|control| {
-            stalled += i64::from(control.stalled_for(STALLED).is_some());
-        });
+        router.for_each_stream(|control| stalled += i64::from(is_stalled(control)));
         let metrics = &router.metrics;
         let memory = &router.memory;
         metrics.held_bytes.set(memory.lanes().bytes().cast_signed());
@@ -100,6 +103,11 @@ pub async fn survey(router: Arc<Router>) {
         let limit = memory.limit().unwrap_or_default();
         metrics.memory_limit.set(limit.cast_signed());
     }
+}
+
+/// Whether the peer has left bytes waiting for long. Whoever waits for a partner reads nothing because there is nothing.
+fn is_stalled(control: &Control) -> bool {
+    control.is_paired() && control.stalled_for(STALLED).is_some()
 }
 
 /// Ends pairs that have stalled for `least`, longest first, until they held what is too much. Returns how many.
@@ -138,6 +146,19 @@ fn resident() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_alone_is_not_stalled() {
+        let control = Control::default();
+        // Sent early, for a partner that has not come.
+        control.report(1000, true);
+        tokio::time::advance(2 * STALLED).await;
+        assert!(!is_stalled(&control));
+        control.set_paired();
+        assert!(is_stalled(&control));
+        control.report(1000, true);
+        assert!(!is_stalled(&control));
+    }
 
     #[test]
     fn resident_memory_can_be_read() {

@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -11,10 +11,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use http::HeaderValue;
 use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
     pace::Rates,
     peer::Passage,
     seats::{Seat, Seats},
+    successor::{Own, Successor},
 };
 use crate::{
     auth::Rules,
@@ -141,13 +143,27 @@ pub struct Router {
     /// Who may come in.
     pub rules: ArcSwap<Rules>,
     /// Who waits for whom.
-    pub table: Table<Offer>,
+    pub table: Arc<Table<Offer>>,
     /// Limits and deadlines; new connections and streams take the newest. Connections keep what they were opened with.
     pub settings: ArcSwap<Settings>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the drain begins.
+    /// Cancelled when the router is asked to stop.
+    pub leaving: CancellationToken,
+    /// Cancelled when the drain begins: no connection is accepted from then on.
     pub draining: CancellationToken,
+    /// Cancelled when everything ends.
+    pub stop: CancellationToken,
+    /// Where streams that wait in vain for a partner go when the router stops.
+    pub successor: ArcSwap<Successor>,
+    /// Where this process listens; set once it does.
+    pub own: OnceLock<Own>,
+    /// Tells this process from all others.
+    pub(super) process: HeaderValue,
+    /// Cancelled when streams that wait are to be forwarded to the successor.
+    pub(super) forwarding: CancellationToken,
+    /// Streams at the successor, which end with `stop`.
+    pub(super) forwards: TaskTracker,
     /// What windows may grow by, all together.
     pub windows: Arc<Budget>,
     /// What is in use.
@@ -176,10 +192,17 @@ impl Router {
     ) -> Arc<Self> {
         Arc::new(Self {
             rules: ArcSwap::from_pointee(rules),
-            table,
+            table: Arc::new(table),
             settings: ArcSwap::from_pointee(settings),
             metrics,
+            leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            successor: ArcSwap::default(),
+            own: OnceLock::new(),
+            process: process(),
+            forwarding: CancellationToken::new(),
+            forwards: TaskTracker::new(),
             windows,
             memory: Arc::default(),
             addresses: Arc::default(),
@@ -197,11 +220,12 @@ impl Router {
         self: &Arc<Self>,
         subject: Arc<str>,
         peer: IpAddr,
+        certificate: Option<Arc<str>>,
         arrived: tokio::time::Instant,
         passage: Arc<Passage>,
     ) -> Registered {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let live = Arc::new(Live::new(id, subject, peer, arrived, passage));
+        let live = Arc::new(Live::new(id, subject, peer, certificate, arrived, passage));
         self.streams.insert(id, live.clone());
         Registered {
             router: self.clone(),
@@ -209,10 +233,26 @@ impl Router {
         }
     }
 
-    /// Begins the drain: nobody new is let in, connections are told, waiting streams end. Pairs go on.
+    /// The router is about to stop, but serves on: streams that wait are forwarded now if that is configured, and none
+    /// are taken that other routers forward.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+        let successor = self.successor.load();
+        if successor.early && successor.to.is_some() {
+            self.forwarding.cancel();
+        }
+    }
+
+    /// Begins the drain: no connection is accepted, the others are told. Pairs go on. Streams that wait, and those that
+    /// still come, find their partner at the successor; without one they are told, and nobody new is let in.
     pub fn drain(&self) {
+        self.leave();
+        if self.successor.load().to.is_some() {
+            self.forwarding.cancel();
+            self.draining.cancel();
+            return;
+        }
         self.table.drain();
-        self.metrics.set_draining(true);
         self.draining.cancel();
         self.for_each_stream(|control| {
             if !control.is_paired() {
@@ -250,6 +290,13 @@ impl Router {
         found
     }
 
+    /// Ends what is left at the successor, and waits for it.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.forwards.close();
+        self.forwards.wait().await;
+    }
+
     /// Streams now served.
     pub fn streams(&self) -> usize {
         self.streams.len()
@@ -262,6 +309,12 @@ impl Router {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .admit(Instant::now())
     }
+}
+
+fn process() -> HeaderValue {
+    let id = uuid::Uuid::new_v4().to_string();
+    // Digits, letters and hyphens are allowed.
+    HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// One stream's entry; removed on drop.

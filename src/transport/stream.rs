@@ -1,20 +1,29 @@
 //! One call of `RouterService/Stream`, from its headers to its last record.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use sync_wrapper::SyncWrapper;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     addresses::{OpenStream, Origin},
-    admission,
+    admission, forward,
+    live::Live,
     pace::Paced,
     peer::{Passage, PeerSink, PeerSource},
     router::{Offer, Partner, Registered, Router, StreamSettings},
     seats::Seat,
+    successor::{self, Reached, Repeated},
 };
 use crate::{
     grpc::{
@@ -22,17 +31,15 @@ use crate::{
         status,
     },
     observe::{metrics::Held, record::StreamRecord},
-    pairing::{
-        machine::Ticket,
-        table::{Place, Refused},
-    },
+    pairing::table::{Place, Refused, Waiter},
     splice::{
+        Sink, Source,
         control::Control,
         drive::{self, Deadlines},
         ending::{Cause, Ending},
         lane::{LaneReceiver, LaneSender, counted_lane},
         scanner::Scanner,
-        side::{self, Side},
+        side::{self, Side, Totals},
     },
 };
 
@@ -70,8 +77,8 @@ pub fn serve(
         };
         let meeting = match start {
             Start::Paired(meeting) => Ok(meeting),
-            Start::Waiting(ticket, on_joined) => {
-                Box::pin(call.wait(&mut side, ticket, on_joined)).await
+            Start::Waiting(waiter, on_joined) => {
+                Box::pin(call.wait(&mut side, waiter, on_joined)).await
             }
         };
         call.run(&mut side, meeting).await;
@@ -83,7 +90,7 @@ enum Start {
     /// Its partner was waiting.
     Paired(Box<Meeting>),
     /// It has to wait.
-    Waiting(Ticket, oneshot::Receiver<Partner>),
+    Waiting(Waiter<Offer>, oneshot::Receiver<Partner>),
 }
 
 /// Lets the call in and looks for its partner. `None`: it was refused, and told so.
@@ -101,13 +108,26 @@ fn begin(
         Ok(admission) => admission,
         Err(response) => return refuse(&mut respond, response),
     };
+    let forwarded_by = head.headers.get(headers::FORWARDED_BY);
+    if let Some(process) = forwarded_by
+        && let Some(response) = admission::forwarded(&router, peer, &admission.subject, process)
+    {
+        return refuse(&mut respond, response);
+    }
+    let is_router = forwarded_by.is_some();
     let settings = router.settings.load().streams.clone();
     let Some(open) = peer.address.open_stream(settings.max_per_address) else {
         let limit = settings.max_per_address.unwrap_or_default();
         let response = admission::too_many_per_address(&router, peer, limit);
         return refuse(&mut respond, response);
     };
-    let registered = router.register(admission.subject.clone(), peer.ip, arrived, passage.clone());
+    let registered = router.register(
+        admission.subject.clone(),
+        peer.ip,
+        peer.certificate.clone(),
+        arrived,
+        passage.clone(),
+    );
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own = None;
@@ -148,10 +168,10 @@ fn begin(
         linger: settings.linger,
     };
     let filled = passage.held().clone();
-    let source = PeerSource::new(body, passage);
+    let source = PeerSource::new(body, passage, is_router);
     let step = side::credit_step(window);
     let source = Paced::new(source, router.clone(), peer.address.clone(), step);
-    let sink = PeerSink::new(respond);
+    let sink = PeerSink::new(respond, is_router);
     let mut call = Call {
         router,
         registered,
@@ -159,6 +179,8 @@ fn begin(
         peer: peer.ip,
         _open: open,
         encodings,
+        authorization: head.headers.get(AUTHORIZATION).cloned(),
+        is_router,
         deadlines,
         arrived,
         seat: None,
@@ -174,7 +196,8 @@ fn begin(
                 unreachable!("whoever waits has made an offer");
             };
             call.seat = Some(seat);
-            (lanes, Start::Waiting(ticket, on_joined))
+            let waiter = Waiter::new(call.router.table.clone(), call.subject.clone(), ticket);
+            (lanes, Start::Waiting(waiter, on_joined))
         }
     };
     lanes.0.count_in(filled);
@@ -186,6 +209,14 @@ fn refuse<T>(respond: &mut SendResponse<Bytes>, response: Response<()>) -> Optio
     // An error means that the peer is gone, which is what a refusal brings about anyway.
     let _ = respond.send_response(response, true);
     None
+}
+
+/// What a waiting stream finds.
+enum Joined {
+    /// Its partner here, unless that one panicked.
+    Partner(Result<Partner, oneshot::error::RecvError>),
+    /// Its partner at the successor, or why there is none.
+    Successor(Result<Box<Reached>, Ending>),
 }
 
 /// Two streams have met.
@@ -206,6 +237,9 @@ struct Call {
     subject: Arc<str>,
     peer: IpAddr,
     encodings: Encodings,
+    authorization: Option<HeaderValue>,
+    /// The peer is another router, which forwards it.
+    is_router: bool,
     deadlines: Deadlines,
     arrived: Instant,
     _open: OpenStream,
@@ -262,33 +296,41 @@ impl Call {
     async fn wait(
         &self,
         side: &mut PeerSide,
-        ticket: Ticket,
+        waiter: Waiter<Offer>,
         mut on_joined: oneshot::Receiver<Partner>,
     ) -> Result<Box<Meeting>, Ending> {
         tracing::debug!(peer = %self.peer, stream = %self.subject, "waiting for the other side");
-        let held = Held::new(&self.router.metrics.streams_waiting);
-        let waited = drive::wait(
-            side,
-            self.control(),
-            &self.deadlines,
-            self.arrived,
-            &mut on_joined,
-        )
-        .await;
-        let (partner, ended) = match waited {
-            Ok(partner) => (partner, None),
-            Err(ending) => {
-                if self.router.table.leave(&self.subject, ticket).is_some() {
-                    return Err(ending);
-                }
-                // A partner came at the same moment. It is on its way to us, and has to be told.
-                let late = matches!(ending.cause, Cause::Unpaired(_));
-                (on_joined.await, (!late).then_some(ending))
+        let _waiting = Held::new(&self.router.metrics.streams_waiting);
+        let mut leaving = pin!(self.leave());
+        let joined = poll_fn(|cx| {
+            if let Poll::Ready(partner) = Pin::new(&mut on_joined).poll(cx) {
+                return Poll::Ready(Joined::Partner(partner));
             }
+            leaving.as_mut().poll(cx).map(Joined::Successor)
+        });
+        let (control, arrived) = (self.control(), self.arrived);
+        let waited = drive::wait(side, control, &self.deadlines, arrived, joined).await;
+        let (reached, ending) = match waited {
+            Ok(Joined::Partner(partner)) => return self.met(partner.ok(), None),
+            Ok(Joined::Successor(Ok(reached))) => (Some(reached), None),
+            Ok(Joined::Successor(Err(ending))) | Err(ending) => (None, Some(ending)),
         };
-        drop(held);
-        // The partner's call sends before it does anything else, so this fails only if it panicked.
-        let partner = partner.map_err(|_| Ending::from(Cause::Panicked).for_other())?;
+        match (waiter.leave(), reached) {
+            (Some(offer), Some(reached)) => Ok(Box::new(self.hand_over(*reached, offer))),
+            (Some(_), None) => Err(ending.unwrap_or(Cause::Panicked.into())),
+            // A partner came at the same moment. It is on its way to us, and has to be told.
+            (None, _) => {
+                let matters =
+                    |ending: &Ending| !matches!(ending.cause, Cause::Unpaired(_) | Cause::Draining);
+                self.met(on_joined.await.ok(), ending.filter(matters))
+            }
+        }
+    }
+
+    /// The first stream has met the second, or nobody if that one panicked: a partner's call sends before it does
+    /// anything else.
+    fn met(&self, partner: Option<Partner>, ended: Option<Ending>) -> Result<Box<Meeting>, Ending> {
+        let partner = partner.ok_or(Ending::from(Cause::Panicked).for_other())?;
         Ok(Box::new(Meeting {
             other_peer: partner.peer,
             waited: self.arrived.elapsed(),
@@ -296,6 +338,47 @@ impl Call {
             counted: None,
             ended,
         }))
+    }
+
+    /// When the router is about to stop: finds the partner at its successor, if there is one.
+    async fn leave(&self) -> Result<Box<Reached>, Ending> {
+        self.router.forwarding.cancelled().await;
+        match &self.authorization {
+            // Whoever forwarded it here finds the way to the next one by itself.
+            Some(authorization) if !self.is_router => {
+                let call = Repeated {
+                    authorization: authorization.clone(),
+                    encodings: self.encodings.clone(),
+                };
+                // In a box: a stream shall not keep room for it while it waits.
+                Box::pin(successor::reach(&self.router, &call)).await
+            }
+            _ => Err(Cause::Draining.into()),
+        }
+    }
+
+    /// The partner was found at the successor.
+    fn hand_over(&self, reached: Reached, offer: Offer) -> Meeting {
+        let metrics = &self.router.metrics;
+        metrics.pairs.inc();
+        metrics.observe_pairing_wait(self.arrived.elapsed());
+        self.control().set_paired();
+        tracing::info!(
+            id = self.registered.live.pair(),
+            stream = %self.subject,
+            peer = %self.peer.to_canonical(),
+            successor = %reached.address,
+            "forwarded to the successor"
+        );
+        let meeting = Meeting {
+            other_peer: reached.address,
+            waited: self.arrived.elapsed(),
+            head: response_head(&self.encodings, &reached.encodings).ok(),
+            counted: Some(Held::new(&metrics.streams_paired)),
+            ended: None,
+        };
+        forward::start(&self.router, reached, offer);
+        meeting
     }
 
     async fn run(&self, side: &mut PeerSide, meeting: Result<Box<Meeting>, Ending>) {
@@ -309,14 +392,17 @@ impl Call {
                 counted = meeting.counted.take();
                 let (head, ended) = (meeting.head.take(), meeting.ended);
                 drop(meeting);
+                let live = &self.registered.live;
                 match open(side, head, ended) {
-                    Ok(()) => self.splice(side).await,
+                    Ok(()) => splice(&self.router, live, side, &self.deadlines).await,
                     Err(ending) => ending,
                 }
             }
         };
+        // Another router takes the head for the partner: if there is none, it gets the status alone.
         if ending.can_be_told()
             && ending.cause != Cause::Completed
+            && (paired || !self.is_router)
             && let Err(broken) = side.sink().open(status::head())
         {
             ending = broken.into();
@@ -325,61 +411,70 @@ impl Call {
         // In a box: it is short, and a stream shall not keep room for it.
         let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
         drop(counted);
-        self.record(side, ending, met, told);
+        let live = &self.registered.live;
+        record(&self.router, live, side.totals(), ending, met, told);
     }
+}
 
-    async fn splice(&self, side: &mut PeerSide) -> Ending {
-        let metrics = &self.router.metrics;
-        let (mut bytes, mut messages) = (0, 0);
-        drive::splice(
-            side,
-            self.control(),
-            &self.deadlines,
-            self.arrived,
-            |totals| {
-                if totals.bytes_out > bytes {
-                    metrics.forwarded_bytes.inc_by(totals.bytes_out - bytes);
-                    bytes = totals.bytes_out;
-                }
-                if totals.messages_out > messages {
-                    metrics
-                        .forwarded_messages
-                        .inc_by(totals.messages_out - messages);
-                    messages = totals.messages_out;
-                }
-            },
-        )
-        .await
-    }
+/// Forwards until the stream has to end, and says why.
+pub(super) async fn splice<S: Source, K: Sink>(
+    router: &Router,
+    live: &Live,
+    side: &mut Side<S, K>,
+    deadlines: &Deadlines,
+) -> Ending {
+    let metrics = &router.metrics;
+    let (mut bytes, mut messages) = (0, 0);
+    drive::splice(side, &live.control, deadlines, live.arrived, |totals| {
+        if totals.bytes_out > bytes {
+            metrics.forwarded_bytes.inc_by(totals.bytes_out - bytes);
+            bytes = totals.bytes_out;
+        }
+        if totals.messages_out > messages {
+            metrics
+                .forwarded_messages
+                .inc_by(totals.messages_out - messages);
+            messages = totals.messages_out;
+        }
+    })
+    .await
+}
 
-    fn record(&self, side: &PeerSide, ending: Ending, met: Option<(IpAddr, Duration)>, told: bool) {
-        let totals = side.totals();
-        let duration = self.arrived.elapsed();
-        let metrics = &self.router.metrics;
-        metrics.stream_ends.inc(ending.reason());
-        metrics.observe_stream(duration, totals.bytes_in + totals.bytes_out);
-        let mut detail = ending.message().into_owned();
-        if ending.can_be_told() && !told {
-            detail.push_str("; the peer could not be told");
-        }
-        StreamRecord {
-            id: self.registered.live.pair(),
-            stream: self.subject.to_string(),
-            peer: self.peer,
-            other_peer: met.map(|(peer, _)| peer),
-            bytes_in: totals.bytes_in,
-            bytes_out: totals.bytes_out,
-            messages_in: totals.messages_in,
-            messages_out: totals.messages_out,
-            waited: met.map_or(duration, |(_, waited)| waited),
-            duration,
-            ended_by: ending.by().as_str(),
-            reason: ending.reason(),
-            status: status::name(ending.code()),
-            detail: (!detail.is_empty()).then_some(detail),
-        }
-        .log();
+/// Leaves the stream's record. `met`: the other side's peer, and how long it was waited for.
+pub(super) fn record(
+    router: &Router,
+    live: &Live,
+    totals: Totals,
+    ending: Ending,
+    met: Option<(IpAddr, Duration)>,
+    told: bool,
+) {
+    let duration = live.arrived.elapsed();
+    let metrics = &router.metrics;
+    metrics.stream_ends.inc(ending.reason());
+    metrics.observe_stream(duration, totals.bytes_in + totals.bytes_out);
+    let mut detail = ending.message().into_owned();
+    if ending.can_be_told() && !told {
+        detail.push_str("; the peer could not be told");
     }
+    StreamRecord {
+        id: live.pair(),
+        stream: live.subject.to_string(),
+        peer: live.peer,
+        certificate: live.certificate.clone(),
+        other_peer: met.map(|(peer, _)| peer),
+        bytes_in: totals.bytes_in,
+        bytes_out: totals.bytes_out,
+        messages_in: totals.messages_in,
+        messages_out: totals.messages_out,
+        waited: met.map_or(duration, |(_, waited)| waited),
+        duration,
+        ended_by: ending.by().as_str(),
+        reason: ending.reason(),
+        status: status::name(ending.code()),
+        detail: (!detail.is_empty()).then_some(detail),
+    }
+    .log();
 }
 
 /// Sends the response's head, if the stream can go on.

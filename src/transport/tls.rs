@@ -1,4 +1,4 @@
-//! The server's TLS settings: provider, certificate, ALPN.
+//! The server's TLS settings: provider, certificate, client certificates, ALPN.
 
 use std::{
     fmt,
@@ -7,11 +7,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls::{ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    server::{
+        NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions,
+        WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use thiserror::Error;
-
-use super::certificate::CurrentCertificate;
 
 /// The protocol offered by ALPN; gRPC knows no other.
 pub const ALPN_H2: &[u8] = b"h2";
@@ -32,10 +38,20 @@ pub enum TlsError {
         error: rustls_pki_types::pem::Error,
     },
     /// The file holds no certificate.
-    #[error("{path} holds no certificate; expected a PEM chain with the server's certificate first", path = path.display())]
+    #[error("{path} holds no certificate; expected {expected}", path = path.display())]
     Empty {
         /// The file.
         path: PathBuf,
+        /// What should be in it.
+        expected: &'static str,
+    },
+    /// Client certificates cannot be checked with what the file holds.
+    #[error("{path} cannot be used to check client certificates: {error}; expected the certificates of authorities in PEM", path = path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What rustls says.
+        error: String,
     },
     /// The key does not belong to the certificate, or is of a kind that is not supported.
     #[error("the key {key} and the certificate {certificate} do not go together: {error}", key = key.display(), certificate = certificate.display())]
@@ -120,27 +136,130 @@ pub fn certified(
     key: (&Path, &[u8]),
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let unreadable = |what, path: &Path| {
-        let path = path.to_owned();
-        move |error| TlsError::Unreadable { what, path, error }
-    };
-    let (certificate, text) = certificate;
-    let chain = CertificateDer::pem_slice_iter(text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable("certificate", certificate))?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty {
-            path: certificate.to_owned(),
-        });
-    }
-    let (key, text) = key;
-    let key_der = PrivateKeyDer::from_pem_slice(text).map_err(unreadable("private key", key))?;
+    let expected = "a PEM chain with the server's certificate first";
+    let chain = certificates(certificate, expected)?;
+    let (certificate, (key, text)) = (certificate.0, key);
+    let key_der = PrivateKeyDer::from_pem_slice(text).map_err(|error| TlsError::Unreadable {
+        what: "private key",
+        path: key.to_owned(),
+        error,
+    })?;
     CertifiedKey::from_der(chain, key_der, provider).map_err(|error| TlsError::Mismatch {
         key: key.to_owned(),
         certificate: certificate.to_owned(),
         error,
     })
 }
+
+/// All certificates of a file, of which there must be one. The argument: where it is and what it holds, in PEM.
+pub fn certificates(
+    (path, text): (&Path, &[u8]),
+    expected: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let path = || path.to_owned();
+    let found: Vec<_> = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::Unreadable {
+            what: "certificate",
+            path: path(),
+            error,
+        })?;
+    if found.is_empty() {
+        return Err(TlsError::Empty {
+            path: path(),
+            expected,
+        });
+    }
+    Ok(found)
+}
+
+/// Which certificates peers may show, and whether they must show one.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    authorities: Vec<CertificateDer<'static>>,
+    optional: bool,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl PartialEq for Clients {
+    fn eq(&self, other: &Self) -> bool {
+        // The verifier is made of these.
+        self.authorities == other.authorities && self.optional == other.optional
+    }
+}
+
+impl Clients {
+    /// Certificates signed by one of the authorities in `file`, which comes with what it holds in PEM. `optional`:
+    /// peers without a certificate are let in as well.
+    pub fn new(
+        file: (&Path, &[u8]),
+        optional: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let unusable = |error: String| TlsError::Authority {
+            path: file.0.to_owned(),
+            error,
+        };
+        let authorities = certificates(file, "the certificates of authorities in PEM")?;
+        let mut roots = RootCertStore::empty();
+        for authority in &authorities {
+            let added = roots.add(authority.clone());
+            added.map_err(|error| unusable(error.to_string()))?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let builder = if optional {
+            builder.allow_unauthenticated()
+        } else {
+            builder
+        };
+        let verifier = builder
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self {
+            authorities,
+            optional,
+            verifier,
+        })
+    }
+
+    /// Whether peers without a certificate are let in as well.
+    pub fn optional(&self) -> bool {
+        self.optional
+    }
+}
+
+/// What handshakes are made with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The certificate and its key.
+    pub key: Arc<CertifiedKey>,
+    /// Which certificates peers may show; `None`: they are not asked for any.
+    pub clients: Option<Clients>,
+    /// How many sessions are remembered at most, so that they can be resumed; 0 turns that off. While peers are asked for
+    /// certificates none is: each connection shows one that is good now.
+    pub sessions: usize,
+}
+
+impl PartialEq for Terms {
+    fn eq(&self, other: &Self) -> bool {
+        // A certificate goes with one key only.
+        self.key.cert == other.key.cert
+            && self.clients == other.clients
+            && self.sessions == other.sessions
+    }
+}
+
+/// The subject of a certificate, such as `CN=lab-7, O=Example`. `None` if it has none, or cannot be read.
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let subject = certificate.subject().to_string();
+    // Nobody needs more to tell who it is.
+    let subject: String = subject.chars().take(MOST_OF_A_SUBJECT).collect();
+    (!subject.is_empty()).then_some(subject)
+}
+
+/// Characters of a subject that are kept.
+const MOST_OF_A_SUBJECT: usize = 200;
 
 /// Makes a self-signed ECDSA P-256 certificate for `name`, a DNS name or an IP address, good for a year.
 ///
@@ -178,19 +297,32 @@ pub fn self_signed_pair(
     Ok((certificate.der().clone(), key))
 }
 
-/// The server's settings: TLS 1.2 and 1.3, ALPN h2, no client certificates.
+/// The server's settings: TLS 1.2 and 1.3, ALPN h2.
 pub fn server_config(
-    certificate: Arc<CurrentCertificate>,
+    terms: &Terms,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate.clone());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match &terms.clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier.clone()),
+        None => builder.with_no_client_auth(),
+    };
+    let key = SingleCertAndKey::from(CertifiedKey::clone(&terms.key));
+    let mut config = builder.with_cert_resolver(Arc::new(key));
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    let sessions = if terms.clients.is_some() {
+        0
+    } else {
+        terms.sessions
+    };
     // Stock peers resume at most once per connection.
-    config.send_tls13_tickets = usize::from(certificate.sessions() > 0);
-    config.session_storage = certificate;
+    config.send_tls13_tickets = usize::from(sessions > 0);
+    let storage: Arc<dyn StoresServerSessions> = match sessions {
+        0 => Arc::new(NoServerSessionStorage {}),
+        count => ServerSessionMemoryCache::new(count),
+    };
+    config.session_storage = storage;
     Ok(Arc::new(config))
 }
 

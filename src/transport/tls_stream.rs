@@ -8,20 +8,26 @@
 //! - a connection at rest holds no buffer at all.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use rustls::{
     ServerConfig,
-    server::UnbufferedServerConnection,
+    server::{Acceptor, UnbufferedServerConnection},
     unbuffered::{
         ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
     },
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls_pki_types::CertificateDer;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    time::timeout,
+};
 
 use super::buffers;
 
@@ -30,6 +36,9 @@ const RECORD: usize = 16_384;
 
 /// A record's bytes on the wire, at most (RFC 8446 section 5.2).
 const RECORD_ON_WIRE: usize = RECORD + 256 + 5;
+
+/// How long a peer that was refused may take to read why.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Bytes on their way between the socket and TLS, in a lent buffer while there are any.
 #[derive(Default)]
@@ -142,7 +151,26 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// Makes the handshake. Not cancellation safe: drop the connection instead.
     pub async fn accept(io: T, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let mut this = Self {
+        let mut this = Self::new(io, config)?;
+        this.handshake().await?;
+        Ok(this)
+    }
+
+    /// As [`TlsStream::accept`], with the settings that `choose` gives for a client that offers ALPN, or does not.
+    pub async fn accept_by_alpn(
+        io: T,
+        choose: impl Fn(bool) -> Arc<ServerConfig>,
+    ) -> io::Result<Self> {
+        let mut this = Self::new(io, choose(true))?;
+        if !this.offers_alpn().await? {
+            this.tls = UnbufferedServerConnection::new(choose(false)).map_err(invalid)?;
+        }
+        this.handshake().await?;
+        Ok(this)
+    }
+
+    fn new(io: T, config: Arc<ServerConfig>) -> io::Result<Self> {
+        Ok(Self {
             io,
             tls: UnbufferedServerConnection::new(config).map_err(invalid)?,
             incoming: Staged::default(),
@@ -154,9 +182,50 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             notified: false,
             connected: false,
             deferred: false,
-        };
-        std::future::poll_fn(|cx| this.poll_handshake(cx)).await?;
-        Ok(this)
+        })
+    }
+
+    /// Reads the client's first message, without taking it. What is no such message is left to the handshake.
+    async fn offers_alpn(&mut self) -> io::Result<bool> {
+        let mut acceptor = Acceptor::default();
+        loop {
+            let known = self.incoming.len();
+            if poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut new = &self.incoming.bytes()[known..];
+            while !new.is_empty() {
+                if acceptor.read_tls(&mut new).is_err() {
+                    return Ok(true);
+                }
+            }
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => return Ok(accepted.client_hello().alpn().is_some()),
+                Err(_) => return Ok(true),
+            }
+        }
+    }
+
+    async fn handshake(&mut self) -> io::Result<()> {
+        let shaken = poll_fn(|cx| self.poll_handshake(cx)).await;
+        if shaken
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::InvalidData)
+        {
+            // In a box: it is seldom needed.
+            let _ = timeout(PARTING, Box::pin(self.part())).await;
+        }
+        shaken
+    }
+
+    /// Lets the peer read the alert. Closing a socket with bytes unread resets it, and the peer may see only that.
+    async fn part(&mut self) -> io::Result<()> {
+        let count = self.incoming.len();
+        self.incoming.discard(count);
+        self.io.shutdown().await?;
+        while self.io.read(&mut [0; 1024]).await? > 0 {}
+        Ok(())
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,6 +259,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// The protocol agreed on, if any.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.tls.alpn_protocol()
+    }
+
+    /// The certificate that the peer has shown, if any.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.peer_certificates()?.first()
     }
 
     /// From now on, flushing leaves bytes here until [`TlsStream::poll_push`], or until the buffer is full.

@@ -11,6 +11,18 @@ use serde_json::Value;
 
 use crate::helpers::{Certificate, KEY, process};
 
+/// What the operator writes into the controller's `ConfigMap`, as far as it has keepalive settings.
+const CONTROLLERS: &str = "\
+grpc:
+  keepalive:
+    intervalTime: 10s
+    minTime: 1s
+    permitWithoutStream: true
+    timeout: 3m0s
+provisioning:
+  enabled: false
+";
+
 pub fn documents(yaml: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(yaml).unwrap()
 }
@@ -70,7 +82,10 @@ impl Pod {
             let volume = named
                 .next()
                 .unwrap_or_else(|| panic!("no volume for {mount}"));
-            if let Some(name) = volume["configMap"]["name"].as_str() {
+            let map = volume["configMap"]["name"].as_str();
+            if map == Some("jumpstarter-controller") {
+                fs::write(format!("{directory}/config"), CONTROLLERS).unwrap();
+            } else if let Some(name) = map {
                 let map = only(documents, "ConfigMap");
                 assert_eq!(map["metadata"]["name"], name);
                 for (file, text) in map["data"].as_object().unwrap() {

@@ -6,6 +6,7 @@
     dead_code
 )]
 
+pub mod authority;
 pub mod balancer;
 pub mod operated;
 pub mod page;

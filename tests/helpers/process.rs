@@ -2,7 +2,8 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    os::fd::OwnedFd,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -57,7 +58,35 @@ pub struct Process {
 
 impl Process {
     pub fn start(mut command: Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// With one or two listening sockets handed over under their names, as systemd does it.
+    pub fn start_on(command: &Command, sockets: &[(&str, &TcpListener)]) -> Self {
+        // They go through stdin and stdout, which a shell then moves to where they belong.
+        let moves = ["exec 3<&0 </dev/null", "exec 4<&1 >/dev/null"];
+        let moves = moves[..sockets.len()].join("\n");
+        let script = format!("{moves}\nexport LISTEN_PID=$$\nexec \"$0\" \"$@\"");
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(script);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.env_clear();
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        shell.env("LISTEN_FDS", sockets.len().to_string());
+        let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+        shell.env("LISTEN_FDNAMES", names.join(":"));
+        let mut fds = sockets
+            .iter()
+            .map(|(_, socket)| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+        shell.stdin(fds.next().unwrap_or(Stdio::null()));
+        shell.stdout(fds.next().unwrap_or(Stdio::null()));
+        Self::spawn(shell)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
         let (send, receive) = channel();

@@ -16,7 +16,7 @@ pub struct Status {
     pub commit: Cow<'static, str>,
     /// The TLS provider in use.
     pub tls_provider: String,
-    /// `starting`, `ready` or `draining`.
+    /// `starting`, `ready`, `lame_duck` or `draining`.
     pub phase: Cow<'static, str>,
     /// Since the start, seconds.
     pub uptime_seconds: f64,

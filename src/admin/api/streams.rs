@@ -87,6 +87,8 @@ pub struct Row {
 pub struct Peer {
     /// Where it is.
     pub address: IpAddr,
+    /// The subject of its certificate; `None` if it has shown none.
+    pub certificate: Option<String>,
     /// Bytes of messages received from it.
     pub bytes_in: u64,
     /// Bytes of messages handed to its connection.
@@ -195,6 +197,7 @@ impl Peer {
         let (rate_in, rate_out) = live.rates();
         Self {
             address: live.peer.to_canonical(),
+            certificate: live.certificate.as_deref().map(ToOwned::to_owned),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             messages_in: totals.messages_in,

@@ -65,6 +65,17 @@ pub struct LoadArgs {
     /// No TLS
     #[arg(long)]
     pub plaintext: bool,
+    /// PEM file with the certificate chain to show to the router
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_key",
+        conflicts_with = "plaintext"
+    )]
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file with its private key
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
     /// What the pairs do
     #[arg(long, value_enum, default_value = "bulk")]
     pub workload: Workload,

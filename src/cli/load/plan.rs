@@ -11,7 +11,7 @@ use super::{
     pattern::{Pattern, Sizes},
     run::Run,
 };
-use crate::client::{ConnectError, Connector, Trust};
+use crate::client::{ConnectError, Connector, Identity, Trust};
 
 /// Bytes of a large message, as stock peers send them.
 pub const LARGE: usize = 64 * 1024;
@@ -118,7 +118,14 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
     };
     let key = args.key.clone().map(String::into_bytes).or_else(from_env);
     let key = key.filter(|key| !key.is_empty()).ok_or(PlanError::Key)?;
-    let connector = Connector::new(&args.router, trust(args)?)?;
+    let files = args
+        .client_certificate
+        .as_ref()
+        .zip(args.client_key.as_ref());
+    let identity = files
+        .map(|(certificate, key)| Identity::from_files(certificate, key))
+        .transpose()?;
+    let connector = Connector::with_identity(&args.router, trust(args)?, identity)?;
     let size = args.size.unwrap_or(args.workload.default_size());
     range("size", size, 0, LARGEST)?;
     let window = args.window.unwrap_or(16 * 1024 * 1024);

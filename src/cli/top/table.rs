@@ -173,6 +173,7 @@ mod tests {
     fn peer(address: &str, stalled: Option<f64>) -> Peer {
         Peer {
             address: address.parse().unwrap(),
+            certificate: None,
             bytes_in: 2_000_000,
             bytes_out: 5,
             messages_in: 1,

@@ -115,7 +115,10 @@ fn a_token_comes_from_a_file() {
         ("listen.admin_address", ":1"),
     ]);
     assert!(
-        missing.contains("/nonexistent/token cannot be read"),
+        missing.starts_with(
+            "environment JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE: admin.token_file: \
+             /nonexistent/token cannot be read"
+        ),
         "{missing}"
     );
     assert_eq!(

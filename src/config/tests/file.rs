@@ -178,6 +178,15 @@ fn cross_checks() {
             "2:10: log.filter: found the string \"a=b=c\", expected log directives",
         ),
         (
+            "[log]\nfilter = \"inof\"",
+            "2:10: log.filter: found the string \"inof\", expected log directives such as \"info\" or \
+             \"info,h2=debug\" (\"inof\" is not a level, and a word alone",
+        ),
+        (
+            "[tls]\nclient_ca = \"/ca\"\nplaintext = true",
+            "2:13: tls.client_ca: set together with tls.plaintext",
+        ),
+        (
             "[auth]\nissuer = \"\"",
             "2:10: auth.issuer: found the string \"\", expected a string that is not empty",
         ),

@@ -3,6 +3,7 @@
 
 mod admin;
 mod file;
+mod operator;
 mod sources;
 mod values;
 

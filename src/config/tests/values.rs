@@ -10,7 +10,8 @@ use toml::de::DeValue;
 use crate::config::loading::Loading;
 use crate::config::setting::Setting;
 use crate::config::{
-    Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, UPSTREAM_ENV, file, find, keys,
+    Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, Successor, UPSTREAM_ENV, file, find,
+    keys,
 };
 
 #[test]
@@ -60,6 +61,18 @@ fn shown_values_read_back() {
         }
     }
     assert_eq!(config, Config::default());
+}
+
+#[test]
+fn successors() {
+    let read = |text: &str| Option::<Successor>::from_text(text).map(|read| read.show());
+    assert_eq!(read(""), Ok(None));
+    for text in ["self", "router:443", "[::1]:8083"] {
+        assert_eq!(read(text), Ok(Some(format!("\"{text}\""))));
+    }
+    for wrong in ["router", "own", "router:0", "self:"] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub fn parse(filter: &str) -> Result<EnvFilter, LogError> {
         } else if !part.contains(['=', '[', ']', '}']) {
             // Would be read as a target by that name, and so silence everything after a typo.
             return Err(LogError::Filter(format!(
-                "\"{}\" is not a level; use off, error, warn, info, debug, trace or target=level",
+                "\"{}\" is not a level, and a word alone would be read as a module to show everything of; \
+                 use off, error, warn, info, debug, trace or module=level",
                 part.escape_default()
             )));
         }

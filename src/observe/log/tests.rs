@@ -236,6 +236,7 @@ fn a_stream_record_has_all_fields() {
         id: 7,
         stream: HOSTILE.to_owned(),
         peer: "::ffff:192.0.2.1".parse().unwrap(),
+        certificate: None,
         other_peer: Some("2001:db8::1".parse().unwrap()),
         bytes_in: 1,
         bytes_out: 1 << 40,

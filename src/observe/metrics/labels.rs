@@ -68,12 +68,30 @@ label! {
 }
 
 label! {
+    /// What became of a stream that was to find its partner at the successor.
+    SuccessorStream, "result" {
+        /// It did.
+        Forwarded => "forwarded",
+        /// The successor would not take it.
+        Refused => "refused",
+        /// There was no successor in time.
+        Unreachable => "unreachable",
+        /// It ended while it waited, or met its partner here after all.
+        GivenUp => "given_up",
+    }
+}
+
+label! {
     /// How a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.
         Ok => "ok",
         /// The peers did not agree or one broke off.
         Failed => "failed",
+        /// The peer showed no certificate, and had to.
+        NoCertificate => "no_certificate",
+        /// The peer showed a certificate that is not accepted.
+        BadCertificate => "bad_certificate",
         /// It took too long.
         Timeout => "timeout",
         /// It succeeded, but HTTP/2 was not agreed on.

@@ -174,7 +174,8 @@ fn counts_arrive_under_their_names() {
     metrics.forwarded_bytes.inc_by(1 << 40);
     metrics.observe_pairing_wait(Duration::from_millis(3));
     metrics.observe_stream(Duration::from_secs(7200), 5 << 30);
-    metrics.set_draining(true);
+    metrics.set_lame_duck(UNIX_EPOCH + Duration::from_secs(7));
+    metrics.set_draining(UNIX_EPOCH + Duration::from_secs(8));
     let held = Held::new(&metrics.connections_open);
     let series = parse(&metrics.encode());
     drop(held);
@@ -189,7 +190,9 @@ fn counts_arrive_under_their_names() {
         (r#"pairing_wait_seconds_bucket{le="0.005"}"#, 1.0),
         (r#"stream_duration_seconds_bucket{le="10800.0"}"#, 1.0),
         ("stream_bytes_sum", 5_368_709_120.0),
+        ("lame_duck", 0.0),
         ("draining", 1.0),
+        ("drain_deadline_timestamp_seconds", 8.0),
         ("connections_open", 1.0),
     ] {
         assert_eq!(series[&format!("{PREFIX}_{name}")], value, "{name}");

@@ -44,6 +44,7 @@ impl Files {
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         std::fs::write(dir.path().join("keys/other"), OTHER).unwrap();
         std::fs::write(dir.path().join("token"), "0123456789abcdef").unwrap();
+        std::fs::write(dir.path().join("operator"), "grpc: {}").unwrap();
         Self(dir)
     }
 
@@ -76,9 +77,9 @@ impl Files {
 fn live(config: &Config) -> Live {
     let crypto = Provider::Auto.crypto();
     let (key, self_signed) = certificate(config, &crypto).unwrap();
+    let terms = terms(config, key.into(), &crypto).unwrap();
     let tls = Tls {
-        certificate: CurrentCertificate::new(key, 0),
-        crypto,
+        current: CurrentTls::new(terms, crypto).unwrap(),
         self_signed: self_signed.into(),
     };
     let router = Router::new(
@@ -112,8 +113,17 @@ fn shown(change: Result<Change, LiveError>) -> String {
     format!("{admitted:?} {change:?}")
 }
 
-/// Live keys that others than [`Live`] put in force; `tests/reload.rs` shows that they do.
-const ELSEWHERE: [&str; 3] = ["drain.timeout", "log.filter", "reload.interval"];
+/// Live keys that others than [`Live`] put in force, as `tests/reload.rs` shows, or that alone do nothing.
+const ELSEWHERE: [&str; 6] = [
+    "drain.lame_duck",
+    "drain.timeout",
+    "log.filter",
+    "reload.interval",
+    // Says something about `tls.client_ca`.
+    "tls.client_certificate_optional",
+    // Sets other keys.
+    "connections.operator_config",
+];
 
 /// A value that differs from the one in [`Files::config`], for every key.
 const OTHER_VALUES: &[(&str, &str)] = &[
@@ -123,11 +133,14 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("listen.metrics_address", "127.0.0.1:3"),
     ("listen.admin_address", "127.0.0.1:4"),
     ("listen.backlog", "5"),
+    ("listen.reuse_port", "true"),
     ("listen.proxy_protocol_from", "10.0.0.0/8"),
     ("listen.proxy_protocol_timeout", "6s"),
     ("tls.certificate", "{files}/two.crt"),
     ("tls.key", "{files}/two.key"),
     ("tls.plaintext", "true"),
+    ("tls.client_ca", "{files}/two.crt"),
+    ("tls.client_certificate_optional", "true"),
     ("tls.provider", "ring"),
     ("tls.session_cache", "5"),
     ("auth.key", OTHER),
@@ -173,7 +186,14 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("connections.keepalive_timeout", "5s"),
     ("connections.tcp_user_timeout", "5s"),
     ("connections.write_stall_timeout", "5s"),
+    ("connections.operator_config", "{files}/operator"),
+    ("drain.lame_duck", "5s"),
     ("drain.timeout", "5s"),
+    ("drain.forward_to", "example.com:443"),
+    ("drain.forward_timeout", "5s"),
+    ("drain.forward_early", "true"),
+    ("drain.forward_ca", "{files}/two.crt"),
+    ("drain.forward_insecure", "true"),
     ("reload.interval", "1s"),
     ("log.format", "text"),
     ("log.filter", "debug"),
@@ -223,7 +243,7 @@ fn a_change_is_in_force_once_it_is_applied() {
     assert_eq!(router.rules.load().keys.keys().len(), 2);
     let idle = router.settings.load().streams.idle_timeout;
     assert_eq!(idle, Some(Duration::from_secs(5)));
-    let replaced = live.tls.as_ref().unwrap().certificate.replaced();
+    let replaced = live.tls.as_ref().unwrap().current.replaced();
     assert!(replaced.now_or_never().is_some());
     let metrics = router.metrics.encode();
     assert!(metrics.contains(r#"tokens_accepted_total{key="auth.extra_keys[0]"} 0"#));
@@ -245,16 +265,44 @@ fn a_pair_that_does_not_fit_or_cannot_be_read_is_refused() {
 }
 
 #[test]
+fn authorities_of_client_certificates_are_read_or_refused() {
+    let files = Files::new();
+    let live = live(&files.config(&[]));
+    for (file, said) in [
+        ("{files}/nowhere.crt", "tls.client_ca: cannot read"),
+        ("{files}/one.key", "holds no certificate"),
+        ("{files}/torn.crt", "cannot read a certificate"),
+        ("{files}/wrong.crt", "cannot be used to check"),
+    ] {
+        let whole = std::fs::read_to_string(files.path("one.crt")).unwrap();
+        std::fs::write(files.path("torn.crt"), &whole[..whole.len() / 2]).unwrap();
+        let wrong = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+        std::fs::write(files.path("wrong.crt"), wrong).unwrap();
+        let config = files.config(&[("tls.client_ca", file)]);
+        let error = live.prepare(&config).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let required = [("tls.client_ca", "{files}/one.crt")];
+    let change = live.prepare(&files.config(&required)).unwrap();
+    live.apply(change);
+    let again = live.prepare(&files.config(&required)).unwrap();
+    assert!(again.tls.is_none(), "nothing has changed");
+    let optional = [required[0], ("tls.client_certificate_optional", "true")];
+    let optional = live.prepare(&files.config(&optional)).unwrap();
+    assert!(optional.tls.is_some());
+}
+
+#[test]
 fn a_self_signed_certificate_stays_until_another_is_given() {
     let files = Files::new();
     let without = files.config(&[("tls.certificate", ""), ("tls.key", "")]);
     let live = live(&without);
-    assert!(live.prepare(&without).unwrap().certificate.is_none());
+    assert!(live.prepare(&without).unwrap().tls.is_none());
     let given = live.prepare(&files.config(&[])).unwrap();
-    assert!(matches!(given.certificate, Some((_, false))));
+    assert!(matches!(given.tls, Some((_, false))));
     live.apply(given);
     let back = live.prepare(&without).unwrap();
-    assert!(matches!(back.certificate, Some((_, true))));
+    assert!(matches!(back.tls, Some((_, true))));
     live.apply(back);
-    assert!(live.prepare(&without).unwrap().certificate.is_none());
+    assert!(live.prepare(&without).unwrap().tls.is_none());
 }

@@ -138,7 +138,18 @@ fn an_old_connection_is_retired_once_and_ended_after_its_grace() {
         deadlines.check(BUSY, old),
         Verdict::Wait(Some(old + 3 * SECOND))
     );
-    ends_at(deadlines, BUSY, old + 3 * SECOND, ConnectionEnd::Age);
+    // The streams are told first, and have a moment for it.
+    let over = old + 3 * SECOND;
+    assert_eq!(
+        deadlines.check(BUSY, over - INSTANT),
+        Verdict::Wait(Some(over))
+    );
+    assert_eq!(
+        deadlines.check(BUSY, over),
+        Verdict::EndStreams(13 * SECOND)
+    );
+    assert!(deadlines.is_retired());
+    ends_at(deadlines, BUSY, over + LAST_WORDS, ConnectionEnd::Age);
 }
 
 #[test]
@@ -308,7 +319,7 @@ fn a_slow_reader_is_no_stalled_one() {
 #[test]
 fn the_earliest_of_all_is_next_and_none_is_forgotten() {
     let (mut deadlines, now) = with(|settings| {
-        settings.idle_timeout = Some(7 * SECOND);
+        settings.idle_timeout = Some(9 * SECOND);
         settings.max_age = Some(6 * SECOND);
         settings.max_age_grace = Some(SECOND / 2);
         settings.keepalive_interval = Some(5 * SECOND);
@@ -326,7 +337,11 @@ fn the_earliest_of_all_is_next_and_none_is_forgotten() {
     assert_eq!(deadlines.check(full, at(5)), Verdict::Wait(Some(at(6))));
     assert_eq!(deadlines.check(full, at(6)), Verdict::Retire);
     let grace = at(6) + SECOND / 2;
-    ends_at(deadlines, full, grace, ConnectionEnd::Age);
+    let before = deadlines.check(full, grace - INSTANT);
+    assert_eq!(before, Verdict::Wait(Some(grace)));
+    let told = Verdict::EndStreams(6 * SECOND + SECOND / 2);
+    assert_eq!(deadlines.check(full, grace), told);
+    ends_at(deadlines, full, grace + LAST_WORDS, ConnectionEnd::Age);
 }
 
 #[test]

@@ -8,17 +8,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsConnector, client};
 
 use super::TlsStream;
-use crate::transport::{
-    certificate::CurrentCertificate,
-    tls::{self, Provider},
-};
+use crate::transport::tls::{self, Provider, Terms};
 
 fn server() -> (Arc<rustls::ServerConfig>, CertificateDer<'static>) {
     let crypto = Provider::Auto.crypto();
     let (certificate, key) = tls::self_signed_pair("localhost", SystemTime::now()).unwrap();
     let key =
         rustls::sign::CertifiedKey::from_der(vec![certificate.clone()], key, &crypto).unwrap();
-    let config = tls::server_config(CurrentCertificate::new(key, 10), crypto).unwrap();
+    let terms = Terms {
+        key: key.into(),
+        clients: None,
+        sessions: 10,
+    };
+    let config = tls::server_config(&terms, crypto).unwrap();
     (config, certificate)
 }
 
