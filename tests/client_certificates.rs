@@ -176,7 +176,7 @@ async fn first_messages_are_taken_as_they_come() {
     for bytes in [&[0x16, 3, 1, 0x3f, 0xff][..], &[0x16; 600]] {
         let mut socket = TcpStream::connect(router.server.address).await.unwrap();
         socket.write_all(bytes).await.unwrap();
-        socket.write_all(&[0xa5; 20_000]).await.unwrap();
+        socket.write_all(&vec![0xa5; 20_000]).await.unwrap();
         let _ = within("the end", socket.read_to_end(&mut Vec::new())).await;
     }
     let handshakes = &router.metrics().tls_handshakes;

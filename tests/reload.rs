@@ -1,5 +1,5 @@
 //! Changing the configuration of a running router: what is taken in, what is refused, and that nobody notices.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_sign_loss)] // sizes are positive
 
 mod helpers;
 

@@ -290,13 +290,14 @@ async fn halves_meet_in_the_other_order() {
     let first = Half::open(&swap.connector, "split", &["first"]).await;
     swap.new.metric_is("streams_waiting", 1).await;
     let second = Half::on(channel, "split", &["second"]);
-    let ((mut first, _one), (mut second, _other)) = tokio::join!(first.met(), second.met());
+    let ((mut first, one_channel), (mut second, other_channel)) =
+        tokio::join!(first.met(), second.met());
     hears(&mut second, "first").await;
     hears(&mut first, "second").await;
     assert_eq!(swap.old.metric("successor_streams_open"), 1);
     let forwarded = r#"successor_streams_total{result="forwarded"}"#;
     assert_eq!(swap.old.metric(forwarded), 1);
-    drop((pair, first, second, _one, _other));
+    drop((pair, first, second, one_channel, other_channel));
     assert_eq!(swap.old.ends().await.code(), Some(0));
 }
 
@@ -310,13 +311,14 @@ async fn the_deadline_holds_for_what_is_forwarded() {
     })
     .await;
     let late = Half::open(&swap.connector, "split", &[]).await;
-    let ((mut early, _one), (mut late, _other)) = tokio::join!(early.met(), late.met());
+    let ((mut early, one_channel), (mut late, other_channel)) =
+        tokio::join!(early.met(), late.met());
     says(&mut early, &mut late, "there").await;
     let (early, late) = tokio::join!(last_words(&mut early), last_words(&mut late));
     let text = "the router is shutting down; connect again".to_owned();
     assert_eq!(early, (true, Code::Unavailable, text.clone()));
     assert_eq!(late, (true, Code::Unavailable, text));
-    drop((_one, _other));
+    drop((one_channel, other_channel));
     assert_eq!(swap.old.ends().await.code(), Some(0));
     swap.new.metric_is("streams_paired", 0).await;
 }

@@ -104,7 +104,7 @@ async fn traced(
     log: LogHandle,
     handed_over: HandedOver,
 ) -> ExitCode {
-    serve(sources, loaded, log, handed_over).await
+    Box::pin(serve(sources, loaded, log, handed_over)).await
 }
 
 #[cfg(feature = "otel")]
@@ -118,7 +118,7 @@ async fn traced(
         tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
         None
     });
-    let code = serve(sources, loaded, log, handed_over).await;
+    let code = Box::pin(serve(sources, loaded, log, handed_over)).await;
     if let Some(traces) = traces {
         traces.stop();
     }

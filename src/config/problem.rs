@@ -98,7 +98,7 @@ impl fmt::Display for Problem {
             Origin::Default => {}
             Origin::File { column, .. } => write!(out, "{}:{column}: ", self.origin)?,
             Origin::Operator { .. } | Origin::Env(_) | Origin::Flag(_) => {
-                write!(out, "{}: ", self.origin)?
+                write!(out, "{}: ", self.origin)?;
             }
         }
         match self.key {

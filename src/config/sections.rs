@@ -3,6 +3,11 @@
 //! A key marked `restart` keeps the value it had at the start; every other one takes effect while the router runs. What
 //! is said here is tested in `server/live.rs`.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are comments in the example file, too"
+)]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -208,7 +208,9 @@ mod tests {
     fn change(current: &CurrentTls, terms: Terms) -> bool {
         let ready = current.prepare(terms).unwrap();
         let new = ready.is_some();
-        ready.into_iter().for_each(|ready| current.replace(ready));
+        if let Some(ready) = ready {
+            current.replace(ready);
+        }
         new
     }
 

@@ -300,7 +300,7 @@ impl Call {
         mut on_joined: oneshot::Receiver<Partner>,
     ) -> Result<Box<Meeting>, Ending> {
         tracing::debug!(peer = %self.peer, stream = %self.subject, "waiting for the other side");
-        let _waiting = Held::new(&self.router.metrics.streams_waiting);
+        let _counted = Held::new(&self.router.metrics.streams_waiting);
         let mut leaving = pin!(self.leave());
         let joined = poll_fn(|cx| {
             if let Poll::Ready(partner) = Pin::new(&mut on_joined).poll(cx) {
@@ -309,8 +309,8 @@ impl Call {
             leaving.as_mut().poll(cx).map(Joined::Successor)
         });
         let (control, arrived) = (self.control(), self.arrived);
-        let waited = drive::wait(side, control, &self.deadlines, arrived, joined).await;
-        let (reached, ending) = match waited {
+        let outcome = drive::wait(side, control, &self.deadlines, arrived, joined).await;
+        let (reached, ending) = match outcome {
             Ok(Joined::Partner(partner)) => return self.met(partner.ok(), None),
             Ok(Joined::Successor(Ok(reached))) => (Some(reached), None),
             Ok(Joined::Successor(Err(ending))) | Err(ending) => (None, Some(ending)),
