@@ -3,10 +3,30 @@
 
 mod support;
 
-use jumpstarter_router::{config::Size, splice::ending::GOAWAY_MESSAGE};
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use jumpstarter_router::{
+    config::Size,
+    observe::metrics::ConnectionEnd,
+    splice::ending::GOAWAY_MESSAGE,
+    transport::{
+        connection,
+        stream::PATH,
+        wire::{Gather, Wire},
+    },
+};
 use support::{
     End, Harness, Kind, Options, assert_bytes, assert_told, line::Cut, message, noise, prefixed,
 };
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tonic::Code;
 
 const PARTNERS: [Kind; 2] = [Kind::Tonic, Kind::Raw];
@@ -318,4 +338,90 @@ async fn encodings() {
         harness.idle(&case).await;
     }
     assert_eq!(harness.ends("encoding"), 16);
+}
+
+/// A byte stream that fails to send once it is told to, while reading goes on as if nothing had happened.
+struct Unsendable {
+    io: DuplexStream,
+    fails: Arc<AtomicBool>,
+}
+
+impl Gather for Unsendable {
+    fn set_deferred(&mut self, _: bool) {}
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+}
+
+impl AsyncRead for Unsendable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Unsendable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The connection's streams learn of it although HTTP/2 has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_cannot_send_is_lost() {
+    let harness = Harness::start(|_| {}).await;
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let fails = Arc::new(AtomicBool::new(false));
+    let io = Unsendable {
+        io: near,
+        fails: fails.clone(),
+    };
+    let visit = harness.router.addresses.enter([127, 0, 0, 1].into(), None);
+    let visit = visit.unwrap();
+    let serving = tokio::spawn(connection::serve(
+        harness.router.clone(),
+        visit.origin.clone(),
+        Wire::new(io),
+    ));
+    let (client, h2) = h2::client::handshake(far).await.unwrap();
+    tokio::spawn(h2);
+    let request = http::Request::post(format!("https://router.test{PATH}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("authorization", format!("Bearer {}", harness.token("x")))
+        .body(())
+        .unwrap();
+    let mut client = client.ready().await.unwrap();
+    let (_answer, _body) = client.send_request(request, false).unwrap();
+    support::until("the first stream to wait", || harness.waiting() == 1).await;
+    let mut partner = harness.peer(Kind::Raw, "x").await;
+    partner.head().await;
+
+    fails.store(true, Ordering::Relaxed);
+    partner.send_data(b"cannot be sent").await;
+    let got = partner.collect().await;
+    let text = "the other side's connection was lost";
+    assert_told("unsendable", &got, b"", Code::Unavailable, text);
+    assert_eq!(serving.await.unwrap(), ConnectionEnd::TransportError);
+    assert_eq!(harness.ends("lost"), 1);
+    assert_eq!(harness.ends("peer_lost"), 1);
 }

@@ -12,7 +12,7 @@ use std::{
 use helpers::{Running, authority::Authority, last_words, token, until, within};
 use jumpstarter_router::{
     client::{Call, Connector, Trust, call, stream::data},
-    grpc::v1::StreamRequest,
+    protocol::v1::StreamRequest,
     server::Drained,
     transport::router::Router,
 };

@@ -314,7 +314,7 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::v1::{FrameType, StreamResponse};
+    use crate::protocol::v1::{FrameType, StreamResponse};
 
     pub(super) const CAUSES: &[Cause] = &[
         Cause::Completed,

@@ -129,13 +129,14 @@ where
     };
     connection.passage.set_window(window);
     let end = poll_fn(|cx| connection.poll(cx)).await;
-    connection.close(end).await;
     // What the peer was asked to do.
-    match end {
+    let asked = match end {
         ConnectionEnd::PeerClosed if connection.drained => ConnectionEnd::Drained,
         ConnectionEnd::PeerClosed if connection.deadlines.is_retired() => ConnectionEnd::Age,
         end => end,
-    }
+    };
+    connection.close(end).await;
+    asked
 }
 
 fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
@@ -455,20 +456,27 @@ impl<T: Gather> Connection<T> {
     }
 
     /// Lets the peer and the streams know, then drops what is left.
-    async fn close(&mut self, end: ConnectionEnd) {
+    async fn close(self, end: ConnectionEnd) {
+        let Self {
+            mut http2,
+            mut streams,
+            wire,
+            ..
+        } = self;
         let reason = match end {
             ConnectionEnd::PeerClosed
             | ConnectionEnd::TransportError
             | ConnectionEnd::ProtocolError => None,
             _ => Some(h2::Reason::NO_ERROR),
         };
-        self.wire.set_deferred(false);
+        wire.set_deferred(false);
         if let Some(reason) = reason {
-            self.http2.abrupt_shutdown(reason);
-            let flushed = poll_fn(|cx| self.http2.poll_closed(cx).map(|_| ()));
+            http2.abrupt_shutdown(reason);
+            let flushed = poll_fn(|cx| http2.poll_closed(cx).map(|_| ()));
             let _ = timeout(Duration::from_secs(1), flushed).await;
         }
-        let streams = &mut self.streams;
+        // The streams learn that the connection is gone even if HTTP/2 has not noticed, as when a push failed.
+        drop(http2);
         let _ = timeout(LAST_WORDS, async {
             while streams.next().await.is_some() {}
         })

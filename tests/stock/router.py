@@ -11,18 +11,27 @@ from .processes import Process, eventually, free_port
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
+
+
 def router_binary() -> Path:
     """`ROUTER_BIN`, or what cargo has built."""
     if given := os.environ.get("ROUTER_BIN"):
         path = Path(given).absolute()
         assert path.is_file(), f"ROUTER_BIN names no file: {path}"
         return path
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     for profile in ("release", "debug"):
-        path = target / profile / "jumpstarter-router"
+        path = TARGET / profile / "jumpstarter-router"
         if path.is_file():
             return path
     raise AssertionError("no router binary: run cargo build, or set ROUTER_BIN")
+
+
+def example(name: str) -> str:
+    """One of the package's examples, which `cargo test` and `cargo build --examples` build."""
+    path = TARGET / "debug" / "examples" / name
+    assert path.is_file(), f"no {path}: run cargo build --example {name}"
+    return str(path)
 
 
 class Router:
@@ -30,6 +39,7 @@ class Router:
 
     def __init__(self, folder: Path, certificate: Certificate, key: str, settings: dict[str, str] | None = None):
         self.folder = folder
+        self.key = key
         self.port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
         self.endpoint = f"localhost:{self.port}"
         self.env = {
