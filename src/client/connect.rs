@@ -1,6 +1,6 @@
-//! Connections to a router: TLS that trusts given certificates, any certificate, or none at all.
+//! Connections to a router or a controller: TLS that trusts given certificates, the system's, any, or none at all.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -8,24 +8,84 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{
+    CertificateDer, ServerName, UnixTime,
+    pem::{self, PemObject as _},
+};
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::transport::tls::{ALPN_H2, Provider};
 
+/// How long TCP and TLS may take together: as long as a stock client waits for its tunnel.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How a peer finds out that the other end of an open connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Between two PINGs, whether or not anything else is sent.
+    pub interval: Duration,
+    /// How long the answer may take; then the connection counts as lost.
+    pub timeout: Duration,
+}
+
+impl Keepalive {
+    /// What stock clients and exporters do. The long timeout lets a stream live through a laptop's sleep or a change
+    /// of networks.
+    pub const STOCK: Self = Self {
+        interval: Duration::from_secs(20),
+        timeout: Duration::from_secs(180),
+    };
+}
+
 /// Which routers are believed.
 #[derive(Clone, Debug)]
 pub enum Trust {
+    /// Those whose certificate is signed by an authority that this system trusts.
+    System,
     /// Those whose certificate is, or is signed by, one of these.
     Certificates(Vec<CertificateDer<'static>>),
     /// Any certificate.
     Insecure,
     /// No TLS at all.
     Plaintext,
+}
+
+impl Trust {
+    /// The certificates in PEM text, at least one.
+    pub fn from_pem(text: &[u8]) -> Result<Self, CertificatesError> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+        let certificates = certificates?;
+        if certificates.is_empty() {
+            return Err(CertificatesError::None);
+        }
+        Ok(Self::Certificates(certificates))
+    }
+
+    /// The certificates in a PEM file, at least one.
+    pub fn from_pem_file(path: &Path) -> Result<Self, CertificatesError> {
+        Self::from_pem(&std::fs::read(path)?)
+    }
+}
+
+/// Why there is nothing to trust.
+#[derive(Debug, Error)]
+pub enum CertificatesError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// It is not PEM.
+    #[error("expected certificates in PEM: {0}")]
+    Pem(#[from] pem::Error),
+    /// It has no certificate.
+    #[error("expected at least one certificate in PEM, found none")]
+    None,
 }
 
 /// Why no connection was made.
@@ -40,6 +100,12 @@ pub enum ConnectError {
     /// A trusted certificate or the TLS settings are unusable.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The system's trusted certificates were asked for, and it has none.
+    #[error(
+        "this system has no trusted certificates{}; install them (ca-certificates), or name the \
+         router's own", .0
+    )]
+    NoSystemRoots(String),
     /// TCP or the TLS handshake failed.
     #[error("cannot connect to {endpoint}: {error}")]
     Io {
@@ -48,9 +114,26 @@ pub enum ConnectError {
         /// What went wrong.
         error: io::Error,
     },
+    /// No answer came.
+    #[error("cannot connect to {endpoint}: no answer within {}", humantime::format_duration(CONNECT_TIMEOUT))]
+    Timeout {
+        /// Where to.
+        endpoint: String,
+    },
+    /// What answered does not speak HTTP/2.
+    #[error("cannot connect to {endpoint}: {error}; is that a router?")]
+    Http2 {
+        /// Where to.
+        endpoint: String,
+        /// What went wrong.
+        error: h2::Error,
+    },
     /// HTTP/2 could not be set up.
     #[error("cannot connect: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// The token does not fit a header.
+    #[error("the token holds characters that no token has")]
+    Token,
 }
 
 /// Makes connections to one router.
@@ -60,8 +143,10 @@ pub struct Connector {
     name: ServerName<'static>,
     tls: Option<TlsConnector>,
     proxy: Option<SocketAddr>,
-    /// HTTP/2 stream and connection windows of channels, bytes.
+    /// HTTP/2 window of each stream, bytes: what may be on its way and unread. Over a long path it bounds the speed.
     pub window: u32,
+    /// For [`RouterStream`](super::RouterStream) and [`Session`](super::Session).
+    pub keepalive: Keepalive,
 }
 
 impl std::fmt::Debug for Connector {
@@ -75,20 +160,34 @@ impl std::fmt::Debug for Connector {
 impl Connector {
     /// `endpoint`: host:port; the host is what the certificate must be for.
     pub fn new(endpoint: &str, trust: Trust) -> Result<Self, ConnectError> {
-        let bad = || ConnectError::Endpoint {
-            endpoint: endpoint.to_owned(),
-        };
-        let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
-        port.parse::<u16>().map_err(|_| bad())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| bad())?;
         Ok(Self {
             endpoint: endpoint.to_owned(),
-            name,
+            name: server_name(endpoint)?,
             tls: tls_config(trust)?.map(|config| TlsConnector::from(Arc::new(config))),
             proxy: None,
             window: 1024 * 1024,
+            keepalive: Keepalive::STOCK,
         })
+    }
+
+    /// To another endpoint with the same settings. TLS sessions are shared, so that returning to an endpoint is cheap.
+    pub fn with_endpoint(&self, endpoint: &str) -> Result<Self, ConnectError> {
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            name: server_name(endpoint)?,
+            proxy: None,
+            ..self.clone()
+        })
+    }
+
+    /// Where to: host:port.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Whether TLS is used.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Connects to this address instead; the certificate must still be the router's.
@@ -146,6 +245,37 @@ impl Connector {
             .await?)
     }
 
+    /// A gRPC channel that connects when it is used, and again when its connection was lost. With keepalive.
+    pub fn lazy_channel(&self) -> Result<Channel, ConnectError> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.endpoint))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(self.keepalive.interval)
+            .keep_alive_timeout(self.keepalive.timeout)
+            .keep_alive_while_idle(true);
+        let this = self.clone();
+        let connect = move |_: Uri| {
+            let this = this.clone();
+            async move { this.io().await.map(TokioIo::new).map_err(io::Error::other) }
+        };
+        Ok(endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
+    }
+
+    /// A connection, with TLS or without, within [`CONNECT_TIMEOUT`].
+    pub async fn io(&self) -> Result<Either<TlsStream<TcpStream>, TcpStream>, ConnectError> {
+        let connect = async {
+            Ok(match self.tls {
+                Some(_) => Either::Left(self.tls().await?),
+                None => Either::Right(self.tcp().await?),
+            })
+        };
+        let late = || ConnectError::Timeout {
+            endpoint: self.endpoint.clone(),
+        };
+        timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .map_err(|_| late())?
+    }
+
     fn failed(&self, error: io::Error) -> ConnectError {
         ConnectError::Io {
             endpoint: self.endpoint.clone(),
@@ -154,7 +284,32 @@ impl Connector {
     }
 }
 
-fn tls_config(trust: Trust) -> Result<Option<ClientConfig>, rustls::Error> {
+/// The host of an endpoint, which its certificate must be for.
+fn server_name(endpoint: &str) -> Result<ServerName<'static>, ConnectError> {
+    let bad = || ConnectError::Endpoint {
+        endpoint: endpoint.to_owned(),
+    };
+    let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
+    port.parse::<u16>().map_err(|_| bad())?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(host.to_owned()).map_err(|_| bad())
+}
+
+/// The certificates of the authorities this system trusts.
+fn system_roots() -> Result<RootCertStore, ConnectError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some systems have a few among them that cannot be read.
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let why = found.errors.first();
+        let why = why.map_or_else(String::new, |error| format!(" ({error})"));
+        return Err(ConnectError::NoSystemRoots(why));
+    }
+    Ok(roots)
+}
+
+fn tls_config(trust: Trust) -> Result<Option<ClientConfig>, ConnectError> {
     let mut crypto = CryptoProvider::clone(&Provider::Auto.crypto());
     // As stock peers do where the processor knows AES. With rustls' own order, SHA-384, for which few processors have
     // instructions, takes a sixth of the router's time to set up a connection.
@@ -166,6 +321,9 @@ fn tls_config(trust: Trust) -> Result<Option<ClientConfig>, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(crypto.clone())
         .with_safe_default_protocol_versions()?;
     let mut config = match trust {
+        Trust::System => builder
+            .with_root_certificates(system_roots()?)
+            .with_no_client_auth(),
         Trust::Plaintext => return Ok(None),
         Trust::Insecure => builder
             .dangerous()
