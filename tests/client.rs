@@ -17,7 +17,7 @@ use jumpstarter_router::{
         frame::MAX_PAYLOAD,
         stream::{data, goaway},
     },
-    grpc::v1::FrameType,
+    protocol::v1::FrameType,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -4,7 +4,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use thiserror::Error;
 
-use crate::grpc::v1::{FrameType, StreamResponse};
+use crate::protocol::v1::{FrameType, StreamResponse};
 
 /// The largest payload sent in one frame, bytes: what stock peers read at once.
 pub const MAX_PAYLOAD: usize = 64 * 1024;

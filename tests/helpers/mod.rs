@@ -10,6 +10,7 @@ pub mod balancer;
 pub mod operated;
 pub mod page;
 pub mod process;
+pub mod program;
 pub mod raw;
 
 use std::{
@@ -24,8 +25,8 @@ use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, Connector, Trust, call, stream::data},
     config::{self, Config, Override, Sources},
-    grpc::v1::FrameType,
     observe::metrics::{ConnectionEnd, Metrics},
+    protocol::v1::FrameType,
     server::Server,
     transport::tls::self_signed_pair,
 };

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::{
     client::{RouterStream, StreamError},
-    grpc::v1::FrameType,
+    protocol::v1::FrameType,
 };
 
 const PREFIX: &str = "forward/1 ";
