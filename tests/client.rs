@@ -36,9 +36,11 @@ async fn open(router: &Running, subject: &str) -> RouterStream {
 
 async fn pair(router: &Running, subject: &str) -> (RouterStream, RouterStream) {
     let (mut one, mut other) = (open(router, subject).await, open(router, subject).await);
-    within("pair", async { tokio::try_join!(one.answered(), other.answered()) })
-        .await
-        .unwrap();
+    within("pair", async {
+        tokio::try_join!(one.answered(), other.answered())
+    })
+    .await
+    .unwrap();
     (one, other)
 }
 
@@ -58,9 +60,15 @@ async fn half_close_lets_the_other_direction_go_on() {
 
     let start = Instant::now();
     let mut heard = String::new();
-    within("the question", other.read_to_string(&mut heard)).await.unwrap();
+    within("the question", other.read_to_string(&mut heard))
+        .await
+        .unwrap();
     assert_eq!(heard, "question");
-    assert!(start.elapsed() < AT_ONCE, "an end is known at once: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < AT_ONCE,
+        "an end is known at once: {:?}",
+        start.elapsed()
+    );
 
     other.write_all(&vec![7; 300_000]).await.unwrap();
     let mut answer = Vec::new();
@@ -87,7 +95,9 @@ async fn an_accident_is_no_end_and_says_who() {
             other.cancel().await;
         }
         let mut rest = Vec::new();
-        let error = within("the accident", one.read_to_end(&mut rest)).await.unwrap_err();
+        let error = within("the accident", one.read_to_end(&mut rest))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         let why = why(&error);
         assert_eq!(why.by(), EndedBy::Partner);
@@ -107,7 +117,9 @@ async fn an_accident_after_this_side_has_closed_is_none_the_less_one() {
     one.shutdown().await.unwrap();
     drop(other);
     let mut rest = Vec::new();
-    let error = within("the end", one.read_to_end(&mut rest)).await.unwrap_err();
+    let error = within("the end", one.read_to_end(&mut rest))
+        .await
+        .unwrap_err();
     assert_eq!(why(&error).by(), EndedBy::Partner);
 
     // The other order: the partner has closed, and is lost before it has taken everything.
@@ -125,17 +137,29 @@ async fn a_stock_peers_half_close_is_an_end_after_a_moment_of_doubt() {
     let channel = router.connector().channel().await.unwrap();
     let (mut stream, stock) = tokio::join!(
         open(&router, "stock"),
-        call(channel, &token("stock"), vec![data(&b"hello"[..]), goaway()])
+        call(
+            channel,
+            &token("stock"),
+            vec![data(&b"hello"[..]), goaway()]
+        )
     );
     let mut stock = stock.unwrap();
-    drop(std::mem::replace(&mut stock.send, tokio::sync::mpsc::channel(1).0));
+    drop(std::mem::replace(
+        &mut stock.send,
+        tokio::sync::mpsc::channel(1).0,
+    ));
     let mut heard = String::new();
-    within("the end", stream.read_to_string(&mut heard)).await.unwrap();
+    within("the end", stream.read_to_string(&mut heard))
+        .await
+        .unwrap();
     assert_eq!(heard, "hello");
     // The other direction goes on, and ends as stock peers end it.
     stream.write_all(b"bye").await.unwrap();
     let ended = tokio::join!(stream.shutdown(), async {
-        assert_eq!(stock.receive.message().await.unwrap().unwrap().payload, "bye");
+        assert_eq!(
+            stock.receive.message().await.unwrap().unwrap().payload,
+            "bye"
+        );
         last_words(&mut stock).await
     });
     ended.0.unwrap();
@@ -162,12 +186,18 @@ async fn messages_keep_their_boundaries() {
     let router = Running::start(&[]).await;
     let (one, mut other) = pair(&router, "messages").await;
     let lengths = [1, 0, MAX_PAYLOAD, 3];
-    let messages: Vec<_> = lengths.iter().map(|&n| Bytes::from(vec![n as u8; n])).collect();
+    let messages: Vec<_> = lengths
+        .iter()
+        .map(|&n| Bytes::from(vec![n as u8; n]))
+        .collect();
     let mut sink = one.into_messages();
     for message in &messages {
         sink.send(message.clone()).await.unwrap();
     }
-    let long = sink.send(vec![0; MAX_PAYLOAD + 1].into()).await.unwrap_err();
+    let long = sink
+        .send(vec![0; MAX_PAYLOAD + 1].into())
+        .await
+        .unwrap_err();
     assert!(matches!(long, StreamError::TooLong(_)), "{long}");
 
     // Other kinds of frames are not in the way.
@@ -178,7 +208,10 @@ async fn messages_keep_their_boundaries() {
     // A message that is read in part is not lost, and an empty one is not the end.
     let mut part = [9; 1];
     other.read_exact(&mut part).await.unwrap();
-    assert_eq!(other.read_message().await.unwrap().unwrap().len(), MAX_PAYLOAD - 1);
+    assert_eq!(
+        other.read_message().await.unwrap().unwrap().len(),
+        MAX_PAYLOAD - 1
+    );
     assert_eq!(other.read_message().await.unwrap().unwrap(), messages[3]);
 
     other.write_message(b"back").await.unwrap();
@@ -204,13 +237,19 @@ async fn a_partner_that_does_not_read_holds_the_writer_up() {
     let mut writer = RouterStream::connect(&connector, &subject).await.unwrap();
     let chunk: Vec<_> = (0..MAX_PAYLOAD).map(|at| (at % 251) as u8).collect();
     let mut written = 0;
-    while timeout(Duration::from_millis(500), writer.write_all(&chunk)).await.is_ok() {
+    while timeout(Duration::from_millis(500), writer.write_all(&chunk))
+        .await
+        .is_ok()
+    {
         written += 1;
         assert!(written < 64, "4 MiB are written, and nobody reads");
     }
     // `write_all` of one chunk is one message, which was not accepted, so nothing of it was sent.
     for _ in 0..written {
-        let message = within("a message", reader.read_message()).await.unwrap().unwrap();
+        let message = within("a message", reader.read_message())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(message, chunk);
     }
     writer.write_all(&chunk).await.unwrap();
@@ -231,7 +270,10 @@ async fn thousands_of_small_unread_messages_are_no_attack() {
     });
     sleep(Duration::from_millis(500)).await;
     for number in 0..COUNT {
-        let message = within("a message", other.read_message()).await.unwrap().unwrap();
+        let message = within("a message", other.read_message())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(message, &number.to_be_bytes()[..]);
     }
     assert_eq!(other.read_message().await.unwrap(), None);
@@ -283,7 +325,10 @@ async fn a_failure_to_write_loses_nothing_that_was_received() {
     let mut received = vec![0; 100_000];
     one.read_exact(&mut received).await.unwrap();
     assert_eq!(received, [5; 100_000]);
-    assert_eq!(why(&one.read_u8().await.unwrap_err()).by(), EndedBy::Partner);
+    assert_eq!(
+        why(&one.read_u8().await.unwrap_err()).by(),
+        EndedBy::Partner
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +349,9 @@ async fn refusals_and_loneliness_are_the_routers() {
     assert_eq!(why(&error).by(), EndedBy::Router);
     assert!(error.to_string().contains("pairing.timeout"), "{error}");
 
-    let bad = RouterStream::connect(&connector, "line\nbreak").await.unwrap_err();
+    let bad = RouterStream::connect(&connector, "line\nbreak")
+        .await
+        .unwrap_err();
     assert!(matches!(bad, ConnectError::Token), "{bad}");
 }
 
@@ -344,8 +391,15 @@ async fn only_what_is_trusted_is_connected_to() {
     }
     let pem = router.certificate.certificate();
     let ours = Connector::new(&router.endpoint(), Trust::from_pem_file(&pem).unwrap()).unwrap();
-    RouterStream::connect(&ours, &token("ours")).await.unwrap().cancel().await;
+    RouterStream::connect(&ours, &token("ours"))
+        .await
+        .unwrap()
+        .cancel()
+        .await;
     for wrong in ["", "host", "host:", "host:0x1", "a b:1"] {
-        assert!(Connector::new(wrong, Trust::Plaintext).is_err(), "{wrong:?}");
+        assert!(
+            Connector::new(wrong, Trust::Plaintext).is_err(),
+            "{wrong:?}"
+        );
     }
 }

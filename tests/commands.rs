@@ -29,7 +29,14 @@ fn command(args: &[&str]) -> Command {
 
 /// One end of a pipe with a token of this subject.
 fn pipe(address: &str, subject: &str, more: &[&str]) -> Program {
-    let args = ["pipe", "--router", address, "--insecure", "--subject", subject];
+    let args = [
+        "pipe",
+        "--router",
+        address,
+        "--insecure",
+        "--subject",
+        subject,
+    ];
     Program::start(command(&[&args, more].concat()))
 }
 
@@ -48,19 +55,31 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
 #[test]
 fn a_minted_token_is_what_the_router_accepts() {
     let token = mint(&["--subject", "board 7", "--lifetime", "90s"]);
-    let inspect = |args: &[&str], key: bool| {
-        run(program(&[&["token", "inspect"], args].concat(), key), b"")
-    };
+    let inspect =
+        |args: &[&str], key: bool| run(program(&[&["token", "inspect"], args].concat(), key), b"");
     let done = inspect(&[&token], true);
     done.ended(0, &[]);
-    for part in ["board 7", "1m 29s from now", "good, by ROUTER_KEY", "accepted"] {
+    for part in [
+        "board 7",
+        "1m 29s from now",
+        "good, by ROUTER_KEY",
+        "accepted",
+    ] {
         // Less than a second later it is 1m 29s, more is another matter.
-        assert!(done.text().contains(part) || part.contains("29s"), "{part:?} in {}", done.text());
+        assert!(
+            done.text().contains(part) || part.contains("29s"),
+            "{part:?} in {}",
+            done.text()
+        );
     }
     // Without a key the claims are looked at, and it is said that the signature was not.
     let done = inspect(&[&token], false);
     done.ended(0, &[]);
-    assert!(done.text().contains("signature was not checked"), "{}", done.text());
+    assert!(
+        done.text().contains("signature was not checked"),
+        "{}",
+        done.text()
+    );
     let json: Value = serde_json::from_slice(&inspect(&["--json", &token], true).stdout).unwrap();
     assert_eq!(json["claims"]["sub"], "board 7");
     assert_eq!(json["accepted"], true);
@@ -77,7 +96,11 @@ fn a_minted_token_is_what_the_router_accepts() {
 #[test]
 fn inspect_says_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
-    let other = write(directory.path(), "other", "another key, which is also long enough\n");
+    let other = write(
+        directory.path(),
+        "other",
+        "another key, which is also long enough\n",
+    );
     let right = write(directory.path(), "right", &format!("{KEY}\n"));
     let token = mint(&["--lifetime", "1s"]);
     std::thread::sleep(Duration::from_millis(1100));
@@ -89,7 +112,10 @@ fn inspect_says_what_is_wrong() {
         }
     };
     let told = "the peer is told: UNAUTHENTICATED \"invalid jwt token\"";
-    refused(&inspect(&[&token, "--key-file", &right]), &["expired", "good, by", told]);
+    refused(
+        &inspect(&[&token, "--key-file", &right]),
+        &["expired", "good, by", told],
+    );
     refused(&inspect(&[&token]), &["expired", "not checked"]);
     let fresh = mint(&[]);
     refused(
@@ -156,7 +182,11 @@ fn pipe_one_way_needs_nobody_to_end_it() {
     // Its standard input stays open.
     let received = receiver.wait();
     received.ended(0, &[]);
-    assert!(received.stdout == bytes, "{} bytes came", received.stdout.len());
+    assert!(
+        received.stdout == bytes,
+        "{} bytes came",
+        received.stdout.len()
+    );
     feeder.join().unwrap().ended(0, &[]);
 }
 
@@ -167,9 +197,12 @@ fn pipe_tells_failures_apart() {
     one.write(b"hello\n");
     assert_eq!(other.read_line(), "hello\n");
     other.kill();
-    one.wait().ended(1, &["the other side", "connection was lost"]);
+    one.wait()
+        .ended(1, &["the other side", "connection was lost"]);
 
-    pipe(&address, "alone", &[]).wait().ended(5, &["did not connect", "400ms"]);
+    pipe(&address, "alone", &[])
+        .wait()
+        .ended(5, &["did not connect", "400ms"]);
 
     let args = ["pipe", "--router", &address, "--insecure"];
     let mut refused = program(&args, false);
@@ -181,17 +214,40 @@ fn pipe_tells_failures_apart() {
     let ca = certificate.certificate();
     let untrusted = [&untrusted[..], &[ca.to_str().unwrap()]].concat();
     run(command(&untrusted), b"").ended(3, &["certificate", "--ca"]);
-    run(command(&["pipe", "--router", "127.0.0.1:1", "--insecure", "--subject", "x"]), b"")
-        .ended(3, &["127.0.0.1:1"]);
-    run(command(&["pipe", "--router", "nowhere", "--insecure", "--subject", "x"]), b"")
-        .ended(78, &["host:port"]);
+    run(
+        command(&[
+            "pipe",
+            "--router",
+            "127.0.0.1:1",
+            "--insecure",
+            "--subject",
+            "x",
+        ]),
+        b"",
+    )
+    .ended(3, &["127.0.0.1:1"]);
+    run(
+        command(&[
+            "pipe",
+            "--router",
+            "nowhere",
+            "--insecure",
+            "--subject",
+            "x",
+        ]),
+        b"",
+    )
+    .ended(78, &["host:port"]);
     run(command(&["pipe"]), b"").ended(2, &["--router"]);
 }
 
 #[test]
 fn an_interrupted_pipe_tells_its_partner() {
     let (_router, address) = router(&[]);
-    let (mut one, mut other) = (pipe(&address, "interrupted", &[]), pipe(&address, "interrupted", &[]));
+    let (mut one, mut other) = (
+        pipe(&address, "interrupted", &[]),
+        pipe(&address, "interrupted", &[]),
+    );
     one.write(b"hello\n");
     assert_eq!(other.read_line(), "hello\n");
     other.signal("INT");
@@ -210,10 +266,22 @@ fn probe_measures_and_fails_with_a_code() {
     done.ended(0, &[]);
     assert!(done.text().contains("paired in"), "{}", done.text());
     let start = Instant::now();
-    let done = probe(&["--json", "--count", "3", "--interval", "100ms", "--size", "1000"]);
+    let done = probe(&[
+        "--json",
+        "--count",
+        "3",
+        "--interval",
+        "100ms",
+        "--size",
+        "1000",
+    ]);
     done.ended(0, &[]);
     assert!(start.elapsed() >= Duration::from_millis(200));
-    let lines: Vec<Value> = done.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = done
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 3);
     for line in &lines {
         assert_eq!(line["ok"], true, "{line}");
@@ -259,7 +327,11 @@ fn streams_are_listed_and_ended_and_the_router_drained() {
     let id = row["id"].to_string();
     let ended = streams(&["end", "999999", &id]);
     ended.ended(1, &["999999", "no such stream"]);
-    assert!(ended.text().contains(&format!("stream {id}: ")), "{}", ended.text());
+    assert!(
+        ended.text().contains(&format!("stream {id}: ")),
+        "{}",
+        ended.text()
+    );
     one.wait().ended(1, &["administrator"]);
     other.wait().ended(1, &["administrator"]);
 
@@ -276,7 +348,11 @@ fn help_names_the_exit_codes() {
     for name in ["pipe", "forward", "dial", "listen", "probe"] {
         let done = run(program(&[name, "--help"], false), b"");
         done.ended(0, &[]);
-        assert!(done.text().contains("Exit codes:\n  0 "), "{name}: {}", done.text());
+        assert!(
+            done.text().contains("Exit codes:\n  0 "),
+            "{name}: {}",
+            done.text()
+        );
     }
     for name in ["token mint", "token inspect", "streams list"] {
         let args: Vec<_> = name.split(' ').chain(["--help"]).collect();

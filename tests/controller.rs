@@ -62,8 +62,18 @@ struct Controller(Arc<Mutex<State>>);
 
 impl Controller {
     fn note<T>(&self, request: &Request<T>) {
-        let names = ["authorization", "jumpstarter-kind", "jumpstarter-namespace", "jumpstarter-name"];
-        let value = |name| request.metadata().get(name).map_or("", |value| value.to_str().unwrap());
+        let names = [
+            "authorization",
+            "jumpstarter-kind",
+            "jumpstarter-namespace",
+            "jumpstarter-name",
+        ];
+        let value = |name| {
+            request
+                .metadata()
+                .get(name)
+                .map_or("", |value| value.to_str().unwrap())
+        };
         let headers = names.map(|name| value(name).to_owned());
         self.0.lock().unwrap().headers.push(headers);
     }
@@ -80,7 +90,9 @@ impl Controller {
             lease_name: state.lease.clone(),
             ..Default::default()
         };
-        state.watchers.retain(|watcher| watcher.send(Ok(now.clone())).is_ok());
+        state
+            .watchers
+            .retain(|watcher| watcher.send(Ok(now.clone())).is_ok());
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
@@ -112,7 +124,9 @@ impl ControllerService for Controller {
                 router_endpoint: state.router.clone(),
                 router_token: token.clone(),
             };
-            listener.send(Ok(call)).map_err(|_| Status::unavailable("exporter is gone"))?;
+            listener
+                .send(Ok(call))
+                .map_err(|_| Status::unavailable("exporter is gone"))?;
             Ok(Response::new(DialResponse {
                 router_endpoint: state.router.clone(),
                 router_token: token,
@@ -128,7 +142,9 @@ impl ControllerService for Controller {
         let (send, receive) = mpsc::unbounded_channel();
         let lease = request.into_inner().lease_name;
         self.with(|state| state.listeners.insert(lease, send));
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receive))))
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
+            receive,
+        ))))
     }
 
     async fn status(
@@ -139,7 +155,9 @@ impl ControllerService for Controller {
         self.with(|state| state.watchers.push(send));
         let lease = self.with(|state| state.lease.clone());
         self.lease(lease.as_deref());
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receive))))
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
+            receive,
+        ))))
     }
 
     async fn register(
@@ -166,7 +184,10 @@ impl ControllerService for Controller {
         Ok(Response::new(ReportStatusResponse::default()))
     }
 
-    async fn get_lease(&self, _: Request<GetLeaseRequest>) -> Result<Response<GetLeaseResponse>, Status> {
+    async fn get_lease(
+        &self,
+        _: Request<GetLeaseRequest>,
+    ) -> Result<Response<GetLeaseResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 
@@ -208,7 +229,11 @@ struct Lab {
     server: tokio::task::JoinHandle<()>,
 }
 
-async fn serve(controller: Controller, certificate: &Certificate, at: &str) -> (String, tokio::task::JoinHandle<()>) {
+async fn serve(
+    controller: Controller,
+    certificate: &Certificate,
+    at: &str,
+) -> (String, tokio::task::JoinHandle<()>) {
     let [chain, key] = certificate.texts();
     let chain = rustls_pki_types::pem::PemObject::pem_slice_iter(&chain)
         .collect::<Result<Vec<rustls_pki_types::CertificateDer<'static>>, _>>()
@@ -231,10 +256,19 @@ async fn serve(controller: Controller, certificate: &Certificate, at: &str) -> (
         while let Ok((socket, _)) = listener.accept().await {
             let (acceptor, controller) = (acceptor.clone(), controller.clone());
             connections.spawn(async move {
-                let Ok(stream) = acceptor.accept(socket).await else { return };
-                let service = hyper_util::service::TowerToHyperService::new(ControllerServiceServer::new(controller));
-                let builder = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
-                let _ = builder.http2_only().serve_connection(TokioIo::new(stream), service).await;
+                let Ok(stream) = acceptor.accept(socket).await else {
+                    return;
+                };
+                let service = hyper_util::service::TowerToHyperService::new(
+                    ControllerServiceServer::new(controller),
+                );
+                let builder = hyper_util::server::conn::auto::Builder::new(
+                    hyper_util::rt::TokioExecutor::new(),
+                );
+                let _ = builder
+                    .http2_only()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     });
@@ -246,7 +280,8 @@ impl Lab {
         let router = Running::start(&[]).await;
         let controller = Controller::default();
         controller.with(|state| state.router = router.endpoint());
-        let (endpoint, server) = serve(controller.clone(), &router.certificate, "127.0.0.1:0").await;
+        let (endpoint, server) =
+            serve(controller.clone(), &router.certificate, "127.0.0.1:0").await;
         Self {
             router,
             controller,
@@ -273,7 +308,8 @@ impl Lab {
 
     /// A configuration file as `jmp` writes it.
     fn file(&self, kind: &str) -> String {
-        let ca = base64::engine::general_purpose::STANDARD.encode(&self.router.certificate.texts()[0]);
+        let ca =
+            base64::engine::general_purpose::STANDARD.encode(&self.router.certificate.texts()[0]);
         let text = format!(
             "apiVersion: jumpstarter.dev/v1alpha1\nkind: {kind}\nmetadata: {{namespace: default, name: somebody}}\n\
              endpoint: {}\ntls: {{ca: {ca}, insecure: false}}\ntoken: sesame\n",
@@ -306,7 +342,10 @@ async fn a_client_and_an_exporter_meet() {
     assert!(lab.controller.with(|state| state.dials) > 1);
     let said = |kind: &str| ["Bearer sesame", kind, "default", "somebody"].map(ToOwned::to_owned);
     let headers = lab.controller.with(|state| state.headers.clone());
-    assert!(headers.contains(&said("Client")) && headers.contains(&said("Exporter")), "{headers:?}");
+    assert!(
+        headers.contains(&said("Client")) && headers.contains(&said("Exporter")),
+        "{headers:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,10 +368,18 @@ async fn dials_are_retried_as_stock_clients_do() {
     let (error, dials) = dial(Status::unavailable("exporter is not listening")).await;
     assert!(matches!(&error, SessionError::NotReady { .. }), "{error}");
     assert_eq!(dials, 3, "{error}");
-    let (error, dials) = dial(Status::failed_precondition("exporter is not ready: offline")).await;
+    let (error, dials) = dial(Status::failed_precondition(
+        "exporter is not ready: offline",
+    ))
+    .await;
     assert!(matches!(&error, SessionError::NotReady { .. }), "{error}");
     assert_eq!(dials, 3);
-    for code in [Code::FailedPrecondition, Code::Unauthenticated, Code::PermissionDenied, Code::NotFound] {
+    for code in [
+        Code::FailedPrecondition,
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::NotFound,
+    ] {
         let (error, dials) = dial(Status::new(code, "no")).await;
         assert_eq!(dials, 1, "{error}");
         assert!(error.is_refusal(), "{error}");
@@ -345,7 +392,10 @@ async fn listening_goes_on_when_the_controller_comes_back() {
     let exporter = lab.session(Role::Exporter);
     let mut listener = exporter.listen("lease");
     let accepting = tokio::spawn(async move { listener.accept().await });
-    helpers::until("the first stream", || lab.controller.with(|state| !state.listeners.is_empty())).await;
+    helpers::until("the first stream", || {
+        lab.controller.with(|state| !state.listeners.is_empty())
+    })
+    .await;
     lab.server.abort();
     let _ = (&mut lab.server).await;
     lab.controller.with(|state| state.listeners.clear());
@@ -365,7 +415,10 @@ async fn an_unreachable_controller_is_named() {
     let mut client = Session::new(&config).unwrap();
     client.patience.in_all = Duration::from_millis(200);
     let error = within("dial", client.dial("lease")).await.unwrap_err();
-    assert!(matches!(&error, SessionError::Unreachable { .. }), "{error:?}");
+    assert!(
+        matches!(&error, SessionError::Unreachable { .. }),
+        "{error:?}"
+    );
     config.endpoint = lab.endpoint.clone();
     config.trust = Trust::System;
     config.token = Token::new("a\u{7}b");
@@ -396,15 +449,29 @@ async fn commands_through_a_controller() {
     // One stream for standard input and output.
     let piped = ["dial", "--client-config", &client, "--lease", "lease"];
     let piped = program(&piped, false);
-    let done = tokio::task::spawn_blocking(move || run(piped, b"through a controller")).await.unwrap();
+    let done = tokio::task::spawn_blocking(move || run(piped, b"through a controller"))
+        .await
+        .unwrap();
     done.ended(0, &[]);
     assert_eq!(done.text(), "through a controller");
 
     // And one for each local connection.
-    let args = ["dial", "--client-config", &client, "--lease", "lease", "--listen", "127.0.0.1:0"];
+    let args = [
+        "dial",
+        "--client-config",
+        &client,
+        "--lease",
+        "lease",
+        "--listen",
+        "127.0.0.1:0",
+    ];
     let mut dial = Program::start(program(&args, false));
     let line = dial.says("listening on ");
-    let address = line["listening on ".len()..].split(',').next().unwrap().to_owned();
+    let address = line["listening on ".len()..]
+        .split(',')
+        .next()
+        .unwrap()
+        .to_owned();
     let mut sessions = tokio::task::JoinSet::new();
     for number in 0..8_u8 {
         let address = address.clone();
@@ -431,7 +498,10 @@ async fn commands_through_a_controller() {
     })
     .await;
     listen.signal("TERM");
-    tokio::task::spawn_blocking(|| listen.wait()).await.unwrap().ended(0, &[]);
+    tokio::task::spawn_blocking(|| listen.wait())
+        .await
+        .unwrap()
+        .ended(0, &[]);
     assert!(lab.controller.with(|state| state.unregistered));
     assert_eq!(
         lab.controller.with(|state| state.statuses.clone()),
@@ -447,16 +517,30 @@ async fn commands_say_what_is_wrong() {
     let client = lab.file("ClientConfig");
     let dial = async |args: &[&str]| {
         let command = program(&[&["dial"], args].concat(), false);
-        tokio::task::spawn_blocking(move || run(command, b"")).await.unwrap()
+        tokio::task::spawn_blocking(move || run(command, b""))
+            .await
+            .unwrap()
     };
     let good = ["--client-config", &client, "--lease"];
-    dial(&[&good[..], &["nobodys"]].concat()).await.ended(4, &["the lease has ended", "jmp get leases"]);
-    dial(&["--client-config", &client]).await.ended(78, &["--lease", "JMP_LEASE"]);
-    dial(&["--lease", "x"]).await.ended(78, &["config.yaml", "--client-config"]);
-    dial(&["--lease", "x", "--client", "lab"]).await.ended(78, &["clients/lab.yaml"]);
-    dial(&["--lease", "x", "--client-config", "/nowhere"]).await.ended(78, &["/nowhere"]);
+    dial(&[&good[..], &["nobodys"]].concat())
+        .await
+        .ended(4, &["the lease has ended", "jmp get leases"]);
+    dial(&["--client-config", &client])
+        .await
+        .ended(78, &["--lease", "JMP_LEASE"]);
+    dial(&["--lease", "x"])
+        .await
+        .ended(78, &["config.yaml", "--client-config"]);
+    dial(&["--lease", "x", "--client", "lab"])
+        .await
+        .ended(78, &["clients/lab.yaml"]);
+    dial(&["--lease", "x", "--client-config", "/nowhere"])
+        .await
+        .ended(78, &["/nowhere"]);
     let exporter = lab.file("ExporterConfig");
-    dial(&["--lease", "x", "--client-config", &exporter]).await.ended(78, &["ExporterConfig", "ClientConfig"]);
+    dial(&["--lease", "x", "--client-config", &exporter])
+        .await
+        .ended(78, &["ExporterConfig", "ClientConfig"]);
     let text = std::fs::read_to_string(&client).unwrap();
     for (from, to, parts) in [
         ("token: sesame", "", &["token"][..]),
@@ -477,5 +561,8 @@ async fn commands_say_what_is_wrong() {
     command.env("RUST_BACKTRACE", "0");
     let mut dialing = Program::start(command);
     dialing.close();
-    tokio::task::spawn_blocking(move || dialing.wait()).await.unwrap().ended(3, &["certificate"]);
+    tokio::task::spawn_blocking(move || dialing.wait())
+        .await
+        .unwrap()
+        .ended(3, &["certificate"]);
 }

@@ -28,7 +28,14 @@ fn router(settings: &[(&str, &str)]) -> (Process, String) {
 }
 
 fn forward(router: &str, subject: &str, more: &[&str]) -> Program {
-    let args = ["forward", "--router", router, "--insecure", "--subject", subject];
+    let args = [
+        "forward",
+        "--router",
+        router,
+        "--insecure",
+        "--subject",
+        subject,
+    ];
     Program::start(program(&[&args, more].concat(), true))
 }
 
@@ -167,7 +174,11 @@ fn a_file_arrives_as_it_was() {
     let took = start.elapsed();
     assert_eq!(u64::from_be_bytes(answer), hash.finish());
     assert_eq!(received.join().unwrap(), (mib << 20, hash.finish()));
-    println!("{mib} MiB in {:.1} s, {:.0} MB/s", took.as_secs_f64(), (mib << 20) as f64 / 1e6 / took.as_secs_f64());
+    println!(
+        "{mib} MiB in {:.1} s, {:.0} MB/s",
+        took.as_secs_f64(),
+        (mib << 20) as f64 / 1e6 / took.as_secs_f64()
+    );
 }
 
 #[test]
@@ -182,7 +193,11 @@ fn unix_sockets_on_both_ends() {
         socket.read_to_string(&mut heard).unwrap();
         socket.write_all(heard.to_uppercase().as_bytes()).unwrap();
     });
-    let mut far = forward(&router, "unix", &["--to", &format!("unix:{}", path("service"))]);
+    let mut far = forward(
+        &router,
+        "unix",
+        &["--to", &format!("unix:{}", path("service"))],
+    );
     far.says("waiting at");
     // What an earlier process has left behind is no obstacle.
     drop(UnixListener::bind(path("local")).unwrap());
@@ -197,7 +212,10 @@ fn unix_sockets_on_both_ends() {
     assert_eq!(heard, "QUIET");
     near.signal("TERM");
     near.wait().ended(0, &[]);
-    assert!(!directory.path().join("local").exists(), "it takes its socket away");
+    assert!(
+        !directory.path().join("local").exists(),
+        "it takes its socket away"
+    );
 }
 
 #[test]
@@ -234,7 +252,11 @@ fn two_listening_ends_share_one_service() {
     let (_other, other_address) = self::near(&router, "two");
     let sessions: Vec<_> = (0..6)
         .map(|seed| {
-            let address = if seed % 2 == 0 { &address } else { &other_address };
+            let address = if seed % 2 == 0 {
+                &address
+            } else {
+                &other_address
+            };
             let address = address.clone();
             thread::spawn(move || session(&address, seed, 20))
         })
@@ -255,7 +277,14 @@ fn ends_that_do_not_fit_together_say_so() {
     lonely.says("did not connect");
     // Something else at the other end.
     let (mut odd, address) = near(&router, "odd");
-    let args = ["pipe", "--router", &router, "--insecure", "--subject", "odd"];
+    let args = [
+        "pipe",
+        "--router",
+        &router,
+        "--insecure",
+        "--subject",
+        "odd",
+    ];
     let mut pipe = Program::start(program(&args, true));
     pipe.write(b"hello\n");
     assert!(connect(&address).read(&mut [0; 1]).is_err());
@@ -271,7 +300,7 @@ fn ends_that_do_not_fit_together_say_so() {
 fn the_waiting_end_outlives_the_pairing_timeout_and_the_router() {
     let (first, router) = router(&[("pairing.timeout", "300ms")]);
     let (_near, mut far, address) = ends(&router, "outlives", &echo());
-    thread::sleep(Duration::from_millis(1000));
+    thread::sleep(Duration::from_secs(1));
     session(&address, 1, 3);
     drop(first);
     far.says("trying again");
@@ -285,7 +314,10 @@ fn the_waiting_end_outlives_the_pairing_timeout_and_the_router() {
         if socket.read_exact(&mut first).is_ok() {
             break;
         }
-        assert!(start.elapsed() < LONG, "nobody serves after the router has come back");
+        assert!(
+            start.elapsed() < LONG,
+            "nobody serves after the router has come back"
+        );
         thread::sleep(Duration::from_millis(100));
     }
 }
@@ -294,13 +326,26 @@ fn the_waiting_end_outlives_the_pairing_timeout_and_the_router() {
 fn what_cannot_begin_ends_with_a_code() {
     let (_router, router) = router(&[]);
     let start = |more: &[&str]| {
-        let args = ["forward", "--router", &router, "--insecure", "--token", "no.such.token"];
+        let args = [
+            "forward",
+            "--router",
+            &router,
+            "--insecure",
+            "--token",
+            "no.such.token",
+        ];
         Program::start(program(&[&args, more].concat(), false))
     };
-    start(&["--to", "127.0.0.1:1"]).wait().ended(4, &["invalid jwt token"]);
-    start(&["--listen", "203.0.113.1:1"]).wait().ended(1, &["cannot listen on 203.0.113.1:1"]);
+    start(&["--to", "127.0.0.1:1"])
+        .wait()
+        .ended(4, &["invalid jwt token"]);
+    start(&["--listen", "203.0.113.1:1"])
+        .wait()
+        .ended(1, &["cannot listen on 203.0.113.1:1"]);
     start(&[]).wait().ended(2, &["--listen"]);
-    start(&["--to", "22"]).wait().ended(2, &["host:port, or unix:PATH"]);
+    start(&["--to", "22"])
+        .wait()
+        .ended(2, &["host:port, or unix:PATH"]);
     let mut gone = forward("127.0.0.1:1", "x", &["--listen", "127.0.0.1:0"]);
     gone.close();
     gone.wait().ended(3, &["127.0.0.1:1"]);

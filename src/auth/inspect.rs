@@ -39,7 +39,9 @@ impl Inspection {
             serde_json::from_slice(bytes)
                 .ok()
                 .filter(Value::is_object)
-                .ok_or(Refusal::NotAToken("expected JSON objects as header and claims"))
+                .ok_or(Refusal::NotAToken(
+                    "expected JSON objects as header and claims",
+                ))
         };
         let mut headers = HeaderMap::new();
         let bearer = HeaderValue::try_from(format!("Bearer {text}"));

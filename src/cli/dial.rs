@@ -114,7 +114,11 @@ async fn serve(
             abort(local);
             let failure = Failure::from(error);
             connection.say(format_args!("closed: {failure}"));
-            if failure.is_lasting { Err(failure) } else { Ok(()) }
+            if failure.is_lasting {
+                Err(failure)
+            } else {
+                Ok(())
+            }
         }
     }
 }

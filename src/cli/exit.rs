@@ -190,11 +190,20 @@ mod tests {
     #[test]
     fn the_codes_tell_failures_apart() {
         let exit = |status| Failure::from(StreamError::Status(status)).exit;
-        assert_eq!(exit(Status::unauthenticated("invalid jwt token")), Exit::Refused);
-        assert_eq!(exit(Status::unavailable("the other side cancelled its stream")), Exit::Broken);
+        assert_eq!(
+            exit(Status::unauthenticated("invalid jwt token")),
+            Exit::Refused
+        );
+        assert_eq!(
+            exit(Status::unavailable("the other side cancelled its stream")),
+            Exit::Broken
+        );
         let alone = "the other side did not connect within 2m (pairing.timeout)";
         assert_eq!(exit(Status::deadline_exceeded(alone)), Exit::Alone);
-        assert_eq!(exit(Status::deadline_exceeded("nothing was sent")), Exit::Broken);
+        assert_eq!(
+            exit(Status::deadline_exceeded("nothing was sent")),
+            Exit::Broken
+        );
         for code in [1, 2, 3, 4, 5, 78] {
             assert!(HELP.contains(&format!("\n  {code} ")), "{code}");
         }

@@ -61,7 +61,7 @@ fn help() -> String {
 pub fn run(args: &ListenArgs, env: &[(String, OsString)]) -> ExitCode {
     let command = async {
         let session = args.exporter.session(env)?;
-        let ended = until_stopped(work(args, &session)).await;
+        let ended = until_stopped(Box::pin(work(args, &session))).await;
         if args.lease.is_none() {
             // A controller that cannot be told finds out by itself.
             let _ = timeout(FAREWELL, session.unregister("the listener ends")).await;

@@ -82,8 +82,8 @@ struct Round {
     /// From then until the first message came through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pair_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round_trip_ms: Option<Trips>,
+    #[serde(rename = "round_trip_ms", skip_serializing_if = "Option::is_none")]
+    trips: Option<Trips>,
     /// What was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -150,7 +150,7 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
     let line = if args.json {
         serde_json::to_string(round)?
     } else {
-        match (&round.error, round.connect_ms, round.pair_ms, round.round_trip_ms) {
+        match (&round.error, round.connect_ms, round.pair_ms, round.trips) {
             (error, Some(connect), Some(pair), Some(trips)) => format!(
                 "{}: connected in {connect:.1} ms, paired in {pair:.1} ms, round trip {:.2} ms (from {:.2} to {:.2}, {} \
                  messages){}",
@@ -159,7 +159,9 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
                 trips.min,
                 trips.max,
                 trips.messages,
-                error.as_ref().map_or_else(String::new, |error| format!("; {error}")),
+                error
+                    .as_ref()
+                    .map_or_else(String::new, |error| format!("; {error}")),
             ),
             (error, ..) => format!(
                 "{}: failed: {}",
@@ -171,18 +173,14 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
-async fn one(
-    args: &ProbeArgs,
-    connector: &Connector,
-    token: &Token,
-) -> (Round, Option<Failure>) {
+async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, Option<Failure>) {
     let mut round = Round {
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         router: connector.endpoint().to_owned(),
         ok: false,
         connect_ms: None,
         pair_ms: None,
-        round_trip_ms: None,
+        trips: None,
         error: None,
     };
     let exchanged = timeout(args.timeout, exchange(args, connector, token)).await;
@@ -191,7 +189,7 @@ async fn one(
             let middle = times.trips[times.trips.len() / 2];
             round.connect_ms = Some(millis(times.connect));
             round.pair_ms = Some(millis(times.pair));
-            round.round_trip_ms = Some(Trips {
+            round.trips = Some(Trips {
                 min: millis(times.trips[0]),
                 median: millis(middle),
                 max: millis(times.trips[times.trips.len() - 1]),

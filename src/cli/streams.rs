@@ -18,7 +18,9 @@ use crate::admin::api::{status::Status, streams::Column};
 
 /// Options of `streams`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit codes: 0 done, 1 the router cannot be asked or refused, 2 wrong usage")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the router cannot be asked or refused, 2 wrong usage"
+)]
 pub struct StreamsCommand {
     /// What to do.
     #[command(subcommand)]
@@ -104,7 +106,12 @@ fn as_top(args: &ListArgs) -> TopArgs {
 }
 
 fn finish(work: impl Future<Output = Result<ExitCode, TopError>>) -> ExitCode {
-    let run = || Builder::new_current_thread().enable_all().build()?.block_on(work);
+    let run = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(work)
+    };
     match run() {
         Ok(code) => code,
         Err(error) => fail(&error),

@@ -36,7 +36,7 @@ impl Backoff {
         let pause = self.pause();
         // Random enough, and there already.
         let (half, dice) = (pause / 2, uuid::Uuid::new_v4().as_u128() as u32);
-        pause - half.mul_f64(f64::from(dice) / f64::from(u32::MAX))
+        pause.saturating_sub(half.mul_f64(f64::from(dice) / f64::from(u32::MAX)))
     }
 
     /// It went well: begin anew.

@@ -13,10 +13,7 @@ use rustls_pki_types::{
     pem::{self, PemObject as _},
 };
 use thiserror::Error;
-use tokio::{
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -115,7 +112,10 @@ pub enum ConnectError {
         error: io::Error,
     },
     /// No answer came.
-    #[error("cannot connect to {endpoint}: no answer within {}", humantime::format_duration(CONNECT_TIMEOUT))]
+    #[error(
+        "cannot connect to {endpoint}: no answer within {}",
+        humantime::format_duration(CONNECT_TIMEOUT)
+    )]
     Timeout {
         /// Where to.
         endpoint: String,

@@ -129,7 +129,10 @@ pub enum ControllerConfigError {
 }
 
 fn tried(places: &[PathBuf]) -> String {
-    let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
+    let places: Vec<_> = places
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     places.join(" and ")
 }
 
@@ -273,7 +276,12 @@ fn yaml<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, Cont
     serde_saphyr::from_str(text).map_err(|error| ControllerConfigError::Form {
         path: path.to_owned(),
         // The rest is an excerpt of the file, with its token perhaps.
-        error: error.to_string().lines().next().unwrap_or_default().to_owned(),
+        error: error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     })
 }
 
@@ -299,7 +307,9 @@ fn with_port(endpoint: &str) -> String {
 fn home(env: &[(String, OsString)]) -> PathBuf {
     let variable = |wanted: &str| {
         let mut found = env.iter().filter(|(_, value)| !value.is_empty());
-        found.find(|(name, _)| name == wanted).map(|(_, value)| PathBuf::from(value))
+        found
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| PathBuf::from(value))
     };
     let config = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
     let usual = || config().unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".config"));
@@ -350,7 +360,10 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
         assert_eq!((&*config.namespace, &*config.name), ("default", "cli1"));
         assert_eq!(config.token.as_str(), "sesame");
         assert!(matches!(config.trust, Trust::Insecure));
-        assert!(!format!("{config:?}").contains("sesame"), "a token is not shown");
+        assert!(
+            !format!("{config:?}").contains("sesame"),
+            "a token is not shown"
+        );
     }
 
     #[test]
@@ -369,10 +382,22 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
     fn what_is_wrong_is_named() {
         let ca = |text: &str| GOOD.replace("{ca: '', insecure: true}", &format!("{{ca: {text}}}"));
         for (text, parts) in [
-            (GOOD.replace("token: sesame\n", ""), &["client.yaml", "\"token\" is missing"][..]),
-            (GOOD.replace("token: sesame", "token: ''"), &["\"token\" is missing"]),
-            (GOOD.replace("endpoint:", "end:"), &["\"endpoint\" is missing"]),
-            (GOOD.replace(", name: cli1", ""), &["\"metadata.name\" is missing"]),
+            (
+                GOOD.replace("token: sesame\n", ""),
+                &["client.yaml", "\"token\" is missing"][..],
+            ),
+            (
+                GOOD.replace("token: sesame", "token: ''"),
+                &["\"token\" is missing"],
+            ),
+            (
+                GOOD.replace("endpoint:", "end:"),
+                &["\"endpoint\" is missing"],
+            ),
+            (
+                GOOD.replace(", name: cli1", ""),
+                &["\"metadata.name\" is missing"],
+            ),
             (
                 GOOD.replace("ClientConfig", "ExporterConfig"),
                 &["kind is \"ExporterConfig\"", "expected \"ClientConfig\""],
@@ -380,8 +405,14 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
             (GOOD.replace("v1alpha1", "v9"), &["apiVersion", "v9"]),
             (ca("'?'"), &["tls.ca", "base64"]),
             (ca("aGVsbG8="), &["tls.ca", "certificate"]),
-            (GOOD.replace("metadata: {", "metadata: ["), &["client.yaml: "]),
-            (GOOD.replace("insecure: true", "insecure: perhaps"), &["client.yaml: "]),
+            (
+                GOOD.replace("metadata: {", "metadata: ["),
+                &["client.yaml: "],
+            ),
+            (
+                GOOD.replace("insecure: true", "insecure: perhaps"),
+                &["client.yaml: "],
+            ),
             ("\0\u{7}".to_owned(), &["client.yaml: "]),
             (String::new(), &["client.yaml: "]),
         ] {
@@ -389,7 +420,10 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
             for part in parts {
                 assert!(error.contains(part), "{part:?} in {error:?}");
             }
-            assert!(!error.contains("sesame") && !error.contains('\n'), "{error:?}");
+            assert!(
+                !error.contains("sesame") && !error.contains('\n'),
+                "{error:?}"
+            );
         }
     }
 
@@ -402,11 +436,21 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
         let mut env = vec![("HOME".to_owned(), OsString::from(home.path()))];
         let find = |name, env: &[_]| {
             let found = ControllerConfig::find(name, Role::Client, env);
-            found.map(|config| config.name).map_err(|error| error.to_string())
+            found
+                .map(|config| config.name)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(find(Some("lab"), &env).unwrap(), "cli1");
-        assert!(find(Some("other"), &env).unwrap_err().contains("clients/other.yaml"));
-        assert!(find(Some("../lab"), &env).unwrap_err().contains("--client-config"));
+        assert!(
+            find(Some("other"), &env)
+                .unwrap_err()
+                .contains("clients/other.yaml")
+        );
+        assert!(
+            find(Some("../lab"), &env)
+                .unwrap_err()
+                .contains("--client-config")
+        );
         assert!(find(None, &env).unwrap_err().contains("config.yaml"));
         let user = "apiVersion: jumpstarter.dev/v1alpha1\nkind: UserConfig\nconfig: {current-client: lab}\n";
         fs::write(directory.join("config.yaml"), user).unwrap();

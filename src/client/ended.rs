@@ -76,9 +76,11 @@ impl StreamError {
     pub fn by(&self) -> EndedBy {
         match self {
             Self::Status(status) if is_partner(status) => EndedBy::Partner,
-            Self::Status(_) | Self::Reset(_) | Self::Answer(_) | Self::Frame(_) | Self::Truncated => {
-                EndedBy::Router
-            }
+            Self::Status(_)
+            | Self::Reset(_)
+            | Self::Answer(_)
+            | Self::Frame(_)
+            | Self::Truncated => EndedBy::Router,
             Self::Lost(_) => EndedBy::Connection,
             Self::Closed | Self::TooLong(_) => EndedBy::ThisSide,
         }

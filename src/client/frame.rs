@@ -173,7 +173,11 @@ mod tests {
                     frame_type: kind.into(),
                 };
                 let encoded = encode(kind, &payload);
-                assert_eq!(encoded[PREFIX..], message.encode_to_vec(), "{kind:?} {length}");
+                assert_eq!(
+                    encoded[PREFIX..],
+                    message.encode_to_vec(),
+                    "{kind:?} {length}"
+                );
                 let mut decoder = Decoder::default();
                 decoder.push(encoded);
                 assert_eq!(all(&mut decoder), [Frame { kind, payload }]);

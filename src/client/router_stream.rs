@@ -109,7 +109,8 @@ impl RouterStream {
     pub async fn connect(connector: &Connector, token: &str) -> Result<Self, ConnectError> {
         let scheme = if connector.is_tls() { "https" } else { "http" };
         let uri = format!("{scheme}://{}{PATH}", connector.endpoint());
-        let mut bearer = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ConnectError::Token)?;
+        let mut bearer =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ConnectError::Token)?;
         bearer.set_sensitive(true);
         let agent = concat!("jumpstarter-router/", env!("CARGO_PKG_VERSION"));
         let request = Request::builder()
@@ -161,7 +162,11 @@ impl RouterStream {
     }
 
     /// Sends a frame of any kind. Stock peers do not look at PING frames; a GOAWAY frame ends what they read.
-    pub async fn write_frame(&mut self, kind: FrameType, payload: &[u8]) -> Result<(), StreamError> {
+    pub async fn write_frame(
+        &mut self,
+        kind: FrameType,
+        payload: &[u8],
+    ) -> Result<(), StreamError> {
         poll_fn(|cx| self.poll_write_frame(cx, kind, payload)).await
     }
 
@@ -250,9 +255,12 @@ impl RouterStream {
                         Ok(trailers) => verdict(&trailers.unwrap_or_default()),
                         Err(error) => Err(self.broken(&error)),
                     };
-                    let last = last.and_then(|()| match self.decoder.is_inside() {
-                        true => Err(StreamError::Truncated),
-                        false => Ok(()),
+                    let last = last.and_then(|()| {
+                        if self.decoder.is_inside() {
+                            Err(StreamError::Truncated)
+                        } else {
+                            Ok(())
+                        }
                     });
                     self.body = Body::Over(last.clone());
                     last?;
@@ -348,7 +356,9 @@ impl RouterStream {
         if !self.closed {
             self.closed = true;
             // If it cannot be sent, the last word says why.
-            let _ = self.send.send_data(encode(FrameType::Goaway, CLEAN_END), true);
+            let _ = self
+                .send
+                .send_data(encode(FrameType::Goaway, CLEAN_END), true);
         }
         match self.end {
             End::Open => Poll::Ready(match &self.body {
@@ -367,7 +377,11 @@ impl RouterStream {
     fn broken(&self, error: &h2::Error) -> StreamError {
         match error.reason() {
             Some(reason) if error.is_reset() => StreamError::Reset(reason),
-            _ => StreamError::Lost(self.line.why().map_or_else(|| error.to_string(), ToOwned::to_owned)),
+            _ => StreamError::Lost(
+                self.line
+                    .why()
+                    .map_or_else(|| error.to_string(), ToOwned::to_owned),
+            ),
         }
     }
 }
@@ -390,12 +404,18 @@ fn verdict(headers: &HeaderMap) -> Result<(), StreamError> {
     match Status::from_header_map(headers) {
         Some(status) if status.code() == Code::Ok => Ok(()),
         Some(status) => Err(StreamError::Status(status)),
-        None => Err(StreamError::Answer("the stream ended without a status".to_owned())),
+        None => Err(StreamError::Answer(
+            "the stream ended without a status".to_owned(),
+        )),
     }
 }
 
 impl AsyncRead for RouterStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
@@ -415,7 +435,11 @@ impl AsyncRead for RouterStream {
 }
 
 impl AsyncWrite for RouterStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let step = buf.len().min(MAX_PAYLOAD);
         if step > 0 || self.closed {
             ready!(self.poll_write_frame(cx, FrameType::Data, &buf[..step]))?;

@@ -155,7 +155,10 @@ impl Session {
         bearer.set_sensitive(true);
         credentials.insert("authorization", bearer);
         credentials.insert("jumpstarter-kind", value("kind", config.role.name())?);
-        credentials.insert("jumpstarter-namespace", value("namespace", &config.namespace)?);
+        credentials.insert(
+            "jumpstarter-namespace",
+            value("namespace", &config.namespace)?,
+        );
         credentials.insert("jumpstarter-name", value("name", &config.name)?);
         Ok(Self {
             controller: ControllerServiceClient::new(connector.lazy_channel()?),
@@ -173,7 +176,7 @@ impl Session {
     /// Asks for a stream to the exporter of a lease.
     ///
     /// As stock clients do, it tries again while the controller answers UNAVAILABLE (the exporter does not listen, or the
-    /// controller cannot be reached), or FAILED_PRECONDITION with "not ready", for as long as [`Patience`] says.
+    /// controller cannot be reached), or `FAILED_PRECONDITION` with "not ready", for as long as [`Patience`] says.
     pub async fn dial(&self, lease: &str) -> Result<Grant, SessionError> {
         let until = Instant::now() + self.patience.in_all;
         let mut backoff = Backoff::new(self.patience.first_pause, self.patience.longest_pause);
@@ -379,7 +382,7 @@ enum Stage<T> {
     Closed(Option<Pin<Box<Sleep>>>),
     /// A controller may answer with the first message only.
     Opening(BoxFuture<'static, Result<Response<Streaming<T>>, Status>>),
-    Open(Streaming<T>),
+    Open(Box<Streaming<T>>),
 }
 
 impl<T> Reopened<T> {
@@ -408,7 +411,7 @@ impl<T> Reopened<T> {
                 }
                 Stage::Opening(opening) => match opening.await {
                     Ok(response) => {
-                        self.stage = Stage::Open(response.into_inner());
+                        self.stage = Stage::Open(Box::new(response.into_inner()));
                         continue;
                     }
                     Err(status) => status,
@@ -490,6 +493,8 @@ impl Leases {
             async move { controller.status(request).await }.boxed()
         };
         let state = self.states.next("Status", open).await?;
-        Ok(state.lease_name.filter(|name| state.leased && !name.is_empty()))
+        Ok(state
+            .lease_name
+            .filter(|name| state.leased && !name.is_empty()))
     }
 }

@@ -143,7 +143,11 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < end, "still running; it said {:?}", self.said);
+            assert!(
+                Instant::now() < end,
+                "still running; it said {:?}",
+                self.said
+            );
             thread::sleep(Duration::from_millis(10));
         };
         while let Ok(line) = self.stderr.recv_timeout(LONG) {
@@ -152,7 +156,9 @@ impl Program {
         }
         Done {
             code: status.code(),
-            stdout: reader.map(|reader| reader.join().unwrap()).unwrap_or_default(),
+            stdout: reader
+                .map(|reader| reader.join().unwrap())
+                .unwrap_or_default(),
             stderr: std::mem::take(&mut self.said),
         }
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt as _, task::JoinSet, time::{sleep, timeout}};
+use tokio::{
+    io::AsyncWriteExt as _,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{
     address::Address,
@@ -40,7 +44,10 @@ pub async fn run(
         let failure = match wait(connector, tokens, || {
             if !announced {
                 announced = true;
-                eprintln!("waiting at {} for connections to {to}", connector.endpoint());
+                eprintln!(
+                    "waiting at {} for connections to {to}",
+                    connector.endpoint()
+                );
             }
         })
         .await
@@ -62,7 +69,10 @@ pub async fn run(
             return Err(failure);
         }
         let pause = backoff.jittered();
-        relay.note(format_args!("{failure}; trying again in {:.1} s", pause.as_secs_f64()));
+        relay.note(format_args!(
+            "{failure}; trying again in {:.1} s",
+            pause.as_secs_f64()
+        ));
         sleep(pause).await;
     }
 }

@@ -90,9 +90,7 @@ pub fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
 }
 
 /// Runs until it fails or somebody ends this process, which is no failure.
-pub async fn until_stopped(
-    work: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+pub async fn until_stopped(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {

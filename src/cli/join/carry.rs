@@ -51,7 +51,11 @@ struct Counted<L> {
 }
 
 impl<L: AsyncRead + Unpin> AsyncRead for Counted<L> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.local).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
@@ -61,9 +65,15 @@ impl<L: AsyncRead + Unpin> AsyncRead for Counted<L> {
 }
 
 impl<L: AsyncWrite + Unpin> AsyncWrite for Counted<L> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.local).poll_write(cx, buf))?;
-        self.carried.received.fetch_add(written as u64, Ordering::Relaxed);
+        self.carried
+            .received
+            .fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }
 

@@ -29,7 +29,11 @@ pub struct ClientArgs {
     )]
     pub client_config: Option<PathBuf>,
     /// The lease to dial
-    #[arg(long, value_name = "NAME", help = "The lease, see `jmp get leases` [env: JMP_LEASE]")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "The lease, see `jmp get leases` [env: JMP_LEASE]"
+    )]
     pub lease: Option<String>,
 }
 

@@ -51,7 +51,10 @@ impl RouterArgs {
             _ if self.plaintext => Trust::Plaintext,
             _ if self.insecure => Trust::Insecure,
             Some(path) => Trust::from_pem_file(path).map_err(|error| {
-                Failure::new(Exit::Config, format_args!("--ca {}: {error}", path.display()))
+                Failure::new(
+                    Exit::Config,
+                    format_args!("--ca {}: {error}", path.display()),
+                )
             })?,
             None => Trust::System,
         };
@@ -140,7 +143,9 @@ impl TokenArgs {
             (None, Some(path)) => Some(read(path, "--token-file")?),
             (None, None) => variable(TOKEN_ENV, env),
         };
-        let token = text.map(Token::new).filter(|token| !token.as_str().is_empty());
+        let token = text
+            .map(Token::new)
+            .filter(|token| !token.as_str().is_empty());
         token.map(Tokens::Given).ok_or_else(|| {
             Failure::new(
                 Exit::Config,
@@ -172,7 +177,11 @@ impl TokenArgs {
 pub fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, Failure> {
     let key = match file {
         // The line's end belongs to the file, not to the key, as with the router's own key files.
-        Some(path) => Some(read(path, "--key-file")?.trim_end_matches(['\n', '\r']).to_owned()),
+        Some(path) => Some(
+            read(path, "--key-file")?
+                .trim_end_matches(['\n', '\r'])
+                .to_owned(),
+        ),
         None => variable(KEY_ENV, env),
     };
     let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
@@ -193,7 +202,9 @@ pub fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
 
 /// A variable of the environment, if it is set.
 pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
-    let (_, value) = env.iter().find(|(known, value)| known == name && !value.is_empty())?;
+    let (_, value) = env
+        .iter()
+        .find(|(known, value)| known == name && !value.is_empty())?;
     value.to_str().map(ToOwned::to_owned)
 }
 

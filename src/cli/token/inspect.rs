@@ -78,9 +78,14 @@ fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, F
         }
         Err(refusal) => {
             let report = if args.json {
-                format!("{}\n", json!({ "accepted": false, "why": refusal.to_string() }))
+                format!(
+                    "{}\n",
+                    json!({ "accepted": false, "why": refusal.to_string() })
+                )
             } else {
-                format!("{refusal}\nA router token has three parts in base64, with dots between them, such as `token mint` prints.\n")
+                format!(
+                    "{refusal}\nA router token has three parts in base64, with dots between them, such as `token mint` prints.\n"
+                )
             };
             (report, false)
         }
@@ -214,10 +219,18 @@ fn as_json(inspection: &Inspection, verdict: &Verdict) -> String {
 
 fn as_text(inspection: &Inspection, verdict: &Verdict, now: SystemTime) -> String {
     let mut text = String::new();
-    for (name, part) in [("header", &inspection.header), ("claims", &inspection.claims)] {
+    for (name, part) in [
+        ("header", &inspection.header),
+        ("claims", &inspection.claims),
+    ] {
         let _ = writeln!(text, "{name}:");
         for (key, value) in part.as_object().into_iter().flatten() {
-            let _ = write!(text, "  {:<4} {}", printable(key), printable(&value.to_string()));
+            let _ = write!(
+                text,
+                "  {:<4} {}",
+                printable(key),
+                printable(&value.to_string())
+            );
             if matches!(key.as_str(), "exp" | "nbf" | "iat") {
                 let _ = write!(text, "  {}", date(value, now));
             }
@@ -225,7 +238,11 @@ fn as_text(inspection: &Inspection, verdict: &Verdict, now: SystemTime) -> Strin
         }
     }
     let _ = writeln!(text, "signature: {}", verdict.signature());
-    let word = if verdict.accepted { "accepted" } else { "refused" };
+    let word = if verdict.accepted {
+        "accepted"
+    } else {
+        "refused"
+    };
     let _ = writeln!(text, "{word}: {}", verdict.why);
     if let Some(answer) = verdict.answer {
         let _ = writeln!(text, "the peer is told: UNAUTHENTICATED {answer:?}");
@@ -250,7 +267,10 @@ fn printable(text: &str) -> String {
 fn date(value: &Value, now: SystemTime) -> String {
     /// The end of the year 9999: no usual format has later dates.
     const LATEST: f64 = 253_402_300_799.0;
-    let Some(seconds) = value.as_f64().filter(|seconds| (0.0..LATEST).contains(seconds)) else {
+    let Some(seconds) = value
+        .as_f64()
+        .filter(|seconds| (0.0..LATEST).contains(seconds))
+    else {
         return String::new();
     };
     let at = UNIX_EPOCH + Duration::from_secs_f64(seconds);

@@ -10,12 +10,10 @@ use std::{
 
 use clap::Args;
 
-use crate::{
-    cli::{
-        exit::Failure,
-        join::credentials::{key, signed},
-        quietly,
-    },
+use crate::cli::{
+    exit::Failure,
+    join::credentials::{key, signed},
+    quietly,
 };
 
 /// Options of `token mint`.
