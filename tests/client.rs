@@ -30,7 +30,8 @@ use tonic::Code;
 const AT_ONCE: Duration = Duration::from_millis(700);
 
 async fn open(router: &Running, subject: &str) -> RouterStream {
-    let connected = RouterStream::connect(&router.connector(), &token(subject));
+    let (connector, token) = (router.connector(), token(subject));
+    let connected = RouterStream::connect(&connector, &token);
     within("connect", connected).await.unwrap()
 }
 
@@ -76,8 +77,6 @@ async fn half_close_lets_the_other_direction_go_on() {
     shut.unwrap();
     read.unwrap();
     assert_eq!(answer, vec![7; 300_000]);
-    let reasons = &router.metrics().streams_ended;
-    let _ = reasons;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,13 +134,10 @@ async fn an_accident_after_this_side_has_closed_is_none_the_less_one() {
 async fn a_stock_peers_half_close_is_an_end_after_a_moment_of_doubt() {
     let router = Running::start(&[]).await;
     let channel = router.connector().channel().await.unwrap();
+    let subject = token("stock");
     let (mut stream, stock) = tokio::join!(
         open(&router, "stock"),
-        call(
-            channel,
-            &token("stock"),
-            vec![data(&b"hello"[..]), goaway()]
-        )
+        call(channel, &subject, vec![data(&b"hello"[..]), goaway()])
     );
     let mut stock = stock.unwrap();
     drop(std::mem::replace(
@@ -170,9 +166,10 @@ async fn a_stock_peers_half_close_is_an_end_after_a_moment_of_doubt() {
 async fn a_stock_peer_that_is_lost_is_an_accident() {
     let router = Running::start(&[]).await;
     let channel = router.connector().channel().await.unwrap();
+    let subject = token("stock is lost");
     let (mut stream, stock) = tokio::join!(
         open(&router, "stock is lost"),
-        call(channel, &token("stock is lost"), vec![data(&b"hello"[..])])
+        call(channel, &subject, vec![data(&b"hello"[..])])
     );
     let mut heard = [0; 5];
     stream.read_exact(&mut heard).await.unwrap();

@@ -23,12 +23,12 @@ use hyper_util::rt::TokioIo;
 use jumpstarter_router::{
     client::{ControllerConfig, Role, Session, SessionError, Token, Trust},
     protocol::v1::{
-        DialRequest, DialResponse, ExporterStatus, GetLeaseRequest, GetLeaseResponse,
-        GetServiceEndpointsRequest, GetServiceEndpointsResponse, ListLeasesRequest,
-        ListLeasesResponse, ListenRequest, ListenResponse, RegisterRequest, RegisterResponse,
-        ReleaseLeaseRequest, ReleaseLeaseResponse, ReportStatusRequest, ReportStatusResponse,
-        RequestLeaseRequest, RequestLeaseResponse, StatusRequest, StatusResponse,
-        UnregisterRequest, UnregisterResponse,
+        AuditStreamRequest, DialRequest, DialResponse, ExporterStatus, GetLeaseRequest,
+        GetLeaseResponse, GetServiceEndpointsRequest, GetServiceEndpointsResponse,
+        ListLeasesRequest, ListLeasesResponse, ListenRequest, ListenResponse, RegisterRequest,
+        RegisterResponse, ReleaseLeaseRequest, ReleaseLeaseResponse, ReportStatusRequest,
+        ReportStatusResponse, RequestLeaseRequest, RequestLeaseResponse, StatusRequest,
+        StatusResponse, UnregisterRequest, UnregisterResponse,
         controller_service_server::{ControllerService, ControllerServiceServer},
     },
 };
@@ -38,7 +38,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 type Calls = mpsc::UnboundedSender<Result<ListenResponse, Status>>;
 
@@ -182,6 +182,13 @@ impl ControllerService for Controller {
     ) -> Result<Response<ReportStatusResponse>, Status> {
         self.with(|state| state.statuses.push(request.into_inner().status));
         Ok(Response::new(ReportStatusResponse::default()))
+    }
+
+    async fn audit_stream(
+        &self,
+        _: Request<Streaming<AuditStreamRequest>>,
+    ) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn get_lease(

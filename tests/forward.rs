@@ -248,7 +248,7 @@ fn a_service_that_is_not_there_is_named() {
 #[test]
 fn two_listening_ends_share_one_service() {
     let (_router, router) = router(&[]);
-    let (_near, mut far, address) = ends(&router, "two", &echo());
+    let (_near, far, address) = ends(&router, "two", &echo());
     let (_other, other_address) = self::near(&router, "two");
     let sessions: Vec<_> = (0..6)
         .map(|seed| {
