@@ -125,7 +125,11 @@ async fn an_accident_after_this_side_has_closed_is_none_the_less_one() {
     let (mut one, mut other) = pair(&router, "closed last").await;
     other.shutdown().await.unwrap();
     assert_eq!(one.read(&mut [0; 1]).await.unwrap(), 0);
+    let cancelled = || router.metrics().stream_ends.get("cancelled").get();
+    let before = cancelled();
     drop(other);
+    // Had this side closed first, the router might have had all it needs for a proper end.
+    helpers::until("the router knows", || cancelled() > before).await;
     let error = within("the verdict", one.shutdown()).await.unwrap_err();
     assert_eq!(why(&error).by(), EndedBy::Partner);
 }

@@ -7,6 +7,7 @@
 )]
 
 pub mod balancer;
+pub mod ends;
 pub mod operated;
 pub mod page;
 pub mod process;
