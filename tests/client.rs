@@ -259,9 +259,9 @@ async fn a_partner_that_does_not_read_holds_the_writer_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_small_unread_messages_are_no_attack() {
+    const COUNT: u32 = 20_000;
     let router = Running::start(&[]).await;
     let (mut one, mut other) = pair(&router, "small").await;
-    const COUNT: u32 = 20_000;
     let sent = tokio::spawn(async move {
         for number in 0..COUNT {
             one.write_message(&number.to_be_bytes()).await.unwrap();
@@ -310,7 +310,7 @@ async fn reading_may_be_cancelled_at_any_point() {
 async fn a_failure_to_write_loses_nothing_that_was_received() {
     let router = Running::start(&[]).await;
     let (mut one, mut other) = pair(&router, "unread").await;
-    other.write_all(&[5; 100_000]).await.unwrap();
+    other.write_all(&vec![5; 100_000]).await.unwrap();
     sleep(Duration::from_millis(200)).await;
     other.cancel().await;
     let error = within("a failure to write", async {
@@ -325,7 +325,7 @@ async fn a_failure_to_write_loses_nothing_that_was_received() {
     assert_eq!(why(&error).by(), EndedBy::Partner, "{error}");
     let mut received = vec![0; 100_000];
     one.read_exact(&mut received).await.unwrap();
-    assert_eq!(received, [5; 100_000]);
+    assert_eq!(received, vec![5; 100_000]);
     assert_eq!(
         why(&one.read_u8().await.unwrap_err()).by(),
         EndedBy::Partner
@@ -370,7 +370,21 @@ async fn a_silent_or_closed_connection_is_lost() {
     let error = within("the lost PING", silent.read_u8()).await.unwrap_err();
     assert_eq!(why(&error).by(), EndedBy::Connection);
     assert!(error.to_string().contains("no answer to a PING"), "{error}");
+    assert!(matches!(why(&error), StreamError::NoRouter(_)), "{error}");
     drop(socket);
+
+    // It did answer once.
+    let mut later = RouterStream::connect(&connector, "x").await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let mut server = h2::server::handshake(socket).await.unwrap();
+    let one_call = async {
+        let _call = server.accept().await;
+        timeout(AT_ONCE / 10, server.accept()).await.unwrap_err()
+    };
+    within("a call", one_call).await;
+    let error = within("the lost PING", later.read_u8()).await.unwrap_err();
+    assert!(matches!(why(&error), StreamError::Lost(_)), "{error}");
+    drop(server);
 
     connector.keepalive = Keepalive::STOCK;
     let mut cut = RouterStream::connect(&connector, "x").await.unwrap();

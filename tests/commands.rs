@@ -180,13 +180,9 @@ fn pipe_one_way_needs_nobody_to_end_it() {
         })
     };
     // Its standard input stays open.
-    let received = receiver.wait();
-    received.ended(0, &[]);
-    assert!(
-        received.stdout == bytes,
-        "{} bytes came",
-        received.stdout.len()
-    );
+    let done = receiver.wait();
+    done.ended(0, &[]);
+    assert!(done.stdout == bytes, "{} bytes came", done.stdout.len());
     feeder.join().unwrap().ended(0, &[]);
 }
 

@@ -334,14 +334,14 @@ async fn a_client_and_an_exporter_meet() {
     let exporter = lab.session(Role::Exporter);
     let mut listener = exporter.listen("lease");
     // The exporter listens a moment later: the dial is tried again.
-    let listened = tokio::spawn(async move {
+    let calls = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let call = listener.accept().await.unwrap();
         exporter.open(&call).await.unwrap()
     });
     let client = lab.session(Role::Client);
     let mut near = within("dial", client.connect("lease")).await.unwrap();
-    let mut far = within("listen", listened).await.unwrap();
+    let mut far = within("listen", calls).await.unwrap();
     near.write_all(b"hello").await.unwrap();
     let mut heard = [0; 5];
     far.read_exact(&mut heard).await.unwrap();

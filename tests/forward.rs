@@ -6,7 +6,7 @@ mod helpers;
 
 use std::{
     io::{Read as _, Write as _},
-    net::Shutdown,
+    net::{Shutdown, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     thread,
     time::{Duration, Instant},
@@ -187,4 +187,39 @@ fn what_cannot_begin_ends_with_a_code() {
     let mut gone = forward("127.0.0.1:1", "x", &["--listen", "127.0.0.1:0"]);
     gone.close();
     gone.wait().ended(3, &["127.0.0.1:1"]);
+}
+
+#[test]
+fn an_expired_token_ends_no_connection() {
+    let (_router, router) = router(&[]);
+    let minted = program(&["token", "mint", "--lifetime", "3s"], true);
+    let token = helpers::program::run(minted, b"").text();
+    let start = |end: &[&str]| {
+        let args = ["forward", "--router", &router, "--insecure"];
+        let args = [&args, end].concat();
+        let mut command = program(&args, false);
+        command.env("JUMPSTARTER_ROUTER_TOKEN", token.trim());
+        Program::start(command)
+    };
+    let mut far = start(&["--to", &echo()]);
+    far.says("waiting at");
+    let mut near = start(&["--listen", "127.0.0.1:0"]);
+    let address = helpers::ends::listening(&mut near);
+    let mut socket = connect(&address);
+    banner(&mut socket);
+    thread::sleep(Duration::from_secs(4));
+    assert!(connect(&address).read(&mut [0; 1]).is_err());
+    near.says("1 go on");
+    assert!(
+        TcpStream::connect(&address).is_err(),
+        "nobody listens any more"
+    );
+    socket.write_all(b"still here").unwrap();
+    let mut echoed = [0; 10];
+    socket.read_exact(&mut echoed).unwrap();
+    assert_eq!(&echoed, b"still here");
+    socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(socket.read(&mut echoed).unwrap(), 0);
+    near.wait()
+        .ended(4, &["the router refused: invalid jwt token"]);
 }

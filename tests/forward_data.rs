@@ -98,15 +98,15 @@ fn shell_service() -> String {
                 }
             })
         };
-        let mut uploaded = Sha256::new();
+        let mut taken = Sha256::new();
         while let Some((channel, last, data)) = next_packet(&mut socket) {
             match channel {
                 SHELL => say(packet(SHELL, last, &data.to_ascii_uppercase())),
-                _ => uploaded.update(&data),
+                _ => taken.update(&data),
             }
         }
         sender.join().unwrap();
-        say(packet(UPLOAD, true, &uploaded.finalize()));
+        say(packet(UPLOAD, true, &taken.finalize()));
         socket.shutdown(Shutdown::Write).unwrap();
     });
     address
@@ -147,9 +147,10 @@ fn a_session_with_several_channels_like_ssh() {
         let (channel, last, data) = next_packet(&mut socket).expect("the session goes on");
         if channel == SHELL {
             echoed.extend(&data);
-            match last {
-                true => complete[0] = true,
-                false => type_key(data[0].to_ascii_lowercase() + 1),
+            if last {
+                complete[0] = true;
+            } else {
+                type_key(data[0].to_ascii_lowercase() + 1);
             }
         } else {
             assert_eq!(channel, DOWNLOAD);
@@ -168,10 +169,10 @@ fn a_session_with_several_channels_like_ssh() {
     assert_eq!(received, BULK * PIECE);
     assert_eq!(downloaded.finalize(), expected.finalize());
     // The server has more to say after this side has closed.
-    let uploaded = uploader.join().unwrap();
+    let sent = uploader.join().unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     let counted = next_packet(&mut socket).expect("an answer after the half-close");
-    assert_eq!(counted, (UPLOAD, true, uploaded.to_vec()));
+    assert_eq!(counted, (UPLOAD, true, sent.to_vec()));
     assert_eq!(next_packet(&mut socket), None, "a proper end");
 }
 

@@ -15,7 +15,7 @@ use super::{
         until_stopped,
     },
     join::controller::ClientArgs,
-    pipe::{WaysArgs, standard},
+    pipe::{WaysArgs, patiently, standard},
 };
 use crate::client::Session;
 
@@ -55,18 +55,19 @@ pub fn run(args: &DialArgs, env: &[(String, OsString)]) -> ExitCode {
         let session = args.client.session(env)?;
         let lease = args.client.lease(env)?;
         let Some(address) = &args.listen else {
-            return standard(session.connect(&lease).await?, args.ways).await;
+            let stream = patiently("the exporter", session.connect(&lease)).await?;
+            return standard(stream, args.ways).await;
         };
         let relay = Relay::new(args.limits);
         let listener = relay::listen(address).await?;
         relay::announce(&listener, session.endpoint());
-        until_stopped(accept(&listener, &session, &lease, &relay)).await
+        until_stopped(accept(listener, &session, &lease, &relay)).await
     };
     exit::run(&mut Builder::new_multi_thread(), command)
 }
 
 async fn accept(
-    listener: &Listener,
+    listener: Listener,
     session: &Session,
     lease: &str,
     relay: &Relay,
@@ -80,7 +81,8 @@ async fn accept(
                 Some(ended) = connections.join_next() => {
                     // The lease has ended, or the token has: so will it be with the next one.
                     if let Ok(Err(failure)) = ended {
-                        return Err(failure);
+                        drop((listener, connection));
+                        return Err(relay.wind_up(connections, failure).await);
                     }
                 }
             }

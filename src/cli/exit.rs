@@ -30,10 +30,11 @@ Exit codes:
   0   all went well
   1   the stream broke: the other side failed, the router ended it, or a file or socket here did
   2   wrong usage
-  3   the router or controller cannot be reached, or its certificate is not trusted
+  3   the router or controller cannot be reached, is none, or its certificate is not trusted
   4   refused: the token, the lease, or a limit of the router
   5   the other side did not come in time
-  78  a configuration file, a key or a token cannot be used";
+  78  a configuration file, a key or a token cannot be used
+  130 interrupted (Ctrl-C) while standard input and output were joined; what serves connections ends with 0";
 
 /// A message for people, and the exit code.
 #[derive(Debug)]
@@ -98,11 +99,10 @@ impl From<ConnectError> for Failure {
             | ConnectError::Token => Exit::Config,
             _ => Exit::Unreachable,
         };
-        let mut text = chain(&error);
-        if text.contains("UnknownIssuer") || text.contains("invalid peer certificate") {
-            text.push_str("; give its CA with --ca FILE (`tls.ca` of a configuration file)");
+        Self {
+            is_lasting: error.is_lasting(),
+            ..Self::new(exit, format_args!("{}{}", chain(&error), error.advice()))
         }
-        Self::new(exit, text)
     }
 }
 
@@ -118,9 +118,11 @@ impl From<StreamError> for Failure {
             Some(Code::DeadlineExceeded) if error.to_string().contains("did not connect") => {
                 (Exit::Alone, "")
             }
+            None if matches!(error, StreamError::NoRouter(_)) => (Exit::Unreachable, ""),
             _ => (Exit::Broken, ""),
         };
         let by = match error.by() {
+            _ if error.is_refusal() => "the router refused: ",
             EndedBy::Router if error.status().is_some() => "the router ended the stream: ",
             EndedBy::Partner => "the other side broke off: ",
             _ => "",
@@ -204,7 +206,7 @@ mod tests {
             exit(Status::deadline_exceeded("nothing was sent")),
             Exit::Broken
         );
-        for code in [1, 2, 3, 4, 5, 78] {
+        for code in [1, 2, 3, 4, 5, 78, 130] {
             assert!(HELP.contains(&format!("\n  {code} ")), "{code}");
         }
     }

@@ -14,7 +14,7 @@ use super::{
         until_stopped,
     },
     join::controller::ExporterArgs,
-    pipe::{WaysArgs, standard},
+    pipe::{WaysArgs, patiently, standard},
 };
 use crate::{
     client::{Grant, Listener, Session},
@@ -136,7 +136,7 @@ async fn serve(
     mut calls: Listener,
 ) -> Result<(), Failure> {
     let Some(to) = &args.to else {
-        let call = calls.accept().await?;
+        let call = patiently("a call", calls.accept()).await?;
         return standard(session.open(&call).await?, args.ways).await;
     };
     let mut connections = JoinSet::new();

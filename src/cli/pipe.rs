@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -32,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 // No `Debug`: the token is a secret.
 /// Options of `pipe`.
 #[derive(Args, Clone)]
-#[command(after_help = exit::HELP)]
+#[command(after_help = help())]
 pub struct PipeArgs {
     /// Where the router is.
     #[command(flatten)]
@@ -56,6 +57,17 @@ pub struct WaysArgs {
     pub receive_only: bool,
 }
 
+fn help() -> String {
+    format!(
+        "Both sides name the same token, or the same subject and the router's key, and may start in any order:\n  \
+         jumpstarter-router token mint --key-file KEY > token\n  \
+         jumpstarter-router pipe --router HOST:PORT --token-file token --receive-only > copy\n  \
+         jumpstarter-router pipe --router HOST:PORT --token-file token --send-only < file\n\n\
+         It ends when both sides have closed. On a terminal, Ctrl-D closes this one.\n\n{}",
+        exit::HELP
+    )
+}
+
 /// Runs `pipe`.
 pub fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
     let command = async {
@@ -67,8 +79,21 @@ pub fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
     exit::run(&mut Builder::new_current_thread(), command)
 }
 
+/// Says on a terminal what is waited for, if that takes long.
+pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if io::stderr().is_terminal() {
+        if let Ok(done) = timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        eprintln!("waiting for {what}");
+    }
+    work.await
+}
+
 /// Joins a stream with standard input and output until both sides have closed.
 pub async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result<(), Failure> {
+    // Not for longer: not every router answers before something was sent.
     if io::stderr().is_terminal() && timeout(PATIENCE, stream.answered()).await.is_err() {
         eprintln!("waiting for the other side");
     }

@@ -1,8 +1,9 @@
 //! `probe`: pairs with itself through a router, again and again, and says how long that takes.
 
 use std::{
+    cell::Cell,
     ffi::OsString,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     process::ExitCode,
     time::{Duration, Instant, SystemTime},
 };
@@ -34,10 +35,10 @@ pub struct ProbeArgs {
     /// How to be let in.
     #[command(flatten)]
     pub token: TokenArgs,
-    /// How often; 0 for ever
+    /// Rounds; 0 for ever
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub count: u32,
-    /// From the begin of one round to the begin of the next
+    /// From the start of one round to the start of the next
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub interval: Duration,
     /// A round that takes longer has failed
@@ -63,8 +64,8 @@ pub struct ProbeArgs {
 fn help() -> String {
     format!(
         "With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. With a given token it must be the only \
-         one to use it.\n\n{}\nWith several rounds, the code of the first that failed; 1 also if one was slower than \
-         --max-setup or --max-latency allow.",
+         one to use it.\n\n{}\nWith several rounds it is the code of the first that failed. 1 also says that one was slower than --max-setup or \
+         --max-latency allow.",
         exit::HELP
     )
 }
@@ -132,17 +133,22 @@ async fn probe(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failu
             failed += 1;
             first_failure.get_or_insert(failure);
         }
+        // A single failure is said once, in the end.
+        if args.count == 1 && failed == 1 && !args.json && round.trips.is_none() {
+            break;
+        }
         if let Err(error) = print(args, &round) {
             quietly(Err(error))?;
             break;
         }
     }
-    if rounds > 1 && !args.json && io::stdout().is_terminal() {
-        println!("{rounds} rounds, {failed} failed");
-    }
     match first_failure {
         None => Ok(()),
-        Some(failure) => Err(failure),
+        Some(failure) if rounds == 1 => Err(failure),
+        Some(first) => {
+            let text = format!("{failed} of {rounds} rounds failed, the first because: {first}");
+            Err(Failure::new(first.exit, text))
+        }
     }
 }
 
@@ -183,7 +189,8 @@ async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, 
         trips: None,
         error: None,
     };
-    let exchanged = timeout(args.timeout, exchange(args, connector, token)).await;
+    let step = Cell::new("");
+    let exchanged = timeout(args.timeout, exchange(args, connector, token, &step)).await;
     let failure = match exchanged {
         Ok(Ok(times)) => {
             let middle = times.trips[times.trips.len() / 2];
@@ -202,7 +209,8 @@ async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, 
         Err(_) => Some(Failure::new(
             Exit::Unreachable,
             format_args!(
-                "not done within {} (--timeout)",
+                "{} not done within {} (--timeout)",
+                step.get(),
                 humantime::format_duration(args.timeout)
             ),
         )),
@@ -229,17 +237,21 @@ async fn exchange(
     args: &ProbeArgs,
     connector: &Connector,
     token: &Token,
+    step: &Cell<&'static str>,
 ) -> Result<Times, Failure> {
+    step.set("connecting");
     let start = Instant::now();
     let open = || RouterStream::connect(connector, token.as_str());
     let (mut here, mut there) = tokio::try_join!(open(), open())?;
     let connect = start.elapsed();
 
+    step.set("pairing");
     let payload = vec![0x55; args.size as usize];
     here.write_message(&payload).await?;
     expect(&mut there, &payload).await?;
     let pair = start.elapsed().saturating_sub(connect);
 
+    step.set("the round trips");
     let mut trips = Vec::with_capacity(args.messages as usize);
     for _ in 0..args.messages {
         let sent = Instant::now();
@@ -250,6 +262,7 @@ async fn exchange(
         trips.push(sent.elapsed());
     }
     trips.sort_unstable();
+    step.set("closing");
     tokio::try_join!(finish(here), finish(there))?;
     Ok(Times {
         connect,

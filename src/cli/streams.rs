@@ -68,8 +68,13 @@ pub struct EndArgs {
     #[command(flatten)]
     pub admin: AdminArgs,
     /// Numbers of streams, as `list` shows them
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, value_parser = number)]
     pub ids: Vec<u64>,
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    let number = text.parse();
+    number.map_err(|_| "expected a number, as `streams list` shows them")
 }
 
 /// Options of `streams drain`.

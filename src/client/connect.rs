@@ -4,7 +4,8 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rustls::{
-    CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
 };
@@ -89,7 +90,7 @@ pub enum CertificatesError {
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The endpoint cannot be read.
-    #[error("{endpoint:?} is no endpoint; expected host:port")]
+    #[error("{endpoint:?} is no endpoint; expected host:port, such as router.example.com:443")]
     Endpoint {
         /// What was given.
         endpoint: String,
@@ -134,6 +135,54 @@ pub enum ConnectError {
     /// The token does not fit a header.
     #[error("the token holds characters that no token has")]
     Token,
+}
+
+impl ConnectError {
+    /// Whether trying again is of no use: the settings are wrong, or do not fit what answers.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Endpoint { .. } | Self::Tls(_) | Self::NoSystemRoots(_) | Self::Token => true,
+            Self::Io { error, .. } => tls_error(error).is_some(),
+            Self::Timeout { .. } | Self::Http2 { .. } | Self::Transport(_) => false,
+        }
+    }
+
+    /// What to do about it, if there is more to say than the message does.
+    pub fn advice(&self) -> &'static str {
+        let Self::Io { error, .. } = self else {
+            return "";
+        };
+        match tls_error(error) {
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                "; give its CA with --ca FILE (`tls.ca` in a configuration file)"
+            }
+            Some(rustls::Error::InvalidMessage(_)) => {
+                "; what answers does not speak TLS: is the port right, or is this a router without TLS (--plaintext)?"
+            }
+            _ => "",
+        }
+    }
+
+    /// This error as it is found among the causes of what tonic reports.
+    pub(super) fn among<'a>(
+        mut cause: Option<&'a (dyn std::error::Error + 'static)>,
+    ) -> Option<&'a Self> {
+        while let Some(error) = cause {
+            let inside = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            if let Some(found) = inside.and_then(|error| error.downcast_ref()) {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+/// What TLS itself found wrong.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Makes connections to one router.

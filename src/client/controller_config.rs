@@ -86,7 +86,7 @@ pub enum ControllerConfigError {
         error: io::Error,
     },
     /// It is not YAML, or not of the form such files have.
-    #[error("{path}: {error}")]
+    #[error("{path} is no configuration file of Jumpstarter: {error}")]
     Form {
         /// The file.
         path: PathBuf,
@@ -275,14 +275,14 @@ fn read(path: &Path) -> Result<String, ControllerConfigError> {
 fn yaml<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, ControllerConfigError> {
     serde_saphyr::from_str(text).map_err(|error| ControllerConfigError::Form {
         path: path.to_owned(),
-        // The rest is an excerpt of the file, with its token perhaps.
-        error: error
-            .to_string()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        error: first_line(&error.to_string()),
     })
+}
+
+/// The rest is an excerpt of the file, with its token perhaps.
+fn first_line(error: &str) -> String {
+    let line = error.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }
 
 /// `tls.ca`: PEM in base64. Line breaks in it do not matter.
@@ -407,14 +407,17 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
             (ca("aGVsbG8="), &["tls.ca", "certificate"]),
             (
                 GOOD.replace("metadata: {", "metadata: ["),
-                &["client.yaml: "],
+                &["client.yaml is no configuration file"],
             ),
             (
                 GOOD.replace("insecure: true", "insecure: perhaps"),
-                &["client.yaml: "],
+                &["client.yaml is no configuration file"],
             ),
-            ("\0\u{7}".to_owned(), &["client.yaml: "]),
-            (String::new(), &["client.yaml: "]),
+            (
+                "\0\u{7}".to_owned(),
+                &["client.yaml is no configuration file"],
+            ),
+            (String::new(), &["client.yaml is no configuration file"]),
         ] {
             let error = parse(&text).unwrap_err();
             for part in parts {

@@ -38,8 +38,12 @@ impl fmt::Display for EndedBy {
 #[derive(Clone, Debug, Error)]
 pub enum StreamError {
     /// The router ended the stream with this status, or refused the call.
-    #[error("{} ({})", .0.message(), status::name(.0.code()))]
+    #[error("{}", status::described(.0))]
     Status(Status),
+    /// The connection was taken, but nothing came that a router would send: something else answers there, or TLS is used
+    /// at one end only.
+    #[error("no router answers: {0}; is the port right, and does it use TLS as this side does?")]
+    NoRouter(String),
     /// The connection to the router is gone.
     #[error("the connection to the router was lost: {0}")]
     Lost(String),
@@ -81,7 +85,7 @@ impl StreamError {
             | Self::Answer(_)
             | Self::Frame(_)
             | Self::Truncated => EndedBy::Router,
-            Self::Lost(_) => EndedBy::Connection,
+            Self::Lost(_) | Self::NoRouter(_) => EndedBy::Connection,
             Self::Closed | Self::TooLong(_) => EndedBy::ThisSide,
         }
     }
@@ -104,7 +108,7 @@ impl StreamError {
                 Code::DeadlineExceeded => io::ErrorKind::TimedOut,
                 _ => io::ErrorKind::ConnectionAborted,
             },
-            Self::Lost(_) | Self::Reset(_) => io::ErrorKind::ConnectionReset,
+            Self::Lost(_) | Self::NoRouter(_) | Self::Reset(_) => io::ErrorKind::ConnectionReset,
             Self::Answer(_) | Self::Frame(_) => io::ErrorKind::InvalidData,
             Self::Truncated => io::ErrorKind::UnexpectedEof,
             Self::Closed => io::ErrorKind::BrokenPipe,

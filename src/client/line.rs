@@ -1,7 +1,10 @@
 //! One HTTP/2 connection to a router, for one stream, as stock peers have it.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connect::{ConnectError, Connector, Keepalive};
+use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Keepalive};
 
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -31,6 +34,7 @@ pub struct Line {
     wanted: Option<DropGuard>,
     task: JoinHandle<()>,
     lost: Arc<OnceLock<String>>,
+    answered: Arc<AtomicBool>,
 }
 
 /// Connects, and sets HTTP/2 up.
@@ -38,7 +42,7 @@ pub async fn open(connector: &Connector) -> Result<(SendRequest<Bytes>, Line), C
     let io = connector.io().await?;
     let endpoint = || connector.endpoint().to_owned();
     let set_up = handshake(io, connector.window, connector.keepalive);
-    match timeout(super::connect::CONNECT_TIMEOUT, set_up).await {
+    match timeout(CONNECT_TIMEOUT, set_up).await {
         Ok(Ok(open)) => Ok(open),
         Ok(Err(error)) => Err(ConnectError::Http2 {
             endpoint: endpoint(),
@@ -70,15 +74,16 @@ where
     let pings = connection.ping_pong();
     let wanted = CancellationToken::new();
     let lost = Arc::new(OnceLock::new());
+    let answered = Arc::new(AtomicBool::new(false));
     let task = {
-        let (wanted, lost) = (wanted.clone(), lost.clone());
+        let (wanted, lost, answered) = (wanted.clone(), lost.clone(), answered.clone());
         async move {
             let why = tokio::select! {
                 ended = &mut connection => match ended {
                     Ok(()) => return,
                     Err(error) => error.to_string(),
                 },
-                why = silence(pings, keepalive) => why,
+                why = silence(pings, keepalive, &answered) => why,
                 () = wanted.cancelled() => {
                     // The reset of the stream, and what was sent before.
                     let _ = timeout(FAREWELL, connection).await;
@@ -92,23 +97,29 @@ where
         wanted: Some(wanted.drop_guard()),
         task: tokio::spawn(task),
         lost,
+        answered,
     };
     Ok((requests, line))
 }
 
-/// Sends PINGs; resolves when one is not answered.
-async fn silence(pings: Option<PingPong>, keepalive: Keepalive) -> String {
+/// Sends PINGs; resolves when one is not answered. The first goes out at once: nothing else shows that what has taken the
+/// connection speaks HTTP/2.
+async fn silence(pings: Option<PingPong>, keepalive: Keepalive, answered: &AtomicBool) -> String {
     let Some(mut pings) = pings else {
         return std::future::pending().await;
     };
+    let mut patience = keepalive.timeout.min(CONNECT_TIMEOUT);
     loop {
-        sleep(keepalive.interval).await;
-        match timeout(keepalive.timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => {}
+        match timeout(patience, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {
+                answered.store(true, Ordering::Relaxed);
+                patience = keepalive.timeout;
+                sleep(keepalive.interval).await;
+            }
             // The connection knows why.
             Ok(Err(_)) => return std::future::pending().await,
             Err(_) => {
-                let time = humantime::format_duration(keepalive.timeout);
+                let time = humantime::format_duration(patience);
                 return format!("no answer to a PING within {time}");
             }
         }
@@ -116,6 +127,11 @@ async fn silence(pings: Option<PingPong>, keepalive: Keepalive) -> String {
 }
 
 impl Line {
+    /// Whether what is at the other end has shown that it speaks HTTP/2.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Why the connection is gone, if it is known.
     pub fn why(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)

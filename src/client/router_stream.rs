@@ -377,11 +377,15 @@ impl RouterStream {
     fn broken(&self, error: &h2::Error) -> StreamError {
         match error.reason() {
             Some(reason) if error.is_reset() => StreamError::Reset(reason),
-            _ => StreamError::Lost(
-                self.line
-                    .why()
-                    .map_or_else(|| error.to_string(), ToOwned::to_owned),
-            ),
+            _ => {
+                let why = self.line.why();
+                let why = why.map_or_else(|| error.to_string(), ToOwned::to_owned);
+                if self.line.is_answered() || !matches!(self.body, Body::Head(_)) {
+                    StreamError::Lost(why)
+                } else {
+                    StreamError::NoRouter(why)
+                }
+            }
         }
     }
 }

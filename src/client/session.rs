@@ -68,8 +68,8 @@ pub enum SessionError {
     Credentials(&'static str),
     /// The controller, or what stands in its place, answered with an error.
     #[error(
-        "the controller at {endpoint} refused {call}: {} ({}){}",
-        .status.message(), status::name(.status.code()), advice(call, .status.code())
+        "the controller at {endpoint} refused {call}: {}{}",
+        status::described(.status), advice(call, .status.code())
     )]
     Refused {
         /// Where it is.
@@ -88,11 +88,13 @@ pub enum SessionError {
         call: &'static str,
         /// What went wrong.
         why: String,
+        /// Trying again is of no use: its certificate is not trusted, say.
+        is_lasting: bool,
     },
     /// The exporter was not ready in time.
     #[error(
-        "the exporter was not ready within {}: {} ({})",
-        humantime::format_duration(*.waited), .status.message(), status::name(.status.code())
+        "the exporter was not ready within {}: {}",
+        humantime::format_duration(*.waited), status::described(.status)
     )]
     NotReady {
         /// How long it was tried.
@@ -119,7 +121,12 @@ fn advice(call: &str, code: Code) -> &'static str {
 impl SessionError {
     /// Whether trying again with the same configuration is of no use.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Credentials(_))
+        match self {
+            Self::Refused { .. } | Self::Credentials(_) => true,
+            Self::Connect(error) => error.is_lasting(),
+            Self::Unreachable { is_lasting, .. } => *is_lasting,
+            Self::NotReady { .. } => false,
+        }
     }
 }
 
@@ -309,6 +316,7 @@ impl Session {
                 endpoint: self.endpoint().to_owned(),
                 call,
                 why: format!("no answer within {}", humantime::format_duration(ANSWER)),
+                is_lasting: false,
             }),
         }
     }
@@ -316,6 +324,14 @@ impl Session {
     fn refused(&self, call: &'static str, status: Status) -> SessionError {
         let endpoint = self.endpoint().to_owned();
         // What tonic makes of a failure to connect has a cause, what a controller sends has none.
+        if let Some(error) = ConnectError::among(std::error::Error::source(&status)) {
+            return SessionError::Unreachable {
+                endpoint,
+                call,
+                why: format!("{error}{}", error.advice()),
+                is_lasting: error.is_lasting(),
+            };
+        }
         let mut cause = std::error::Error::source(&status);
         let mut why = None;
         while let Some(error) = cause {
@@ -327,6 +343,7 @@ impl Session {
                 endpoint,
                 call,
                 why,
+                is_lasting: false,
             },
             None => SessionError::Refused {
                 endpoint,
@@ -364,7 +381,7 @@ fn may_pass(error: &SessionError) -> bool {
         SessionError::Refused { status, .. } => {
             is_not_ready(status) || status.code() == Code::DeadlineExceeded
         }
-        SessionError::Unreachable { .. } => true,
+        SessionError::Unreachable { is_lasting, .. } => !is_lasting,
         _ => false,
     }
 }

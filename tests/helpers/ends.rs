@@ -40,10 +40,15 @@ pub fn ends(router: &str, subject: &str, to: &str) -> (Program, Program, String)
 
 pub fn near(router: &str, subject: &str) -> (Program, String) {
     let mut near = forward(router, subject, &["--listen", "127.0.0.1:0"]);
-    let line = near.says("listening on ");
-    let address = line["listening on ".len()..].split(',').next().unwrap();
-    let address = address.to_owned();
+    let address = listening(&mut near);
     (near, address)
+}
+
+/// Where it says that it accepts connections.
+pub fn listening(end: &mut Program) -> String {
+    let line = end.says("listening on ");
+    let address = line["listening on ".len()..].split(',').next().unwrap();
+    address.to_owned()
 }
 
 pub fn connect(address: &str) -> TcpStream {

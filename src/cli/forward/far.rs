@@ -25,6 +25,9 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The router refuses a token sooner, if it is near.
+const REFUSAL: Duration = Duration::from_millis(300);
+
 /// The other end has so long to take the reason of a failure.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -66,7 +69,8 @@ pub async fn run(
         };
         // What is wrong from the start, or for ever, is told and not tried again.
         if !announced || failure.is_lasting {
-            return Err(failure);
+            drop(connection);
+            return Err(relay.wind_up(connections, failure).await);
         }
         let pause = backoff.jittered();
         relay.note(format_args!(
@@ -86,6 +90,10 @@ async fn wait(
     let mut stream = RouterStream::connect(connector, tokens.next().as_str()).await?;
     let heard = async {
         say(&mut stream, &Hello::To).await?;
+        // A token that is refused shows here.
+        if let Ok(Err(error)) = timeout(REFUSAL, stream.answered()).await {
+            return Err(error.into());
+        }
         waiting();
         hear(&mut stream, None).await
     };

@@ -10,7 +10,7 @@ pub mod relay;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -18,7 +18,7 @@ use tokio::{
 
 use self::address::Address;
 use super::{
-    exit::{self, Exit, Failure},
+    exit::{self, Failure},
     join::credentials::{RouterArgs, TokenArgs},
 };
 
@@ -28,26 +28,26 @@ One end listens, the other connects to a service; both name the same token or su
   jumpstarter-router forward --router HOST:PORT --token-file FILE --to 127.0.0.1:22
   jumpstarter-router forward --router HOST:PORT --token-file FILE --listen 127.0.0.1:2222
 
-With --token-file, new connections fail once the token has expired; those that exist go on. With --subject and the \
-router's key there is no such limit. One process of each kind for a subject.";
+With --token-file, no new connections are made once the token has expired: those that exist go on, and then it ends with \
+4. With --subject and the router's key there is no such limit. One process with --to for a subject.";
 
 // No `Debug`: the token is a secret.
 /// Options of `forward`.
 #[derive(Args, Clone)]
-#[command(after_help = const_format_help())]
+#[command(after_help = help(), group = ArgGroup::new("end").args(["listen", "to"]).required(true))]
 pub struct ForwardArgs {
+    /// Accept connections here: host:port, or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Address>,
+    /// Connect to this service for each connection of the other end: host:port, or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Option<Address>,
     /// Where the router is.
     #[command(flatten)]
     pub router: RouterArgs,
     /// Who may join.
     #[command(flatten)]
     pub token: TokenArgs,
-    /// Accept connections here: host:port, or unix:PATH
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "to")]
-    pub listen: Option<Address>,
-    /// Connect to this service for each connection of the other end: host:port, or unix:PATH
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "listen")]
-    pub to: Option<Address>,
     /// The rest.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -64,7 +64,7 @@ pub struct LimitArgs {
     pub quiet: bool,
 }
 
-fn const_format_help() -> String {
+fn help() -> String {
     format!("{MORE}\n\n{}", exit::HELP)
 }
 
@@ -80,10 +80,11 @@ pub fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
                 // A wrong address or certificate shows now, and not with the first connection.
                 drop(connector.io().await?);
                 relay::announce(&listener, connector.endpoint());
-                until_stopped(near::run(&listener, &connector, &tokens, &relay)).await
+                until_stopped(near::run(listener, &connector, &tokens, &relay)).await
             }
             (None, Some(to)) => until_stopped(far::run(to, &connector, &tokens, &relay)).await,
-            (None, None) => Err(Failure::new(Exit::Config, "give --listen or --to")),
+            // The command line has one of them.
+            (None, None) => Ok(()),
         }
     };
     exit::run(&mut Builder::new_multi_thread(), command)

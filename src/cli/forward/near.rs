@@ -33,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Accepts connections and gives each a stream. Streams are opened one after the other, so that never two of them wait
 /// for a partner and meet each other.
 pub async fn run(
-    listener: &Listener,
+    listener: Listener,
     connector: &Connector,
     tokens: &Tokens,
     relay: &Relay,
@@ -64,7 +64,8 @@ pub async fn run(
             Err(failure) => {
                 abort(local);
                 if failure.is_lasting {
-                    return Err(failure);
+                    drop((listener, connection));
+                    return Err(relay.wind_up(connections, failure).await);
                 }
                 connection.say(format_args!("from {from}: closed: {failure}"));
             }

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 
 use super::{
     LimitArgs,
@@ -64,6 +67,21 @@ impl Relay {
             quiet: self.quiet,
             _seat: seat,
         }
+    }
+
+    /// No more connections, for this reason: those that there are go on to their end.
+    pub async fn wind_up<T: 'static>(
+        &self,
+        mut connections: JoinSet<T>,
+        failure: Failure,
+    ) -> Failure {
+        while connections.try_join_next().is_some() {}
+        if !connections.is_empty() {
+            let count = connections.len();
+            self.note(format_args!("no new connections: {failure}; {count} go on"));
+        }
+        while connections.join_next().await.is_some() {}
+        failure
     }
 
     /// Says something that is not about a single connection.

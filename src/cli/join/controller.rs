@@ -68,17 +68,17 @@ impl ClientArgs {
 
 /// An exporter of a controller.
 #[derive(Args, Clone, Debug)]
+#[group(id = "who", required = true, multiple = false)]
 pub struct ExporterArgs {
     /// Name of the exporter's configuration
     #[arg(
         long,
         value_name = "NAME",
-        conflicts_with = "exporter_config",
         help = "The exporter's configuration in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters"
     )]
     pub exporter: Option<String>,
     /// The exporter's configuration file
-    #[arg(long, value_name = "FILE", required_unless_present = "exporter")]
+    #[arg(long, value_name = "FILE")]
     pub exporter_config: Option<PathBuf>,
 }
 

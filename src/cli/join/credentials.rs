@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 
 use crate::{
     auth::{Claims, LIFETIME, mint},
@@ -84,6 +84,7 @@ pub struct TokenArgs {
     #[arg(
         long,
         value_name = "TEXT",
+        value_parser = NonEmptyStringValueParser::new(),
         conflicts_with_all = ["token", "token_file"],
         help = "Sign tokens for this subject, with the router's key in --key-file or ROUTER_KEY; the other side names \
                 the same subject"
@@ -135,7 +136,7 @@ impl TokenArgs {
         if self.key_file.is_some() {
             return Err(Failure::new(
                 Exit::Config,
-                "--key-file needs --subject NAME, which both sides share",
+                "--key-file needs --subject TEXT, which both sides share",
             ));
         }
         let text = match (&self.token, &self.token_file) {
@@ -143,18 +144,19 @@ impl TokenArgs {
             (None, Some(path)) => Some(read(path, "--token-file")?),
             (None, None) => variable(TOKEN_ENV, env),
         };
-        let token = text
-            .map(Token::new)
-            .filter(|token| !token.as_str().is_empty());
-        token.map(Tokens::Given).ok_or_else(|| {
+        let token = text.map(Token::new).ok_or_else(|| {
             Failure::new(
                 Exit::Config,
                 format_args!(
-                    "no token: use --token-file FILE, set {TOKEN_ENV}, or have one signed with --subject NAME and \
+                    "no token: use --token-file FILE, set {TOKEN_ENV}, or have one signed with --subject TEXT and \
                      the router's key"
                 ),
             )
-        })
+        })?;
+        if token.as_str().is_empty() {
+            return Err(Failure::new(Exit::Config, "the token is empty"));
+        }
+        Ok(Tokens::Given(token))
     }
 }
 
@@ -215,6 +217,10 @@ pub fn read(path: &Path, option: &str) -> Result<String, Failure> {
     } else {
         fs::File::open(path).and_then(limited)
     };
+    let text = text.and_then(|text| match text.trim() {
+        "" => Err(io::Error::other("it is empty")),
+        _ => Ok(text),
+    });
     text.map_err(|error| {
         Failure::new(
             Exit::Config,

@@ -106,7 +106,7 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
         Some(text) => Ok(text.to_owned()),
         None => match variable(TOKEN_ENV, env) {
             Some(token) => Ok(token),
-            None if !io::stdin().is_terminal() => read(Path::new("-"), "standard input"),
+            None if !io::stdin().is_terminal() => read(Path::new("-"), "no token: standard input"),
             None => Err(Failure::new(
                 Exit::Config,
                 format_args!("no token: name it or a file with it, or set {TOKEN_ENV}"),
