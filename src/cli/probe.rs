@@ -64,8 +64,8 @@ pub struct ProbeArgs {
 fn help() -> String {
     format!(
         "With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. With a given token it must be the only \
-         one to use it.\n\n{}\nWith several rounds it is the code of the first that failed. 1 also says that one was slower than --max-setup or \
-         --max-latency allow.",
+         one to use it.\n\n{}\nWith several rounds it is the code of the first that failed. 1 also says that a round was slower than --max-setup \
+         or --max-latency allow, 3 that it took longer than --timeout.",
         exit::HELP
     )
 }

@@ -153,7 +153,9 @@ impl ConnectError {
             return "";
         };
         match tls_error(error) {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => {
                 "; give its CA with --ca FILE (`tls.ca` in a configuration file)"
             }
             Some(rustls::Error::InvalidMessage(_)) => {

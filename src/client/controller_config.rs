@@ -417,7 +417,7 @@ grpcOptions: {grpc.default_compression_algorithm: 2}
                 "\0\u{7}".to_owned(),
                 &["client.yaml is no configuration file"],
             ),
-            (String::new(), &["client.yaml is no configuration file"]),
+            (String::new(), &["client.yaml: \"metadata\" is missing"]),
         ] {
             let error = parse(&text).unwrap_err();
             for part in parts {
