@@ -44,7 +44,7 @@ fn help() -> String {
     format!(
         "A stock exporter speaks gRPC on its streams, so Jumpstarter's own tools can use a lease through a socket:\n  \
          jumpstarter-router dial --lease NAME --listen unix:/tmp/board.sock\n  \
-         JUMPSTARTER_HOST=/tmp/board.sock j power on\n\n{}",
+         JMP_DRIVERS_ALLOW=UNSAFE JUMPSTARTER_HOST=/tmp/board.sock j power on\n\n{}",
         exit::HELP
     )
 }

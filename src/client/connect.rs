@@ -155,9 +155,7 @@ impl ConnectError {
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
-            )) => {
-                "; give its CA with --ca FILE (`tls.ca` in a configuration file)"
-            }
+            )) => "; give its CA with --ca FILE (`tls.ca` in a configuration file)",
             Some(rustls::Error::InvalidMessage(_)) => {
                 "; what answers does not speak TLS: is the port right, or is this a router without TLS (--plaintext)?"
             }
