@@ -23,6 +23,7 @@
 mod bearer;
 mod claims;
 mod date;
+mod inspect;
 mod keys;
 mod mint;
 mod refusal;
@@ -31,6 +32,7 @@ mod rules;
 mod tests;
 mod token;
 
+pub use inspect::Inspection;
 pub use keys::{Key, KeyRing, KeyRingError, RECOMMENDED_SECRET_LEN};
 pub use mint::{Claims, LIFETIME, mint};
 pub use refusal::{ALL_CAUSES, AlgorithmFault, GRPC_CODE, Refusal};

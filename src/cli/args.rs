@@ -9,9 +9,18 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::completions::CompletionsArgs;
 use super::demo::DemoArgs;
+#[cfg(feature = "controller-client")]
+use super::dial::DialArgs;
+use super::forward::ForwardArgs;
 use super::health::HealthArgs;
+#[cfg(feature = "controller-client")]
+use super::listen::ListenArgs;
 use super::load::args::LoadArgs;
 use super::man::ManArgs;
+use super::pipe::PipeArgs;
+use super::probe::ProbeArgs;
+use super::streams::StreamsCommand;
+use super::token::TokenCommand;
 use super::top::TopArgs;
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 use crate::transport::tls::Provider;
@@ -53,6 +62,22 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
+    /// List or end streams of a running router, or drain it
+    Streams(StreamsCommand),
+    /// Make a router token, or say what is wrong with one
+    Token(TokenCommand),
+    /// Join standard input and output with another process through a router
+    Pipe(Box<PipeArgs>),
+    /// Forward TCP or Unix sockets through a router
+    Forward(Box<ForwardArgs>),
+    /// Join standard input and output, or local connections, with the exporter of a lease
+    #[cfg(feature = "controller-client")]
+    Dial(Box<DialArgs>),
+    /// Take the place of an exporter, with a local service behind it
+    #[cfg(feature = "controller-client")]
+    Listen(Box<ListenArgs>),
+    /// Try a router: pair with itself through it, and say how long that takes
+    Probe(Box<ProbeArgs>),
     /// Ask a running router whether it is ready, for probes that run a command
     Health(HealthArgs),
     /// Print a completion script for a shell

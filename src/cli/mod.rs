@@ -4,10 +4,21 @@ pub mod args;
 pub mod check;
 pub mod completions;
 pub mod demo;
+#[cfg(feature = "controller-client")]
+pub mod dial;
+pub mod exit;
+pub mod forward;
 pub mod health;
+pub mod join;
+#[cfg(feature = "controller-client")]
+pub mod listen;
 pub mod load;
 pub mod man;
+pub mod pipe;
+pub mod probe;
 pub mod serve;
+pub mod streams;
+pub mod token;
 pub mod top;
 
 use std::{io, process::ExitCode};
@@ -39,6 +50,15 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
+        Some(Command::Streams(args)) => streams::run(&args, &env),
+        Some(Command::Token(args)) => token::run(&args, &env),
+        Some(Command::Pipe(args)) => pipe::run(&args, &env),
+        Some(Command::Forward(args)) => forward::run(&args, &env),
+        #[cfg(feature = "controller-client")]
+        Some(Command::Dial(args)) => dial::run(&args, &env),
+        #[cfg(feature = "controller-client")]
+        Some(Command::Listen(args)) => listen::run(&args, &env),
+        Some(Command::Probe(args)) => probe::run(&args, &env),
         Some(Command::Health(args)) => health::run(&args, env),
         Some(Command::Completions(args)) => completions::run(args),
         Some(Command::Man(args)) => man::run(&args),

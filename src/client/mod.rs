@@ -1,9 +1,84 @@
 //! The other end of the wire: connects to a router as its peers do.
 //!
-//! Used by the demo and the tests.
+//! [`RouterStream`] is a stream to whoever calls the same router with a token of the same subject:
+//!
+//! ```
+//! # mod doc { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+//! use jumpstarter_router::client::{Connector, RouterStream, Trust};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (router, token) = doc::router().await;
+//! # let (endpoint, trust) = (router.address.to_string(), Trust::Insecure);
+//! // Trust::System for a certificate that everybody trusts, Trust::from_pem_file(path) for a CA of your own.
+//! let connector = Connector::new(&endpoint, trust)?;
+//! let mut one = RouterStream::connect(&connector, &token).await?;
+//! let mut other = RouterStream::connect(&connector, &token).await?;
+//!
+//! one.write_all(b"hello").await?;
+//! one.shutdown().await?; // no more from this side; the other may still send
+//!
+//! let mut heard = String::new();
+//! other.read_to_string(&mut heard).await?;
+//! assert_eq!(heard, "hello");
+//! other.shutdown().await?; // both have closed: no error means that all has arrived
+//! # Ok(()) }
+//! ```
+//!
+//! What went wrong, and through whom, is in the error:
+//!
+//! ```
+//! # mod doc { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doc.rs")); }
+//! # use jumpstarter_router::client::{Connector, EndedBy, RouterStream, StreamError, Trust};
+//! # use tokio::io::AsyncReadExt;
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (router, token) = doc::router().await;
+//! # let connector = Connector::new(&router.address.to_string(), Trust::Insecure)?;
+//! # let mut one = RouterStream::connect(&connector, &token).await?;
+//! # let other = RouterStream::connect(&connector, &token).await?;
+//! other.cancel().await;
+//! let error = one.read_u8().await.unwrap_err();
+//! let why = StreamError::of(&error).expect("the stream's own error");
+//! assert_eq!(why.by(), EndedBy::Partner);
+//! assert_eq!(why.status().unwrap().code(), tonic::Code::Unavailable);
+//! # Ok(()) }
+//! ```
+//!
+//! [`Session`] gets such streams through a controller. `ControllerConfig::find` reads what `jmp` has written:
+//!
+//! ```no_run
+//! use jumpstarter_router::client::{ControllerConfig, Role, Session};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let env: Vec<_> = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+//! let config = ControllerConfig::find(Some("lab"), Role::Client, &env)?;
+//! let stream = Session::new(&config)?.connect("my-lease").await?;
+//! # let _ = stream; Ok(()) }
+//! ```
+//!
+//! `cargo run --example chat` is a small program of its own.
+//!
+//! From the ground up: [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
+//! [`ended`] (what went wrong), [`router_stream`], [`controller_config`] (files), [`session`]; [`stream`] is a plain call as
+//! the tests and the demo make it.
 
+pub mod backoff;
 pub mod connect;
+pub mod controller_config;
+pub mod ended;
+pub mod frame;
+mod line;
+pub mod router_stream;
+#[cfg(feature = "controller-client")]
+pub mod session;
 pub mod stream;
+pub mod token;
 
-pub use connect::{ConnectError, Connector, Identity, Trust};
+pub use connect::{ConnectError, Connector, Identity, Keepalive, Trust};
+pub use controller_config::{ControllerConfig, ControllerConfigError, Role};
+pub use ended::{EndedBy, StreamError};
+pub use router_stream::{Messages, RouterStream};
+#[cfg(feature = "controller-client")]
+pub use session::{Grant, Leases, Listener, Session, SessionError};
 pub use stream::{Call, call};
+pub use token::Token;

@@ -34,6 +34,15 @@ pub fn unsupported_media_type() -> Response<()> {
     response
 }
 
+/// A status for people: its message, if it has one, and the code's name.
+pub fn described(status: &Status) -> String {
+    let code = name(status.code());
+    match status.message() {
+        "" => code.to_owned(),
+        message => format!("{message} ({code})"),
+    }
+}
+
 /// The code's name as the gRPC specification writes it.
 pub fn name(code: Code) -> &'static str {
     match code {

@@ -16,10 +16,12 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::tls::{ALPN_H2, Provider};
 
 /// Which certificates are believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Trust {
     /// Those that are, or are signed by, one of these, for the name that was connected to.
     Signed(Vec<CertificateDer<'static>>),
+    /// Those that these authorities have signed, for the name that was connected to.
+    Roots(RootCertStore),
     /// This very one, whatever its name.
     Exactly(CertificateDer<'static>),
     /// Any.
@@ -56,6 +58,7 @@ pub fn client_config(
             }
             builder.with_root_certificates(roots)
         }
+        Trust::Roots(roots) => builder.with_root_certificates(roots),
         Trust::Exactly(certificate) => builder
             .dangerous()
             .with_custom_certificate_verifier(unnamed(Some(certificate))),

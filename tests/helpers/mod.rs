@@ -8,9 +8,11 @@
 
 pub mod authority;
 pub mod balancer;
+pub mod ends;
 pub mod operated;
 pub mod page;
 pub mod process;
+pub mod program;
 pub mod raw;
 
 use std::{

@@ -4,6 +4,7 @@ import re
 import sys
 
 from .lab import Flavour
+from .router import router_binary
 
 INSIDE = '''
 from jumpstarter_testing.pytest import JumpstarterTest
@@ -50,3 +51,19 @@ def test_without_verification(lab):
     lab.shell("insecure", ["j", "power", "on"], insecure)
     bad = [line for line in lab.router.log()[seen:] if line["level"].lower() not in ("trace", "debug", "info")]
     assert not bad
+
+
+def test_the_routers_own_dial_serves_stock_clients(lab, tmp_path):
+    """`dial --listen` puts the exporter of a lease at a socket, and `j` uses it there, several streams at once."""
+    socket = lab.runtime / "board.sock"
+    config = lab.client_config()
+    script = f"""
+        {router_binary()} dial --client-config {config} --lease "$JMP_LEASE" --listen unix:{socket} & dial=$!
+        trap 'kill $dial' EXIT
+        until [ -S {socket} ]; do sleep 0.1; done
+        export JUMPSTARTER_HOST={socket} JMP_DRIVERS_ALLOW=UNSAFE
+        j power on && j power off && echo good
+    """
+    shell = lab.shell("x", ["bash", "-c", script], timeout=90)
+    assert "good" in shell.out.read_text()
+    assert "through" in shell.err.read_text() and "connection 2" in shell.err.read_text()

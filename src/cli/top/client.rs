@@ -3,7 +3,7 @@
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header, uri::Scheme};
+use http::{Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -112,13 +112,24 @@ impl Client {
         })
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TopError> {
+    /// What `path` answers.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TopError> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// Asks for something to be done.
+    pub async fn post(&self, path: &str) -> Result<(), TopError> {
+        let _: serde_json::Value = self.ask(Method::POST, path).await?;
+        Ok(())
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, TopError> {
         let unreachable = |why: String| TopError::Unreachable(self.authority.clone(), why);
-        let (status, body) = timeout(PATIENCE, self.exchange(path))
+        let (status, body) = timeout(PATIENCE, self.exchange(method, path))
             .await
             .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
             .map_err(|error| unreachable(error.to_string()))?;
-        if status != StatusCode::OK {
+        if !status.is_success() {
             let answer: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
             let text = answer.and_then(|answer| answer["error"].as_str().map(ToOwned::to_owned));
             let text = text.unwrap_or_else(|| "no more than that".to_owned());
@@ -129,11 +140,17 @@ impl Client {
 
     async fn exchange(
         &self,
+        method: Method,
         path: &str,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
         let socket = TcpStream::connect(&self.authority).await?;
         let (mut requests, connection) = http1::handshake(TokioIo::new(socket)).await?;
-        let mut request = Request::get(path).header(header::HOST, &self.authority);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.authority)
+            // What changes something must be JSON, if empty.
+            .header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, token);
         }

@@ -17,16 +17,16 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 
-use self::client::{Client, TopError};
+pub use self::client::{Client, TopError};
 use super::fail;
 use crate::admin::api::{
     status::Status,
     streams::{Column, Listing},
 };
 
-/// Options of `top`.
+/// Where the admin API is, and who asks.
 #[derive(Args, Clone, Debug)]
-pub struct TopArgs {
+pub struct AdminArgs {
     /// Where the router's admin API is
     #[arg(
         long,
@@ -43,6 +43,21 @@ pub struct TopArgs {
                 JUMPSTARTER_ROUTER_ADMIN_TOKEN]"
     )]
     pub token_file: Option<PathBuf>,
+}
+
+impl AdminArgs {
+    /// A client of the API.
+    pub fn client(&self, env: &[(String, OsString)]) -> Result<Client, TopError> {
+        Client::new(self.admin.as_deref(), self.token_file.clone(), env)
+    }
+}
+
+/// Options of `top`.
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Which router.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// Print one table and exit; the same happens when the output is no terminal
     #[arg(long)]
     pub once: bool,
@@ -84,7 +99,7 @@ pub fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
 }
 
 fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), TopError> {
-    let client = Client::new(args.admin.as_deref(), args.token_file.clone(), env)?;
+    let client = args.admin.client(env)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = |query: &View| runtime.block_on(client.look(&query.path()));
     let mut view = View::new(args);

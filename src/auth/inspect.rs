@@ -1,0 +1,59 @@
+//! A token taken apart for people, whether or not it is good.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::Value;
+
+use super::{Admission, Refusal, Rules, claims, date, token};
+
+/// What a token holds, and what is wrong with it. Nothing of it is vouched for but by `verdict`.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The first part.
+    pub header: Value,
+    /// The second part.
+    pub claims: Value,
+    /// What the claims alone would be told, whoever signed them.
+    pub claims_verdict: Result<(), Refusal>,
+    /// What a router with these rules would say.
+    pub verdict: Result<Admission, Refusal>,
+}
+
+impl Inspection {
+    /// Takes a token apart as it would be seen at `now`.
+    ///
+    /// # Errors
+    ///
+    /// It is no token at all.
+    pub fn of(text: &str, rules: &Rules, now: SystemTime) -> Result<Self, Refusal> {
+        if text.len() > rules.max_token_size {
+            return Err(Refusal::TokenTooLong {
+                found: text.len(),
+                limit: rules.max_token_size,
+            });
+        }
+        let parts = token::split(text)?;
+        let payload = token::decode(parts.payload)?;
+        let object = |bytes: &[u8]| {
+            serde_json::from_slice(bytes)
+                .ok()
+                .filter(Value::is_object)
+                .ok_or(Refusal::NotAToken(
+                    "expected JSON objects as header and claims",
+                ))
+        };
+        let mut headers = HeaderMap::new();
+        let bearer = HeaderValue::try_from(format!("Bearer {text}"));
+        headers.insert(
+            header::AUTHORIZATION,
+            bearer.map_err(|_| Refusal::MalformedHeader)?,
+        );
+        Ok(Self {
+            header: object(&token::decode(parts.header)?)?,
+            claims: object(&payload)?,
+            claims_verdict: claims::check(rules, &payload, date::from_clock(now)).map(|_| ()),
+            verdict: rules.check(&headers, now),
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! `dial`: a stream to the exporter of a lease, through its controller, for standard input and output or for local
+//! connections.
+
+use std::{ffi::OsString, process::ExitCode, time::Duration};
+
+use clap::Args;
+use tokio::{runtime::Builder, task::JoinSet, time::sleep};
+
+use super::{
+    exit::{self, Failure},
+    forward::{
+        LimitArgs,
+        address::{Address, Listener, Local, abort},
+        relay::{self, Connection, Relay},
+        until_stopped,
+    },
+    join::controller::ClientArgs,
+    pipe::{WaysArgs, patiently, standard},
+};
+use crate::client::Session;
+
+/// After a failure to accept a connection.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Options of `dial`.
+#[derive(Args, Clone)]
+#[command(after_help = help())]
+pub struct DialArgs {
+    /// Who dials what.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Accept connections here, and dial for each: host:port, or unix:PATH; without it, join standard input and output
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Address>,
+    /// Which ways, without `--listen`.
+    #[command(flatten)]
+    pub ways: WaysArgs,
+    /// The rest.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+fn help() -> String {
+    format!(
+        "A stock exporter speaks gRPC on its streams, so Jumpstarter's own tools can use a lease through a socket:\n  \
+         jumpstarter-router dial --lease NAME --listen unix:/tmp/board.sock\n  \
+         JMP_DRIVERS_ALLOW=UNSAFE JUMPSTARTER_HOST=/tmp/board.sock j power on\n\n{}",
+        exit::HELP
+    )
+}
+
+/// Runs `dial`.
+pub fn run(args: &DialArgs, env: &[(String, OsString)]) -> ExitCode {
+    let command = async {
+        let session = args.client.session(env)?;
+        let lease = args.client.lease(env)?;
+        let Some(address) = &args.listen else {
+            let stream = patiently("the exporter", session.connect(&lease)).await?;
+            return standard(stream, args.ways).await;
+        };
+        let relay = Relay::new(args.limits);
+        let listener = relay::listen(address).await?;
+        relay::announce(&listener, session.endpoint());
+        until_stopped(accept(listener, &session, &lease, &relay)).await
+    };
+    exit::run(&mut Builder::new_multi_thread(), command)
+}
+
+async fn accept(
+    listener: Listener,
+    session: &Session,
+    lease: &str,
+    relay: &Relay,
+) -> Result<(), Failure> {
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = relay.seat().await;
+        let accepted = loop {
+            tokio::select! {
+                accepted = listener.accept() => break accepted,
+                Some(ended) = connections.join_next() => {
+                    // The lease has ended, or the token has: so will it be with the next one.
+                    if let Ok(Err(failure)) = ended {
+                        drop((listener, connection));
+                        return Err(relay.wind_up(connections, failure).await);
+                    }
+                }
+            }
+        };
+        match accepted {
+            Ok((local, from)) => {
+                connection.say(format_args!("from {from}"));
+                connections.spawn(serve(connection, local, session.clone(), lease.to_owned()));
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: it gets better when connections end.
+                connection.say(format_args!("cannot accept: {error}"));
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    connection: Connection,
+    local: Local,
+    session: Session,
+    lease: String,
+) -> Result<(), Failure> {
+    match session.connect(&lease).await {
+        Ok(stream) => {
+            connection.carry(local, stream).await;
+            Ok(())
+        }
+        Err(error) => {
+            abort(local);
+            let failure = Failure::from(error);
+            connection.say(format_args!("closed: {failure}"));
+            if failure.is_lasting {
+                Err(failure)
+            } else {
+                Ok(())
+            }
+        }
+    }
+}

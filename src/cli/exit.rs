@@ -1,0 +1,223 @@
+//! Exit codes of the commands that use streams.
+
+use std::{error::Error, fmt, future::Future, process::ExitCode};
+
+use tokio::runtime::Builder;
+use tonic::Code;
+
+use crate::client::{ConnectError, ControllerConfigError, EndedBy, StreamError};
+
+/// What an exit code says. Wrong usage is 2, as with all commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The stream broke, or what this side reads or writes did.
+    Broken = 1,
+    /// The router or the controller cannot be reached, or is not trusted.
+    Unreachable = 3,
+    /// It refused: the token, the lease, or a limit.
+    Refused = 4,
+    /// The other side did not come in time.
+    Alone = 5,
+    /// A configuration file or a key is of no use.
+    Config = 78,
+    /// Interrupted from the keyboard, as shells report it.
+    Interrupted = 130,
+}
+
+/// For the help of those commands.
+pub const HELP: &str = "\
+Exit codes:
+  0   all went well
+  1   the stream broke: the other side failed, the router ended it, or a file or socket here did
+  2   wrong usage
+  3   the router or controller cannot be reached, is none, or its certificate is not trusted
+  4   refused: the token, the lease, or a limit of the router
+  5   the other side did not come in time
+  78  a configuration file, a key or a token cannot be used
+  130 interrupted (Ctrl-C) while standard input and output were joined; what serves connections ends with 0";
+
+/// A message for people, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The code.
+    pub exit: Exit,
+    /// Trying again with the same options is of no use.
+    pub is_lasting: bool,
+    text: String,
+}
+
+impl Failure {
+    /// With a message of its own.
+    pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
+        Self {
+            exit,
+            is_lasting: exit == Exit::Config,
+            text: text.to_string(),
+        }
+    }
+
+    /// With the error's message and those of its causes.
+    pub fn of(exit: Exit, error: &dyn Error) -> Self {
+        Self::new(exit, chain(error))
+    }
+
+    /// Says it, and gives the code.
+    pub fn report(&self) -> ExitCode {
+        if self.exit != Exit::Interrupted {
+            eprintln!("error: {}", self.text);
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A message with its causes, each of which is named once.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let exit = match &error {
+            ConnectError::Endpoint { .. }
+            | ConnectError::Tls(_)
+            | ConnectError::NoSystemRoots(_)
+            | ConnectError::Token => Exit::Config,
+            _ => Exit::Unreachable,
+        };
+        Self {
+            is_lasting: error.is_lasting(),
+            ..Self::new(exit, format_args!("{}{}", chain(&error), error.advice()))
+        }
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        let code = error.status().map(tonic::Status::code);
+        let (exit, advice) = match code {
+            Some(Code::Unauthenticated | Code::PermissionDenied) => (
+                Exit::Refused,
+                "; `jumpstarter-router token inspect` says what is wrong with a token",
+            ),
+            Some(Code::ResourceExhausted) => (Exit::Refused, ""),
+            Some(Code::DeadlineExceeded) if error.to_string().contains("did not connect") => {
+                (Exit::Alone, "")
+            }
+            None if matches!(error, StreamError::NoRouter(_)) => (Exit::Unreachable, ""),
+            _ => (Exit::Broken, ""),
+        };
+        let by = match error.by() {
+            _ if error.is_refusal() => "the router refused: ",
+            EndedBy::Router if error.status().is_some() => "the router ended the stream: ",
+            EndedBy::Partner => "the other side broke off: ",
+            _ => "",
+        };
+        Self {
+            is_lasting: error.is_refusal(),
+            ..Self::new(exit, format_args!("{by}{error}{advice}"))
+        }
+    }
+}
+
+impl From<ControllerConfigError> for Failure {
+    fn from(error: ControllerConfigError) -> Self {
+        Self::of(Exit::Config, &error)
+    }
+}
+
+#[cfg(feature = "controller-client")]
+impl From<crate::client::SessionError> for Failure {
+    fn from(error: crate::client::SessionError) -> Self {
+        use crate::client::SessionError;
+        let exit = match error {
+            SessionError::Connect(error) => return error.into(),
+            SessionError::Credentials(_) => Exit::Config,
+            SessionError::Refused { .. } => Exit::Refused,
+            SessionError::Unreachable { .. } => Exit::Unreachable,
+            SessionError::NotReady { .. } => Exit::Alone,
+        };
+        Self {
+            is_lasting: error.is_refusal(),
+            ..Self::of(exit, &error)
+        }
+    }
+}
+
+/// What went wrong while bytes were carried: the stream's own error, or that of a file or socket.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match StreamError::of(&error) {
+            Some(error) => error.clone().into(),
+            None => Self::of(Exit::Broken, &error),
+        }
+    }
+}
+
+/// Runs a command to its end on a runtime of its own, and says what went wrong.
+pub fn run(runtime: &mut Builder, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let runtime = match runtime.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).report(),
+    };
+    let result = runtime.block_on(command);
+    // A read from a terminal cannot be cancelled.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_codes_tell_failures_apart() {
+        let exit = |status| Failure::from(StreamError::Status(status)).exit;
+        assert_eq!(
+            exit(Status::unauthenticated("invalid jwt token")),
+            Exit::Refused
+        );
+        assert_eq!(
+            exit(Status::unavailable("the other side cancelled its stream")),
+            Exit::Broken
+        );
+        let alone = "the other side did not connect within 2m (pairing.timeout)";
+        assert_eq!(exit(Status::deadline_exceeded(alone)), Exit::Alone);
+        assert_eq!(
+            exit(Status::deadline_exceeded("nothing was sent")),
+            Exit::Broken
+        );
+        for code in [1, 2, 3, 4, 5, 78, 130] {
+            assert!(HELP.contains(&format!("\n  {code} ")), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_message_says_who() {
+        let failure = Failure::from(StreamError::Status(Status::unavailable(
+            "the other side cancelled its stream",
+        )));
+        let text = failure.to_string();
+        assert!(text.starts_with("the other side broke off: "), "{text}");
+        assert!(text.contains("UNAVAILABLE"), "{text}");
+    }
+}

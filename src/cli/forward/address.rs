@@ -1,0 +1,177 @@
+//! Local ends: TCP or Unix sockets.
+
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    time::timeout,
+};
+use tokio_util::either::Either;
+
+/// A local service has so long to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where to listen, or where to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// host:port.
+    Tcp(String),
+    /// The path of a socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = text.strip_prefix("unix:");
+        if let Some(path) = path.or_else(|| Some(text).filter(|text| text.contains('/'))) {
+            return if path.is_empty() {
+                Err("expected a path after unix:".to_owned())
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        match port.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(_)) => Ok(Self::Tcp(text.to_owned())),
+            _ => Err("expected host:port, or unix:PATH".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A local connection.
+pub type Local = Either<TcpStream, UnixStream>;
+
+impl Address {
+    /// Connects there.
+    pub async fn connect(&self) -> io::Result<Local> {
+        let connect = async {
+            match self {
+                Self::Tcp(address) => {
+                    let socket = TcpStream::connect(address).await?;
+                    socket.set_nodelay(true)?;
+                    Ok(Either::Left(socket))
+                }
+                Self::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?)),
+            }
+        };
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10s");
+        timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
+    }
+
+    /// Listens there. A socket's path that nobody listens at any more is taken over.
+    pub async fn listen(&self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
+            Self::Unix(path) => {
+                remove_if_dead(path).await?;
+                let listener = UnixListener::bind(path)?;
+                Listener::Unix(listener, Removed(path.clone()))
+            }
+        })
+    }
+}
+
+async fn remove_if_dead(path: &Path) -> io::Result<()> {
+    let is_socket = fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket
+        && let Err(error) = UnixStream::connect(path).await
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Accepts local connections.
+#[derive(Debug)]
+pub enum Listener {
+    /// At a port.
+    Tcp(TcpListener),
+    /// At a path, which is removed afterwards.
+    Unix(UnixListener, Removed),
+}
+
+/// A file that goes when this does.
+#[derive(Debug)]
+pub struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// The next connection, and from where. Cancellation safe.
+    pub async fn accept(&self) -> io::Result<(Local, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, from) = listener.accept().await?;
+                socket.set_nodelay(true)?;
+                Ok((Either::Left(socket), from.to_string()))
+            }
+            Self::Unix(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                Ok((Either::Right(socket), "a local process".to_owned()))
+            }
+        }
+    }
+
+    /// Where it listens: the port that the system has chosen, if it was asked to.
+    pub fn address(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(|at: SocketAddr| at.to_string()),
+            Self::Unix(_, Removed(path)) => Ok(format!("unix:{}", path.display())),
+        }
+    }
+}
+
+/// Closes a connection so that its peer does not take it for a proper end. Unix sockets have no way to say that.
+pub fn abort(local: Local) {
+    if let Either::Left(socket) = local {
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let tcp = |text: &str| Ok(Address::Tcp(text.to_owned()));
+        let unix = |text: &str| Ok(Address::Unix(text.into()));
+        for (text, expected) in [
+            ("127.0.0.1:22", tcp("127.0.0.1:22")),
+            ("[::1]:0", tcp("[::1]:0")),
+            ("board.example.com:80", tcp("board.example.com:80")),
+            ("unix:/run/x", unix("/run/x")),
+            ("unix:x", unix("x")),
+            ("./x", unix("./x")),
+        ] {
+            assert_eq!(text.parse::<Address>(), expected);
+        }
+        for wrong in ["", "22", ":22", "host", "host:", "host:99999", "unix:"] {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+}

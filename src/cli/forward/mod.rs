@@ -1,0 +1,105 @@
+//! `forward`: TCP or Unix sockets through a router, many connections, each with a stream of its own.
+//!
+//! [`near`] accepts connections, [`far`] connects to a service; [`hello`] is how they find each other over one subject.
+
+pub mod address;
+pub mod far;
+pub mod hello;
+pub mod near;
+pub mod relay;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{ArgGroup, Args};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+
+use self::address::Address;
+use super::{
+    exit::{self, Failure},
+    join::credentials::{RouterArgs, TokenArgs},
+};
+
+/// Below what follows the options in the help.
+const MORE: &str = "\
+One end listens, the other connects to a service; both name the same token or subject:
+  jumpstarter-router forward --router HOST:PORT --token-file FILE --to 127.0.0.1:22
+  jumpstarter-router forward --router HOST:PORT --token-file FILE --listen 127.0.0.1:2222
+
+With --token-file, no new connections are made once the token has expired: those that exist go on, and then it ends with \
+4. With --subject and the router's key there is no such limit. One process with --to for a subject.";
+
+// No `Debug`: the token is a secret.
+/// Options of `forward`.
+#[derive(Args, Clone)]
+#[command(after_help = help(), group = ArgGroup::new("end").args(["listen", "to"]).required(true))]
+pub struct ForwardArgs {
+    /// Accept connections here: host:port, or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Address>,
+    /// Connect to this service for each connection of the other end: host:port, or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Option<Address>,
+    /// Where the router is.
+    #[command(flatten)]
+    pub router: RouterArgs,
+    /// Who may join.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// The rest.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// What `forward`, `dial` and `listen` have in common.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LimitArgs {
+    /// Connections at the same time; more have to wait
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub max_connections: u32,
+    /// Say nothing about single connections
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+fn help() -> String {
+    format!("{MORE}\n\n{}", exit::HELP)
+}
+
+/// Runs `forward`.
+pub fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
+    let command = async {
+        let tokens = args.token.tokens(env)?;
+        let connector = args.router.connector()?;
+        let relay = relay::Relay::new(args.limits);
+        match (&args.listen, &args.to) {
+            (Some(listen), _) => {
+                let listener = relay::listen(listen).await?;
+                // A wrong address or certificate shows now, and not with the first connection.
+                drop(connector.io().await?);
+                relay::announce(&listener, connector.endpoint());
+                until_stopped(near::run(listener, &connector, &tokens, &relay)).await
+            }
+            (None, Some(to)) => until_stopped(far::run(to, &connector, &tokens, &relay)).await,
+            // The command line has one of them.
+            (None, None) => Ok(()),
+        }
+    };
+    exit::run(&mut Builder::new_multi_thread(), command)
+}
+
+/// Runs until it fails or somebody ends this process, which is no failure.
+pub async fn until_stopped(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ended = tokio::select! {
+        ended = work => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    // What was dropped is cancelled, and the other sides are told meanwhile.
+    tokio::time::sleep(relay::FAREWELL).await;
+    ended
+}

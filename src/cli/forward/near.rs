@@ -1,0 +1,135 @@
+//! The end that accepts connections.
+
+use std::time::Duration;
+
+use tokio::{task::JoinSet, time::sleep};
+
+use super::{
+    address::{Listener, abort},
+    hello::{Hello, Unexpected, hear, say},
+    relay::{Connection, Relay},
+};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        join::credentials::Tokens,
+    },
+    client::{Connector, RouterStream, backoff::Backoff},
+};
+
+/// The other end answers so fast if it lives: a few round trips.
+const MET: Duration = Duration::from_secs(5);
+
+/// It may take so long to reach its service: its own deadline is 10 s.
+const READY: Duration = Duration::from_secs(20);
+
+/// So often in a row a stream may meet a wrong one.
+const ATTEMPTS: u32 = 12;
+
+/// Between two such attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Accepts connections and gives each a stream. Streams are opened one after the other, so that never two of them wait
+/// for a partner and meet each other.
+pub async fn run(
+    listener: Listener,
+    connector: &Connector,
+    tokens: &Tokens,
+    relay: &Relay,
+) -> Result<(), Failure> {
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = relay.seat().await;
+        let accepted = loop {
+            tokio::select! {
+                accepted = listener.accept() => break accepted,
+                Some(_) = connections.join_next() => {}
+            }
+        };
+        let (local, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: it gets better when connections end.
+                connection.say(format_args!("cannot accept: {error}"));
+                sleep(LONGEST_PAUSE).await;
+                continue;
+            }
+        };
+        match meet(connector, tokens, &connection).await {
+            Ok(stream) => {
+                connection.say(format_args!("from {from}"));
+                connections.spawn(serve(connection, local, stream));
+            }
+            Err(failure) => {
+                abort(local);
+                if failure.is_lasting {
+                    drop((listener, connection));
+                    return Err(relay.wind_up(connections, failure).await);
+                }
+                connection.say(format_args!("from {from}: closed: {failure}"));
+            }
+        }
+    }
+}
+
+/// A stream whose other side is the other end of this forward.
+async fn meet(
+    connector: &Connector,
+    tokens: &Tokens,
+    connection: &Connection,
+) -> Result<RouterStream, Failure> {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    loop {
+        let mut stream = RouterStream::connect(connector, tokens.next().as_str()).await?;
+        let met = async {
+            say(&mut stream, &Hello::Listen).await?;
+            match hear(&mut stream, None).await? {
+                Hello::To => match hear(&mut stream, Some(MET)).await? {
+                    Hello::Met => Ok(()),
+                    word => Err(Unexpected::Word(word)),
+                },
+                word => Err(Unexpected::Word(word)),
+            }
+        };
+        let why = match met.await {
+            Ok(()) => return Ok(stream),
+            Err(Unexpected::Ended(error)) => return Err(error.into()),
+            Err(Unexpected::Stranger) => {
+                return Err(Failure::new(
+                    Exit::Broken,
+                    "the other side is no `forward`; start it with --to there",
+                ));
+            }
+            Err(Unexpected::Silence) => "the other end does not answer",
+            Err(Unexpected::Word(Hello::Listen)) => {
+                "met another end with --listen; is one with --to running?"
+            }
+            Err(Unexpected::Word(_)) => "met an end that is out of step",
+        };
+        stream.cancel().await;
+        if backoff.attempts >= ATTEMPTS {
+            return Err(Failure::new(Exit::Alone, why));
+        }
+        let pause = backoff.jittered();
+        connection.say(format_args!("{why}; trying again"));
+        sleep(pause).await;
+    }
+}
+
+async fn serve(connection: Connection, local: super::address::Local, mut stream: RouterStream) {
+    match hear(&mut stream, Some(READY)).await {
+        Ok(Hello::Ready) => return connection.carry(local, stream).await,
+        Ok(Hello::Failed(why)) => {
+            connection.say(format_args!("closed: the other end's service: {why}"));
+        }
+        Ok(_) | Err(Unexpected::Word(_) | Unexpected::Stranger) => {
+            connection.say("closed: the other end is out of step");
+        }
+        Err(Unexpected::Silence) => connection.say("closed: the other end does not answer"),
+        Err(Unexpected::Ended(error)) => {
+            connection.say(format_args!("closed: {}", Failure::from(error)));
+        }
+    }
+    abort(local);
+}

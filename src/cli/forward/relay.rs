@@ -1,0 +1,140 @@
+//! What happens to a connection once it has a stream, and what is said about it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+
+use super::{
+    LimitArgs,
+    address::{Address, Listener, Local, abort},
+};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        join::{
+            carry::{Carried, carry},
+            meter::size,
+        },
+    },
+    client::RouterStream,
+};
+
+/// In this time the streams that are dropped at the end are cancelled.
+pub const FAREWELL: Duration = Duration::from_millis(200);
+
+/// What the connections of a process share.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    seats: Arc<Semaphore>,
+    quiet: bool,
+    count: Arc<AtomicU64>,
+}
+
+/// One connection, from its acceptance to its end.
+#[derive(Debug)]
+pub struct Connection {
+    number: u64,
+    quiet: bool,
+    _seat: Option<OwnedSemaphorePermit>,
+}
+
+impl Relay {
+    /// With room for so many connections.
+    pub fn new(limits: LimitArgs) -> Self {
+        Self {
+            seats: Arc::new(Semaphore::new(limits.max_connections as usize)),
+            quiet: limits.quiet,
+            count: Arc::default(),
+        }
+    }
+
+    /// Waits for room for another connection.
+    pub async fn seat(&self) -> Connection {
+        // Never closed, so there is a seat sooner or later.
+        let seat = self.seats.clone().acquire_owned().await.ok();
+        Connection {
+            number: self.count.fetch_add(1, Ordering::Relaxed) + 1,
+            quiet: self.quiet,
+            _seat: seat,
+        }
+    }
+
+    /// No more connections, for this reason: those that there are go on to their end.
+    pub async fn wind_up<T: 'static>(
+        &self,
+        mut connections: JoinSet<T>,
+        failure: Failure,
+    ) -> Failure {
+        while connections.try_join_next().is_some() {}
+        if !connections.is_empty() {
+            let count = connections.len();
+            self.note(format_args!("no new connections: {failure}; {count} go on"));
+        }
+        while connections.join_next().await.is_some() {}
+        failure
+    }
+
+    /// Says something that is not about a single connection.
+    pub fn note(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+impl Connection {
+    /// Carries until both sides have closed, and says how it was.
+    pub async fn carry(self, mut local: Local, mut stream: RouterStream) {
+        let carried = Arc::new(Carried::default());
+        let start = Instant::now();
+        let ended = carry(&mut local, &mut stream, &carried).await;
+        let (sent, received) = carried.totals();
+        let how = format!(
+            "{} sent, {} received, {:.1} s",
+            size(sent as f64),
+            size(received as f64),
+            start.elapsed().as_secs_f64()
+        );
+        match ended {
+            Ok(()) => self.say(how),
+            Err(error) => {
+                abort(local);
+                drop(stream);
+                self.say(format_args!("{how}; {}", Failure::from(error)));
+            }
+        }
+    }
+
+    /// Says something about this connection.
+    pub fn say(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            eprintln!("connection {}: {text}", self.number);
+        }
+    }
+}
+
+/// Listens, or says why not.
+pub async fn listen(address: &Address) -> Result<Listener, Failure> {
+    address.listen().await.map_err(|error| {
+        Failure::new(
+            Exit::Broken,
+            format_args!("cannot listen on {address}: {error}"),
+        )
+    })
+}
+
+/// Says where connections are accepted; scripts wait for this line.
+pub fn announce(listener: &Listener, router: &str) {
+    let address = listener.address().unwrap_or_default();
+    eprintln!("listening on {address}, forwarding through {router}");
+}

@@ -1,0 +1,94 @@
+//! Options: who we are to a controller, as Jumpstarter's own files say it.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::Args;
+
+use super::credentials::variable;
+use crate::{
+    cli::exit::{Exit, Failure},
+    client::{ControllerConfig, Role, Session},
+};
+
+/// A client of a controller.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Name of the client's configuration in ~/.config/jumpstarter/clients
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "client_config",
+        help = "The client's configuration in ~/.config/jumpstarter/clients [default: the current client of `jmp`]"
+    )]
+    pub client: Option<String>,
+    /// The client's configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The client's configuration file [env: JMP_CLIENT_CONFIG]"
+    )]
+    pub client_config: Option<PathBuf>,
+    /// The lease to dial
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "The lease, see `jmp get leases` [env: JMP_LEASE]"
+    )]
+    pub lease: Option<String>,
+}
+
+impl ClientArgs {
+    /// A session with the controller.
+    pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
+        let named = || variable("JMP_CLIENT_CONFIG", env).map(PathBuf::from);
+        let file = match (&self.client, &self.client_config) {
+            (Some(_), _) => None,
+            (None, Some(file)) => Some(file.clone()),
+            (None, None) => named(),
+        };
+        let config = match file {
+            Some(file) => ControllerConfig::load(&file, Role::Client)?,
+            None => ControllerConfig::find(self.client.as_deref(), Role::Client, env)?,
+        };
+        Ok(Session::new(&config)?)
+    }
+
+    /// The name of the lease, without the namespace that `jmp` may print before it.
+    pub fn lease(&self, env: &[(String, OsString)]) -> Result<String, Failure> {
+        let lease = self.lease.clone().or_else(|| variable("JMP_LEASE", env));
+        let lease = lease.ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                "no lease: use --lease NAME or set JMP_LEASE; `jmp create lease` makes one",
+            )
+        })?;
+        Ok(lease.rsplit('/').next().unwrap_or_default().to_owned())
+    }
+}
+
+/// An exporter of a controller.
+#[derive(Args, Clone, Debug)]
+#[group(id = "who", required = true, multiple = false)]
+pub struct ExporterArgs {
+    /// Name of the exporter's configuration
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "The exporter's configuration in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters"
+    )]
+    pub exporter: Option<String>,
+    /// The exporter's configuration file
+    #[arg(long, value_name = "FILE")]
+    pub exporter_config: Option<PathBuf>,
+}
+
+impl ExporterArgs {
+    /// A session with the controller.
+    pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
+        let config = match &self.exporter_config {
+            Some(file) => ControllerConfig::load(file, Role::Exporter)?,
+            None => ControllerConfig::find(self.exporter.as_deref(), Role::Exporter, env)?,
+        };
+        Ok(Session::new(&config)?)
+    }
+}

@@ -1,0 +1,236 @@
+//! Options: the router, the certificates to trust, the token or the key that signs one.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use clap::{Args, builder::NonEmptyStringValueParser};
+
+use crate::{
+    auth::{Claims, LIFETIME, mint},
+    cli::exit::{Exit, Failure},
+    client::{Connector, Token, Trust},
+};
+
+/// What the stream's bytes may be on their way, bytes: enough for a fast path of some length.
+const WINDOW: u32 = 8 * 1024 * 1024;
+
+/// The environment names the token.
+pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
+
+/// The environment names the key, as for the router.
+pub const KEY_ENV: &str = "ROUTER_KEY";
+
+/// No token and no key is longer, bytes.
+const MOST: u64 = 64 * 1024;
+
+/// Where the router is, and what is trusted.
+#[derive(Args, Clone, Debug)]
+pub struct RouterArgs {
+    /// The router
+    #[arg(long, value_name = "HOST:PORT")]
+    pub router: String,
+    /// PEM file with the certificates to trust, instead of those the system trusts
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["insecure", "plaintext"])]
+    pub ca: Option<PathBuf>,
+    /// Trust any certificate; whoever stands between could read along
+    #[arg(long, conflicts_with = "plaintext")]
+    pub insecure: bool,
+    /// No TLS
+    #[arg(long)]
+    pub plaintext: bool,
+}
+
+impl RouterArgs {
+    /// Connects there.
+    pub fn connector(&self) -> Result<Connector, Failure> {
+        let trust = match &self.ca {
+            _ if self.plaintext => Trust::Plaintext,
+            _ if self.insecure => Trust::Insecure,
+            Some(path) => Trust::from_pem_file(path).map_err(|error| {
+                Failure::new(
+                    Exit::Config,
+                    format_args!("--ca {}: {error}", path.display()),
+                )
+            })?,
+            None => Trust::System,
+        };
+        let mut connector = Connector::new(&self.router, trust)?;
+        connector.window = WINDOW;
+        Ok(connector)
+    }
+}
+
+// No `Debug`: these are secrets.
+/// A token, or what is needed to make one.
+#[derive(Args, Clone)]
+pub struct TokenArgs {
+    /// The token; in a file or the environment it is not seen by other users of this machine
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        conflicts_with = "token_file",
+        help = "The token [env: JUMPSTARTER_ROUTER_TOKEN]; others on this machine can see options, so better use a file \
+                or the environment"
+    )]
+    pub token: Option<String>,
+    /// File with the token, - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Sign a token for this subject with the router's key, which is needed then
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = NonEmptyStringValueParser::new(),
+        conflicts_with_all = ["token", "token_file"],
+        help = "Sign tokens for this subject, with the router's key in --key-file or ROUTER_KEY; the other side names \
+                the same subject"
+    )]
+    pub subject: Option<String>,
+    /// File with the router's key
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["token", "token_file"],
+        help = "File with the router's key [env: the key itself in ROUTER_KEY]"
+    )]
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where tokens come from.
+#[derive(Clone)]
+pub enum Tokens {
+    /// Always this one, until it expires.
+    Given(Token),
+    /// A fresh one each time.
+    Signed {
+        /// The router's key.
+        key: Vec<u8>,
+        /// Whom the other side shares.
+        subject: String,
+    },
+}
+
+impl Tokens {
+    /// The token for the next stream.
+    pub fn next(&self) -> Token {
+        match self {
+            Self::Given(token) => token.clone(),
+            Self::Signed { key, subject } => Token::new(signed(key, subject, LIFETIME)),
+        }
+    }
+}
+
+impl TokenArgs {
+    /// What the options say, or else the environment.
+    pub fn tokens(&self, env: &[(String, OsString)]) -> Result<Tokens, Failure> {
+        if let Some(subject) = &self.subject {
+            return Ok(Tokens::Signed {
+                key: key(self.key_file.as_deref(), env)?,
+                subject: subject.clone(),
+            });
+        }
+        if self.key_file.is_some() {
+            return Err(Failure::new(
+                Exit::Config,
+                "--key-file needs --subject TEXT, which both sides share",
+            ));
+        }
+        let text = match (&self.token, &self.token_file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(path)) => Some(read(path, "--token-file")?),
+            (None, None) => variable(TOKEN_ENV, env),
+        };
+        let token = text.map(Token::new).ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                format_args!(
+                    "no token: use --token-file FILE, set {TOKEN_ENV}, or have one signed with --subject TEXT and \
+                     the router's key"
+                ),
+            )
+        })?;
+        if token.as_str().is_empty() {
+            return Err(Failure::new(Exit::Config, "the token is empty"));
+        }
+        Ok(Tokens::Given(token))
+    }
+}
+
+impl TokenArgs {
+    /// As [`tokens`](Self::tokens), but with a key alone, fresh tokens for a subject that nobody shares.
+    pub fn tokens_of_our_own(&self, env: &[(String, OsString)]) -> Result<Tokens, Failure> {
+        let named = self.token.is_some() || self.token_file.is_some() || self.subject.is_some();
+        let has_token = self.key_file.is_none() && variable(TOKEN_ENV, env).is_some();
+        if named || has_token {
+            return self.tokens(env);
+        }
+        Ok(Tokens::Signed {
+            key: key(self.key_file.as_deref(), env)?,
+            subject: format!("probe-{}", uuid::Uuid::new_v4()),
+        })
+    }
+}
+
+/// The router's key: from this file, else from the environment.
+pub fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, Failure> {
+    let key = match file {
+        // The line's end belongs to the file, not to the key, as with the router's own key files.
+        Some(path) => Some(
+            read(path, "--key-file")?
+                .trim_end_matches(['\n', '\r'])
+                .to_owned(),
+        ),
+        None => variable(KEY_ENV, env),
+    };
+    let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
+        Failure::new(
+            Exit::Config,
+            format_args!("no key: use --key-file FILE, or set {KEY_ENV} to the router's key"),
+        )
+    })?;
+    Ok(key.into_bytes())
+}
+
+/// A token as the controller signs it.
+pub fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
+    let mut claims = Claims::new(subject, SystemTime::now());
+    claims.exp = claims.iat.saturating_add(lifetime.as_secs());
+    mint(key, &claims)
+}
+
+/// A variable of the environment, if it is set.
+pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
+    let (_, value) = env
+        .iter()
+        .find(|(known, value)| known == name && !value.is_empty())?;
+    value.to_str().map(ToOwned::to_owned)
+}
+
+/// A small text file, or standard input.
+pub fn read(path: &Path, option: &str) -> Result<String, Failure> {
+    let text = if path == Path::new("-") {
+        limited(io::stdin().lock())
+    } else {
+        fs::File::open(path).and_then(limited)
+    };
+    let text = text.and_then(|text| match text.trim() {
+        "" => Err(io::Error::other("it is empty")),
+        _ => Ok(text),
+    });
+    text.map_err(|error| {
+        Failure::new(
+            Exit::Config,
+            format_args!("{option} {}: {error}", path.display()),
+        )
+    })
+}
+
+fn limited(from: impl io::Read) -> io::Result<String> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(from, MOST), &mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,135 @@
+//! `pipe`: standard input and output through a router, as netcat does it through a socket.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    pin::pin,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, empty, join, sink, stdin, stdout},
+    runtime::Builder,
+    signal,
+    time::timeout,
+};
+
+use super::{
+    exit::{self, Exit, Failure},
+    join::{
+        carry::{Carried, carry},
+        credentials::{RouterArgs, TokenArgs},
+        meter,
+    },
+};
+use crate::client::RouterStream;
+
+/// Somebody who waits so long for the other side is told so.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+// No `Debug`: the token is a secret.
+/// Options of `pipe`.
+#[derive(Args, Clone)]
+#[command(after_help = help())]
+pub struct PipeArgs {
+    /// Where the router is.
+    #[command(flatten)]
+    pub router: RouterArgs,
+    /// Who may join.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// Which ways.
+    #[command(flatten)]
+    pub ways: WaysArgs,
+}
+
+/// Which ways bytes go.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct WaysArgs {
+    /// Send standard input, and drop what comes
+    #[arg(long, conflicts_with = "receive_only")]
+    pub send_only: bool,
+    /// Write what comes to standard output, and send nothing
+    #[arg(long)]
+    pub receive_only: bool,
+}
+
+fn help() -> String {
+    format!(
+        "Both sides name the same token, or the same subject and the router's key, and may start in any order:\n  \
+         jumpstarter-router token mint --key-file KEY > token\n  \
+         jumpstarter-router pipe --router HOST:PORT --token-file token --receive-only > copy\n  \
+         jumpstarter-router pipe --router HOST:PORT --token-file token --send-only < file\n\n\
+         It ends when both sides have closed. On a terminal, Ctrl-D closes this one.\n\n{}",
+        exit::HELP
+    )
+}
+
+/// Runs `pipe`.
+pub fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
+    let command = async {
+        let token = args.token.tokens(env)?.next();
+        let connector = args.router.connector()?;
+        let stream = RouterStream::connect(&connector, token.as_str()).await?;
+        standard(stream, args.ways).await
+    };
+    exit::run(&mut Builder::new_current_thread(), command)
+}
+
+/// Says on a terminal what is waited for, if that takes long.
+pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if io::stderr().is_terminal() {
+        if let Ok(done) = timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        eprintln!("waiting for {what}");
+    }
+    work.await
+}
+
+/// Joins a stream with standard input and output until both sides have closed.
+pub async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result<(), Failure> {
+    // Not for longer: not every router answers before something was sent.
+    if io::stderr().is_terminal() && timeout(PATIENCE, stream.answered()).await.is_err() {
+        eprintln!("waiting for the other side");
+    }
+    let carried = Arc::new(Carried::default());
+    let metered = meter::is_wanted(!ways.receive_only);
+    let ended = {
+        let (input, output) = ends(ways);
+        let work = carry(join(input, output), &mut stream, &carried);
+        tokio::select! {
+            ended = work => ended.map_err(Failure::from),
+            never = meter::show(&carried, metered) => match never {},
+            _ = signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        }
+    };
+    meter::clear(metered);
+    if ended.is_err() {
+        stream.cancel().await;
+    }
+    ended
+}
+
+type Ends = (
+    Box<dyn AsyncRead + Send + Unpin>,
+    Box<dyn AsyncWrite + Send + Unpin>,
+);
+
+fn ends(ways: WaysArgs) -> Ends {
+    let input: Box<dyn AsyncRead + Send + Unpin> = if ways.receive_only {
+        Box::new(empty())
+    } else {
+        Box::new(stdin())
+    };
+    let output: Box<dyn AsyncWrite + Send + Unpin> = if ways.send_only {
+        Box::new(sink())
+    } else {
+        Box::new(stdout())
+    };
+    (input, output)
+}

@@ -1,0 +1,295 @@
+//! `probe`: pairs with itself through a router, again and again, and says how long that takes.
+
+use std::{
+    cell::Cell,
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime},
+};
+
+use clap::Args;
+use serde::Serialize;
+use tokio::{
+    io::AsyncWriteExt as _,
+    runtime::Builder,
+    signal,
+    time::{sleep_until, timeout},
+};
+
+use super::{
+    exit::{self, Exit, Failure},
+    join::credentials::{RouterArgs, TokenArgs},
+    quietly,
+};
+use crate::client::{Connector, RouterStream, StreamError, Token};
+
+// No `Debug`: the token is a secret.
+/// Options of `probe`.
+#[derive(Args, Clone)]
+#[command(after_help = help())]
+pub struct ProbeArgs {
+    /// Where the router is.
+    #[command(flatten)]
+    pub router: RouterArgs,
+    /// How to be let in.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// Rounds; 0 for ever
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub count: u32,
+    /// From the start of one round to the start of the next
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// A round that takes longer has failed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// Messages that go there and back in each round
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub messages: u32,
+    /// Bytes in each of them
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub size: u32,
+    /// Setting up (connections and pairing) must not take longer
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub max_setup: Option<Duration>,
+    /// The median round trip must not take longer
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub max_latency: Option<Duration>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn help() -> String {
+    format!(
+        "With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. With a given token it must be the only \
+         one to use it.\n\n{}\nWith several rounds it is the code of the first that failed. 1 also says that a round was slower than --max-setup \
+         or --max-latency allow, 3 that it took longer than --timeout.",
+        exit::HELP
+    )
+}
+
+/// What one round found.
+#[derive(Clone, Debug, Serialize)]
+struct Round {
+    /// When it began.
+    time: String,
+    router: String,
+    ok: bool,
+    /// Both connections, with TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_ms: Option<f64>,
+    /// From then until the first message came through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair_ms: Option<f64>,
+    #[serde(rename = "round_trip_ms", skip_serializing_if = "Option::is_none")]
+    trips: Option<Trips>,
+    /// What was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Round trips of messages, milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Trips {
+    min: f64,
+    median: f64,
+    max: f64,
+    messages: u32,
+}
+
+/// Times of a round that went well.
+struct Times {
+    connect: Duration,
+    pair: Duration,
+    /// In order of length.
+    trips: Vec<Duration>,
+}
+
+/// Runs `probe`.
+pub fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> ExitCode {
+    exit::run(&mut Builder::new_current_thread(), probe(args, env))
+}
+
+async fn probe(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let tokens = args.token.tokens_of_our_own(env)?;
+    let connector = args.router.connector()?;
+    let mut first_failure = None;
+    let (mut rounds, mut failed) = (0_u32, 0_u32);
+    let mut next = tokio::time::Instant::now();
+    while args.count == 0 || rounds < args.count {
+        let round = async {
+            sleep_until(next).await;
+            one(args, &connector, &tokens.next()).await
+        };
+        let (round, failure) = tokio::select! {
+            round = round => round,
+            _ = signal::ctrl_c() => break,
+        };
+        rounds += 1;
+        next += args.interval;
+        if let Some(failure) = failure {
+            failed += 1;
+            first_failure.get_or_insert(failure);
+        }
+        // A single failure is said once, in the end.
+        if args.count == 1 && failed == 1 && !args.json && round.trips.is_none() {
+            break;
+        }
+        if let Err(error) = print(args, &round) {
+            quietly(Err(error))?;
+            break;
+        }
+    }
+    match first_failure {
+        None => Ok(()),
+        Some(failure) if rounds == 1 => Err(failure),
+        Some(first) => {
+            let text = format!("{failed} of {rounds} rounds failed, the first because: {first}");
+            Err(Failure::new(first.exit, text))
+        }
+    }
+}
+
+fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
+    let line = if args.json {
+        serde_json::to_string(round)?
+    } else {
+        match (&round.error, round.connect_ms, round.pair_ms, round.trips) {
+            (error, Some(connect), Some(pair), Some(trips)) => format!(
+                "{}: connected in {connect:.1} ms, paired in {pair:.1} ms, round trip {:.2} ms (from {:.2} to {:.2}, {} \
+                 messages){}",
+                round.router,
+                trips.median,
+                trips.min,
+                trips.max,
+                trips.messages,
+                error
+                    .as_ref()
+                    .map_or_else(String::new, |error| format!("; {error}")),
+            ),
+            (error, ..) => format!(
+                "{}: failed: {}",
+                round.router,
+                error.as_deref().unwrap_or_default()
+            ),
+        }
+    };
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, Option<Failure>) {
+    let mut round = Round {
+        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        router: connector.endpoint().to_owned(),
+        ok: false,
+        connect_ms: None,
+        pair_ms: None,
+        trips: None,
+        error: None,
+    };
+    let step = Cell::new("");
+    let exchanged = timeout(args.timeout, exchange(args, connector, token, &step)).await;
+    let failure = match exchanged {
+        Ok(Ok(times)) => {
+            let middle = times.trips[times.trips.len() / 2];
+            round.connect_ms = Some(millis(times.connect));
+            round.pair_ms = Some(millis(times.pair));
+            round.trips = Some(Trips {
+                min: millis(times.trips[0]),
+                median: millis(middle),
+                max: millis(times.trips[times.trips.len() - 1]),
+                messages: times.trips.len() as u32,
+            });
+            slow("setting up", times.connect + times.pair, args.max_setup)
+                .or_else(|| slow("the median round trip", middle, args.max_latency))
+        }
+        Ok(Err(failure)) => Some(failure),
+        Err(_) => Some(Failure::new(
+            Exit::Unreachable,
+            format_args!(
+                "{} not done within {} (--timeout)",
+                step.get(),
+                humantime::format_duration(args.timeout)
+            ),
+        )),
+    };
+    round.ok = failure.is_none();
+    round.error = failure.as_ref().map(ToString::to_string);
+    (round, failure)
+}
+
+/// What took longer than it may.
+fn slow(what: &str, took: Duration, limit: Option<Duration>) -> Option<Failure> {
+    let limit = limit.filter(|limit| took > *limit)?;
+    Some(Failure::new(
+        Exit::Broken,
+        format_args!(
+            "{what} took {:.2} ms, more than {}",
+            millis(took),
+            humantime::format_duration(limit)
+        ),
+    ))
+}
+
+async fn exchange(
+    args: &ProbeArgs,
+    connector: &Connector,
+    token: &Token,
+    step: &Cell<&'static str>,
+) -> Result<Times, Failure> {
+    step.set("connecting");
+    let start = Instant::now();
+    let open = || RouterStream::connect(connector, token.as_str());
+    let (mut here, mut there) = tokio::try_join!(open(), open())?;
+    let connect = start.elapsed();
+
+    step.set("pairing");
+    let payload = vec![0x55; args.size as usize];
+    here.write_message(&payload).await?;
+    expect(&mut there, &payload).await?;
+    let pair = start.elapsed().saturating_sub(connect);
+
+    step.set("the round trips");
+    let mut trips = Vec::with_capacity(args.messages as usize);
+    for _ in 0..args.messages {
+        let sent = Instant::now();
+        there.write_message(&payload).await?;
+        expect(&mut here, &payload).await?;
+        here.write_message(&payload).await?;
+        expect(&mut there, &payload).await?;
+        trips.push(sent.elapsed());
+    }
+    trips.sort_unstable();
+    step.set("closing");
+    tokio::try_join!(finish(here), finish(there))?;
+    Ok(Times {
+        connect,
+        pair,
+        trips,
+    })
+}
+
+/// Closes, and waits until the other side has closed, too.
+async fn finish(mut stream: RouterStream) -> Result<(), Failure> {
+    stream.shutdown().await?;
+    while stream.read_message().await?.is_some() {}
+    Ok(())
+}
+
+async fn expect(stream: &mut RouterStream, payload: &[u8]) -> Result<(), Failure> {
+    match stream.read_message().await? {
+        Some(message) if message == payload => Ok(()),
+        Some(_) => Err(Failure::new(
+            Exit::Broken,
+            "another message came than was sent; does somebody else use this token?",
+        )),
+        None => Err(StreamError::Answer("the stream ended early".to_owned()).into()),
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    // To the microsecond.
+    time.as_micros() as f64 / 1000.0
+}

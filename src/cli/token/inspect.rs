@@ -1,0 +1,283 @@
+//! `token inspect`.
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    auth::{Inspection, Key, KeyRing, Refusal, Rules},
+    cli::{
+        exit::{Exit, Failure},
+        join::credentials::{KEY_ENV, TOKEN_ENV, key, read, variable},
+        quietly,
+    },
+    config::Config,
+    observe::log::escape::escape,
+};
+
+// No `Debug`: the token is a secret.
+/// Options of `token inspect`.
+#[derive(Args, Clone)]
+#[command(after_help = "\
+Exit codes:
+  0   the router would accept it; without a key: nothing is wrong but for the signature, which was not checked
+  1   the router would refuse it, or it is no token
+  2   wrong usage
+  78  a file cannot be read, or there is no token to look at")]
+pub struct InspectArgs {
+    /// The token, or a file with it
+    #[arg(
+        value_name = "TOKEN|FILE",
+        help = "The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]"
+    )]
+    pub token: Option<String>,
+    /// File with a key of the router; may be repeated
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "File with a key of the router; may be repeated [env: the key itself in ROUTER_KEY]"
+    )]
+    pub key_file: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Says what a token holds.
+pub fn run(args: &InspectArgs, env: &[(String, OsString)]) -> ExitCode {
+    match try_run(args, env) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, Failure> {
+    let text = token(args, env)?;
+    let text = text.trim();
+    let text = text.strip_prefix("Bearer ").unwrap_or(text).trim_start();
+    let keys = keys(args, env)?;
+    let (rules, named) = rules(&keys);
+    let now = SystemTime::now();
+    let (report, accepted) = match Inspection::of(text, &rules, now) {
+        Ok(inspection) => {
+            let verdict = Verdict::new(&inspection, &rules, named);
+            let report = if args.json {
+                as_json(&inspection, &verdict)
+            } else {
+                as_text(&inspection, &verdict, now)
+            };
+            (report, verdict.accepted)
+        }
+        Err(refusal) => {
+            let report = if args.json {
+                format!(
+                    "{}\n",
+                    json!({ "accepted": false, "why": refusal.to_string() })
+                )
+            } else {
+                format!(
+                    "{refusal}\nA router token has three parts in base64, with dots between them, such as `token mint` prints.\n"
+                )
+            };
+            (report, false)
+        }
+    };
+    quietly(io::stdout().lock().write_all(report.as_bytes()))?;
+    Ok(if accepted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failure> {
+    match args.token.as_deref() {
+        Some("-") => read(Path::new("-"), "TOKEN"),
+        // No token is the name of a file that exists.
+        Some(text) if Path::new(text).is_file() => read(Path::new(text), "TOKEN"),
+        Some(text) => Ok(text.to_owned()),
+        None => match variable(TOKEN_ENV, env) {
+            Some(token) => Ok(token),
+            None if !io::stdin().is_terminal() => read(Path::new("-"), "no token: standard input"),
+            None => Err(Failure::new(
+                Exit::Config,
+                format_args!("no token: name it or a file with it, or set {TOKEN_ENV}"),
+            )),
+        },
+    }
+}
+
+fn keys(args: &InspectArgs, env: &[(String, OsString)]) -> Result<Vec<Key>, Failure> {
+    if args.key_file.is_empty() {
+        return Ok(match variable(KEY_ENV, env) {
+            Some(secret) => vec![Key::new(KEY_ENV, secret.as_bytes())],
+            None => Vec::new(),
+        });
+    }
+    let named = |path: &PathBuf| {
+        let secret = key(Some(path), env)?;
+        Ok(Key::new(path.display().to_string(), &secret))
+    };
+    args.key_file.iter().map(named).collect()
+}
+
+/// The rules of a router with the usual settings, and whether there are keys to check signatures with.
+fn rules(keys: &[Key]) -> (Rules, bool) {
+    let named = !keys.is_empty();
+    // Rules need a key. One that nobody knows does not vouch for anything.
+    let nobodys = || vec![Key::new("none", uuid::Uuid::new_v4().as_bytes())];
+    let keys = if named { keys.to_vec() } else { nobodys() };
+    let ring = KeyRing::new(keys).expect("keys were read, and none is empty");
+    let auth = Config::default().auth;
+    let rules = Rules {
+        issuer: auth.issuer,
+        audience: auth.audience,
+        leeway: auth.leeway,
+        max_token_size: auth.max_token_size.bytes(),
+        keys: ring,
+    };
+    (rules, named)
+}
+
+/// What is said in the end.
+struct Verdict {
+    accepted: bool,
+    /// The name of the key that signed it, if that was found.
+    signed_by: Option<String>,
+    /// Whether there was a key to compare with.
+    checked: bool,
+    why: String,
+    /// What the peer is told, if it is refused.
+    answer: Option<&'static str>,
+}
+
+impl Verdict {
+    fn new(inspection: &Inspection, rules: &Rules, checked: bool) -> Self {
+        let refused = |refusal: &Refusal, signed_by| Self {
+            accepted: false,
+            signed_by,
+            checked,
+            why: refusal.to_string(),
+            answer: Some(refusal.message()),
+        };
+        match (&inspection.verdict, &inspection.claims_verdict) {
+            (Ok(admission), _) => {
+                let key = rules.keys.keys().get(admission.key);
+                Self {
+                    accepted: true,
+                    signed_by: key.map(|key| key.name().to_owned()),
+                    checked,
+                    why: "the router accepts it".to_owned(),
+                    answer: None,
+                }
+            }
+            (Err(Refusal::Signature), Ok(())) if !checked => Self {
+                accepted: true,
+                signed_by: None,
+                checked,
+                why: "the claims are good; the signature was not checked, as there is no key (--key-file, ROUTER_KEY)"
+                    .to_owned(),
+                answer: None,
+            },
+            (Err(Refusal::Signature), Err(claims)) if !checked => refused(claims, None),
+            (Err(refusal), _) => {
+                // The signature is looked at before the claims.
+                let signed = checked && inspection.claims_verdict.as_ref().err() == Some(refusal);
+                refused(refusal, signed.then(|| "one of the given keys".to_owned()))
+            }
+        }
+    }
+
+    fn signature(&self) -> String {
+        match (&self.signed_by, self.checked) {
+            (Some(name), _) => format!("good, by {name}"),
+            (None, true) => "by none of the given keys".to_owned(),
+            (None, false) => "not checked".to_owned(),
+        }
+    }
+}
+
+fn as_json(inspection: &Inspection, verdict: &Verdict) -> String {
+    let object = json!({
+        "header": inspection.header,
+        "claims": inspection.claims,
+        "signature": verdict.signature(),
+        "accepted": verdict.accepted,
+        "why": verdict.why,
+        "answer": verdict.answer,
+    });
+    format!("{object:#}\n")
+}
+
+fn as_text(inspection: &Inspection, verdict: &Verdict, now: SystemTime) -> String {
+    let mut text = String::new();
+    for (name, part) in [
+        ("header", &inspection.header),
+        ("claims", &inspection.claims),
+    ] {
+        let _ = writeln!(text, "{name}:");
+        for (key, value) in part.as_object().into_iter().flatten() {
+            let _ = write!(
+                text,
+                "  {:<4} {}",
+                printable(key),
+                printable(&value.to_string())
+            );
+            if matches!(key.as_str(), "exp" | "nbf" | "iat") {
+                let _ = write!(text, "  {}", date(value, now));
+            }
+            text.push('\n');
+        }
+    }
+    let _ = writeln!(text, "signature: {}", verdict.signature());
+    let word = if verdict.accepted {
+        "accepted"
+    } else {
+        "refused"
+    };
+    let _ = writeln!(text, "{word}: {}", verdict.why);
+    if let Some(answer) = verdict.answer {
+        let _ = writeln!(text, "the peer is told: UNAUTHENTICATED {answer:?}");
+    }
+    text
+}
+
+/// Tokens are made by strangers.
+fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for char in text.chars() {
+        if char.is_ascii() && !char.is_ascii_control() {
+            out.push(char);
+        } else {
+            escape(&mut out, char.encode_utf8(&mut [0; 4]));
+        }
+    }
+    out
+}
+
+/// A date for people, and how far away it is.
+fn date(value: &Value, now: SystemTime) -> String {
+    /// The end of the year 9999: no usual format has later dates.
+    const LATEST: f64 = 253_402_300_799.0;
+    let Some(seconds) = value
+        .as_f64()
+        .filter(|seconds| (0.0..LATEST).contains(seconds))
+    else {
+        return String::new();
+    };
+    let at = UNIX_EPOCH + Duration::from_secs_f64(seconds);
+    let (far, word) = match at.duration_since(now) {
+        Ok(ahead) => (ahead, "from now"),
+        Err(error) => (error.duration(), "ago"),
+    };
+    let far = humantime::format_duration(Duration::from_secs(far.as_secs()));
+    format!("{} ({far} {word})", humantime::format_rfc3339_seconds(at))
+}

@@ -1,0 +1,77 @@
+//! `token mint`.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+
+use crate::cli::{
+    exit::Failure,
+    join::credentials::{key, signed},
+    quietly,
+};
+
+/// Options of `token mint`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Whoever has the token may be either side of streams with its subject. Both sides may use the same one:
+  jumpstarter-router token mint --key-file KEY --lifetime 2h > token
+
+Exit codes: 0 the token was printed, 2 wrong usage, 78 there is no key")]
+pub struct MintArgs {
+    /// What the two sides of a stream share [default: a random one]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub subject: Option<String>,
+    /// How long streams may be opened with it; those that are open go on
+    #[arg(long, value_name = "TIME", value_parser = lifetime, default_value = "30m")]
+    pub lifetime: Duration,
+    /// File with the router's key
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "File with the router's key, - for standard input [env: the key itself in ROUTER_KEY]"
+    )]
+    pub key_file: Option<PathBuf>,
+}
+
+/// At least a second: tokens have whole ones.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text)
+        .map_err(|_| "expected a time such as 90s, 30m or 2days".to_owned())?;
+    if lifetime < Duration::from_secs(1) {
+        return Err("expected at least 1s".to_owned());
+    }
+    Ok(lifetime)
+}
+
+/// Prints a token.
+pub fn run(args: &MintArgs, env: &[(String, OsString)]) -> ExitCode {
+    let key = match key(args.key_file.as_deref(), env) {
+        Ok(key) => key,
+        Err(failure) => return failure.report(),
+    };
+    let random = || uuid::Uuid::new_v4().to_string();
+    let subject = args.subject.clone().unwrap_or_else(random);
+    let token = signed(&key, &subject, args.lifetime);
+    match quietly(writeln!(io::stdout().lock(), "{token}")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => Failure::from(error).report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::LIFETIME;
+
+    #[test]
+    fn the_usual_lifetime_is_the_controllers() {
+        assert_eq!(lifetime("30m"), Ok(LIFETIME));
+        assert!(lifetime("0s").is_err() && lifetime("soon").is_err());
+    }
+}

@@ -1,0 +1,464 @@
+//! Jumpstarter's own configuration files: how clients and exporters reach their controller.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{
+    connect::{CertificatesError, Trust},
+    token::Token,
+};
+
+const API_VERSION: &str = "jumpstarter.dev/v1alpha1";
+
+/// Stock peers use this one where the endpoint names none.
+const USUAL_PORT: &str = "443";
+
+/// No such file is larger, bytes.
+const MOST: u64 = 1024 * 1024;
+
+/// As what somebody comes to the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Leases exporters and dials them.
+    Client,
+    /// Is leased and listens.
+    Exporter,
+}
+
+impl Role {
+    /// As the controller is told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "Client",
+            Self::Exporter => "Exporter",
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Client => "ClientConfig",
+            Self::Exporter => "ExporterConfig",
+        }
+    }
+
+    /// The directory of such files, and the option that names one.
+    fn places(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Client => ("clients", "--client-config"),
+            Self::Exporter => ("exporters", "--exporter-config"),
+        }
+    }
+}
+
+/// How to reach a controller, and as whom.
+#[derive(Clone, Debug)]
+pub struct ControllerConfig {
+    /// As what.
+    pub role: Role,
+    /// The namespace that the name belongs to.
+    pub namespace: String,
+    /// The client's or exporter's name.
+    pub name: String,
+    /// The controller: host:port.
+    pub endpoint: String,
+    /// Which certificates of controller and routers are believed.
+    pub trust: Trust,
+    /// What the controller knows its bearer by.
+    pub token: Token,
+}
+
+/// Why a configuration file is of no use.
+#[derive(Debug, Error)]
+pub enum ControllerConfigError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// It is not YAML, or not of the form such files have.
+    #[error("{path} is no configuration file of Jumpstarter: {error}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        error: String,
+    },
+    /// Something is missing or wrong.
+    #[error("{path}: {what}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and what was found.
+        what: String,
+    },
+    /// There is no such file where Jumpstarter keeps them.
+    #[error("there is no {role} named {name:?}: looked for {}; name a file with {option}", tried(.places))]
+    Unknown {
+        /// `client` or `exporter`.
+        role: &'static str,
+        /// What was asked for.
+        name: String,
+        /// Where it could be.
+        places: Vec<PathBuf>,
+        /// The option for another file.
+        option: &'static str,
+    },
+    /// A name with a `/` in it, or none.
+    #[error("{0:?} is no name of a configuration; for a file use {1}")]
+    Name(String, &'static str),
+    /// No name was given, and none is set as the current one.
+    #[error("no {role} was named, and {why}; use --{role} NAME or {option} FILE")]
+    NoneNamed {
+        /// `client` or `exporter`.
+        role: &'static str,
+        /// Why there is no current one.
+        why: String,
+        /// The option for a file.
+        option: &'static str,
+    },
+}
+
+fn tried(places: &[PathBuf]) -> String {
+    let places: Vec<_> = places
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    places.join(" and ")
+}
+
+/// What such files have in common. What is not needed here is not looked at.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    api_version: Option<String>,
+    kind: Option<String>,
+    metadata: Option<Metadata>,
+    endpoint: Option<String>,
+    tls: Option<Tls>,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tls {
+    ca: Option<String>,
+    insecure: Option<bool>,
+}
+
+/// `config.yaml`, which says what client is the current one.
+#[derive(Deserialize)]
+struct User {
+    config: Option<UserConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct UserConfig {
+    current_client: Option<String>,
+}
+
+impl ControllerConfig {
+    /// Reads a file.
+    pub fn load(path: &Path, role: Role) -> Result<Self, ControllerConfigError> {
+        Self::parse(&read(path)?, path, role)
+    }
+
+    /// Reads the configuration of this name from where Jumpstarter keeps them: `clients` or `exporters` under
+    /// `JMP_CLIENT_CONFIG_HOME`, else `~/.config/jumpstarter`, and exporters also under `/etc/jumpstarter`. Without a name,
+    /// the current client's.
+    pub fn find(
+        name: Option<&str>,
+        role: Role,
+        env: &[(String, OsString)],
+    ) -> Result<Self, ControllerConfigError> {
+        let home = home(env);
+        let (directory, option) = role.places();
+        let lower = match role {
+            Role::Client => "client",
+            Role::Exporter => "exporter",
+        };
+        let name = match (name, role) {
+            (Some(name), _) => name.to_owned(),
+            (None, Role::Client) => current(&home)?,
+            (None, Role::Exporter) => {
+                return Err(ControllerConfigError::NoneNamed {
+                    role: lower,
+                    why: "there is no current exporter".to_owned(),
+                    option,
+                });
+            }
+        };
+        if name.is_empty() || name.contains(['/', '\\']) || name == "." || name == ".." {
+            return Err(ControllerConfigError::Name(name, option));
+        }
+        let file = format!("{name}.yaml");
+        let mut places = vec![home.join(directory).join(&file)];
+        if role == Role::Exporter {
+            places.push(Path::new("/etc/jumpstarter/exporters").join(&file));
+        }
+        match places.iter().find(|path| path.exists()) {
+            Some(path) => Self::load(path, role),
+            None => Err(ControllerConfigError::Unknown {
+                role: lower,
+                name,
+                places,
+                option,
+            }),
+        }
+    }
+
+    fn parse(text: &str, path: &Path, role: Role) -> Result<Self, ControllerConfigError> {
+        let file: File = yaml(text, path)?;
+        let content = |what: String| ControllerConfigError::Content {
+            path: path.to_owned(),
+            what,
+        };
+        let missing = |key: &str| content(format!("{key:?} is missing"));
+        let is = |key: &str, found: Option<String>, expected: &str| match found {
+            Some(found) if found != expected => Err(content(format!(
+                "{key} is {found:?}, expected {expected:?}"
+            ))),
+            _ => Ok(()),
+        };
+        is("apiVersion", file.api_version, API_VERSION)?;
+        is("kind", file.kind, role.kind())?;
+        let metadata = file.metadata.ok_or_else(|| missing("metadata"))?;
+        let endpoint = file.endpoint.filter(|endpoint| !endpoint.is_empty());
+        let token = file.token.filter(|token| !token.is_empty());
+        let tls = file.tls.unwrap_or(Tls {
+            ca: None,
+            insecure: None,
+        });
+        let trust = match (tls.insecure, tls.ca.as_deref()) {
+            (Some(true), _) => Trust::Insecure,
+            (_, None | Some("")) => Trust::System,
+            (_, Some(ca)) => certificates(ca).map_err(content)?,
+        };
+        Ok(Self {
+            role,
+            namespace: metadata.namespace.unwrap_or_default(),
+            name: metadata.name.ok_or_else(|| missing("metadata.name"))?,
+            endpoint: with_port(&endpoint.ok_or_else(|| missing("endpoint"))?),
+            trust,
+            token: Token::new(token.ok_or_else(|| missing("token"))?),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<String, ControllerConfigError> {
+    let text = fs::File::open(path).and_then(|file| {
+        let mut text = String::new();
+        io::Read::read_to_string(&mut io::Read::take(file, MOST), &mut text)?;
+        Ok(text)
+    });
+    text.map_err(|error| ControllerConfigError::File {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+fn yaml<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, ControllerConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| ControllerConfigError::Form {
+        path: path.to_owned(),
+        error: first_line(&error.to_string()),
+    })
+}
+
+/// The rest is an excerpt of the file, with its token perhaps.
+fn first_line(error: &str) -> String {
+    let line = error.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+/// `tls.ca`: PEM in base64. Line breaks in it do not matter.
+fn certificates(ca: &str) -> Result<Trust, String> {
+    let packed: String = ca.split_ascii_whitespace().collect();
+    let pem = STANDARD
+        .decode(packed)
+        .map_err(|error| format!("tls.ca: expected a PEM file in base64: {error}"))?;
+    Trust::from_pem(&pem).map_err(|error: CertificatesError| format!("tls.ca: {error}"))
+}
+
+fn with_port(endpoint: &str) -> String {
+    let host_ends = endpoint.rfind(']').unwrap_or(0);
+    if endpoint[host_ends..].contains(':') {
+        endpoint.to_owned()
+    } else {
+        format!("{endpoint}:{USUAL_PORT}")
+    }
+}
+
+/// Where stock clients keep their files.
+fn home(env: &[(String, OsString)]) -> PathBuf {
+    let variable = |wanted: &str| {
+        let mut found = env.iter().filter(|(_, value)| !value.is_empty());
+        found
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| PathBuf::from(value))
+    };
+    let config = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    let usual = || config().unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".config"));
+    variable("JMP_CLIENT_CONFIG_HOME").unwrap_or_else(|| usual().join("jumpstarter"))
+}
+
+/// The name of the current client.
+fn current(home: &Path) -> Result<String, ControllerConfigError> {
+    let path = home.join("config.yaml");
+    let none = |why: String| ControllerConfigError::NoneNamed {
+        role: "client",
+        why,
+        option: "--client-config",
+    };
+    if !path.exists() {
+        return Err(none(format!("there is no {}", path.display())));
+    }
+    let user: User = yaml(&read(&path)?, &path)?;
+    let current = user.config.and_then(|config| config.current_client);
+    current.ok_or_else(|| none(format!("{} has no current-client", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const GOOD: &str = "
+apiVersion: jumpstarter.dev/v1alpha1
+kind: ClientConfig
+metadata: {namespace: default, name: cli1}
+endpoint: controller.example.com:8082
+tls: {ca: '', insecure: true}
+token: sesame
+drivers: {allow: [], unsafe: true}
+grpcOptions: {grpc.default_compression_algorithm: 2}
+";
+
+    fn parse(text: &str) -> Result<ControllerConfig, String> {
+        ControllerConfig::parse(text, Path::new("client.yaml"), Role::Client)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_stock_client_configuration() {
+        let config = parse(GOOD).unwrap();
+        assert_eq!(config.endpoint, "controller.example.com:8082");
+        assert_eq!((&*config.namespace, &*config.name), ("default", "cli1"));
+        assert_eq!(config.token.as_str(), "sesame");
+        assert!(matches!(config.trust, Trust::Insecure));
+        assert!(
+            !format!("{config:?}").contains("sesame"),
+            "a token is not shown"
+        );
+    }
+
+    #[test]
+    fn the_usual_port_and_the_systems_certificates_are_the_default() {
+        let short = GOOD
+            .replace(":8082", "")
+            .replace("tls: {ca: '', insecure: true}\n", "");
+        let config = parse(&short).unwrap();
+        assert_eq!(config.endpoint, "controller.example.com:443");
+        assert!(matches!(config.trust, Trust::System));
+        assert_eq!(with_port("[::1]"), "[::1]:443");
+        assert_eq!(with_port("[::1]:1"), "[::1]:1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let ca = |text: &str| GOOD.replace("{ca: '', insecure: true}", &format!("{{ca: {text}}}"));
+        for (text, parts) in [
+            (
+                GOOD.replace("token: sesame\n", ""),
+                &["client.yaml", "\"token\" is missing"][..],
+            ),
+            (
+                GOOD.replace("token: sesame", "token: ''"),
+                &["\"token\" is missing"],
+            ),
+            (
+                GOOD.replace("endpoint:", "end:"),
+                &["\"endpoint\" is missing"],
+            ),
+            (
+                GOOD.replace(", name: cli1", ""),
+                &["\"metadata.name\" is missing"],
+            ),
+            (
+                GOOD.replace("ClientConfig", "ExporterConfig"),
+                &["kind is \"ExporterConfig\"", "expected \"ClientConfig\""],
+            ),
+            (GOOD.replace("v1alpha1", "v9"), &["apiVersion", "v9"]),
+            (ca("'?'"), &["tls.ca", "base64"]),
+            (ca("aGVsbG8="), &["tls.ca", "certificate"]),
+            (
+                GOOD.replace("metadata: {", "metadata: ["),
+                &["client.yaml is no configuration file"],
+            ),
+            (
+                GOOD.replace("insecure: true", "insecure: perhaps"),
+                &["client.yaml is no configuration file"],
+            ),
+            (
+                "\0\u{7}".to_owned(),
+                &["client.yaml is no configuration file"],
+            ),
+            (String::new(), &["client.yaml: \"metadata\" is missing"]),
+        ] {
+            let error = parse(&text).unwrap_err();
+            for part in parts {
+                assert!(error.contains(part), "{part:?} in {error:?}");
+            }
+            assert!(
+                !error.contains("sesame") && !error.contains('\n'),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_are_found_by_name() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join(".config/jumpstarter");
+        fs::create_dir_all(directory.join("clients")).unwrap();
+        fs::write(directory.join("clients/lab.yaml"), GOOD).unwrap();
+        let mut env = vec![("HOME".to_owned(), OsString::from(home.path()))];
+        let find = |name, env: &[_]| {
+            let found = ControllerConfig::find(name, Role::Client, env);
+            found
+                .map(|config| config.name)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(find(Some("lab"), &env).unwrap(), "cli1");
+        assert!(
+            find(Some("other"), &env)
+                .unwrap_err()
+                .contains("clients/other.yaml")
+        );
+        assert!(
+            find(Some("../lab"), &env)
+                .unwrap_err()
+                .contains("--client-config")
+        );
+        assert!(find(None, &env).unwrap_err().contains("config.yaml"));
+        let user = "apiVersion: jumpstarter.dev/v1alpha1\nkind: UserConfig\nconfig: {current-client: lab}\n";
+        fs::write(directory.join("config.yaml"), user).unwrap();
+        assert_eq!(find(None, &env).unwrap(), "cli1");
+        env.push(("JMP_CLIENT_CONFIG_HOME".to_owned(), "/nowhere".into()));
+        assert!(find(Some("lab"), &env).unwrap_err().contains("/nowhere"));
+    }
+}

@@ -1,0 +1,179 @@
+//! How a stream ended, if not as both sides wanted.
+
+use std::{fmt, io};
+
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use super::frame::{FrameError, MAX_PAYLOAD};
+use crate::grpc::status;
+
+/// Who ended a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The partner: it cancelled, failed, or its connection was lost.
+    Partner,
+    /// The router: a limit, an administrator, a shutdown, nobody came, or it refused the call.
+    Router,
+    /// The network between here and the router, or the router's process.
+    Connection,
+    /// This side.
+    ThisSide,
+}
+
+impl fmt::Display for EndedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Partner => "the other side",
+            Self::Router => "the router",
+            Self::Connection => "the connection",
+            Self::ThisSide => "this side",
+        })
+    }
+}
+
+/// Why a stream did not end as both sides wanted, or what was wrong with its use.
+///
+/// As [`io::Error`] it keeps its type: [`StreamError::of`] finds it again.
+#[derive(Clone, Debug, Error)]
+pub enum StreamError {
+    /// The router ended the stream with this status, or refused the call.
+    #[error("{}", status::described(.0))]
+    Status(Status),
+    /// The connection was taken, but nothing came that a router would send: something else answers there, or TLS is used
+    /// at one end only.
+    #[error("no router answers: {0}; is the port right, and does it use TLS as this side does?")]
+    NoRouter(String),
+    /// The connection to the router is gone.
+    #[error("the connection to the router was lost: {0}")]
+    Lost(String),
+    /// The stream was reset without a status.
+    #[error("the stream was reset without a reason: {0}")]
+    Reset(h2::Reason),
+    /// What came is not what a router sends.
+    #[error("the answer is not understood: {0}; is that a router?")]
+    Answer(String),
+    /// What came are no frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The stream ended with status OK in the middle of a message.
+    #[error("the stream ended inside a message")]
+    Truncated,
+    /// Written after [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
+    #[error("this side of the stream is closed already")]
+    Closed,
+    /// A message that does not fit one frame.
+    #[error("a message of {0} bytes is too long: at most {MAX_PAYLOAD} bytes fit a frame")]
+    TooLong(usize),
+}
+
+impl StreamError {
+    /// The gRPC status, if the router sent one.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Who ended the stream. Another router than this package's may not say, and then it is taken for the one.
+    pub fn by(&self) -> EndedBy {
+        match self {
+            Self::Status(status) if is_partner(status) => EndedBy::Partner,
+            Self::Status(_)
+            | Self::Reset(_)
+            | Self::Answer(_)
+            | Self::Frame(_)
+            | Self::Truncated => EndedBy::Router,
+            Self::Lost(_) | Self::NoRouter(_) => EndedBy::Connection,
+            Self::Closed | Self::TooLong(_) => EndedBy::ThisSide,
+        }
+    }
+
+    /// Whether the token was not accepted: to try again with the same one is of no use.
+    pub fn is_refusal(&self) -> bool {
+        let code = self.status().map(Status::code);
+        matches!(code, Some(Code::Unauthenticated | Code::PermissionDenied))
+    }
+
+    /// The stream's own error inside an [`io::Error`] of a [`RouterStream`](super::RouterStream).
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Status(status) => match status.code() {
+                Code::Unauthenticated | Code::PermissionDenied => io::ErrorKind::PermissionDenied,
+                Code::DeadlineExceeded => io::ErrorKind::TimedOut,
+                _ => io::ErrorKind::ConnectionAborted,
+            },
+            Self::Lost(_) | Self::NoRouter(_) | Self::Reset(_) => io::ErrorKind::ConnectionReset,
+            Self::Answer(_) | Self::Frame(_) => io::ErrorKind::InvalidData,
+            Self::Truncated => io::ErrorKind::UnexpectedEof,
+            Self::Closed => io::ErrorKind::BrokenPipe,
+            Self::TooLong(_) => io::ErrorKind::InvalidInput,
+        }
+    }
+}
+
+/// The texts of this package's router for what the other side did, see the table of endings.
+fn is_partner(status: &Status) -> bool {
+    let text = status.message();
+    status.code() == Code::Unavailable
+        && (text.starts_with("the other side") || text.contains("of the other side's call"))
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::splice::{
+        ending::{By, Cause, Ending},
+        scanner::Fault,
+    };
+
+    #[test]
+    fn who_ended_it_is_what_the_table_of_endings_says() {
+        let time = Duration::from_secs(1);
+        for cause in [
+            Cause::Cancelled,
+            Cause::Lost,
+            Cause::Fault(Fault::UndeclaredCompression),
+            Cause::Deadline,
+            Cause::Panicked,
+            Cause::Unpaired(time),
+            Cause::Encoding,
+            Cause::Draining,
+            Cause::Administrator,
+            Cause::Memory,
+            Cause::Idle(time),
+            Cause::Stalled(time),
+            Cause::TooOld(time),
+        ] {
+            let ending = Ending::from(cause).for_other();
+            let error = StreamError::Status(Status::new(ending.code(), ending.message()));
+            let expected = match ending.by() {
+                By::OtherSide => EndedBy::Partner,
+                _ => EndedBy::Router,
+            };
+            assert_eq!(error.by(), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_io_error_keeps_the_type() {
+        let error = io::Error::from(StreamError::Status(Status::unavailable("gone")));
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        let inner = StreamError::of(&error).and_then(StreamError::status);
+        assert_eq!(inner.map(Status::code), Some(Code::Unavailable));
+        assert!(StreamError::of(&io::Error::other("else")).is_none());
+    }
+}

@@ -1,0 +1,146 @@
+//! One HTTP/2 connection to a router, for one stream, as stock peers have it.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{
+    Ping, PingPong,
+    client::{Builder, SendRequest},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Keepalive};
+
+/// What h2 holds of a stream before it was written: enough to keep the connection busy.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// What is on its way when nobody wants the stream any more has so long to be written.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Keeps the connection's task running. When it is dropped, the task ends by itself within [`FAREWELL`].
+#[derive(Debug)]
+pub struct Line {
+    wanted: Option<DropGuard>,
+    task: JoinHandle<()>,
+    lost: Arc<OnceLock<String>>,
+    answered: Arc<AtomicBool>,
+}
+
+/// Connects, and sets HTTP/2 up.
+pub async fn open(connector: &Connector) -> Result<(SendRequest<Bytes>, Line), ConnectError> {
+    let io = connector.io().await?;
+    let endpoint = || connector.endpoint().to_owned();
+    let set_up = handshake(io, connector.window, connector.keepalive);
+    match timeout(CONNECT_TIMEOUT, set_up).await {
+        Ok(Ok(open)) => Ok(open),
+        Ok(Err(error)) => Err(ConnectError::Http2 {
+            endpoint: endpoint(),
+            error,
+        }),
+        Err(_) => Err(ConnectError::Timeout {
+            endpoint: endpoint(),
+        }),
+    }
+}
+
+async fn handshake<T>(
+    io: T,
+    window: u32,
+    keepalive: Keepalive,
+) -> Result<(SendRequest<Bytes>, Line), h2::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, mut connection) = Builder::new()
+        .initial_window_size(window)
+        .initial_connection_window_size(window)
+        .max_send_buffer_size(SEND_BUFFER)
+        // A partner may send any number of small messages before this side reads them: the window bounds them.
+        .data_frame_budget(usize::MAX)
+        .enable_push(false)
+        .handshake(io)
+        .await?;
+    let pings = connection.ping_pong();
+    let wanted = CancellationToken::new();
+    let lost = Arc::new(OnceLock::new());
+    let answered = Arc::new(AtomicBool::new(false));
+    let task = {
+        let (wanted, lost, answered) = (wanted.clone(), lost.clone(), answered.clone());
+        async move {
+            let why = tokio::select! {
+                ended = &mut connection => match ended {
+                    Ok(()) => return,
+                    Err(error) => error.to_string(),
+                },
+                why = silence(pings, keepalive, &answered) => why,
+                () = wanted.cancelled() => {
+                    // The reset of the stream, and what was sent before.
+                    let _ = timeout(FAREWELL, connection).await;
+                    return;
+                }
+            };
+            let _ = lost.set(why);
+        }
+    };
+    let line = Line {
+        wanted: Some(wanted.drop_guard()),
+        task: tokio::spawn(task),
+        lost,
+        answered,
+    };
+    Ok((requests, line))
+}
+
+/// Sends PINGs; resolves when one is not answered. The first goes out at once: nothing else shows that what has taken the
+/// connection speaks HTTP/2.
+async fn silence(pings: Option<PingPong>, keepalive: Keepalive, answered: &AtomicBool) -> String {
+    let Some(mut pings) = pings else {
+        return std::future::pending().await;
+    };
+    let mut patience = keepalive.timeout.min(CONNECT_TIMEOUT);
+    loop {
+        match timeout(patience, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {
+                answered.store(true, Ordering::Relaxed);
+                patience = keepalive.timeout;
+                sleep(keepalive.interval).await;
+            }
+            // The connection knows why.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => {
+                let time = humantime::format_duration(patience);
+                return format!("no answer to a PING within {time}");
+            }
+        }
+    }
+}
+
+impl Line {
+    /// Whether what is at the other end has shown that it speaks HTTP/2.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Why the connection is gone, if it is known.
+    pub fn why(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
+    }
+
+    /// Waits until all was written and the connection is closed, a second at most.
+    pub async fn close(mut self) {
+        drop(self.wanted.take());
+        // The task has a deadline of its own. It does not panic, and is not aborted.
+        let _ = self.task.await;
+    }
+}
