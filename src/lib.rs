@@ -25,6 +25,8 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod grpc;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod observe;
 pub mod pairing;
 pub mod reload;

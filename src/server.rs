@@ -13,7 +13,7 @@ use std::{
 use thiserror::Error;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 use self::live::{Live, LiveError};
@@ -114,6 +114,14 @@ pub struct Drained {
 impl Server {
     /// Binds all addresses, then serves. Must be called in a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, |_| {}).await
+    }
+
+    /// The same with further gRPC services on the router's port.
+    pub async fn start_with(
+        config: &Config,
+        add: impl FnOnce(&mut RoutesBuilder),
+    ) -> Result<Self, StartError> {
         let provider = provider(config);
         let (current, self_signed) = encryption(config, provider)?;
         let tls = current
@@ -140,7 +148,7 @@ impl Server {
             .token_keys
             .set(rules.keys.keys().iter().map(Key::name));
         metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
-        let (health, others) = services()?;
+        let (health, others) = services(add)?;
         let router = Router::new(
             rules,
             table(config),
@@ -442,8 +450,10 @@ fn refusal_causes() -> Vec<&'static str> {
     [&ALL_CAUSES[..], admission::REFUSALS].concat()
 }
 
-/// Health and reflection, which answer on the same port.
-fn services() -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
+/// Health and reflection, which answer on the same port, and what is added to them.
+fn services(
+    add: impl FnOnce(&mut RoutesBuilder),
+) -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -455,5 +465,6 @@ fn services() -> Result<(HealthReporter, Routes), tonic_reflection::server::Erro
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
+    add(&mut routes);
     Ok((reporter, routes.routes()))
 }

@@ -5,6 +5,8 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod health;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod load;
 pub mod man;
 pub mod notify;
@@ -38,6 +40,8 @@ pub fn main() -> ExitCode {
             }
         }
         Some(Command::Demo(args)) => demo::run(&args),
+        #[cfg(feature = "lab")]
+        Some(Command::Lab(args)) => lab::run(args, env),
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
         Some(Command::Health(args)) => health::run(&args, env),

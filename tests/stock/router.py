@@ -17,6 +17,11 @@ def router_binary() -> Path:
         path = Path(given).absolute()
         assert path.is_file(), f"ROUTER_BIN names no file: {path}"
         return path
+    return built()
+
+
+def built() -> Path:
+    """The program that cargo has built."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     for profile in ("release", "debug"):
         path = target / profile / "jumpstarter-router"
