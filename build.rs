@@ -1,4 +1,4 @@
-//! Compiles `proto/` in pure Rust, so that no protoc is needed, and keeps the descriptors for reflection.
+//! Compiles `proto/` in pure Rust, so that no protoc is needed, and keeps the descriptors.
 
 use std::{
     env,
@@ -8,24 +8,69 @@ use std::{
     process::Command,
 };
 
+use prost_build::{Service, ServiceGenerator};
+
+/// All that the router itself serves of `proto/`.
+const ROUTER: &str = "jumpstarter/v1/router.proto";
+
+/// The whole protocol; what these import comes along.
+const PROTOCOL: [&str; 4] = [
+    ROUTER,
+    "jumpstarter/v1/jumpstarter.proto",
+    "jumpstarter/v1/telemetry.proto",
+    "jumpstarter/client/v1/client.proto",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rustc-env=ROUTER_COMMIT={}", commit());
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
+    fs::write(
+        out.join("router.bin"),
+        compiled(&[ROUTER])?.encode_file_descriptor_set(),
+    )?;
+    let protocol = compiled(&PROTOCOL)?;
+    fs::write(
+        out.join("protocol.bin"),
+        protocol.encode_file_descriptor_set(),
+    )?;
+    prost_build::Config::new()
+        .bytes(["."])
+        // In order, so that equal messages are equal bytes.
+        .btree_map(["."])
+        .service_generator(Box::new(Chosen))
+        .compile_fds(protocol.file_descriptor_set())?;
+    Ok(())
+}
+
+/// These files of `proto/`, with what they import.
+fn compiled(files: &[&str]) -> Result<protox::Compiler, protox::Error> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_file("jumpstarter/v1/router.proto")?;
+    compiler.open_files(files)?;
+    Ok(compiler)
+}
 
-    // The builder writes no descriptor file when it is given compiled descriptors, so we do.
-    fs::write(
-        out.join("descriptors.bin"),
-        compiler.encode_file_descriptor_set(),
-    )?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .compile_fds(compiler.file_descriptor_set())?;
-    Ok(())
+/// Generates those sides of a service that the package's features ask for; both of the router's own.
+struct Chosen;
+
+impl ServiceGenerator for Chosen {
+    fn generate(&mut self, service: Service, code: &mut String) {
+        let wanted = |side: &str| {
+            let served_by = match service.proto_name.as_str() {
+                "RouterService" => return true,
+                "ExporterService" => "EXPORTER",
+                _ => "CONTROLLER",
+            };
+            env::var_os(format!("CARGO_FEATURE_{served_by}_{side}")).is_some()
+        };
+        tonic_prost_build::configure()
+            .build_client(wanted("CLIENT"))
+            .build_server(wanted("SERVER"))
+            .service_generator()
+            .generate(service, code);
+    }
 }
 
 /// The commit being built: given by the environment (an image is built without the repository), or asked of git.

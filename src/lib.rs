@@ -14,8 +14,8 @@
 //! 8. [`observe`] leaves a record of it in the log and the metrics.
 //!
 //! # The rooms, from the ground up
-//! [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`] (statuses, headers,
-//! generated code), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
+//! [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`]
+//! (statuses, headers), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
 //! the wire), [`cli`]. Nothing imports upward.
 
@@ -29,6 +29,7 @@ pub mod grpc;
 pub mod lab;
 pub mod observe;
 pub mod pairing;
+pub mod protocol;
 pub mod reload;
 pub mod server;
 pub mod splice;

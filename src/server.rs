@@ -21,13 +21,13 @@ use crate::{
     admin::{api, http},
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
     config::{Config, Size, TlsProvider},
-    grpc::DESCRIPTORS,
     observe::{
         log,
         metrics::Metrics,
         readiness::{Phase, Readiness},
     },
     pairing::table::Table,
+    protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
     transport::{
         accept, admission,
@@ -457,7 +457,7 @@ fn services(
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(ROUTER_DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let mut routes = Routes::builder();

@@ -136,7 +136,7 @@ async fn frames_are_never_interpreted() {
             (0, b"end"),
         ] {
             for peer in [&mut first, &mut second] {
-                let request = jumpstarter_router::grpc::v1::StreamRequest {
+                let request = jumpstarter_router::protocol::v1::StreamRequest {
                     payload: Bytes::from_static(payload),
                     frame_type,
                 };

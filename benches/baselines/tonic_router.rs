@@ -20,7 +20,7 @@ use clap::Parser;
 use dashmap::{DashMap, mapref::entry::Entry};
 use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
-    grpc::v1::{
+    protocol::v1::{
         StreamRequest, StreamResponse,
         router_service_server::{RouterService, RouterServiceServer},
     },

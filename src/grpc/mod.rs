@@ -1,13 +1,4 @@
-//! What gRPC adds to HTTP/2: generated messages, statuses, headers.
+//! What gRPC adds to HTTP/2: statuses, headers.
 
 pub mod headers;
 pub mod status;
-
-/// Generated from `proto/jumpstarter/v1/router.proto`.
-#[allow(missing_docs, clippy::pedantic)]
-pub mod v1 {
-    tonic::include_proto!("jumpstarter.v1");
-}
-
-/// The compiled descriptors of `proto/`, for reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

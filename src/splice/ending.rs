@@ -293,7 +293,7 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::v1::{FrameType, StreamResponse};
+    use crate::protocol::v1::{FrameType, StreamResponse};
 
     const CAUSES: &[Cause] = &[
         Cause::Completed,

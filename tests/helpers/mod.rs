@@ -24,8 +24,8 @@ use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, Connector, Trust, call, stream::data},
     config::{self, Config, Override, Sources},
-    grpc::v1::FrameType,
     observe::metrics::{ConnectionEnd, Metrics},
+    protocol::v1::FrameType,
     server::Server,
     transport::tls::self_signed_pair,
 };

@@ -24,7 +24,7 @@ use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Connector, Trust},
     config::{Config, PemFile, Secret, Size},
-    grpc::v1::StreamRequest,
+    protocol::v1::StreamRequest,
     server::{Drained, Server},
     splice::ending::GOAWAY_MESSAGE,
     transport::{router::Router, tls::self_signed_pair},

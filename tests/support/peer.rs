@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use jumpstarter_router::{client::Connector, grpc::v1::StreamRequest};
+use jumpstarter_router::{client::Connector, protocol::v1::StreamRequest};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,

@@ -7,7 +7,7 @@ use h2::{RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderValue, Request};
 use hyper_util::rt::TokioIo;
 use jumpstarter_router::{
-    grpc::v1::{StreamRequest, router_service_client::RouterServiceClient},
+    protocol::v1::{StreamRequest, router_service_client::RouterServiceClient},
     transport::stream::PATH,
 };
 use prost::Message as _;

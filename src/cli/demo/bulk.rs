@@ -13,7 +13,7 @@ use tonic::Streaming;
 use super::peer::{Pair, next};
 use crate::{
     client::stream::data,
-    grpc::v1::{StreamRequest, StreamResponse},
+    protocol::v1::{StreamRequest, StreamResponse},
 };
 
 /// Payload of a frame; stock peers send no larger ones.

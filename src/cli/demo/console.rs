@@ -114,7 +114,7 @@ fn message(number: u32) -> Bytes {
 }
 
 async fn give(
-    send: &tokio::sync::mpsc::Sender<crate::grpc::v1::StreamRequest>,
+    send: &tokio::sync::mpsc::Sender<crate::protocol::v1::StreamRequest>,
     message: Bytes,
 ) -> Result<()> {
     send.send(data(message))

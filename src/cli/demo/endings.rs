@@ -14,10 +14,8 @@ use super::{
 };
 use crate::{
     client::{call, stream::data},
-    grpc::{
-        status,
-        v1::{FrameType, StreamResponse},
-    },
+    grpc::status,
+    protocol::v1::{FrameType, StreamResponse},
 };
 
 /// How long the demo's pair may go on after the drain began.

@@ -17,10 +17,8 @@ use uuid::Uuid;
 use super::stage::Stage;
 use crate::{
     client::{Call, Connector, call},
-    grpc::{
-        status,
-        v1::{FrameType, StreamResponse},
-    },
+    grpc::status,
+    protocol::v1::{FrameType, StreamResponse},
 };
 
 /// A peer's connection.

@@ -10,7 +10,7 @@ use crate::{
     lab::{
         desk::{Desk, now},
         folder::Folder,
-        leases::{TAG_PREFIX, check_tags},
+        leases::check_tags,
         names,
         refusal::Refusal,
         selector::Selector,

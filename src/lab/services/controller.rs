@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::SystemTime};
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, async_trait, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming, async_trait, metadata::MetadataMap};
 use uuid::Uuid;
 
 use super::convert;
@@ -16,7 +16,7 @@ use crate::{
         tokens::{Holder, Kind},
     },
     protocol::v1::{
-        DialRequest, DialResponse, ExporterStatus, GetLeaseRequest, GetLeaseResponse,
+        AuditStreamRequest, DialRequest, DialResponse, ExporterStatus, GetLeaseRequest, GetLeaseResponse,
         GetServiceEndpointsRequest, GetServiceEndpointsResponse, ListLeasesRequest,
         ListLeasesResponse, ListenRequest, ListenResponse, RegisterRequest, RegisterResponse,
         ReleaseLeaseRequest, ReleaseLeaseResponse, ReportStatusRequest, ReportStatusResponse,
@@ -183,6 +183,13 @@ impl ControllerService for Controller {
             router_endpoint: route.endpoint,
             router_token: route.token,
         }))
+    }
+
+    async fn audit_stream(
+        &self,
+        _: Request<Streaming<AuditStreamRequest>>,
+    ) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("nobody ever called this"))
     }
 
     async fn get_lease(

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::*;
 use crate::{
     cli::load::pattern::{Pattern, Sizes},
-    grpc::v1::StreamRequest,
+    protocol::v1::StreamRequest,
 };
 
 fn lane(id: u32, sizes: Sizes) -> Lane {
