@@ -5,7 +5,7 @@
 #   cargo build --release && benches/memory-limit.sh [PAIRS] [MESSAGE BYTES] [SECONDS] [LIMIT MiB]
 #
 # Says how much memory the group ever held, and what happened to both kinds of pairs. Exit code 1 if the kernel ended the
-# router or a moving pair saw an error.
+# router, a moving pair saw an error, or no pair ever stood still, as on a machine too busy to set them up.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -66,5 +66,7 @@ latency = report["pingpong"]["latency"]
 print(f"  ping-pong beside it        p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us'] / 1000:.1f} ms,"
       f" max {latency['max_us'] / 1000:.0f} ms, errors {report['pingpong']['errors'] or 'none'}")
 print(f"  bulk beside it             {report['bulk']['mb_per_second']:.0f} MB/s, errors {report['bulk']['errors'] or 'none'}")
+if not report["siege"]["extra"]["pairs_standing_at_most"]:
+    sys.exit("no siege: no pair ever stood still")
 END
 exit "$failed"
