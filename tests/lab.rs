@@ -236,7 +236,7 @@ async fn a_lease_expires_by_itself() {
 async fn mistakes_are_answered_in_words_that_stock_clients_show() {
     let bench = Bench::start().await;
     let [mut me, mut you] = [bench.client("me").await, bench.client("you").await];
-    let (mut x, _statuses) = exporter(&bench, "x").await;
+    let (x, _statuses) = exporter(&bench, "x").await;
     create(&mut me, "mine", wish("board=x", 60)).await.unwrap();
 
     // A lease that is not there, or somebody else's.
@@ -275,7 +275,7 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
     assert_refused(named, Code::Unknown, "cannot be a name");
 
     // Names of the wrong form, or of another namespace.
-    let mut list = |parent: &str| {
+    let list = |parent: &str| {
         let parent = parent.to_owned();
         let request = client::ListExportersRequest {
             parent,
@@ -289,27 +289,30 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
     assert_refused(other, Code::PermissionDenied, "namespace mismatch");
 
     // The exporter's side.
-    let refused = x.controller().listen(v1::ListenRequest {
+    let request = v1::ListenRequest {
         lease_name: "none".to_owned(),
-    });
-    assert_refused(refused.await, Code::Unknown, "not found");
+    };
+    let refused = x.controller().listen(request).await;
+    assert_refused(refused, Code::Unknown, "not found");
     create(&mut me, "elsewhere", wish("board=y", 60)).await.unwrap();
-    let refused = x.controller().listen(v1::ListenRequest {
+    let request = v1::ListenRequest {
         lease_name: "elsewhere".to_owned(),
-    });
-    assert_refused(refused.await, Code::Unknown, "permission denied");
-    let refused = x.controller().release_lease(v1::ReleaseLeaseRequest {
+    };
+    let refused = x.controller().listen(request).await;
+    assert_refused(refused, Code::Unknown, "permission denied");
+    let request = v1::ReleaseLeaseRequest {
         name: "elsewhere".to_owned(),
-    });
-    assert_refused(refused.await, Code::FailedPrecondition, "not held by exporter x");
+    };
+    let refused = x.controller().release_lease(request).await;
+    assert_refused(refused, Code::FailedPrecondition, "not held by exporter x");
     bench.stop().await;
 }
 
 #[tokio::test]
 async fn only_those_of_the_lab_are_let_in() {
     let bench = Bench::start().await;
-    let [mut me, mut x] = [bench.client("me").await, bench.exporter("x").await];
-    let list = |mut peer: Peer| async move {
+    let [me, x] = [bench.client("me").await, bench.exporter("x").await];
+    let list = |peer: Peer| async move {
         let request = client::ListLeasesRequest {
             parent: PARENT.to_owned(),
             ..client::ListLeasesRequest::default()
@@ -401,9 +404,10 @@ async fn lists_are_filtered_and_come_in_pages() {
 async fn an_exporter_that_comes_back_has_its_lease_and_takes_its_place() {
     let bench = Bench::start().await;
     let mut me = bench.client("me").await;
-    let (old, mut old_statuses) = exporter(&bench, "x").await;
+    let (mut old, mut old_statuses) = exporter(&bench, "x").await;
     create(&mut me, "a", wish("board=x", 60)).await.unwrap();
     assert_eq!(told(&mut old_statuses).await.as_deref(), Some("a"));
+    let _tokens = listen(&mut old, "a").await;
 
     let mut new = bench.exporter("x").await;
     let mut new_statuses = status(&mut new).await;
@@ -427,13 +431,43 @@ async fn an_exporter_that_comes_back_has_its_lease_and_takes_its_place() {
         matches!(dial(&mut me, "a").await, Err(status) if status.code() == Code::Unavailable)
     })
     .await;
-    let mut x = bench.exporter("x").await;
+    let x = bench.exporter("x").await;
     let request = v1::UnregisterRequest {
         reason: "bye".to_owned(),
     };
     x.controller().unregister(request).await.unwrap();
     let refused = dial(&mut me, "a").await;
     assert_refused(refused, Code::FailedPrecondition, "exporter is offline");
+    bench.stop().await;
+}
+
+/// A stock exporter that is told of the next lease without the end of its last one goes on with the last.
+#[tokio::test]
+async fn an_end_that_an_exporter_has_missed_comes_before_its_next_lease() {
+    let mut bench = Bench::start().await;
+    let mut me = bench.client("me").await;
+    let (mut x, mut statuses) = exporter(&bench, "x").await;
+    for name in ["a", "b", "c"] {
+        create(&mut me, name, wish("board=x", 600)).await.unwrap();
+    }
+    assert_eq!(told(&mut statuses).await.as_deref(), Some("a"));
+    drop((listen(&mut x, "a").await, statuses));
+    bench::until("the exporter is offline", async || {
+        matches!(dial(&mut me, "a").await, Err(status) if status.code() == Code::Unavailable)
+    })
+    .await;
+    delete(&mut me, "a").await.unwrap();
+    let mut statuses = status(&mut x).await;
+    assert_eq!(told(&mut statuses).await, None);
+    assert_eq!(told(&mut statuses).await.as_deref(), Some("b"));
+
+    // The same when the lab was away meanwhile.
+    drop((x, statuses));
+    bench = bench.restart().await;
+    delete(&mut bench.client("me").await, "b").await.unwrap();
+    let mut statuses = status(&mut bench.exporter("x").await).await;
+    assert_eq!(told(&mut statuses).await, None);
+    assert_eq!(told(&mut statuses).await.as_deref(), Some("c"));
     bench.stop().await;
 }
 
@@ -513,7 +547,7 @@ async fn requests_may_be_compressed() {
 async fn the_older_calls_of_clients_work() {
     let bench = Bench::start().await;
     let me = bench.client("me").await;
-    let (mut x, _statuses) = exporter(&bench, "x").await;
+    let (x, _statuses) = exporter(&bench, "x").await;
     let registered = x.controller().register(v1::RegisterRequest::default()).await;
     let uuid = registered.unwrap().into_inner().uuid;
     let mut controller: ControllerServiceClient<_> = me.controller();

@@ -316,7 +316,7 @@ fn exporters_are_started_and_ended_along_with_the_lab() {
          while :; do sleep 0.05; done\n",
     )
     .unwrap();
-    std::fs::set_permissions(&jmp, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&jmp, std::fs::Permissions::from_mode(0o755)).unwrap();
     let folder = dir.path().join("lab");
     let mut child = command(&folder, free_port())
         .env("PATH", &bin)

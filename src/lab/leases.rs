@@ -45,6 +45,8 @@ pub struct Exporter {
     pub message: String,
     /// The lease it has.
     pub lease: Option<String>,
+    /// The lease it was last seen to work on; it may have missed the end of that.
+    pub works_on: Option<String>,
     /// When it became free, as a number that grows.
     freed: u64,
 }
@@ -60,6 +62,7 @@ impl Exporter {
             status: ExporterStatus::Unspecified,
             message: String::new(),
             lease: None,
+            works_on: None,
             freed: 0,
         }
     }
@@ -145,6 +148,7 @@ impl Leases {
                 Some(exporter) => match self.exporters.get_mut(exporter) {
                     Some(exporter) if exporter.lease.is_none() => {
                         exporter.lease = Some(name.clone());
+                        exporter.works_on = Some(name.clone());
                         true
                     }
                     _ => false,
@@ -221,6 +225,21 @@ impl Leases {
         {
             exporter.session = None;
         }
+    }
+
+    /// The exporter asks for the tokens of a lease, and so works on it. One that has ended is let in, too: the exporter
+    /// learns of the end by other means.
+    pub fn listen(&mut self, exporter: &str, lease: &str) -> Result<(), Refusal> {
+        if self.lease(lease)?.held() != Some(exporter) {
+            return Err(Refusal::NotListener {
+                lease: lease.to_owned(),
+                exporter: exporter.to_owned(),
+            });
+        }
+        if let Some(exporter) = self.exporters.get_mut(exporter) {
+            exporter.works_on = Some(lease.to_owned());
+        }
+        Ok(())
     }
 
     /// The exporter says what it is. It may set labels of its own, but none of those in lab.toml.

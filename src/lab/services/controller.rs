@@ -119,16 +119,10 @@ impl ControllerService for Controller {
     ) -> Result<Response<Self::ListenStream>, Status> {
         let exporter = self.exporter(request.metadata())?;
         let lease = request.into_inner().lease_name;
-        self.desk.read(|leases| {
-            // One that has ended is let in, too: the exporter learns of the end from `Status`.
-            if leases.lease(&lease)?.held() == Some(&exporter) {
-                return Ok(());
-            }
-            Err(Refusal::NotListener {
-                lease: lease.clone(),
-                exporter: exporter.clone(),
-            })
-        })?;
+        let (permitted, _) = self
+            .desk
+            .change_now(|leases, _| leases.listen(&exporter, &lease));
+        permitted?;
         let listening = self.desk.listen(&lease);
         let call = ListenCall {
             listening: Some(listening),
@@ -365,8 +359,8 @@ impl StatusCall {
             if self.told.as_ref() != Some(&leased) {
                 // The end of one lease is told before the next, however quickly they follow each other: an exporter
                 // that did not hear of it would go on with the first.
-                if let (Some(Some(old)), Some(new)) = (&self.told, &leased)
-                    && old.lease != new.lease
+                if let Some(new) = &leased
+                    && self.may_work_on_another(&new.lease)
                 {
                     leased = None;
                 }
@@ -391,6 +385,17 @@ impl StatusCall {
                     return Some((Err(Refusal::Stopping.into()), self));
                 }
             }
+        }
+    }
+
+    fn may_work_on_another(&self, lease: &str) -> bool {
+        match &self.told {
+            Some(told) => told.as_ref().is_some_and(|told| told.lease != lease),
+            // This connection has told nothing yet, and an earlier one may have broken too soon.
+            None => self.desk.read(|leases| {
+                let exporter = leases.exporter(&self.exporter);
+                exporter.map_or(true, |exporter| exporter.works_on.as_deref() != Some(lease))
+            }),
         }
     }
 
