@@ -302,21 +302,37 @@ fn authorized<T>(folder: &Path, message: T) -> Request<T> {
     request
 }
 
+/// A program that stands for jmp: says how it was called and as which process, and ends in order at SIGTERM.
+fn jmp(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir(folder).unwrap();
+    let path = folder.join("jmp");
+    let text = "#!/bin/sh\nexport PATH=/usr/bin:/bin\necho \"$$ called with $*\"\ntrap 'echo ended; exit 0' TERM\n\
+                while :; do sleep 0.05; done\n";
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The processes that have called themselves started in this log, once there are so many.
+fn started(log: &Path, count: usize) -> Vec<String> {
+    let start = Instant::now();
+    loop {
+        let said = std::fs::read_to_string(log).unwrap_or_default();
+        let calls = said.lines().filter_map(|line| line.split_once(" called with"));
+        let processes: Vec<_> = calls.map(|(process, _)| process.to_owned()).collect();
+        if processes.len() >= count {
+            return processes;
+        }
+        assert!(start.elapsed() < LONG, "{count} were not started: {said}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn exporters_are_started_and_ended_along_with_the_lab() {
-    use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let bin = dir.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    // Stands for jmp: says how it was called, and ends in order at SIGTERM.
-    let jmp = bin.join("jmp");
-    std::fs::write(
-        &jmp,
-        "#!/bin/sh\nexport PATH=/usr/bin:/bin\necho \"called with $*\"\ntrap 'echo ended; exit 0' TERM\n\
-         while :; do sleep 0.05; done\n",
-    )
-    .unwrap();
-    std::fs::set_permissions(&jmp, std::fs::Permissions::from_mode(0o755)).unwrap();
+    jmp(&bin);
     let folder = dir.path().join("lab");
     let mut child = command(&folder, free_port())
         .env("PATH", &bin)
@@ -327,20 +343,44 @@ fn exporters_are_started_and_ended_along_with_the_lab() {
     let mut stdout = child.stdout.take().unwrap();
     let mut lab = Running(child);
     let log = folder.join("exporters/mock.log");
-    let config = folder.join("exporters/mock.yaml");
-    let start = Instant::now();
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
-    while !said().contains("called with") {
-        assert!(start.elapsed() < LONG, "it was not started");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let process = started(&log, 1).concat();
     lab.signal("INT");
     assert_eq!(lab.code(), Some(0));
-    let config = config.canonicalize().unwrap();
-    let expected = format!("called with run --exporter-config {}\nended\n", config.display());
-    assert_eq!(said(), expected);
+    let config = folder.join("exporters/mock.yaml").canonicalize().unwrap();
+    let called = format!("called with run --exporter-config {}", config.display());
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(said, format!("{process} {called}\nended\n"));
     let mut told = String::new();
     stdout.read_to_string(&mut told).unwrap();
     assert!(told.contains("exporter  mock (board=mock), started"), "{told}");
     assert!(!told.contains("jmp run"), "{told}");
+}
+
+/// Two exporters of one name would take turns for ever.
+#[test]
+fn an_exporter_that_outlived_its_lab_is_not_started_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = dir.path().join("bin");
+    jmp(&bin);
+    let folder = dir.path().join("lab");
+    let port = free_port();
+    let log = folder.join("exporters/mock.log");
+    let start = || {
+        let mut command = command(&folder, port);
+        command.env("PATH", &bin).stdout(Stdio::null());
+        Running(command.spawn().unwrap())
+    };
+    let mut first = start();
+    let orphan = started(&log, 1).concat();
+    first.signal("KILL");
+    assert_eq!(first.code(), None);
+    let mut second = start();
+    // It looks twice a second.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(started(&log, 1), [orphan.as_str()]);
+    let ended = Command::new("kill").args(["-s", "KILL", &orphan]).status();
+    assert!(ended.unwrap().success());
+    assert_eq!(started(&log, 2).len(), 2);
+    second.signal("TERM");
+    assert_eq!(second.code(), Some(0));
 }

@@ -52,6 +52,7 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run a whole Jumpstarter installation on this machine, without Kubernetes
     #[cfg(feature = "lab")]
+    #[command(args_override_self = true, long_about = super::lab::ABOUT)]
     Lab(LabArgs),
     /// Measure a router: play both peers of many pairs and check all they get
     #[command(args_override_self = true)]

@@ -38,18 +38,19 @@ const KEY_ENV: &str = "ROUTER_KEY";
 const INSTALL: &str =
     "pip install jumpstarter-cli jumpstarter-driver-composite jumpstarter-driver-power";
 
+/// What `lab --help` begins with.
+pub const ABOUT: &str = "Run a whole Jumpstarter installation on this machine, without Kubernetes: the router, and a \
+controller in memory on the same port. Stock clients and exporters (jmp) use it unchanged.
+
+It is for development, teaching and CI on one machine. It is no replacement for the controller in a cluster: it has one \
+namespace, no access policies, no login by OIDC, and one process.
+
+All its files are in one directory: lab.toml says who takes part, clients/ and exporters/ have configuration files for \
+jmp, and state.redb keeps leases over restarts. What is missing is written at the start.";
+
 // No `Debug`: `--set auth.key=...` is among these.
 /// Options of `lab`.
 #[derive(Args)]
-#[command(
-    long_about = "Run a whole Jumpstarter installation on this machine, without Kubernetes: the router, and a \
-                  controller in memory on the same port. Stock clients and exporters (jmp) use it unchanged.\n\n\
-                  It is for development, teaching and CI on one machine. It is no replacement for the controller in a \
-                  cluster: it has one namespace, no access policies, no login by OIDC, and one process.\n\n\
-                  All its files are in one directory: lab.toml says who takes part, clients/ and exporters/ have \
-                  configuration files for jmp, and state.redb keeps leases over restarts. What is missing is written \
-                  at the start."
-)]
 pub struct LabArgs {
     /// Directory of the lab; it is made if there is none
     #[arg(value_name = "DIRECTORY", default_value = "lab")]

@@ -1,17 +1,21 @@
 //! Stock exporters that the lab starts along with itself.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use tokio::{
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +24,9 @@ const JMP: &str = "jmp";
 
 /// How long an exporter may take to stop.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How often to look whether an exporter of an earlier lab is gone.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How an exporter ended.
 #[derive(Debug)]
@@ -45,7 +52,12 @@ pub fn log(config: &Path) -> PathBuf {
 
 /// Runs an exporter with this configuration file until it ends or is to stop.
 pub async fn run(config: &Path, stop: CancellationToken) -> Ended {
-    let mut child = match start(config) {
+    let path = log(config);
+    let log = tokio::select! {
+        log = own(&path) => log,
+        () = stop.cancelled() => return Ended::Stopped,
+    };
+    let mut child = match log.and_then(|log| start(config, log)) {
         Ok(child) => child,
         Err(error) => return Ended::NotStarted(error),
     };
@@ -61,11 +73,26 @@ pub async fn run(config: &Path, stop: CancellationToken) -> Ended {
     }
 }
 
-fn start(config: &Path) -> io::Result<Child> {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log(config))?;
+/// The log, locked. The lock goes to the exporter along with the file, and is free when its last process is gone: if a
+/// lab was killed, its exporters go on, and a second of the same name would take turns with the first.
+async fn own(path: &Path) -> io::Result<File> {
+    let mut told = false;
+    loop {
+        let log = OpenOptions::new().create(true).append(true).open(path)?;
+        match flock(&log, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(log),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !told {
+            told = true;
+            tracing::warn!(log = %path.display(), "an exporter of an earlier lab still runs, and is left to it");
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn start(config: &Path, log: File) -> io::Result<Child> {
     Command::new(JMP)
         .args(["run", "--exporter-config"])
         .arg(config)

@@ -68,7 +68,17 @@ impl Selector {
     ///
     /// A condition that no text could ask for.
     pub fn of(requirements: &[Requirement]) -> Result<Self, String> {
-        let all: Vec<_> = requirements.iter().map(Requirement::to_string).collect();
+        let mut all = Vec::new();
+        for requirement in requirements {
+            let text = requirement.to_string();
+            // A value such as `x,board=y` would come back as two conditions.
+            if Self::parse(&text)?.requirements != [requirement.clone()] {
+                return Err(format!(
+                    "selector {text:?}: expected a key and values as labels have them, at least one value for in and notin"
+                ));
+            }
+            all.push(text);
+        }
         Self::parse(&all.join(","))
     }
 

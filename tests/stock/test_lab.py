@@ -2,15 +2,23 @@
 
 import json
 import re
+import shlex
+import shutil
+import signal
 import time
+from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from google.protobuf import duration_pb2
 from jumpstarter_protocol import client_pb2
 
 from .lab import PARENT, Flavour, OneProcess, lab_binary
 from .processes import Process, eventually
+from .router import ROOT
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +43,15 @@ def own(tmp_path, request):
 def available(lab: OneProcess, board: str) -> bool:
     request = client_pb2.GetExporterRequest(name=f"{PARENT}/exporters/{board}")
     return lab.clients.GetExporter(request, timeout=5).status == 2
+
+
+def leases(lab: OneProcess):
+    """Those that have not ended."""
+    return lab.clients.ListLeases(client_pb2.ListLeasesRequest(parent=PARENT), timeout=5).leases
+
+
+def waiting(lab: OneProcess) -> bool:
+    return any(lease.conditions[-1].reason == "NotAvailable" for lease in leases(lab))
 
 
 def create(lab: OneProcess, name: str, board: str = "x", seconds: int = 600):
@@ -102,12 +119,7 @@ def test_two_clients_compete(whole):
     eventually("the first is in", 60, lambda: "first in" in out(first))
     second = whole.start_jmp("shell", "-l", "board=x", "--", "sh", "-c", "j power on && echo second in", client="you")
 
-    def waiting() -> bool:
-        request = client_pb2.ListLeasesRequest(parent=PARENT)
-        leases = whole.clients.ListLeases(request, timeout=5).leases
-        return any(lease.conditions[-1].reason == "NotAvailable" for lease in leases)
-
-    eventually("the second waits", 30, waiting)
+    eventually("the second waits", 30, lambda: waiting(whole))
     assert first.running and "second in" not in out(second)
     assert first.wait(60) == 0
     assert second.wait(60) == 0
@@ -129,9 +141,8 @@ def test_ten_parallel_shells(whole):
 def test_bad_input(whole):
     """What people are told. Each `jmp` takes a while to start, so they run side by side."""
     create(whole, "theirs-not", "gzip", 600)
-    create(whole, "gone", "insecure", 1)
+    create(whole, "gone", "y", 1)
     eventually("it has ended", 10, lambda: get(whole, "gone").HasField("effective_end_time"))
-    (whole.folder / "broken.yaml").write_text("kind: ClientConfig\nmetadata: [")
     stranger = whole.folder / "stranger.yaml"
     mine = (whole.lab_folder / "clients" / "me.yaml").read_text()
     # The token of an exporter's file instead of the client's.
@@ -152,7 +163,7 @@ def test_bad_input(whole):
         (("delete", "leases", "no-such-lease"), {}, 'leases.jumpstarter.dev "no-such-lease" not found'),
         (("create", "lease", "-l", "board=x", "--duration", "1h", "--lease-id", "gone"), {}, "already exists"),
         (("get", "exporters", "--client-config", str(forged)), {}, "invalid bearer token: it is not of this lab"),
-        (("get", "exporters", "--client-config", str(stranger)), {}, ""),
+        (("get", "exporters", "--client-config", str(stranger)), {}, "the token is for namespaces/default/exporters/x"),
     ]
     processes = [(whole.start_jmp(*arguments, **env), arguments, part) for arguments, env, part in cases]
     foreign = whole.start_jmp("shell", *shell, client="you", JMP_LEASE="theirs-not")
@@ -179,10 +190,8 @@ def test_lease_expires_in_a_shell(whole):
     """The shell ends, and the exporter is free again."""
     started = time.monotonic()
     shell = whole.start_jmp("shell", "-l", "board=x", "--duration", "8s", "--", "sh", "-c", "j power on && sleep 60")
-    shell_out = whole.clients.ListLeases
-    request = client_pb2.ListLeasesRequest(parent=PARENT)
-    eventually("it holds a lease", 30, lambda: [e for e in shell_out(request, timeout=5).leases if e.exporter])
-    eventually("no lease is left", 40, lambda: not shell_out(request, timeout=5).leases)
+    eventually("it holds a lease", 30, lambda: any(lease.exporter for lease in leases(whole)))
+    eventually("no lease is left", 40, lambda: not leases(whole))
     assert time.monotonic() - started > 8
     eventually("exporter x is available", 30, lambda: available(whole, "x"))
     shell.kill()
@@ -190,13 +199,13 @@ def test_lease_expires_in_a_shell(whole):
 
 
 def test_exporter_restarted(own):
-    """Its lease is still there, and works with the new process."""
+    """Its lease is still there, and works with the new process, which is started as the lab says."""
     exporter = own.start_exporter("x")
     create(own, "kept")
     own.jmp("shell", "--", "j", "power", "on", JMP_LEASE="kept")
     exporter.kill()
     eventually("it is seen to be gone", 10, lambda: not available(own, "x"))
-    own.launch_exporter("x")
+    own.start_jmp("run", "--exporter", "x")
     own.jmp("shell", "--", "j", "power", "on", JMP_LEASE="kept", timeout=90)
 
 
@@ -206,17 +215,25 @@ def restart(lab: OneProcess) -> None:
 
 
 def test_lab_restarted(own):
-    """Killed without a warning, with a session open: lease and session go on."""
+    """Killed without a warning, with a session open and another client waiting: all goes on."""
     own.start_exporter("x")
-    client = own.program("power_loop", "x")
-    client.event("on", 60)
+    first = own.program("power_loop", "x")
+    first.event("on", 60)
+    second = own.start_jmp("shell", "-l", "board=x", "--", "sh", "-c", "j power on && echo second in", client="you")
+    eventually("the second waits", 30, lambda: waiting(own))
+    before = [lease.name for lease in leases(own)]
     restart(own)
     back = time.monotonic()
     again = eventually(
-        "power.on works again", 60, lambda: next((e for e in client.events("on") if e["start"] > back), None)
+        "power.on works again", 60, lambda: next((e for e in first.events("on") if e["start"] > back), None)
     )
     print(f"power.on worked again {again['at'] - back:.1f} s after the lab was back")
-    assert len(own.clients.ListLeases(client_pb2.ListLeasesRequest(parent=PARENT), timeout=5).leases) == 1
+    assert [lease.name for lease in leases(own)] == before
+    assert waiting(own) and second.running
+    first.kill()
+    delete(own, next(lease.name for lease in leases(own) if lease.exporter).rsplit("/", 1)[-1])
+    assert second.wait(90) == 0
+    assert "second in" in out(second)
 
 
 @pytest.mark.lab_options("--no-state")
@@ -231,22 +248,53 @@ def test_lab_restarted_without_state(own):
     own.jmp("shell", "-l", "board=x", "--", "j", "power", "on", timeout=90)
 
 
-def test_quick_start(tmp_path):
-    """Two commands: the lab with the mock exporter it comes with, and a shell on it."""
+def documented(page: str, after: str) -> str:
+    """The first block of shell commands behind these words."""
+    text = (ROOT / page).read_text()
+    assert text.count(after) == 1, f"{page} says {after!r} {text.count(after)} times"
+    return text.split(after)[1].split("```sh\n")[1].split("```")[0]
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A directory with no lab in it, and a free port."""
     with OneProcess(tmp_path) as lab:
-        # As a fresh directory, and with its own exporter.
         lab.controller.kill()
-        lab.lab_folder = tmp_path / "fresh"
-        argv = [str(lab_binary()), "lab", "fresh", "--listen", f"127.0.0.1:{lab.port}"]
-        started = lab.start("quick", argv + ["--set", "listen.admin_address=0"])
-        eventually("it says what to type", 20, lambda: "jmp shell" in out(started))
-        command = next(line.strip() for line in out(started).splitlines() if "jmp shell" in line)
-        shell = lab.start("quick-shell", ["sh", "-c", f"{command} -- j power on"])
-        assert shell.wait(90) == 0
-        started.terminate()
-        assert started.wait(20) == 0
-        log = (tmp_path / "fresh" / "exporters" / "mock.log").read_text()
-        assert "Registering exporter" in log or log == "", log
+        shutil.rmtree(lab.lab_folder)
+        yield lab
+
+
+def test_quick_start(empty):
+    """The two commands of README, as they are but for the port and the build: the lab, and a shell to type into."""
+    start, shell = [line.split(" #")[0].strip() for line in documented("README.md", "Two commands give").splitlines()]
+    assert start == "cargo run --release -- lab"
+    started = empty.start("quick", [str(lab_binary()), "lab", "--listen", f"127.0.0.1:{empty.port}"])
+    eventually("it says what to type", 20, lambda: "Ctrl-C" in out(started))
+    said = next(line.strip() for line in out(started).splitlines() if "jmp shell" in line)
+    assert said == shell.replace("$PWD", str(empty.folder))
+    script = f"echo 'j power on && echo it is on' | {shell}"
+    typed = empty.start("quick-shell", ["bash", "-c", script], SHELL="/bin/bash")
+    assert typed.wait(90) == 0
+    assert "it is on" in out(typed)
+    mock = empty.folder / "lab" / "exporters" / "mock.log"
+    assert "power on" in mock.read_text()
+    # Ctrl-C ends the exporter, too.
+    started.child.send_signal(signal.SIGINT)
+    assert started.wait(20) == 0
+    assert not any(str(mock.with_suffix(".yaml")) in p.info["cmdline"] for p in psutil.process_iter(["cmdline"]))
+    named = re.search(r"pip install (.+)`", (ROOT / "README.md").read_text()).group(1).split()
+    tested = {line.split("==")[0] for line in (HERE / "requirements.txt").read_text().splitlines()}
+    assert set(named) <= tested
+
+
+def test_documented_for_ci(empty):
+    """The script of docs/lab.md, as it is but for the port."""
+    script = documented("docs/lab.md", "## In CI")
+    command = shlex.join([str(lab_binary()), "lab", "ci", "--listen", f"127.0.0.1:{empty.port}"])
+    script = script.replace("jumpstarter-router lab ci", command).replace("pytest", "j power on")
+    done = empty.start("ci", ["bash", "-euc", script])
+    assert done.wait(90) == 0
+    assert "power on" in (empty.folder / "ci" / "exporters" / "mock.log").read_text()
 
 
 def test_without_verification(own):
