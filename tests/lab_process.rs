@@ -15,9 +15,7 @@ use std::{
 use bench::{LONG, PEOPLE, free_port};
 use jumpstarter_router::{
     client::{Connector, Trust},
-    protocol::client::v1::{
-        self as client, client_service_client::ClientServiceClient as Client,
-    },
+    protocol::client::v1::{self as client, client_service_client::ClientServiceClient as Client},
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tonic::{Code, Request};
@@ -97,8 +95,14 @@ fn the_first_start_writes_all_that_is_needed_and_says_what_to_type() {
         "client    me",
         "exporter  mock (board=mock)",
         "jmp is not on the PATH",
-        &format!("JMP_CLIENT_CONFIG_HOME='{}' jmp run --exporter mock", home.display()),
-        &format!("JMP_CLIENT_CONFIG_HOME='{}' jmp shell -l board=mock", home.display()),
+        &format!(
+            "JMP_CLIENT_CONFIG_HOME='{}' jmp run --exporter mock",
+            home.display()
+        ),
+        &format!(
+            "JMP_CLIENT_CONFIG_HOME='{}' jmp shell -l board=mock",
+            home.display()
+        ),
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -120,7 +124,12 @@ fn the_first_start_writes_all_that_is_needed_and_says_what_to_type() {
 fn a_second_start_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
-    let files = ["clients/me.yaml", "exporters/mock.yaml", "tls.crt", "lab.toml"];
+    let files = [
+        "clients/me.yaml",
+        "exporters/mock.yaml",
+        "tls.crt",
+        "lab.toml",
+    ];
     let read = || files.map(|file| std::fs::read_to_string(dir.path().join(file)).unwrap());
     let (mut lab, _) = Running::start(dir.path(), port);
     let first = read();
@@ -318,7 +327,9 @@ fn started(log: &Path, count: usize) -> Vec<String> {
     let start = Instant::now();
     loop {
         let said = std::fs::read_to_string(log).unwrap_or_default();
-        let calls = said.lines().filter_map(|line| line.split_once(" called with"));
+        let calls = said
+            .lines()
+            .filter_map(|line| line.split_once(" called with"));
         let processes: Vec<_> = calls.map(|(process, _)| process.to_owned()).collect();
         if processes.len() >= count {
             return processes;
@@ -352,7 +363,10 @@ fn exporters_are_started_and_ended_along_with_the_lab() {
     assert_eq!(said, format!("{process} {called}\nended\n"));
     let mut told = String::new();
     stdout.read_to_string(&mut told).unwrap();
-    assert!(told.contains("exporter  mock (board=mock), started"), "{told}");
+    assert!(
+        told.contains("exporter  mock (board=mock), started"),
+        "{told}"
+    );
     assert!(!told.contains("jmp run"), "{told}");
 }
 

@@ -260,7 +260,9 @@ fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
 
 fn labels(exporter: &Exporter) -> String {
     let labels = exporter.labels.iter();
-    let labels: Vec<_> = labels.map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<_> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     labels.join(",")
 }
 

@@ -215,6 +215,10 @@ impl Desk {
         let mut changes = self.changes();
         loop {
             changes.borrow_and_update();
+            // Before the exporters seem to be gone, because their streams are ended, too.
+            if self.stop.is_cancelled() {
+                return Err(Refusal::Stopping);
+            }
             let refusal = match self.read(|leases| leases.dial(client, lease))? {
                 Dial::Soon(refusal) => refusal,
                 Dial::Now => match self.offer(lease) {
@@ -243,9 +247,7 @@ impl Desk {
         };
         match listener.tokens.try_send(route.clone()) {
             Ok(()) => Ok(route),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                Err(Refusal::ListenerFull(lease.to_owned()))
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::ListenerFull(lease.to_owned())),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(Refusal::NotListening(lease.to_owned()))
             }

@@ -107,7 +107,8 @@ pub enum Dial {
 #[derive(Debug, Default)]
 pub struct Leases {
     exporters: BTreeMap<String, Exporter>,
-    leases: BTreeMap<String, Lease>,
+    /// By name.
+    all: BTreeMap<String, Lease>,
     /// Those that ended, oldest first.
     ended: BTreeSet<(Time, u64, String)>,
     next_order: u64,
@@ -126,12 +127,7 @@ impl Leases {
     }
 
     /// Takes in leases of an earlier run. Those whose exporter is gone, or whose client `knows` not, are ended.
-    pub fn restore(
-        &mut self,
-        mut leases: Vec<Lease>,
-        knows: impl Fn(&str) -> bool,
-        now: Time,
-    ) {
+    pub fn restore(&mut self, mut leases: Vec<Lease>, knows: impl Fn(&str) -> bool, now: Time) {
         leases.sort_by_key(|lease| lease.order);
         for lease in leases {
             let name = lease.name.clone();
@@ -140,21 +136,21 @@ impl Leases {
                 self.ended.insert((at, lease.order, name.clone()));
             }
             let exporter = lease.holds().map(str::to_owned);
-            let known = knows(&lease.client);
-            let over = lease.ended();
-            self.leases.insert(name.clone(), lease);
-            let free = match &exporter {
-                None => true,
+            let orphaned = !knows(&lease.client);
+            self.all.insert(name.clone(), lease);
+            let lost = match &exporter {
+                None => false,
                 Some(exporter) => match self.exporters.get_mut(exporter) {
                     Some(exporter) if exporter.lease.is_none() => {
                         exporter.lease = Some(name.clone());
                         exporter.works_on = Some(name.clone());
-                        true
+                        false
                     }
-                    _ => false,
+                    _ => true,
                 },
             };
-            if !over && !(known && free) {
+            if orphaned || lost {
+                // One that has ended stays as it is.
                 self.end(&name, now, End::Released);
             }
         }
@@ -174,12 +170,12 @@ impl Leases {
 
     /// All leases by name, those that ended among them.
     pub fn leases(&self) -> &BTreeMap<String, Lease> {
-        &self.leases
+        &self.all
     }
 
     /// A lease.
     pub fn lease(&self, name: &str) -> Result<&Lease, Refusal> {
-        let found = self.leases.get(name);
+        let found = self.all.get(name);
         found.ok_or_else(|| Refusal::LeaseNotFound(name.to_owned()))
     }
 
@@ -198,7 +194,7 @@ impl Leases {
     /// The lease that an exporter has.
     pub fn lease_on(&self, exporter: &str) -> Option<&Lease> {
         let lease = self.exporters.get(exporter)?.lease.as_ref()?;
-        self.leases.get(lease)
+        self.all.get(lease)
     }
 
     /// The exporter can be told about its leases from now on, under the number that is returned. An earlier connection
@@ -288,10 +284,10 @@ impl Leases {
         if terms.selector.is_empty() && terms.exporter.is_none() {
             return Err(Refusal::NoTarget);
         }
-        if self.leases.len() - self.ended.len() >= MOST_LEASES {
+        if self.all.len() - self.ended.len() >= MOST_LEASES {
             return Err(Refusal::TooMany(MOST_LEASES));
         }
-        match self.leases.entry(name.to_owned()) {
+        match self.all.entry(name.to_owned()) {
             Entry::Occupied(_) => return Err(Refusal::LeaseExists(name.to_owned())),
             Entry::Vacant(place) => {
                 place.insert(Lease {
@@ -328,7 +324,8 @@ impl Leases {
         }
         let mut terms = lease.terms.clone();
         if times != Times::default() {
-            if lease.holds().is_some() && times.begin.is_some_and(|begin| terms.begin != Some(begin))
+            if lease.holds().is_some()
+                && times.begin.is_some_and(|begin| terms.begin != Some(begin))
             {
                 return Err(Refusal::Terms(
                     "cannot update BeginTime: lease has already started".to_owned(),
@@ -353,7 +350,7 @@ impl Leases {
                 "cannot transfer lease: lease has not started yet".to_owned(),
             ));
         }
-        if let Some(lease) = self.leases.get_mut(name) {
+        if let Some(lease) = self.all.get_mut(name) {
             lease.terms = terms;
             if let Some(heir) = heir {
                 heir.clone_into(&mut lease.client);
@@ -381,7 +378,7 @@ impl Leases {
 
     /// When [`pass`](Self::pass) has something to do.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let active = self.leases.values().filter(|lease| !lease.ended());
+        let active = self.all.values().filter(|lease| !lease.ended());
         active
             .flat_map(|lease| {
                 let due = Some(lease.due()).filter(|due| *due > now && lease.holds().is_none());
@@ -449,7 +446,7 @@ impl Leases {
         unsaved
             .into_iter()
             .map(|name| {
-                let lease = self.leases.get(&name).cloned();
+                let lease = self.all.get(&name).cloned();
                 (name, lease)
             })
             .collect()
@@ -474,7 +471,7 @@ impl Leases {
 
     /// Makes what should hold hold again.
     fn settle(&mut self, now: Time) {
-        let active = self.leases.values().filter(|lease| !lease.ended());
+        let active = self.all.values().filter(|lease| !lease.ended());
         let over: Vec<_> = active
             .filter_map(|lease| Some((lease.expires()?, lease.name.clone())))
             .filter(|(expires, _)| *expires <= now)
@@ -483,14 +480,14 @@ impl Leases {
             self.end(&name, expires, End::Expired);
         }
 
-        let waiting = self.leases.values();
+        let waiting = self.all.values();
         let mut waiting: Vec<_> = waiting
             .filter(|lease| lease.phase == Phase::Waiting)
             .map(|lease| (lease.due(), lease.order, lease.name.clone()))
             .collect();
         waiting.sort();
         for (due, _, name) in waiting {
-            let Some(lease) = self.leases.get(&name) else {
+            let Some(lease) = self.all.get(&name) else {
                 continue;
             };
             if let Some(why) = self.unsatisfiable(&lease.terms) {
@@ -506,9 +503,7 @@ impl Leases {
 
     /// The free exporter that has been so for longest.
     fn pick(&self, terms: &Terms) -> Option<String> {
-        let free = self
-            .matching(terms)
-            .filter(|(_, exporter)| exporter.free());
+        let free = self.matching(terms).filter(|(_, exporter)| exporter.free());
         let longest = free.min_by_key(|(_, exporter)| exporter.freed);
         longest.map(|(name, _)| name.to_owned())
     }
@@ -517,7 +512,7 @@ impl Leases {
         if let Some(found) = self.exporters.get_mut(&exporter) {
             found.lease = Some(name.to_owned());
         }
-        if let Some(lease) = self.leases.get_mut(name) {
+        if let Some(lease) = self.all.get_mut(name) {
             lease.changed = now;
             lease.phase = Phase::Held {
                 exporter,
@@ -528,7 +523,7 @@ impl Leases {
     }
 
     fn end(&mut self, name: &str, at: Time, why: End) {
-        let Some(lease) = self.leases.get_mut(name) else {
+        let Some(lease) = self.all.get_mut(name) else {
             return;
         };
         let held = match &lease.phase {
@@ -618,7 +613,7 @@ impl Leases {
     fn forget(&mut self) {
         while self.ended.len() > MOST_ENDED {
             if let Some((_, _, name)) = self.ended.pop_first() {
-                self.leases.remove(&name);
+                self.all.remove(&name);
                 self.unsaved.insert(name);
             }
         }

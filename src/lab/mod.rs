@@ -90,7 +90,9 @@ pub enum LabError {
     )]
     Port,
     /// Nobody can tell how to reach it.
-    #[error("--listen {0} means every address of this machine; say with --endpoint by which name or address it is reached")]
+    #[error(
+        "--listen {0} means every address of this machine; say with --endpoint by which name or address it is reached"
+    )]
     Endpoint(SocketAddr),
 }
 
@@ -139,7 +141,13 @@ impl Lab {
         let endpoint = endpoint.to_string();
         let tokens = Tokens::new(folder.token_key()?)
             .map_err(|_| FolderError::Key(folder.path().join("token.key")))?;
-        admit(&folder, &settings, &tokens, &endpoint, &certificate.certificate)?;
+        admit(
+            &folder,
+            &settings,
+            &tokens,
+            &endpoint,
+            &certificate.certificate,
+        )?;
 
         let mut leases = Leases::new(exporters_of(&settings));
         if let Some(saved) = saved {

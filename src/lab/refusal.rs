@@ -3,10 +3,10 @@
 //! The stock Python client shows people the text of UNAVAILABLE and UNKNOWN only, and says "grpc error" for any other
 //! code. Upstream's controller answers most mistakes with UNKNOWN, and so does the lab. What else the client looks at:
 //!
-//! * `Dial`: FAILED_PRECONDITION with "not ready" in the text, and UNAVAILABLE, are tried again for half a minute.
+//! * `Dial`: `FAILED_PRECONDITION` with "not ready" in the text, and UNAVAILABLE, are tried again for half a minute.
 //!   "permission denied" means that the lease now belongs to another client.
 //! * "expired" in a text has it log in anew, which a lab does not know: no text here says so.
-//! * Exporters try UNAVAILABLE and DEADLINE_EXCEEDED again, and give up on anything else.
+//! * Exporters try UNAVAILABLE and `DEADLINE_EXCEEDED` again, and give up on anything else.
 
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -138,10 +138,9 @@ impl Refusal {
             | Self::NotActive(_)
             | Self::Terms(_)
             | Self::BadToken(_) => Code::Unknown,
-            Self::NoTarget
-            | Self::BadName { .. }
-            | Self::Invalid(_)
-            | Self::WrongKind { .. } => Code::InvalidArgument,
+            Self::NoTarget | Self::BadName { .. } | Self::Invalid(_) | Self::WrongKind { .. } => {
+                Code::InvalidArgument
+            }
             Self::NoToken(_) => Code::Unauthenticated,
             Self::Namespace { .. } | Self::WrongName { .. } => Code::PermissionDenied,
             Self::Ended(_)

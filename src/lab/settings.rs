@@ -209,9 +209,18 @@ mod tests {
                 "[exporters.a.labels]\nb = \"c d\"",
                 ["[exporters.a] labels: ", "cannot be the value of a label"],
             ),
-            ("[exporters.a]\ntoken = \"\"", ["[exporters.a] token: ", "expected"]),
-            ("[exporters.a]\ntoken = \"a b\"", ["[exporters.a] token: ", "spaces"]),
-            ("[clients.a]\ntoken = \"ab\"", ["[clients.a] token: ", "JWT"]),
+            (
+                "[exporters.a]\ntoken = \"\"",
+                ["[exporters.a] token: ", "expected"],
+            ),
+            (
+                "[exporters.a]\ntoken = \"a b\"",
+                ["[exporters.a] token: ", "spaces"],
+            ),
+            (
+                "[clients.a]\ntoken = \"ab\"",
+                ["[clients.a] token: ", "JWT"],
+            ),
             (
                 "[exporters.a]\ntoken = \"t\"\n[exporters.b]\ntoken = \"t\"",
                 ["[exporters.b] token: ", "the same as [exporters.a] token"],

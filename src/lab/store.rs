@@ -19,6 +19,9 @@ const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 /// Grows when an older lab would not understand the file.
 const FORMAT: u64 = 1;
 
+/// An error of the database or of what is in it, which is only shown.
+type Failure = Box<dyn std::error::Error>;
+
 /// Why there is no state.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -88,7 +91,7 @@ impl Store {
         Ok(store)
     }
 
-    fn format(&self) -> Result<u64, redb::Error> {
+    fn format(&self) -> Result<u64, Failure> {
         let transaction = self.database.begin_write()?;
         let format = {
             transaction.open_table(LEASES)?;
@@ -108,16 +111,16 @@ impl Store {
 
     /// All leases.
     pub fn load(&self) -> Result<Vec<Lease>, StoreError> {
-        let unreadable = |error: redb::Error| unreadable(&self.path, &error);
+        self.read().map_err(|error| unreadable(&self.path, &error))
+    }
+
+    fn read(&self) -> Result<Vec<Lease>, Failure> {
         let mut leases = Vec::new();
-        let transaction = self.database.begin_read().map_err(|e| unreadable(e.into()))?;
-        let table = transaction.open_table(LEASES).map_err(|e| unreadable(e.into()))?;
-        for entry in table.iter().map_err(|e| unreadable(e.into()))? {
-            let (name, json) = entry.map_err(|e| unreadable(e.into()))?;
-            let lease = serde_json::from_slice(json.value()).map_err(|error| {
-                let why = format!("lease {:?}: {error}", name.value());
-                self::unreadable(&self.path, &why)
-            })?;
+        let transaction = self.database.begin_read()?;
+        for entry in transaction.open_table(LEASES)?.iter()? {
+            let (name, json) = entry?;
+            let lease = serde_json::from_slice(json.value())
+                .map_err(|error| format!("lease {:?}: {error}", name.value()))?;
             leases.push(lease);
         }
         Ok(leases)
@@ -131,15 +134,14 @@ impl Store {
         })
     }
 
-    fn write(&self, changes: &[(String, Option<Lease>)]) -> Result<(), redb::Error> {
+    fn write(&self, changes: &[(String, Option<Lease>)]) -> Result<(), Failure> {
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(LEASES)?;
             for (name, lease) in changes {
                 match lease {
                     Some(lease) => {
-                        let json = serde_json::to_vec(lease)
-                            .map_err(|error| redb::Error::Io(error.into()))?;
+                        let json = serde_json::to_vec(lease)?;
                         table.insert(name.as_str(), json.as_slice())?;
                     }
                     None => {
@@ -170,7 +172,7 @@ fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
     use super::*;
     use crate::lab::{
@@ -223,7 +225,6 @@ mod tests {
             let second = Store::open(&path).unwrap_err();
             assert!(second.to_string().contains("another lab"), "{second}");
         }
-        use std::os::unix::fs::PermissionsExt as _;
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let store = Store::open(&path).unwrap();

@@ -239,12 +239,15 @@ impl Tokens {
         let mut headers = HeaderMap::new();
         let header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| not_ours())?;
         headers.insert(AUTHORIZATION, header);
-        let admission = self.rules.check(&headers, now).map_err(|refusal| match refusal {
-            auth::Refusal::Expired { .. } => Refusal::BadToken(
-                "its year is over; start the lab again, which writes a new one".to_owned(),
-            ),
-            _ => not_ours(),
-        })?;
+        let admission = self
+            .rules
+            .check(&headers, now)
+            .map_err(|refusal| match refusal {
+                auth::Refusal::Expired { .. } => Refusal::BadToken(
+                    "its year is over; start the lab again, which writes a new one".to_owned(),
+                ),
+                _ => not_ours(),
+            })?;
         let (resource, generation) = admission.subject.rsplit_once('#').ok_or_else(not_ours)?;
         let generation = generation.parse().map_err(|_| not_ours())?;
         for kind in [Kind::Client, Kind::Exporter] {
@@ -358,7 +361,10 @@ mod tests {
             let mut bad = good;
             bad[at].1 = "you";
             let result = tokens.check(&metadata(&bad), Kind::Client, now);
-            assert!(matches!(result, Err(Refusal::WrongName { .. })), "{result:?}");
+            assert!(
+                matches!(result, Err(Refusal::WrongName { .. })),
+                "{result:?}"
+            );
         }
     }
 
@@ -424,6 +430,9 @@ mod tests {
         assert_ne!(old, new);
         assert_eq!(tokens.admit(client("me"), None, Some(&new), now), new);
         assert_ne!(tokens.admit(client("you"), None, Some(&new), now), new);
-        assert_ne!(tokens.admit(client("me"), None, Some("garbage"), now), "garbage");
+        assert_ne!(
+            tokens.admit(client("me"), None, Some("garbage"), now),
+            "garbage"
+        );
     }
 }

@@ -47,7 +47,10 @@ pub(super) fn load_or_make(
     now: SystemTime,
 ) -> Result<Certificate, FolderError> {
     let (cert_path, key_path) = (folder.join("tls.crt"), folder.join("tls.key"));
-    let found = match (fs::read_to_string(&cert_path), fs::read_to_string(&key_path)) {
+    let found = match (
+        fs::read_to_string(&cert_path),
+        fs::read_to_string(&key_path),
+    ) {
         (Ok(certificate), Ok(key)) => Some(Certificate { certificate, key }),
         (Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("read", &cert_path)(error));
@@ -115,14 +118,14 @@ fn will_do(pem: &str, host: &str, now: SystemTime) -> Result<bool, String> {
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| error.to_string())?;
-    let named = names.is_some_and(|names| {
+    let found = names.is_some_and(|names| {
         names.value.general_names.iter().any(|name| match name {
             GeneralName::DNSName(name) => *name == host,
             GeneralName::IPAddress(bytes) => is_address(bytes, host),
             _ => false,
         })
     });
-    Ok(lasts && named)
+    Ok(lasts && found)
 }
 
 fn is_address(bytes: &[u8], host: &str) -> bool {

@@ -119,15 +119,12 @@ fn a_lease_ends_when_its_time_is_up_and_the_next_begins() {
     request(&mut lab, "a", named("y", 60), NOW);
     request(&mut lab, "b", wish("board=y", 60), NOW);
     assert_eq!(lab.next_deadline(NOW), Some(NOW + seconds(60)));
-    lab.pass(NOW + seconds(60) - Duration::from_nanos(1));
+    lab.pass(NOW + Duration::new(59, 999_999_999));
     assert_eq!(holder(&lab, "a"), Some("y"));
     lab.pass(NOW + seconds(60));
     assert_eq!(end(&lab, "a"), (End::Expired, NOW + seconds(60)));
     assert_eq!(holder(&lab, "b"), Some("y"));
-    assert_eq!(
-        lab.lease("b").unwrap().expires(),
-        Some(NOW + seconds(120))
-    );
+    assert_eq!(lab.lease("b").unwrap().expires(), Some(NOW + seconds(120)));
 }
 
 #[test]
@@ -227,10 +224,7 @@ fn what_dial_is_told() {
     request(&mut lab, "b", named("y", 60), NOW);
     let not_ready = Refusal::NotReady("Available");
     assert_eq!(lab.dial("me", "a"), Ok(Dial::Soon(not_ready)));
-    assert_eq!(
-        lab.dial("me", "b"),
-        Err(Refusal::NotActive("b".to_owned()))
-    );
+    assert_eq!(lab.dial("me", "b"), Err(Refusal::NotActive("b".to_owned())));
     let somebody = lab.dial("you", "a").unwrap_err().to_string();
     assert!(somebody.contains("permission denied"), "{somebody}");
     assert_eq!(
@@ -479,7 +473,10 @@ fn check(before: &BTreeMap<String, Lease>, lab: &Leases, now: Time) {
                 assert!(lease.expires().unwrap() > now);
                 assert!(*since >= lease.due());
                 assert!(could_have().any(|(name, _)| name == exporter));
-                if before.get(&lease.name).is_none_or(|old| old.holds().is_none()) {
+                if before
+                    .get(&lease.name)
+                    .is_none_or(|old| old.holds().is_none())
+                {
                     // Nobody who has wanted this exporter for longer still waits.
                     let passed_over = lab.leases().values().find(|other| {
                         other.phase == Phase::Waiting

@@ -59,7 +59,9 @@ impl ClientService for Clients {
         let exporter = self
             .desk
             .read(|leases| Ok(convert::exporter(name, leases.exporter(name)?)));
-        Ok(Response::new(exporter.map_err(|e: Refusal| Status::from(e))?))
+        Ok(Response::new(
+            exporter.map_err(|e: Refusal| Status::from(e))?,
+        ))
     }
 
     async fn list_exporters(
@@ -83,10 +85,15 @@ impl ClientService for Clients {
                 next_page_token,
             })
         });
-        Ok(Response::new(response.map_err(|e: Refusal| Status::from(e))?))
+        Ok(Response::new(
+            response.map_err(|e: Refusal| Status::from(e))?,
+        ))
     }
 
-    async fn get_lease(&self, request: Request<GetLeaseRequest>) -> Result<Response<Lease>, Status> {
+    async fn get_lease(
+        &self,
+        request: Request<GetLeaseRequest>,
+    ) -> Result<Response<Lease>, Status> {
         self.caller(request.metadata())?;
         let name = names::parse(&request.get_ref().name, "leases")?;
         Ok(self.lease(name)?)
@@ -123,7 +130,9 @@ impl ClientService for Clients {
                 next_page_token,
             })
         });
-        Ok(Response::new(response.map_err(|e: Refusal| Status::from(e))?))
+        Ok(Response::new(
+            response.map_err(|e: Refusal| Status::from(e))?,
+        ))
     }
 
     async fn create_lease(

@@ -16,12 +16,13 @@ use crate::{
         tokens::{Holder, Kind},
     },
     protocol::v1::{
-        AuditStreamRequest, DialRequest, DialResponse, ExporterStatus, GetLeaseRequest, GetLeaseResponse,
-        GetServiceEndpointsRequest, GetServiceEndpointsResponse, ListLeasesRequest,
-        ListLeasesResponse, ListenRequest, ListenResponse, RegisterRequest, RegisterResponse,
-        ReleaseLeaseRequest, ReleaseLeaseResponse, ReportStatusRequest, ReportStatusResponse,
-        RequestLeaseRequest, RequestLeaseResponse, StatusRequest, StatusResponse,
-        UnregisterRequest, UnregisterResponse, controller_service_server::ControllerService,
+        AuditStreamRequest, DialRequest, DialResponse, ExporterStatus, GetLeaseRequest,
+        GetLeaseResponse, GetServiceEndpointsRequest, GetServiceEndpointsResponse,
+        ListLeasesRequest, ListLeasesResponse, ListenRequest, ListenResponse, RegisterRequest,
+        RegisterResponse, ReleaseLeaseRequest, ReleaseLeaseResponse, ReportStatusRequest,
+        ReportStatusResponse, RequestLeaseRequest, RequestLeaseResponse, StatusRequest,
+        StatusResponse, UnregisterRequest, UnregisterResponse,
+        controller_service_server::ControllerService,
     },
 };
 
@@ -162,10 +163,7 @@ impl ControllerService for Controller {
         ))))
     }
 
-    async fn dial(
-        &self,
-        request: Request<DialRequest>,
-    ) -> Result<Response<DialResponse>, Status> {
+    async fn dial(&self, request: Request<DialRequest>) -> Result<Response<DialResponse>, Status> {
         let client = self.client(request.metadata())?;
         let lease = request.into_inner().lease_name;
         let route = self.desk.dial(&client, &lease).await;
@@ -211,7 +209,9 @@ impl ControllerService for Controller {
                 conditions: convert::conditions(lease, leases, now()),
             })
         });
-        Ok(Response::new(response.map_err(|e: Refusal| Status::from(e))?))
+        Ok(Response::new(
+            response.map_err(|e: Refusal| Status::from(e))?,
+        ))
     }
 
     async fn request_lease(
@@ -326,12 +326,35 @@ impl ListenCall {
     }
 }
 
-/// What an exporter is told about its lease.
+/// What an exporter is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Leased {
-    lease: String,
-    client: String,
-    context: BTreeMap<String, String>,
+enum News {
+    /// It has no lease.
+    Free,
+    /// It has this one.
+    Leased {
+        lease: String,
+        client: String,
+        context: BTreeMap<String, String>,
+    },
+}
+
+impl From<News> for StatusResponse {
+    fn from(news: News) -> Self {
+        match news {
+            News::Free => Self::default(),
+            News::Leased {
+                lease,
+                client,
+                context,
+            } => Self {
+                leased: true,
+                lease_name: Some(lease),
+                client_name: Some(client),
+                context,
+            },
+        }
+    }
 }
 
 /// An exporter that is told about its lease.
@@ -340,7 +363,7 @@ struct StatusCall {
     exporter: String,
     session: u64,
     changes: watch::Receiver<u64>,
-    told: Option<Option<Leased>>,
+    told: Option<News>,
     over: bool,
 }
 
@@ -351,31 +374,19 @@ impl StatusCall {
         }
         loop {
             self.changes.borrow_and_update();
-            let Some(mut leased) = self.look() else {
+            let Some(mut news) = self.look() else {
                 self.over = true;
                 let refusal = Refusal::Superseded(self.exporter.clone());
                 return Some((Err(refusal.into()), self));
             };
-            if self.told.as_ref() != Some(&leased) {
+            if self.told.as_ref() != Some(&news) {
                 // The end of one lease is told before the next, however quickly they follow each other: an exporter
                 // that did not hear of it would go on with the first.
-                if let Some(new) = &leased
-                    && self.may_work_on_another(&new.lease)
-                {
-                    leased = None;
+                if self.may_work_on_another(&news) {
+                    news = News::Free;
                 }
-                self.told = Some(leased.clone());
-                let (lease, client, context) = match leased {
-                    Some(leased) => (Some(leased.lease), Some(leased.client), leased.context),
-                    None => (None, None, BTreeMap::new()),
-                };
-                let response = StatusResponse {
-                    leased: lease.is_some(),
-                    lease_name: lease,
-                    client_name: client,
-                    context,
-                };
-                return Some((Ok(response), self));
+                self.told = Some(news.clone());
+                return Some((Ok(news.into()), self));
             }
             tokio::select! {
                 // It cannot fail: the desk holds the sender.
@@ -388,26 +399,30 @@ impl StatusCall {
         }
     }
 
-    fn may_work_on_another(&self, lease: &str) -> bool {
+    fn may_work_on_another(&self, news: &News) -> bool {
+        let News::Leased { lease: new, .. } = news else {
+            return false;
+        };
         match &self.told {
-            Some(told) => told.as_ref().is_some_and(|told| told.lease != lease),
+            Some(News::Free) => false,
+            Some(News::Leased { lease, .. }) => lease != new,
             // This connection has told nothing yet, and an earlier one may have broken too soon.
             None => self.desk.read(|leases| {
-                let exporter = leases.exporter(&self.exporter);
-                exporter.map_or(true, |exporter| exporter.works_on.as_deref() != Some(lease))
+                let exporter = leases.exporter(&self.exporter).ok();
+                exporter.is_none_or(|exporter| exporter.works_on.as_ref() != Some(new))
             }),
         }
     }
 
-    /// The lease there is now; `None`: another connection is told instead.
-    fn look(&self) -> Option<Option<Leased>> {
+    /// How it is now; `None`: another connection is told instead.
+    fn look(&self) -> Option<News> {
         self.desk.read(|leases| {
             let exporter = leases.exporter(&self.exporter).ok()?;
             if exporter.session != Some(self.session) {
                 return None;
             }
             let lease = leases.lease_on(&self.exporter);
-            Some(lease.map(|lease| Leased {
+            Some(lease.map_or(News::Free, |lease| News::Leased {
                 lease: lease.name.clone(),
                 client: lease.client.clone(),
                 context: lease.terms.context.clone(),

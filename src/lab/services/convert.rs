@@ -49,8 +49,7 @@ pub fn lease(lease: &Lease, leases: &Leases, now: Time) -> client::Lease {
         name: names::resource("leases", &lease.name),
         selector: terms.selector.text().to_owned(),
         duration: Some(duration(terms.duration)),
-        effective_duration: begun
-            .map(|begun| duration(ended.unwrap_or(now).saturating_sub(begun))),
+        effective_duration: begun.map(|begun| duration(ended.unwrap_or(now).saturating_sub(begun))),
         begin_time: terms.begin.map(timestamp),
         effective_begin_time: begun.map(timestamp),
         end_time: terms.end.map(timestamp),
@@ -113,9 +112,10 @@ pub fn conditions(lease: &Lease, leases: &Leases, now: Time) -> Vec<v1::Conditio
 /// What a client asks for.
 pub fn terms(lease: client::Lease) -> Result<Terms, Refusal> {
     let selector = Selector::parse(&lease.selector).map_err(Refusal::Terms)?;
-    let numeric = selector.requirements().iter().any(|requirement| {
-        matches!(requirement.operator, Operator::Greater | Operator::Less)
-    });
+    let numeric = selector
+        .requirements()
+        .iter()
+        .any(|requirement| matches!(requirement.operator, Operator::Greater | Operator::Less));
     if numeric {
         return Err(Refusal::Terms(format!(
             "selector {:?}: leases are not selected by < or >",
