@@ -23,14 +23,14 @@ fn lease_name(name: &str) -> String {
     format!("{PARENT}/leases/{name}")
 }
 
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 fn wish(selector: &str, duration: i64) -> client::Lease {
     client::Lease {
         selector: selector.to_owned(),
-        duration: seconds(duration),
+        duration: Some(seconds(duration)),
         ..client::Lease::default()
     }
 }
@@ -248,8 +248,9 @@ async fn a_lease_expires_by_itself() {
         let time = time.unwrap();
         Duration::new(time.seconds.cast_unsigned(), time.nanos.cast_unsigned())
     };
-    let held = took(&short.effective_end_time) - took(&short.effective_begin_time);
-    assert_eq!(held, Duration::from_secs(1), "to the nanosecond");
+    let begin = took(&short.effective_begin_time);
+    let end = took(&short.effective_end_time);
+    assert_eq!(end, begin + Duration::from_secs(1), "to the nanosecond");
     assert_refused(
         dial(&mut me, "short").await,
         Code::FailedPrecondition,
@@ -660,7 +661,7 @@ async fn the_older_calls_of_clients_work() {
         }],
     };
     let request = v1::RequestLeaseRequest {
-        duration: seconds(60),
+        duration: Some(seconds(60)),
         selector: Some(selector.clone()),
     };
     let name = controller
@@ -681,7 +682,7 @@ async fn the_older_calls_of_clients_work() {
         .list_leases(v1::ListLeasesRequest {})
         .await
         .unwrap();
-    assert_eq!(listed.into_inner().names, [name.clone()]);
+    assert_eq!(listed.into_inner().names, std::slice::from_ref(&name));
     let release = v1::ReleaseLeaseRequest { name };
     controller.release_lease(release).await.unwrap();
     let listed = controller
