@@ -17,7 +17,7 @@
 //! [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`]
 //! (statuses, headers), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
-//! the wire), [`cli`]. Nothing imports upward.
+//! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward.
 
 pub mod admin;
 pub mod auth;
@@ -25,6 +25,8 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod grpc;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod observe;
 pub mod pairing;
 pub mod protocol;

@@ -18,7 +18,7 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
 pub use self::drain::Drained;
@@ -114,11 +114,16 @@ pub struct Server {
 impl Server {
     /// Binds all addresses, then serves. Must be called in a tokio runtime.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_on(HandedOver::default(), config).await
+        Self::start_with(HandedOver::default(), config, |_| {}).await
     }
 
-    /// The same, on sockets that were handed over as far as there are any.
-    pub async fn start_on(handed_over: HandedOver, config: &Config) -> Result<Self, StartError> {
+    /// The same, on sockets that were handed over as far as there are any, and with further gRPC services on the
+    /// router's port.
+    pub async fn start_with(
+        handed_over: HandedOver,
+        config: &Config,
+        add: impl FnOnce(&mut RoutesBuilder),
+    ) -> Result<Self, StartError> {
         let provider = provider(config);
         let (live_tls, self_signed) = encryption(config, provider)?;
         let tls = live_tls.as_ref().map(|tls| tls.current.clone());
@@ -133,7 +138,7 @@ impl Server {
             .token_keys
             .set(rules.keys.keys().iter().map(Key::name));
         metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
-        let (health, others) = services()?;
+        let (health, others) = services(add)?;
         let router = Router::new(
             rules,
             table(config),
@@ -414,8 +419,10 @@ fn refusal_causes() -> Vec<&'static str> {
     [&ALL_CAUSES[..], admission::REFUSALS].concat()
 }
 
-/// Health and reflection, which answer on the same port.
-fn services() -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
+/// Health and reflection, which answer on the same port, and what is added to them.
+fn services(
+    add: impl FnOnce(&mut RoutesBuilder),
+) -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -427,5 +434,6 @@ fn services() -> Result<(HealthReporter, Routes), tonic_reflection::server::Erro
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
+    add(&mut routes);
     Ok((reporter, routes.routes()))
 }

@@ -13,6 +13,8 @@ use super::demo::DemoArgs;
 use super::dial::DialArgs;
 use super::forward::ForwardArgs;
 use super::health::HealthArgs;
+#[cfg(feature = "lab")]
+use super::lab::LabArgs;
 #[cfg(feature = "controller-client")]
 use super::listen::ListenArgs;
 use super::load::args::LoadArgs;
@@ -57,6 +59,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Run a router with two peers on this machine, and report what they saw
     Demo(DemoArgs),
+    /// Run a whole Jumpstarter installation on this machine, without Kubernetes
+    #[cfg(feature = "lab")]
+    #[command(args_override_self = true, long_about = super::lab::ABOUT)]
+    Lab(LabArgs),
     /// Measure a router: play both peers of many pairs and check all they get
     #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
@@ -156,12 +162,7 @@ impl ConfigArgs {
     /// A usage error when a `--set` has no `=`. Its text is not repeated, as it may be a secret.
     pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, clap::Error> {
         let mut overrides = self.upstream.overrides.clone();
-        for setting in &self.set {
-            let Some((key, value)) = setting.split_once('=') else {
-                return Err(usage("--set needs section.key=value"));
-            };
-            overrides.push(flag(key.trim(), value, "--set"));
-        }
+        overrides.extend(self::overrides(&self.set)?);
         let direct = [
             ("listen.address", "--listen", &self.listen),
             ("listen.endpoint", "--endpoint", &self.endpoint),
@@ -206,6 +207,21 @@ impl ConfigArgs {
     }
 }
 
+/// What `--set` says.
+///
+/// # Errors
+///
+/// A usage error when one has no `=`. Its text is not repeated, as it may be a secret.
+pub fn overrides(set: &[String]) -> Result<Vec<Override>, clap::Error> {
+    let overrides = set.iter().map(|setting| {
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| usage("--set needs section.key=value"))?;
+        Ok(flag(key.trim(), value, "--set"))
+    });
+    overrides.collect()
+}
+
 fn flag(key: &str, value: &str, flag: &str) -> Override {
     Override {
         key: key.to_owned(),
@@ -214,7 +230,8 @@ fn flag(key: &str, value: &str, flag: &str) -> Override {
     }
 }
 
-fn usage(text: &str) -> clap::Error {
+/// A usage error in the program's own words.
+pub fn usage(text: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ValueValidation, text)
 }
 

@@ -10,6 +10,8 @@ pub mod exit;
 pub mod forward;
 pub mod health;
 pub mod join;
+#[cfg(feature = "lab")]
+pub mod lab;
 #[cfg(feature = "controller-client")]
 pub mod listen;
 pub mod load;
@@ -48,6 +50,8 @@ pub fn main() -> ExitCode {
             }
         }
         Some(Command::Demo(args)) => demo::run(&args),
+        #[cfg(feature = "lab")]
+        Some(Command::Lab(args)) => lab::run(args, env),
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
         Some(Command::Streams(args)) => streams::run(&args, &env),

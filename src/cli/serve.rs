@@ -146,7 +146,7 @@ async fn serve(
         "Jumpstarter Router starting"
     );
     let config = &loaded.config;
-    let server = match Server::start_on(handed_over, config).await {
+    let server = match Server::start_with(handed_over, config, |_| {}).await {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(%error, "cannot start");

@@ -41,6 +41,7 @@ def own_exporter(own_lab):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "router_settings(**environment): settings of the router in own_lab")
+    config.addinivalue_line("markers", "lab_options(*arguments): options of `lab` in test_lab.py")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,6 +20,11 @@ def router_binary() -> Path:
         path = Path(given).absolute()
         assert path.is_file(), f"ROUTER_BIN names no file: {path}"
         return path
+    return built()
+
+
+def built() -> Path:
+    """The program that cargo has built."""
     for profile in ("release", "debug"):
         path = TARGET / profile / "jumpstarter-router"
         if path.is_file():

@@ -26,9 +26,3 @@ def router_token(key: str, subject: str | None = None) -> str:
         "exp": now + 1800,
     }
     return jwt.encode(claims, key, algorithm="HS256")
-
-
-def client_token() -> str:
-    """`jmp shell` reads the expiry of its own token, so that token has to be a real JWT; nobody checks its key."""
-    claims = {"iss": "https://localhost", "sub": "client", "exp": int(time.time()) + 86400}
-    return jwt.encode(claims, "0" * 32, algorithm="HS256")

@@ -1,0 +1,289 @@
+//! `lab`: runs a router and a controller in memory until it is told to stop.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{args::overrides, check::EX_CONFIG, fail, quietly};
+use crate::{
+    config::{Endpoint, Secret},
+    lab::{
+        Lab, LabError, Options,
+        desk::Routing,
+        exporters::{self, Ended},
+        folder::FolderError,
+        settings::Exporter,
+        tokens::{Holder, Kind},
+    },
+    observe::log::{self, LogFormat},
+};
+
+/// Holds the key of the router that `--router` names, as it does for the router itself.
+const KEY_ENV: &str = "ROUTER_KEY";
+
+/// What is needed for an exporter with the drivers that the lab writes down.
+const INSTALL: &str =
+    "pip install jumpstarter-cli jumpstarter-driver-composite jumpstarter-driver-power";
+
+/// What `lab --help` begins with.
+pub const ABOUT: &str = "Run a whole Jumpstarter installation on this machine, without Kubernetes: the router, and a \
+controller in memory on the same port. Stock clients and exporters (jmp) use it unchanged.
+
+It is for development, teaching and CI on one machine. It is no replacement for the controller in a cluster: it has one \
+namespace, no access policies, no login by OIDC, and one process.
+
+All its files are in one directory: lab.toml says who takes part, clients/ and exporters/ have configuration files for \
+jmp, and state.redb keeps leases over restarts. What is missing is written at the start.";
+
+// No `Debug`: `--set auth.key=...` is among these.
+/// Options of `lab`.
+#[derive(Args)]
+pub struct LabArgs {
+    /// Directory of the lab; it is made if there is none
+    #[arg(value_name = "DIRECTORY", default_value = "lab")]
+    pub folder: PathBuf,
+    /// Address of controller and router
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
+    pub listen: SocketAddr,
+    /// How clients and exporters reach that address
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        help = "How clients and exporters reach that address, if otherwise"
+    )]
+    pub endpoint: Option<Endpoint>,
+    /// Keep leases in memory only; tokens stay good in any case
+    #[arg(long)]
+    pub no_state: bool,
+    /// Start no exporters, whatever lab.toml says
+    #[arg(long)]
+    pub no_run: bool,
+    /// Have streams pass another router; its key is read from `ROUTER_KEY`
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        help = "Have streams pass another router; its key is read from the environment, ROUTER_KEY"
+    )]
+    pub router: Option<Endpoint>,
+    /// Set any key of the router's configuration, such as pairing.timeout=60s; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Which log lines to write
+    #[arg(
+        long,
+        value_name = "DIRECTIVES",
+        default_value = "warn,jumpstarter_router::lab=info,jumpstarter_router::cli::lab=info"
+    )]
+    pub log_filter: String,
+}
+
+/// Runs the lab. Exit code 0 when it was stopped, 78 for a wrong lab.toml or setting, 1 for anything else.
+pub fn run(args: LabArgs, env: Vec<(String, OsString)>) -> ExitCode {
+    if let Err(error) = log::init(LogFormat::Auto, &args.log_filter) {
+        return fail(&error);
+    }
+    let run = !args.no_run;
+    let options = match options(args, env) {
+        Ok(options) => options,
+        Err(usage) => usage.exit(),
+    };
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let code = runtime.block_on(Box::pin(serve(options, run)));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, clap::Error> {
+    let router = match args.router {
+        None => None,
+        Some(endpoint) => {
+            let key = env.iter().find(|(name, _)| name == KEY_ENV);
+            let key = key.and_then(|(_, key)| key.to_str()).unwrap_or_default();
+            if key.is_empty() {
+                return Err(super::args::usage(
+                    "--router needs the key of that router in the environment, as ROUTER_KEY",
+                ));
+            }
+            let (endpoint, key) = (endpoint.to_string(), Secret::new(key));
+            Some(Routing { endpoint, key })
+        }
+    };
+    Ok(Options {
+        folder: args.folder,
+        listen: args.listen,
+        endpoint: args.endpoint,
+        keep: !args.no_state,
+        router,
+        env,
+        overrides: overrides(&args.set)?,
+    })
+}
+
+async fn serve(options: Options, run: bool) -> ExitCode {
+    let signals = signal(SignalKind::terminate())
+        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut term, mut interrupt) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error),
+    };
+    let mut lab = match Box::pin(Lab::start(options)).await {
+        Ok(lab) => lab,
+        Err(error) => {
+            let code = fail(&error);
+            return match error {
+                LabError::Folder(FolderError::Settings(_) | FolderError::NoLine { .. })
+                | LabError::Router(_)
+                | LabError::Port
+                | LabError::Endpoint(_) => ExitCode::from(EX_CONFIG),
+                _ => code,
+            };
+        }
+    };
+    let run = run && exporters::installed();
+    if let Err(error) = quietly(tell(&lab, run, &mut io::stdout().lock())) {
+        return fail(&error);
+    }
+    let stop = CancellationToken::new();
+    let mut children = JoinSet::new();
+    if run {
+        start_exporters(&lab, &stop, &mut children);
+    }
+    let code = tokio::select! {
+        _ = term.recv() => ExitCode::SUCCESS,
+        _ = interrupt.recv() => ExitCode::SUCCESS,
+        error = lab.failed() => fail(&error),
+        // Exporters end before the lab only if something is wrong with them; the lab goes on.
+        () = async { while children.join_next().await.is_some() {} std::future::pending().await } => ExitCode::FAILURE,
+    };
+    stop.cancel();
+    // They say goodbye to the controller.
+    while children.join_next().await.is_some() {}
+    lab.stop().await;
+    code
+}
+
+fn start_exporters(lab: &Lab, stop: &CancellationToken, children: &mut JoinSet<()>) {
+    let wanted = lab
+        .settings
+        .exporters
+        .iter()
+        .filter(|(_, exporter)| exporter.run);
+    for (name, _) in wanted {
+        let config = lab.folder.config(&Holder::new(Kind::Exporter, name));
+        let (name, stop) = (name.clone(), stop.clone());
+        children.spawn(async move {
+            let log = exporters::log(&config);
+            match exporters::run(&config, stop).await {
+                Ended::Stopped => {}
+                Ended::Exited(status) => {
+                    tracing::error!(exporter = name, %status, log = %log.display(), "an exporter has ended; its log says why");
+                }
+                Ended::NotStarted(error) => {
+                    tracing::error!(exporter = name, %error, "an exporter cannot be started");
+                }
+            }
+        });
+    }
+}
+
+/// Says what there is, and what to type next.
+fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
+    let path = lab.folder.path();
+    let (clients, exporters) = (&lab.settings.clients, &lab.settings.exporters);
+    writeln!(
+        out,
+        "Jumpstarter lab in {}, controller and router on {}",
+        path.display(),
+        lab.endpoint
+    )?;
+    for name in clients.keys() {
+        writeln!(out, "  client    {name}")?;
+    }
+    for (name, exporter) in exporters {
+        let note = if !exporter.enabled {
+            ", disabled"
+        } else if exporter.run && run {
+            ", started"
+        } else {
+            ""
+        };
+        writeln!(out, "  exporter  {name} ({}){note}", labels(exporter))?;
+    }
+    let home = format!("JMP_CLIENT_CONFIG_HOME={}", quoted(path));
+    let wanted = exporters.values().any(|exporter| exporter.run);
+    if wanted && !exporters::installed() {
+        writeln!(out, "\njmp is not on the PATH. To have it:\n  {INSTALL}")?;
+    }
+    let others = exporters
+        .iter()
+        .filter(|(_, exporter)| !(exporter.run && run));
+    for (at, (name, _)) in others.enumerate() {
+        if at == 0 {
+            writeln!(out, "\nTo run an exporter, in another terminal:")?;
+        }
+        writeln!(out, "  {home} jmp run --exporter {name}")?;
+    }
+    let first = exporters.iter().find(|(_, exporter)| exporter.enabled);
+    if let Some((name, exporter)) = first.filter(|_| !clients.is_empty()) {
+        let wish = if exporter.labels.is_empty() {
+            format!("-n {name}")
+        } else {
+            format!("-l {}", labels(exporter))
+        };
+        writeln!(
+            out,
+            "\nFor a shell on an exporter, in another terminal:\n  {home} jmp shell {wish}"
+        )?;
+    }
+    writeln!(
+        out,
+        "\nWho takes part is said in {}. Ctrl-C stops the lab.",
+        path.join("lab.toml").display()
+    )
+}
+
+fn labels(exporter: &Exporter) -> String {
+    let labels = exporter.labels.iter();
+    let labels: Vec<_> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.join(",")
+}
+
+/// As a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
+    if text.bytes().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_can_be_copied() {
+        assert_eq!(quoted(Path::new("/home/me/lab-1")), "/home/me/lab-1");
+        assert_eq!(quoted(Path::new("/my lab")), "'/my lab'");
+        assert_eq!(quoted(Path::new("/it's")), r"'/it'\''s'");
+    }
+}

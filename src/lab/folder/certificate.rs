@@ -1,0 +1,178 @@
+//! The lab's certificate: self-made, for all names of this machine's loopback interface and the name peers are told.
+
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer as _, X509Certificate},
+};
+
+use super::{FolderError, failed, write};
+
+/// The name it goes by; one with another name is the user's own, and left alone.
+const COMMON_NAME: &str = "jumpstarter lab";
+
+const LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+/// One that ends sooner is replaced.
+const RENEW: Duration = Duration::from_secs(30 * 86_400);
+
+/// Names that are always in it.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// A certificate with its key, in PEM.
+#[derive(Clone)]
+pub struct Certificate {
+    /// The certificate, which is its own root.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
+pub(super) fn load_or_make(
+    folder: &Path,
+    host: &str,
+    now: SystemTime,
+) -> Result<Certificate, FolderError> {
+    let (cert_path, key_path) = (folder.join("tls.crt"), folder.join("tls.key"));
+    let found = match (
+        fs::read_to_string(&cert_path),
+        fs::read_to_string(&key_path),
+    ) {
+        (Ok(certificate), Ok(key)) => Some(Certificate { certificate, key }),
+        (Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("read", &cert_path)(error));
+        }
+        (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("read", &key_path)(error));
+        }
+        _ => None,
+    };
+    if let Some(found) = found {
+        match will_do(&found.certificate, host, now) {
+            Ok(true) => return Ok(found),
+            Ok(false) => {}
+            Err(why) => {
+                return Err(FolderError::Certificate(format!(
+                    "{} is no certificate in PEM: {why}; remove it and tls.key, and new ones are made",
+                    cert_path.display()
+                )));
+            }
+        }
+    }
+    let made = make(host, now).map_err(|error| {
+        FolderError::Certificate(format!(
+            "cannot make a certificate for {host:?}: {error}; check --endpoint"
+        ))
+    })?;
+    write(&key_path, &made.key)?;
+    write(&cert_path, &made.certificate)?;
+    Ok(made)
+}
+
+fn make(host: &str, now: SystemTime) -> Result<Certificate, rcgen::Error> {
+    let mut names: Vec<_> = LOOPBACK.iter().map(|name| (*name).to_owned()).collect();
+    if !LOOPBACK.contains(&host) {
+        names.push(host.to_owned());
+    }
+    let mut params = CertificateParams::new(names)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, COMMON_NAME);
+    // A day early, for peers whose clocks are behind.
+    params.not_before = (now - Duration::from_secs(86_400)).into();
+    params.not_after = (now + LIFE).into();
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok(Certificate {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
+}
+
+/// Whether a certificate can still be used for `host`; the user's own always can.
+fn will_do(pem: &str, host: &str, now: SystemTime) -> Result<bool, String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())?;
+    let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
+    let ours = certificate
+        .subject()
+        .iter_common_name()
+        .any(|name| name.as_str() == Ok(COMMON_NAME));
+    if !ours {
+        return Ok(true);
+    }
+    let later = (now + RENEW).duration_since(UNIX_EPOCH).unwrap_or_default();
+    let lasts = certificate.validity().not_after.timestamp() > later.as_secs().cast_signed();
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|error| error.to_string())?;
+    let found = names.is_some_and(|names| {
+        names.value.general_names.iter().any(|name| match name {
+            GeneralName::DNSName(name) => *name == host,
+            GeneralName::IPAddress(bytes) => is_address(bytes, host),
+            _ => false,
+        })
+    });
+    Ok(lasts && found)
+}
+
+fn is_address(bytes: &[u8], host: &str) -> bool {
+    match host.parse() {
+        Ok(std::net::IpAddr::V4(address)) => address.octets() == bytes,
+        Ok(std::net::IpAddr::V6(address)) => address.octets() == bytes,
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn it_is_kept_while_it_will_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let load = |host: &str, now| load_or_make(folder.path(), host, now).map(|c| c.certificate);
+        let first = load("127.0.0.1", now).unwrap();
+        for host in ["127.0.0.1", "localhost", "::1"] {
+            assert_eq!(load(host, now).unwrap(), first, "{host}");
+        }
+        let named = load("lab.example.com", now).unwrap();
+        assert_ne!(named, first);
+        assert_eq!(load("localhost", now).unwrap(), named);
+        let renewed = load("localhost", now + LIFE - RENEW / 2).unwrap();
+        assert_ne!(renewed, named);
+    }
+
+    #[test]
+    fn others_are_used_or_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(["elsewhere".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        fs::write(folder.path().join("tls.crt"), own.pem()).unwrap();
+        fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+        let loaded = load_or_make(folder.path(), "localhost", now).unwrap();
+        assert_eq!(loaded.certificate, own.pem());
+        fs::write(folder.path().join("tls.crt"), "garbage").unwrap();
+        let error = load_or_make(folder.path(), "localhost", now).unwrap_err();
+        assert!(error.to_string().contains("is no certificate"), "{error}");
+    }
+}

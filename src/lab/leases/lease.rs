@@ -1,0 +1,298 @@
+//! A lease: what was asked for, and what has become of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{
+    names,
+    selector::{Labels, Selector},
+};
+
+/// Time since the Unix epoch.
+pub type Time = Duration;
+
+/// Tags that a lease may have, as in upstream's controller.
+pub const MOST_TAGS: usize = 10;
+
+/// The longest lease. Dates beyond what the protocol can write are kept out by it.
+pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// The last moment that a lease may name: the year 9999, the end of the protocol's calendar.
+const LATEST: Time = Duration::from_secs(253_402_300_799);
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Labels the exporter must have.
+    pub selector: Selector,
+    /// The exporter must be this one.
+    pub exporter: Option<String>,
+    /// How long the lease holds from its begin.
+    pub duration: Duration,
+    /// When it is wanted, if not at once.
+    pub begin: Option<Time>,
+    /// When it has to end, if this was asked for.
+    pub end: Option<Time>,
+    /// The client's own notes.
+    pub tags: BTreeMap<String, String>,
+    /// An exporter that is disabled will do, if it is named.
+    pub allow_disabled: bool,
+    /// What the exporter is told about the lease.
+    pub context: BTreeMap<String, String>,
+}
+
+/// Times of a lease that a client names; what it leaves out is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// How long.
+    pub duration: Option<Duration>,
+    /// From when.
+    pub begin: Option<Time>,
+    /// Until when.
+    pub end: Option<Time>,
+}
+
+impl Times {
+    /// Works out what was left out. Of begin, end and duration any two say all, and the duration alone will do.
+    ///
+    /// # Errors
+    ///
+    /// What contradicts what.
+    pub fn settle(self) -> Result<(Duration, Option<Time>, Option<Time>), String> {
+        let given = self.duration.filter(|duration| !duration.is_zero());
+        let (duration, begin) = match (self.begin, self.end, given) {
+            (Some(begin), Some(end), given) => {
+                let between = end.checked_sub(begin).unwrap_or_default();
+                if given.is_some_and(|given| given != between) {
+                    return Err("duration conflicts with begin_time and end_time".to_owned());
+                }
+                (Some(between), Some(begin))
+            }
+            (None, Some(end), Some(duration)) => {
+                (Some(duration), Some(end.saturating_sub(duration)))
+            }
+            (begin, _, _) => (self.duration, begin),
+        };
+        let Some(duration) = duration else {
+            return Err(
+                "duration is required (must specify duration, or both begin_time and end_time)"
+                    .to_owned(),
+            );
+        };
+        if duration.is_zero() {
+            return Err("duration must be positive".to_owned());
+        }
+        if duration > LONGEST {
+            return Err(format!(
+                "duration must be at most {} days",
+                LONGEST.as_secs() / 86_400
+            ));
+        }
+        if begin.is_some_and(|begin| begin + duration > LATEST) {
+            return Err("the lease must end before the year 10000".to_owned());
+        }
+        Ok((duration, begin, self.end))
+    }
+}
+
+/// Whether tags may be set on a lease.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
+    if tags.len() > MOST_TAGS {
+        return Err(format!(
+            "too many tags: {} (maximum {MOST_TAGS})",
+            tags.len()
+        ));
+    }
+    for (key, value) in tags {
+        if key.contains('/') {
+            return Err(format!(
+                "tag key {key:?} must not contain '/' (use simple names without prefix)"
+            ));
+        }
+        names::label_key(key)?;
+        names::label_value(value)?;
+    }
+    Ok(())
+}
+
+/// A lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its name, unique in the lab.
+    pub name: String,
+    /// The client it belongs to.
+    pub client: String,
+    /// What was asked for.
+    pub terms: Terms,
+    /// Its place among all requests; an earlier one has a lower number.
+    pub order: u64,
+    /// When it was asked for.
+    pub created: Time,
+    /// When its phase began.
+    pub changed: Time,
+    /// What has become of it.
+    pub phase: Phase,
+}
+
+/// What has become of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// It has no exporter yet.
+    Waiting,
+    /// It has this exporter.
+    Held {
+        /// The exporter.
+        exporter: String,
+        /// Since when.
+        since: Time,
+    },
+    /// It is over.
+    Ended {
+        /// The exporter it had and since when, if it had one.
+        held: Option<(String, Time)>,
+        /// When it ended.
+        at: Time,
+        /// Why.
+        why: End,
+    },
+}
+
+/// Why a lease is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// The client, the exporter, or a change of lab.toml ended it.
+    Released,
+    /// Its time was up.
+    Expired,
+    /// No exporter will ever do.
+    Unsatisfiable {
+        /// In one word.
+        reason: String,
+        /// In a sentence.
+        message: String,
+    },
+}
+
+impl Lease {
+    /// When its time is up, if that is known already.
+    pub fn expires(&self) -> Option<Time> {
+        let terms = &self.terms;
+        let from_begin = terms.begin.map(|begin| begin + terms.duration);
+        match &self.phase {
+            Phase::Waiting => terms.end.or(from_begin),
+            Phase::Held { since, .. } => {
+                Some(terms.end.or(from_begin).unwrap_or(*since + terms.duration))
+            }
+            Phase::Ended { .. } => None,
+        }
+    }
+
+    /// When it first wants an exporter.
+    pub fn due(&self) -> Time {
+        self.terms.begin.unwrap_or_default().max(self.created)
+    }
+
+    /// Whether it is over.
+    pub fn ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// The exporter it has now.
+    pub fn holds(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Held { exporter, .. } => Some(exporter),
+            _ => None,
+        }
+    }
+
+    /// The exporter it has or had.
+    pub fn held(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Waiting => None,
+            Phase::Held { exporter, .. } => Some(exporter),
+            Phase::Ended { held, .. } => held.as_ref().map(|(exporter, _)| exporter.as_str()),
+        }
+    }
+
+    /// What lists of leases are filtered by: the equalities of the selector, and the tags behind their prefix.
+    pub fn labels(&self) -> Labels {
+        use crate::lab::selector::Operator;
+        let requirements = self.terms.selector.requirements().iter();
+        let equal = requirements.filter(|requirement| requirement.operator == Operator::Equals);
+        let mut labels: Labels = equal
+            .filter(|requirement| !requirement.key.starts_with(TAG_PREFIX))
+            .map(|requirement| (requirement.key.clone(), requirement.values.concat()))
+            .collect();
+        let tags = self.terms.tags.iter();
+        labels.extend(tags.map(|(key, value)| (format!("{TAG_PREFIX}{key}"), value.clone())));
+        labels
+    }
+}
+
+/// Before the key of a tag where tags stand among labels.
+pub const TAG_PREFIX: &str = "metadata.jumpstarter.dev/";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn times_say_all_or_contradict() {
+        let second = Duration::from_secs;
+        let times = |duration: Option<u64>, begin: Option<u64>, end: Option<u64>| {
+            let times = Times {
+                duration: duration.map(second),
+                begin: begin.map(second),
+                end: end.map(second),
+            };
+            times.settle()
+        };
+        let good = |duration, begin: Option<u64>, end: Option<u64>| {
+            Ok((second(duration), begin.map(second), end.map(second)))
+        };
+        assert_eq!(times(Some(5), None, None), good(5, None, None));
+        assert_eq!(times(Some(5), Some(10), None), good(5, Some(10), None));
+        assert_eq!(times(None, Some(10), Some(15)), good(5, Some(10), Some(15)));
+        assert_eq!(times(Some(5), None, Some(15)), good(5, Some(10), Some(15)));
+        assert_eq!(
+            times(Some(5), Some(10), Some(15)),
+            good(5, Some(10), Some(15))
+        );
+        for (duration, begin, end, part) in [
+            (Some(6), Some(10), Some(15), "conflicts"),
+            (None, None, Some(15), "required"),
+            (None, None, None, "required"),
+            (None, Some(10), None, "required"),
+            (None, Some(15), Some(10), "positive"),
+            (Some(0), None, None, "positive"),
+            (Some(u64::MAX), None, None, "at most"),
+            (Some(5), Some(u64::MAX / 2), None, "year 10000"),
+        ] {
+            let error = times(duration, begin, end).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn tags() {
+        let tags = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(check_tags(&tags(&[("build", "1234")])), Ok(()));
+        let many: Vec<_> = (0..11).map(|n| (format!("t{n}"), String::new())).collect();
+        assert!(check_tags(&many.into_iter().collect()).is_err());
+        for bad in [("a/b", "c"), ("", "c"), ("a", "b c")] {
+            assert!(check_tags(&tags(&[bad])).is_err(), "{bad:?}");
+        }
+    }
+}
