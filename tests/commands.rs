@@ -127,9 +127,10 @@ fn inspect_says_what_is_wrong() {
         refused(&inspect(&[garbage]), &["token"]);
     }
     // What strangers put into a token does not reach the terminal as it is.
-    let rude = mint(&["--subject", "\u{1b}[2J"]);
+    let rude = mint(&["--subject", "\u{1b}[2J\u{9b}2J\u{202e}"]);
     let done = inspect(&[&rude]);
-    assert!(!done.text().contains('\u{1b}'), "{}", done.text());
+    let text = done.text();
+    assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text:?}");
     run(program(&["token", "mint"], false), b"").ended(78, &["--key-file", "ROUTER_KEY"]);
     run(command(&["token", "mint", "--lifetime", "0s"]), b"").ended(2, &["at least 1s"]);
     inspect(&["--key-file", "/nowhere", &fresh]).ended(78, &["/nowhere"]);

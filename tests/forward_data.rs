@@ -1,7 +1,7 @@
 //! What `forward` carries between processes: sessions, several channels in one connection, a file.
 //!
-//! The file has 64 MiB. With a gigabyte, and the release binary:
-//! `FORWARD_MIB=1024 cargo test --release --test forward_data a_file -- --nocapture`.
+//! The file has 64 MiB; with more, here a gigabyte:
+//! `FORWARD_MIB=1024 cargo test --test forward_data a_file -- --nocapture`, with `--release` if speed is the question.
 #![allow(clippy::unwrap_used)]
 
 mod helpers;

@@ -36,6 +36,7 @@
 //! # let connector = Connector::new(&router.address.to_string(), Trust::Insecure)?;
 //! # let mut one = RouterStream::connect(&connector, &token).await?;
 //! # let other = RouterStream::connect(&connector, &token).await?;
+//! one.answered().await?; // the other side is there
 //! other.cancel().await;
 //! let error = one.read_u8().await.unwrap_err();
 //! let why = StreamError::of(&error).expect("the stream's own error");

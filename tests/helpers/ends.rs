@@ -54,6 +54,7 @@ pub fn listening(end: &mut Program) -> String {
 pub fn connect(address: &str) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(LONG)).unwrap();
+    socket.set_write_timeout(Some(LONG)).unwrap();
     socket
 }
 
