@@ -166,12 +166,18 @@ def test_bad_input(whole):
         (("get", "exporters", "--client-config", str(stranger)), {}, "the token is for namespaces/default/exporters/x"),
     ]
     processes = [(whole.start_jmp(*arguments, **env), arguments, part) for arguments, env, part in cases]
+    exporter = whole.folder / "forged-exporter.yaml"
+    exporter.write_text(theirs.replace(token, token[:-4] + 'AAA"'))
+    unknown = whole.start_jmp("run", "--exporter-config", str(exporter))
     foreign = whole.start_jmp("shell", *shell, client="you", JMP_LEASE="theirs-not")
     processes.append((foreign, ("a foreign lease",), "belongs to client 'me'"))
     for process, arguments, part in processes:
         code = process.wait(90)
         assert code != 0, f"{arguments} succeeded: {error(process)}"
         assert part in error(process), f"{arguments}: {error(process)}"
+    eventually("the exporter says why it is not let in", 30, lambda: "it is not of this lab" in error(unknown))
+    # It tries again for a while.
+    unknown.kill()
     delete(whole, "theirs-not")
 
 
