@@ -201,6 +201,7 @@ impl ConnectError {
     }
 
     /// This error as it is found among the causes of what tonic reports.
+    #[cfg(feature = "controller-client")]
     pub(super) fn among<'a>(
         mut cause: Option<&'a (dyn std::error::Error + 'static)>,
     ) -> Option<&'a Self> {
