@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import duration_pb2
 from jumpstarter_protocol import client_pb2
 
-from .lab import PARENT, Flavour, OneProcess, lab_binary
+from .lab import PARENT, OneProcess, lab_binary
 from .processes import Process, eventually
 from .router import ROOT
 
@@ -302,9 +302,3 @@ def test_documented_for_ci(empty):
     done = empty.start("ci", ["bash", "-euc", script])
     assert done.wait(90) == 0
     assert "power on" in (empty.folder / "ci" / "exporters" / "mock.log").read_text()
-
-
-def test_without_verification(own):
-    """Clients may look at the certificate first, on a connection without ALPN."""
-    own.start_exporter("insecure", Flavour(insecure=True))
-    own.shell("insecure", ["j", "power", "on"], Flavour(insecure=True))
