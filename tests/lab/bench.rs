@@ -118,6 +118,14 @@ impl Bench {
         self.lab.server.address
     }
 
+    /// How many streams pass the router now.
+    pub fn streams(&self) -> usize {
+        let mut count = 0;
+        let router = self.lab.server.router();
+        router.for_each_live(|_| count += 1);
+        count
+    }
+
     /// The token in somebody's configuration file.
     pub fn token(&self, kind: &str, name: &str) -> String {
         let path = self.dir.path().join(kind).join(format!("{name}.yaml"));
