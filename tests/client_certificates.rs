@@ -306,6 +306,36 @@ async fn another_authority_holds_at_once_and_sessions_from_before_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_show_a_certificate() {
+    let authority = Authority::new("lab");
+    let router = asking(&authority, false).await;
+    let run = |more: Vec<String>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"));
+        command
+            .args(["probe", "--router", &router.endpoint(), "--ca"])
+            .arg(router.certificate.certificate())
+            .args(more)
+            .env("ROUTER_KEY", KEY);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let [certificate, key] = authority
+        .files_for("probe")
+        .map(|path| path.display().to_string());
+    let options = ["--client-certificate", &certificate, "--client-key", &key];
+    let good = run(options.map(ToOwned::to_owned).to_vec()).await.unwrap();
+    assert!(good.status.success(), "{good:?}");
+    let bad = run(vec![]).await.unwrap();
+    let said = String::from_utf8_lossy(&bad.stderr);
+    assert_eq!(bad.status.code(), Some(3), "{said}");
+    assert!(said.contains("--client-certificate"), "{said}");
+    let options = ["--client-certificate", &key, "--client-key", &certificate];
+    let swapped = run(options.map(ToOwned::to_owned).to_vec()).await.unwrap();
+    let said = String::from_utf8_lossy(&swapped.stderr);
+    assert_eq!(swapped.status.code(), Some(78), "{said}");
+    assert!(said.contains(&key), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn load_shows_a_certificate() {
     let authority = Authority::new("lab");
     let router = asking(&authority, false).await;

@@ -94,6 +94,7 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let exit = match &error {
             ConnectError::Endpoint { .. }
+            | ConnectError::Identity { .. }
             | ConnectError::Tls(_)
             | ConnectError::NoSystemRoots(_)
             | ConnectError::Token => Exit::Config,
@@ -119,6 +120,10 @@ impl From<StreamError> for Failure {
                 (Exit::Alone, "")
             }
             None if matches!(error, StreamError::NoRouter(_)) => (Exit::Unreachable, ""),
+            None if matches!(error, StreamError::Alert(_)) => (
+                Exit::Unreachable,
+                "; show a certificate that it accepts: --client-certificate FILE --client-key FILE",
+            ),
             _ => (Exit::Broken, ""),
         };
         let by = match error.by() {

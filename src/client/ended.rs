@@ -44,6 +44,9 @@ pub enum StreamError {
     /// at one end only.
     #[error("no router answers: {0}; is the port right, and does it use TLS as this side does?")]
     NoRouter(String),
+    /// TLS was set up, and then refused by the router: for this side's certificate, or for none.
+    #[error("the router refused the TLS connection: {0}")]
+    Alert(String),
     /// The connection to the router is gone.
     #[error("the connection to the router was lost: {0}")]
     Lost(String),
@@ -85,7 +88,7 @@ impl StreamError {
             | Self::Answer(_)
             | Self::Frame(_)
             | Self::Truncated => EndedBy::Router,
-            Self::Lost(_) | Self::NoRouter(_) => EndedBy::Connection,
+            Self::Lost(_) | Self::NoRouter(_) | Self::Alert(_) => EndedBy::Connection,
             Self::Closed | Self::TooLong(_) => EndedBy::ThisSide,
         }
     }
@@ -108,7 +111,9 @@ impl StreamError {
                 Code::DeadlineExceeded => io::ErrorKind::TimedOut,
                 _ => io::ErrorKind::ConnectionAborted,
             },
-            Self::Lost(_) | Self::NoRouter(_) | Self::Reset(_) => io::ErrorKind::ConnectionReset,
+            Self::Lost(_) | Self::NoRouter(_) | Self::Alert(_) | Self::Reset(_) => {
+                io::ErrorKind::ConnectionReset
+            }
             Self::Answer(_) | Self::Frame(_) => io::ErrorKind::InvalidData,
             Self::Truncated => io::ErrorKind::UnexpectedEof,
             Self::Closed => io::ErrorKind::BrokenPipe,

@@ -36,6 +36,9 @@ const CLEAN_END: &[u8] = b"end of data";
 /// a stock peer's half-close.
 const DOUBT: Duration = Duration::from_secs(1);
 
+/// How rustls begins what it says of an alert. HTTP/2 keeps its words only.
+const ALERT: &str = "received fatal alert";
+
 /// A stream to the partner that calls the same router with a token of the same subject.
 ///
 /// # Reading and writing
@@ -382,6 +385,8 @@ impl RouterStream {
                 let why = why.map_or_else(|| error.to_string(), ToOwned::to_owned);
                 if self.line.is_answered() || !matches!(self.body, Body::Head(_)) {
                     StreamError::Lost(why)
+                } else if why.contains(ALERT) {
+                    StreamError::Alert(why)
                 } else {
                     StreamError::NoRouter(why)
                 }

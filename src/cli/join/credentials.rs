@@ -12,7 +12,7 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use crate::{
     auth::{Claims, LIFETIME, mint},
     cli::exit::{Exit, Failure},
-    client::{Connector, Token, Trust},
+    client::{Connector, Identity, Token, Trust},
 };
 
 /// What the stream's bytes may be on their way, bytes: enough for a fast path of some length.
@@ -42,6 +42,17 @@ pub struct RouterArgs {
     /// No TLS
     #[arg(long)]
     pub plaintext: bool,
+    /// PEM file with the certificate chain to show to a router that asks for one
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_key",
+        conflicts_with = "plaintext"
+    )]
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file with its private key
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
 }
 
 impl RouterArgs {
@@ -58,7 +69,14 @@ impl RouterArgs {
             })?,
             None => Trust::System,
         };
-        let mut connector = Connector::new(&self.router, trust)?;
+        let files = self
+            .client_certificate
+            .as_ref()
+            .zip(self.client_key.as_ref());
+        let identity = files
+            .map(|(certificate, key)| Identity::from_files(certificate, key))
+            .transpose()?;
+        let mut connector = Connector::with_identity(&self.router, trust, identity)?;
         connector.window = WINDOW;
         Ok(connector)
     }
