@@ -405,9 +405,8 @@ async fn a_stream_never_comes_back_to_the_process_it_comes_from() {
         let cause = router.metrics.stream_refusals.get("forwarded_to_itself");
         cause.get()
     };
-    let lame_duck = only
-        .server
-        .lame_duck(Duration::from_millis(700), Duration::from_secs(1));
+    only.server.become_lame_duck(Duration::from_secs(2)).await;
+    let lame_duck = only.server.lame_duck(Duration::from_millis(700));
     within("a lame duck", lame_duck).await;
     assert!(refused(only.server.router()) > 0);
     assert_eq!(only.metrics().streams_waiting.get(), 1, "it waits on");

@@ -202,6 +202,8 @@ async fn run_until_stopped(
     notify.stopping();
     let drain = config.load().drain.clone();
     if !drain.lame_duck.is_zero() {
+        let left = drain.lame_duck + drain.timeout;
+        server.become_lame_duck(left).await;
         tracing::info!(
             signal,
             streams = server.router().streams(),
@@ -209,7 +211,7 @@ async fn run_until_stopped(
             drain.lame_duck
         );
         tokio::select! {
-            () = server.lame_duck(drain.lame_duck, drain.timeout) => {}
+            () = server.lame_duck(drain.lame_duck) => {}
             signal = stop.wait() => return stopped_at_once(signal),
         }
     }

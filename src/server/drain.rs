@@ -25,13 +25,18 @@ pub struct Drained {
 }
 
 impl Server {
-    /// Serves on for `long`, while probes say that the router is not ready. `timeout`: of the drain that follows.
-    pub async fn lame_duck(&self, long: Duration, timeout: Duration) {
+    /// From now on probes say that the router is not ready. It serves on; [`Server::lame_duck`] waits meanwhile. `left`:
+    /// until the deadline of the drain that follows.
+    pub async fn become_lame_duck(&self, left: Duration) {
         self.readiness.set(Phase::LameDuck);
         self.set_serving(false).await;
         let metrics = &self.router.metrics;
-        metrics.set_lame_duck(SystemTime::now() + long + timeout);
+        metrics.set_lame_duck(SystemTime::now() + left);
         self.router.leave();
+    }
+
+    /// Serves on for `long`, and logs how it goes.
+    pub async fn lame_duck(&self, long: Duration) {
         let end = Instant::now() + long;
         let mut progress = Progress::new(long);
         while Instant::now() < end {
