@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "lab/bench.rs"]
+#[allow(dead_code)]
 mod bench;
 
 use std::{collections::BTreeMap, time::Duration};
