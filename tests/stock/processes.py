@@ -15,6 +15,9 @@ import psutil
 
 T = TypeVar("T")
 
+# A stock client ends its shell with it; under `nohup` it would be ignored, and children inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 BIN = Path(sys.executable).parent
 TESTS = Path(__file__).resolve().parent.parent
 
