@@ -1,10 +1,10 @@
 //! `dial`: a stream to the exporter of a lease, through its controller, for standard input and output or for local
 //! connections.
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Args;
-use tokio::{runtime::Builder, task::JoinSet, time::sleep};
+use tokio::{runtime::Builder, task::JoinSet};
 
 use super::{
     exit::{self, Failure},
@@ -18,9 +18,6 @@ use super::{
     pipe::{WaysArgs, patiently, standard},
 };
 use crate::client::Session;
-
-/// After a failure to accept a connection.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Options of `dial`.
 #[derive(Args, Clone)]
@@ -74,28 +71,14 @@ async fn accept(
 ) -> Result<(), Failure> {
     let mut connections = JoinSet::new();
     loop {
-        let connection = relay.seat().await;
-        let accepted = loop {
-            tokio::select! {
-                accepted = listener.accept() => break accepted,
-                Some(ended) = connections.join_next() => {
-                    // The lease has ended, or the token has: so will it be with the next one.
-                    if let Ok(Err(failure)) = ended {
-                        drop((listener, connection));
-                        return Err(relay.wind_up(connections, failure).await);
-                    }
-                }
-            }
-        };
-        match accepted {
-            Ok((local, from)) => {
-                connection.say(format_args!("from {from}"));
+        match relay.accept(&listener, &mut connections).await {
+            Ok((connection, local)) => {
                 connections.spawn(serve(connection, local, session.clone(), lease.to_owned()));
             }
-            Err(error) => {
-                // Out of file descriptors, mostly: it gets better when connections end.
-                connection.say(format_args!("cannot accept: {error}"));
-                sleep(PAUSE).await;
+            // The lease has ended, or the token has.
+            Err(failure) => {
+                drop(listener);
+                return Err(relay.wind_up(connections, failure).await);
             }
         }
     }

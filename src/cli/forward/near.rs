@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    address::{Listener, abort},
+    address::{Listener, Local, abort},
     hello::{Hello, Unexpected, hear, say},
     relay::{Connection, Relay},
 };
@@ -39,38 +39,26 @@ pub async fn run(
     relay: &Relay,
 ) -> Result<(), Failure> {
     let mut connections = JoinSet::new();
-    loop {
-        let connection = relay.seat().await;
-        let accepted = loop {
-            tokio::select! {
-                accepted = listener.accept() => break accepted,
-                Some(_) = connections.join_next() => {}
-            }
-        };
-        let (local, from) = match accepted {
+    let failure = loop {
+        let (connection, local) = match relay.accept(&listener, &mut connections).await {
             Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, mostly: it gets better when connections end.
-                connection.say(format_args!("cannot accept: {error}"));
-                sleep(LONGEST_PAUSE).await;
-                continue;
-            }
+            Err(failure) => break failure,
         };
         match meet(connector, tokens, &connection).await {
             Ok(stream) => {
-                connection.say(format_args!("from {from}"));
                 connections.spawn(serve(connection, local, stream));
             }
             Err(failure) => {
                 abort(local);
                 if failure.is_lasting {
-                    drop((listener, connection));
-                    return Err(relay.wind_up(connections, failure).await);
+                    break failure;
                 }
-                connection.say(format_args!("from {from}: closed: {failure}"));
+                connection.say(format_args!("closed: {failure}"));
             }
         }
-    }
+    };
+    drop(listener);
+    Err(relay.wind_up(connections, failure).await)
 }
 
 /// A stream whose other side is the other end of this forward.
@@ -117,19 +105,25 @@ async fn meet(
     }
 }
 
-async fn serve(connection: Connection, local: super::address::Local, mut stream: RouterStream) {
-    match hear(&mut stream, Some(READY)).await {
-        Ok(Hello::Ready) => return connection.carry(local, stream).await,
-        Ok(Hello::Failed(why)) => {
-            connection.say(format_args!("closed: the other end's service: {why}"));
+async fn serve(
+    connection: Connection,
+    local: Local,
+    mut stream: RouterStream,
+) -> Result<(), Failure> {
+    let why = match hear(&mut stream, Some(READY)).await {
+        Ok(Hello::Ready) => {
+            connection.carry(local, stream).await;
+            return Ok(());
         }
+        Ok(Hello::Failed(why)) => format!("the other end's service: {why}"),
         Ok(_) | Err(Unexpected::Word(_) | Unexpected::Stranger) => {
-            connection.say("closed: the other end is out of step");
+            "the other end is out of step".to_owned()
         }
-        Err(Unexpected::Silence) => connection.say("closed: the other end does not answer"),
-        Err(Unexpected::Ended(error)) => {
-            connection.say(format_args!("closed: {}", Failure::from(error)));
-        }
-    }
+        Err(Unexpected::Silence) => "the other end does not answer".to_owned(),
+        Err(Unexpected::Ended(error)) => Failure::from(error).to_string(),
+    };
+    connection.say(format_args!("closed: {why}"));
     abort(local);
+    // Of this connection alone: the next one may fare better.
+    Ok(())
 }

@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
+    time::sleep,
 };
 
 use super::{
@@ -31,6 +32,9 @@ use crate::{
 
 /// In this time the streams that are dropped at the end are cancelled.
 pub const FAREWELL: Duration = Duration::from_millis(200);
+
+/// After a failure to accept a connection.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the connections of a process share.
 #[derive(Clone, Debug)]
@@ -55,6 +59,36 @@ impl Relay {
             seats: Arc::new(Semaphore::new(limits.max_connections as usize)),
             quiet: limits.quiet,
             count: Arc::default(),
+        }
+    }
+
+    /// The next connection from here, once there is room for it. Fails if one of `connections` did so for good: so would
+    /// the next one. Cancel safe.
+    pub async fn accept(
+        &self,
+        listener: &Listener,
+        connections: &mut JoinSet<Result<(), Failure>>,
+    ) -> Result<(Connection, Local), Failure> {
+        let connection = self.seat().await;
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((local, from)) => {
+                        connection.say(format_args!("from {from}"));
+                        return Ok((connection, local));
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, mostly: it gets better when connections end.
+                        connection.say(format_args!("cannot accept: {error}"));
+                        sleep(PAUSE).await;
+                    }
+                },
+                Some(ended) = connections.join_next() => {
+                    if let Ok(Err(failure)) = ended {
+                        return Err(failure);
+                    }
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::verify::Verify;
+use crate::cli::join::credentials::RouterArgs;
 
 /// What the pairs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,9 +47,9 @@ pub enum Connections {
     reason = "switches of a command line are independent"
 )]
 pub struct LoadArgs {
-    /// The router under test
-    #[arg(long, value_name = "HOST:PORT")]
-    pub router: String,
+    /// The router under test, and what is trusted.
+    #[command(flatten)]
+    pub router: RouterArgs,
     /// Key that signs the tokens [env: `ROUTER_KEY`]
     #[arg(
         long,
@@ -56,26 +57,6 @@ pub struct LoadArgs {
         help = "Key that signs the tokens [env: ROUTER_KEY]"
     )]
     pub key: Option<String>,
-    /// PEM file with the certificates to trust
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["insecure", "plaintext"])]
-    pub ca: Option<PathBuf>,
-    /// Trust any certificate
-    #[arg(long, conflicts_with = "plaintext")]
-    pub insecure: bool,
-    /// No TLS
-    #[arg(long)]
-    pub plaintext: bool,
-    /// PEM file with the certificate chain to show to the router
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "client_key",
-        conflicts_with = "plaintext"
-    )]
-    pub client_certificate: Option<PathBuf>,
-    /// PEM file with its private key
-    #[arg(long, value_name = "FILE", requires = "client_certificate")]
-    pub client_key: Option<PathBuf>,
     /// What the pairs do
     #[arg(long, value_enum, default_value = "bulk")]
     pub workload: Workload,

@@ -10,7 +10,7 @@ use crate::client::ConnectError;
 #[derive(Debug, Error)]
 pub enum Failure {
     /// No connection.
-    #[error(transparent)]
+    #[error("{}{}", .0, .0.advice())]
     Connect(#[from] ConnectError),
     /// HTTP/2 failed.
     #[error("HTTP/2: {0}")]

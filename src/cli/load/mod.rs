@@ -66,7 +66,7 @@ pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
 
 async fn report(args: &LoadArgs, mut run: Run, params: &Params) -> Report {
     if let Some(delay) = params.delay {
-        match delay::start(args.router.clone(), delay).await {
+        match delay::start(args.router.router.clone(), delay).await {
             Ok(proxy) => run.dialer.via(proxy),
             Err(error) => run.error(error),
         }

@@ -1,8 +1,7 @@
 //! From options to a run: defaults that depend on the workload, and what must not be.
 
-use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     pattern::{Pattern, Sizes},
     run::Run,
 };
-use crate::client::{ConnectError, Connector, Identity, Trust};
+use crate::cli::exit::Failure;
 
 /// Bytes of a large message, as stock peers send them.
 pub const LARGE: usize = 64 * 1024;
@@ -40,17 +39,6 @@ pub enum PlanError {
     /// No key to sign with.
     #[error("no key: give --key or set ROUTER_KEY")]
     Key,
-    /// Nothing says what certificate to believe.
-    #[error("give --ca FILE, --insecure or --plaintext")]
-    Trust,
-    /// The file of certificates.
-    #[error("cannot read certificates from {path}: {error}")]
-    Ca {
-        /// Its path.
-        path: String,
-        /// What went wrong.
-        error: String,
-    },
     /// Too large or too small.
     #[error("--{option} must be from {least} to {most}")]
     Range {
@@ -64,9 +52,9 @@ pub enum PlanError {
     /// The rate.
     #[error("--rate must be from 0.001 to 10000000 per second")]
     Rate,
-    /// The router's address.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
+    /// The router's address, or the files that go with it.
+    #[error("{0}")]
+    Router(Failure),
     /// There is no such process.
     #[error("there is no process {0}")]
     Pid(u32),
@@ -118,14 +106,7 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
     };
     let key = args.key.clone().map(String::into_bytes).or_else(from_env);
     let key = key.filter(|key| !key.is_empty()).ok_or(PlanError::Key)?;
-    let files = args
-        .client_certificate
-        .as_ref()
-        .zip(args.client_key.as_ref());
-    let identity = files
-        .map(|(certificate, key)| Identity::from_files(certificate, key))
-        .transpose()?;
-    let connector = Connector::with_identity(&args.router, trust(args)?, identity)?;
+    let connector = args.router.connector().map_err(PlanError::Router)?;
     let size = args.size.unwrap_or(args.workload.default_size());
     range("size", size, 0, LARGEST)?;
     let window = args.window.unwrap_or(16 * 1024 * 1024);
@@ -150,7 +131,7 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
         (None, _) => Duration::from_secs(10),
     };
 
-    let mut dialer = Dialer::new(connector, !args.plaintext, &args.router, key);
+    let mut dialer = Dialer::new(connector, !args.router.plaintext, &args.router.router, key);
     dialer.pings = args.pings.then(Arc::default);
     let longest = sizes.longest().max(LARGE);
     let mut run = Run::new(dialer, Pattern::new(args.seed, longest), args.seed);
@@ -188,24 +169,4 @@ fn range(option: &'static str, value: usize, least: usize, most: usize) -> Resul
         least,
         most,
     })
-}
-
-fn trust(args: &LoadArgs) -> Result<Trust, PlanError> {
-    match &args.ca {
-        _ if args.plaintext => Ok(Trust::Plaintext),
-        _ if args.insecure => Ok(Trust::Insecure),
-        Some(path) => certificates(path).map(Trust::Certificates),
-        None => Err(PlanError::Trust),
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PlanError> {
-    let failed = |error: rustls_pki_types::pem::Error| PlanError::Ca {
-        path: path.display().to_string(),
-        error: error.to_string(),
-    };
-    CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)
 }

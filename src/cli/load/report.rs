@@ -243,14 +243,14 @@ impl Report {
 
 fn parameters(args: &LoadArgs, run: &Run, params: &Params) -> Parameters {
     Parameters {
-        router: args.router.clone(),
+        router: args.router.router.clone(),
         pairs: args.pairs,
         size: params.sizes.longest(),
         both: params.both,
         connections: name(&args.connections),
         window: run.window,
         verify: name(&args.verify),
-        tls: !args.plaintext,
+        tls: !args.router.plaintext,
         warmup: run.warmup.as_secs_f64(),
         duration: run.duration.as_secs_f64(),
         messages: run.limit,
