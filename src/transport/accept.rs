@@ -164,10 +164,11 @@ impl Door {
         };
         let stop = self.router.stop.clone();
         if self.is_proxy(peer) {
-            let task = serve_proxied(self.clone(), socket, peer, place);
+            let task = Box::pin(serve_proxied(self.clone(), socket, peer, place));
             tasks.spawn(stop.run_until_cancelled_owned(task));
         } else if let Some(visit) = self.enter(peer) {
-            let task = serve(self.clone(), socket, visit, place);
+            // In a box: `run_until_cancelled_owned` keeps room for its argument three times.
+            let task = Box::pin(serve(self.clone(), socket, visit, place));
             tasks.spawn(stop.run_until_cancelled_owned(task));
         }
     }
@@ -270,8 +271,7 @@ const UNSENT: u32 = 128 * 1024;
 async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {
     let router = &door.router;
     let peer = &visit.origin;
-    let settings = router.settings.load_full();
-    if let Err(error) = prepare(&socket, &settings.connections) {
+    if let Err(error) = prepare(&socket, &router.settings.load().connections) {
         tracing::debug!(%peer, %error, "cannot set socket options");
     }
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.

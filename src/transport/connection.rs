@@ -10,7 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{Either, lazy},
+    stream::FuturesUnordered,
+};
 use h2::{Ping, PingPong, RecvStream, server::SendResponse};
 use http::Request;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -135,7 +139,8 @@ where
         ConnectionEnd::PeerClosed if connection.deadlines.is_retired() => ConnectionEnd::Age,
         end => end,
     };
-    connection.close(end).await;
+    // In a box: a connection shall not keep room for its end.
+    Box::pin(connection.close(end)).await;
     asked
 }
 
@@ -319,23 +324,28 @@ impl<T: Gather> Connection<T> {
         let passage = self.passage.clone();
         // What HTTP/2 has for this connection, whatever may have been set since.
         let window = self.growth.start();
-        let task = async move {
+        // Not one block: that would keep room for the request as long as the stream lives.
+        let task = lazy(move |_| {
             if request.uri().path() == stream::PATH {
-                stream::serve(router, peer, request, respond, passage, window).await;
+                let task = stream::serve(router, &peer, request, respond, passage, window);
+                Either::Left(task)
             } else {
+                let task = Box::pin(routes::serve(router.routes.clone(), request, respond));
                 // An error means that the caller is gone: nobody to tell.
-                let _ = Box::pin(routes::serve(router.routes.clone(), request, respond)).await;
+                Either::Right(task.map(|_| ()))
             }
-        };
+        });
         let metrics = self.router.metrics.clone();
         let peer = self.peer.ip;
         // A panic ends its stream only: the stream's parts are dropped, which resets it and tells the partner.
-        let task = AssertUnwindSafe(task).catch_unwind().map(move |result| {
-            if result.is_err() {
-                metrics.panics.inc();
-                tracing::error!(%peer, "a stream's task panicked; its stream was reset");
-            }
-        });
+        let task = AssertUnwindSafe(task.flatten())
+            .catch_unwind()
+            .map(move |result| {
+                if result.is_err() {
+                    metrics.panics.inc();
+                    tracing::error!(%peer, "a stream's task panicked; its stream was reset");
+                }
+            });
         self.streams.push(Box::pin(task));
         // Each stream gets the grown window; if that cannot be paid for, none does.
         let window = self.growth.window();

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt, future::OptionFuture};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use sync_wrapper::SyncWrapper;
@@ -58,31 +59,17 @@ type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 /// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
 ///
 /// `window`: the credit that streams of this connection start with, bytes.
-#[allow(
-    clippy::manual_async_fn,
-    reason = "an `async fn` keeps room for its arguments twice"
-)]
 pub fn serve(
     router: Arc<Router>,
-    peer: Origin,
+    peer: &Origin,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     passage: Arc<Passage>,
     window: u32,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        let Some((call, mut side, start)) = begin(router, &peer, request, respond, passage, window)
-        else {
-            return;
-        };
-        let meeting = match start {
-            Start::Paired(meeting) => Ok(meeting),
-            Start::Waiting(waiter, on_joined) => {
-                Box::pin(call.wait(&mut side, waiter, on_joined)).await
-            }
-        };
-        call.run(&mut side, meeting).await;
-    }
+) -> impl Future<Output = ()> + Send + use<> {
+    // Outside of the future, which would keep room for the request.
+    let begun = begin(router, peer, request, respond, passage, window);
+    OptionFuture::from(begun.map(|(call, side, start)| call.serve(side, start))).map(drop)
 }
 
 /// How a call begins.
@@ -265,6 +252,22 @@ impl Call {
             self.encodings.sends.is_some(),
         );
         Side::new(source, sink, scanner, lanes, window)
+    }
+
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an `async fn` keeps room for its arguments twice"
+    )]
+    fn serve(self, mut side: PeerSide, start: Start) -> impl Future<Output = ()> + Send {
+        async move {
+            let meeting = match start {
+                Start::Paired(meeting) => Ok(meeting),
+                Start::Waiting(waiter, on_joined) => {
+                    Box::pin(self.wait(&mut side, waiter, on_joined)).await
+                }
+            };
+            self.run(&mut side, meeting).await;
+        }
     }
 
     /// The second stream takes the first one's offer.
