@@ -17,7 +17,10 @@ use helpers::{
     ends::{banner, connect, echo, ends, forward, near, router, session},
     process::{Process, usual},
     program::{Program, program},
+    token,
 };
+use jumpstarter_router::client::{Connector, RouterStream, Trust};
+use tokio::runtime::Runtime;
 
 #[test]
 fn unix_sockets_on_both_ends() {
@@ -86,8 +89,8 @@ fn a_service_that_is_not_there_is_named() {
 #[test]
 fn two_listening_ends_share_one_service() {
     let (_router, router) = router(&[]);
-    let (_near, far, address) = ends(&router, "two", &echo());
-    let (_other, other_address) = near(&router, "two");
+    let (mut one, mut far, address) = ends(&router, "two", &echo());
+    let (mut other, other_address) = near(&router, "two");
     let sessions: Vec<_> = (0..6)
         .map(|seed| {
             let address = if seed % 2 == 0 {
@@ -99,11 +102,32 @@ fn two_listening_ends_share_one_service() {
             thread::spawn(move || session(&address, seed, 20))
         })
         .collect();
-    for session in sessions {
-        session.join().unwrap();
-    }
+    let broken = sessions.into_iter().map(thread::JoinHandle::join);
+    let broken = broken.filter(Result::is_err).count();
+    let said = [one.said(), other.said(), far.said()];
+    assert_eq!(broken, 0, "{said:#?}");
     far.signal("TERM");
     far.wait().ended(0, &[]);
+}
+
+/// Two listening ends that meet break off, the quicker one before the other has heard from it.
+#[test]
+fn a_partner_that_breaks_off_at_once_costs_no_connection() {
+    let (_router, router) = router(&[]);
+    let (mut near, address) = near(&router, "breaks off");
+    let mut socket = connect(&address);
+    near.says("from ");
+    let connector = Connector::new(&router, Trust::Insecure).unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let token = token("breaks off");
+        let mut partner = RouterStream::connect(&connector, &token).await.unwrap();
+        partner.answered().await.unwrap();
+        partner.cancel().await;
+    });
+    near.says("broke off before it said what it is; trying again");
+    let mut far = forward(&router, "breaks off", &["--to", &echo()]);
+    far.says("waiting at");
+    banner(&mut socket);
 }
 
 #[test]

@@ -113,6 +113,15 @@ impl Program {
         }
     }
 
+    /// What it has said on standard error so far.
+    pub fn said(&mut self) -> &str {
+        for line in self.stderr.try_iter() {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+        &self.said
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();

@@ -18,7 +18,7 @@ use crate::{
         exit::{Exit, Failure},
         join::credentials::Tokens,
     },
-    client::{Connector, RouterStream, backoff::Backoff},
+    client::{Connector, EndedBy, RouterStream, backoff::Backoff},
 };
 
 /// After a failure to reach the router.
@@ -60,7 +60,7 @@ pub async fn run(
                 connections.spawn(serve(connection, to.clone(), stream));
                 continue;
             }
-            // Nobody came: wait anew.
+            // Wait anew.
             Ok(None) => {
                 backoff.reset();
                 continue;
@@ -81,7 +81,8 @@ pub async fn run(
     }
 }
 
-/// A stream that the other end has joined; `None` if nobody came as long as the router lets a stream wait.
+/// A stream that the other end has joined; `None` if nobody came as long as the router lets a stream wait, or nobody
+/// stayed.
 async fn wait(
     connector: &Connector,
     tokens: &Tokens,
@@ -110,9 +111,12 @@ async fn wait(
             ))
         }
         Err(Unexpected::Ended(error)) => {
+            // The other end's connection may be gone by now, or its process.
+            let broke_off = error.by() == EndedBy::Partner;
             let failure = Failure::from(error);
             match failure.exit {
                 Exit::Alone => Ok(None),
+                _ if broke_off => Ok(None),
                 _ => Err(failure),
             }
         }

@@ -14,7 +14,7 @@ use crate::{
         exit::{Exit, Failure},
         join::credentials::Tokens,
     },
-    client::{Connector, RouterStream, backoff::Backoff},
+    client::{Connector, EndedBy, RouterStream, backoff::Backoff},
 };
 
 /// The other end answers so fast if it lives: a few round trips.
@@ -82,6 +82,10 @@ async fn meet(
         };
         let why = match met.await {
             Ok(()) => return Ok(stream),
+            // An end that has met another one like itself, or whose process is gone.
+            Err(Unexpected::Ended(error)) if error.by() == EndedBy::Partner => {
+                "the other side broke off before it said what it is"
+            }
             Err(Unexpected::Ended(error)) => return Err(error.into()),
             Err(Unexpected::Stranger) => {
                 return Err(Failure::new(
