@@ -6,102 +6,27 @@
 //! * Of two leases that could have an exporter, the one that has wanted it longer gets it.
 //! * A lease ends when its time is up, not before and not after.
 
+mod answers;
+mod exporter;
 mod lease;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
+pub use answers::{Dial, Wait};
+pub use exporter::Exporter;
 pub use lease::{
     End, LONGEST, Lease, MOST_TAGS, Phase, TAG_PREFIX, Terms, Time, Times, check_tags,
 };
 
-use super::{refusal::Refusal, selector::Labels};
-use crate::protocol::v1::ExporterStatus;
+use super::refusal::Refusal;
 
 /// Leases that may wait or be held at a time.
 pub const MOST_LEASES: usize = 10_000;
 
 /// Ended leases that are remembered.
 pub const MOST_ENDED: usize = 1_000;
-
-/// What an exporter may say of itself begins with this; all else is said in lab.toml.
-const OWN_LABELS: &str = "jumpstarter.dev/";
-
-/// An exporter of the lab.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exporter {
-    /// Its labels: those of lab.toml, and those it registered with.
-    pub labels: Labels,
-    /// Whether it may be leased by selector.
-    pub enabled: bool,
-    /// Its id, new in each run of the lab.
-    pub uuid: String,
-    /// The number of the connection on which it is told about its lease.
-    pub session: Option<u64>,
-    /// What it said last.
-    pub status: ExporterStatus,
-    /// In its own words.
-    pub message: String,
-    /// The lease it has.
-    pub lease: Option<String>,
-    /// The lease it was last seen to work on; it may have missed the end of that.
-    pub works_on: Option<String>,
-    /// When it became free, as a number that grows.
-    freed: u64,
-}
-
-impl Exporter {
-    /// An exporter that has not been heard of yet.
-    pub fn new(labels: Labels, enabled: bool, uuid: String) -> Self {
-        Self {
-            labels,
-            enabled,
-            uuid,
-            session: None,
-            status: ExporterStatus::Unspecified,
-            message: String::new(),
-            lease: None,
-            works_on: None,
-            freed: 0,
-        }
-    }
-
-    /// Whether it is connected.
-    pub fn online(&self) -> bool {
-        self.session.is_some()
-    }
-
-    /// Whether it has tidied up after its last lease. Exporters that report no status always have.
-    fn ready(&self) -> bool {
-        matches!(
-            self.status,
-            ExporterStatus::Available | ExporterStatus::Unspecified
-        )
-    }
-
-    fn free(&self) -> bool {
-        self.online() && self.lease.is_none() && self.ready()
-    }
-}
-
-/// Why a lease waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// In one word, as upstream's controller has it.
-    pub reason: &'static str,
-    /// In a sentence.
-    pub message: String,
-}
-
-/// What `Dial` needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dial {
-    /// The exporter takes calls.
-    Now,
-    /// It will soon; or else it will be refused for this.
-    Soon(Refusal),
-}
 
 /// All exporters and leases of a lab.
 #[derive(Debug, Default)]
@@ -195,82 +120,6 @@ impl Leases {
     pub fn lease_on(&self, exporter: &str) -> Option<&Lease> {
         let lease = self.exporters.get(exporter)?.lease.as_ref()?;
         self.all.get(lease)
-    }
-
-    /// The exporter can be told about its leases from now on, under the number that is returned. An earlier connection
-    /// of the same exporter does not count any more.
-    pub fn connect(&mut self, exporter: &str, now: Time) -> Result<u64, Refusal> {
-        let Some(found) = self.exporters.get_mut(exporter) else {
-            return Err(Refusal::ExporterNotFound(exporter.to_owned()));
-        };
-        self.next_session += 1;
-        let session = self.next_session;
-        found.session = Some(session);
-        if found.status == ExporterStatus::Offline {
-            found.status = ExporterStatus::Unspecified;
-            found.message.clear();
-        }
-        self.settle(now);
-        Ok(session)
-    }
-
-    /// That connection is gone. Its lease stays: the exporter may come back.
-    pub fn disconnect(&mut self, exporter: &str, session: u64) {
-        if let Some(exporter) = self.exporters.get_mut(exporter)
-            && exporter.session == Some(session)
-        {
-            exporter.session = None;
-        }
-    }
-
-    /// The exporter asks for the tokens of a lease, and so works on it. One that has ended is let in, too: the exporter
-    /// learns of the end by other means.
-    pub fn listen(&mut self, exporter: &str, lease: &str) -> Result<(), Refusal> {
-        if self.lease(lease)?.held() != Some(exporter) {
-            return Err(Refusal::NotListener {
-                lease: lease.to_owned(),
-                exporter: exporter.to_owned(),
-            });
-        }
-        if let Some(exporter) = self.exporters.get_mut(exporter) {
-            exporter.works_on = Some(lease.to_owned());
-        }
-        Ok(())
-    }
-
-    /// The exporter says what it is. It may set labels of its own, but none of those in lab.toml.
-    pub fn register(&mut self, exporter: &str, labels: Labels, now: Time) -> Result<&str, Refusal> {
-        let Some(found) = self.exporters.get_mut(exporter) else {
-            return Err(Refusal::ExporterNotFound(exporter.to_owned()));
-        };
-        found.labels.retain(|key, _| !key.starts_with(OWN_LABELS));
-        let own = labels.into_iter();
-        found
-            .labels
-            .extend(own.filter(|(key, _)| key.starts_with(OWN_LABELS)));
-        self.settle(now);
-        Ok(&self.exporter(exporter)?.uuid)
-    }
-
-    /// The exporter says how it is.
-    pub fn report(
-        &mut self,
-        exporter: &str,
-        status: ExporterStatus,
-        message: String,
-        now: Time,
-    ) -> Result<(), Refusal> {
-        let Some(found) = self.exporters.get_mut(exporter) else {
-            return Err(Refusal::ExporterNotFound(exporter.to_owned()));
-        };
-        if found.status != ExporterStatus::Available && status == ExporterStatus::Available {
-            self.next_freed += 1;
-            found.freed = self.next_freed;
-        }
-        found.status = status;
-        found.message = message;
-        self.settle(now);
-        Ok(())
     }
 
     /// A client asks for a lease.
@@ -387,59 +236,6 @@ impl Leases {
             .min()
     }
 
-    /// Whether the exporter of a lease takes calls.
-    pub fn dial(&self, client: &str, name: &str) -> Result<Dial, Refusal> {
-        let lease = self.lease_of(client, name)?;
-        let exporter = match &lease.phase {
-            Phase::Waiting => return Err(Refusal::NotActive(name.to_owned())),
-            Phase::Ended { .. } => return Err(Refusal::Ended(name.to_owned())),
-            Phase::Held { exporter, .. } => self.exporter(exporter)?,
-        };
-        match exporter.status {
-            ExporterStatus::Offline => Err(Refusal::Unusable("exporter is offline")),
-            ExporterStatus::BeforeLeaseHookFailed => {
-                Err(Refusal::Unusable("exporter beforeLease hook failed"))
-            }
-            ExporterStatus::AfterLeaseHookFailed => {
-                Err(Refusal::Unusable("exporter afterLease hook failed"))
-            }
-            _ if !exporter.online() => Err(Refusal::NotListening(name.to_owned())),
-            ExporterStatus::Available => Ok(Dial::Soon(Refusal::NotReady("Available"))),
-            _ => Ok(Dial::Now),
-        }
-    }
-
-    /// Why a lease waits, in a sentence for its owner.
-    pub fn why_waiting(&self, lease: &Lease, now: Time) -> Wait {
-        let wait = |reason, message| Wait { reason, message };
-        if lease.due() > now {
-            let message = "The lease is scheduled and has not begun yet".to_owned();
-            return wait("Scheduled", message);
-        }
-        let matching: Vec<_> = self.matching(&lease.terms).collect();
-        let online = || matching.iter().filter(|(_, exporter)| exporter.online());
-        let first = matching.first().map_or("", |(name, _)| name);
-        if online().count() == 0 {
-            let message = format!(
-                "While there are {} matching exporters (i.e. {first}), none of them are online",
-                matching.len()
-            );
-            return wait("Offline", message);
-        }
-        if online().all(|(_, exporter)| exporter.lease.is_some()) {
-            let message = format!(
-                "There are {} matching exporters (i.e. {first}), but all of them are already leased",
-                online().count()
-            );
-            return wait("NotAvailable", message);
-        }
-        let message = format!(
-            "There are {} online exporters, but none are ready (still cleaning up previous lease)",
-            online().count()
-        );
-        wait("NotReady", message)
-    }
-
     /// What has changed since this was last asked, by name; `None`: forgotten.
     pub fn take_unsaved(&mut self) -> Vec<(String, Option<Lease>)> {
         let unsaved = std::mem::take(&mut self.unsaved);
@@ -544,69 +340,6 @@ impl Leases {
         lease.phase = Phase::Ended { held, at, why };
         self.ended.insert((at, lease.order, name.to_owned()));
         self.unsaved.insert(name.to_owned());
-    }
-
-    /// Whether no exporter will ever do, and why not.
-    fn unsatisfiable(&self, terms: &Terms) -> Option<End> {
-        if self.matching(terms).next().is_some() {
-            return None;
-        }
-        let selector = terms.selector.text();
-        let (reason, message) = match &terms.exporter {
-            Some(name) => match self.exporters.get(name) {
-                None => (
-                    "ExporterNotFound",
-                    format!("Requested exporter {name} was not found{}", self.choice()),
-                ),
-                Some(exporter) if !terms.selector.matches(&exporter.labels) => (
-                    "SelectorMismatch",
-                    format!("Requested exporter {name} does not match selector {selector}"),
-                ),
-                Some(_) => (
-                    "ExporterDisabled",
-                    format!(
-                        "Requested exporter {name} is disabled; jmp create lease --allow-disabled leases it nonetheless"
-                    ),
-                ),
-            },
-            None => {
-                let all = self.exporters.values();
-                let disabled = all
-                    .filter(|exporter| terms.selector.matches(&exporter.labels))
-                    .count();
-                if disabled > 0 {
-                    let message =
-                        format!("All {disabled} exporters matching the selector are disabled");
-                    ("AllDisabled", message)
-                } else {
-                    let message = format!("No exporter matches {selector}{}", self.choice());
-                    ("NoMatch", message)
-                }
-            }
-        };
-        Some(End::Unsatisfiable {
-            reason: reason.to_owned(),
-            message,
-        })
-    }
-
-    /// Which exporters there are, as the rest of a sentence.
-    fn choice(&self) -> String {
-        const SHOWN: usize = 8;
-        let shown = self.exporters.iter().take(SHOWN).map(|(name, exporter)| {
-            let labels: Vec<_> = exporter
-                .labels
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect();
-            format!("{name} ({})", labels.join(","))
-        });
-        let shown: Vec<_> = shown.collect();
-        match self.exporters.len() {
-            0 => "; this lab has no exporters, name some in lab.toml".to_owned(),
-            n if n > SHOWN => format!("; this lab has {} and {} more", shown.join(", "), n - SHOWN),
-            _ => format!("; this lab has {}", shown.join(", ")),
-        }
     }
 
     /// Forgets the oldest of many ended leases.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lab::selector::Selector;
+use crate::{lab::selector::Labels, protocol::v1::ExporterStatus};
 
 const NOW: Time = Duration::from_secs(1_000_000);
 
