@@ -5,8 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lab::selector::Selector;
-use crate::{lab::selector::Labels, protocol::v1::ExporterStatus};
+use crate::{
+    lab::selector::{Labels, Selector},
+    protocol::v1::ExporterStatus,
+};
 
 const NOW: Time = Duration::from_secs(1_000_000);
 
