@@ -508,3 +508,15 @@ fn response_head(receiver: &Encodings, sender: &Encodings) -> Result<Response<()
     receiver.towards(sender)?;
     Ok(head)
 }
+
+/// Bytes that a future keeps while it waits.
+#[cfg(test)]
+pub(super) fn kept<A, B, C, F: Future>(_: fn(A, B, C) -> F) -> usize {
+    size_of::<F>()
+}
+
+/// Bytes that a call keeps while it lasts.
+#[cfg(test)]
+pub(super) fn kept_by_call() -> usize {
+    kept(Call::serve)
+}
