@@ -17,16 +17,17 @@ use crate::splice::gauge::Gauge;
 
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what cannot be
 /// reckoned: the gaps between allocations, and the memory of the kernel's sockets. With 5,000 pairs that flood at once
-/// a fifth more was resident than was ever reckoned.
+/// up to half as much again was resident: with the last level at 69 %, 2 of 7 runs of `benches/memory-limit.sh` passed
+/// 512 MiB; at 60 %, five reached 365 to 421.
 const SHARES: [(u64, Level); 4] = [
-    (50, Level::NoGrowth),
-    (60, Level::NoStreams),
-    (64, Level::Evict),
-    (69, Level::Full),
+    (44, Level::NoGrowth),
+    (52, Level::NoStreams),
+    (56, Level::Evict),
+    (60, Level::Full),
 ];
 
 /// Stalled pairs are ended until so much is in use, in percent.
-const RELIEVED: u64 = 59;
+const RELIEVED: u64 = 51;
 
 /// What a byte in a lane needs, in eighths: chunks keep the blocks they were read into, and blocks of joined small
 /// messages have room at their end. Live heap of stalled pairs: 1.08 bytes for messages of 32 KiB, 1.22 for 20 bytes.
@@ -274,11 +275,11 @@ mod tests {
     fn levels_rise_with_memory() {
         for (used, level) in [
             (0, Level::Normal),
-            (499, Level::Normal),
-            (500, Level::NoGrowth),
-            (600, Level::NoStreams),
-            (640, Level::Evict),
-            (690, Level::Full),
+            (439, Level::Normal),
+            (440, Level::NoGrowth),
+            (520, Level::NoStreams),
+            (560, Level::Evict),
+            (600, Level::Full),
             (5_000, Level::Full),
         ] {
             assert_eq!(Level::of(used, 1_000), level, "{used}");
@@ -297,16 +298,16 @@ mod tests {
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
         memory.set_base(100_000);
         memory.set_limit(Some(1_000_000));
-        share.set(500_000);
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "60 %");
-        share.set(540_000);
+        share.set(420_000);
+        assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "52 %");
+        share.set(460_000);
         memory.wake_paused();
         assert!(!bell.is_rung(), "it does not wait");
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "64 %");
+        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "56 %");
         assert_eq!(memory.reading(LIGHT, &reader), Reading::Free);
         assert_eq!(memory.excess(), 50_000);
-        share.set(590_000);
-        assert_eq!(memory.reading(1, &reader), Reading::Later, "69 %");
+        share.set(500_000);
+        assert_eq!(memory.reading(1, &reader), Reading::Later, "60 %");
         assert_eq!(memory.reading(0, &reader), Reading::Little);
         memory.wake_paused();
         assert!(bell.answer());
