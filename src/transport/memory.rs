@@ -17,8 +17,7 @@ use crate::splice::gauge::Gauge;
 
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what cannot be
 /// reckoned: the gaps between allocations, and the memory of the kernel's sockets. With 5,000 pairs that flood at once
-/// up to half as much again was resident: with the last level at 69 %, 2 of 7 runs of `benches/memory-limit.sh` passed
-/// 512 MiB; at 60 %, five reached 365 to 421.
+/// up to half as much again was resident: docs/performance.md, "Memory under siege".
 const SHARES: [(u64, Level); 4] = [
     (44, Level::NoGrowth),
     (52, Level::NoStreams),
