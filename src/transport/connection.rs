@@ -22,6 +22,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     addresses::Origin,
+    allowance::Allowance,
     budget::Grant,
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
@@ -37,49 +38,30 @@ use crate::{observe::metrics::ConnectionEnd, splice::ending::Cause};
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
 
-/// What a connection keeps while its socket takes nothing: HTTP/2's and TLS' buffers.
+/// What a connection keeps while its socket takes nothing, besides what its streams have handed over: HTTP/2's and TLS'
+/// buffers.
 const BLOCKED: u64 = 144 * 1024;
 
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How much HTTP/2 may read before the streams take it: h2 notes 248 bytes for each DATA frame, and keeps room
-/// for the most frames that ever stood in it. A window full of 20-byte messages costs 1.1 MB that way.
+/// What streams have handed to HTTP/2 and it could not write: up to a send buffer for each stream while the socket is full.
 #[derive(Default)]
-struct Allowance {
-    seen: (u64, u64),
-    step: usize,
-    /// The most frames that came at once.
-    most: u64,
+struct Unsent {
+    /// How it was when all was written.
+    handed: u64,
+    written: u64,
 }
 
-impl Allowance {
-    /// So many frames at once, about.
-    const FRAMES: u64 = 100;
-    /// As long as frames may be tiny.
-    const LEAST: usize = 2 * 1024;
-    /// Frames of 1 KiB and more are read as they come.
-    const MOST: usize = 256 * 1024;
-    const LARGE_FRAME: u64 = 1024;
-    /// When memory is short: enough for the frames that give credit.
-    const LITTLE: usize = 1024;
-    /// What HTTP/2 keeps for each frame of the most that ever came at once.
-    const NOTE: u64 = 248;
+impl Unsent {
+    /// HTTP/2 has written all it was handed.
+    fn reset(&mut self, handed: u64, written: u64) {
+        *self = Self { handed, written };
+    }
 
-    fn next(&mut self, passage: &Passage) -> usize {
-        let (bytes, frames) = passage.received();
-        let (new_bytes, new_frames) = (bytes - self.seen.0, frames - self.seen.1);
-        if let Some(average) = new_bytes.checked_div(new_frames) {
-            const HEADER: u64 = 9;
-            self.step = if average >= Self::LARGE_FRAME {
-                Self::MOST
-            } else {
-                ((average + HEADER) * Self::FRAMES) as usize
-            };
-            self.seen = (bytes, frames);
-            self.most = self.most.max(new_frames);
-        }
-        self.step.max(Self::LEAST)
+    /// Bytes. What is written counts with the headers of frames, so it is a little less than what is kept.
+    fn bytes(&self, handed: u64, written: u64) -> u64 {
+        (handed - self.handed).saturating_sub(written - self.written)
     }
 }
 
@@ -117,6 +99,7 @@ where
         wire,
         passage: Arc::default(),
         allowance: Allowance::default(),
+        unsent: Unsent::default(),
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.windows.clone()),
         share: Share::new(router.memory.clone()),
@@ -189,6 +172,7 @@ struct Connection<T: Gather> {
     wire: Wire<T>,
     passage: Arc<Passage>,
     allowance: Allowance,
+    unsent: Unsent,
     growth: Growth,
     grant: Grant,
     share: Share,
@@ -214,12 +198,16 @@ impl<T: Gather> Connection<T> {
             if self.stream_bell.answer() {
                 self.poll_streams();
             }
-            let allowed = self.allowed();
-            self.wire.allow(allowed);
-            if self.bell.answer()
-                && let Poll::Ready(end) = self.poll_http2()
-            {
-                break Some(end);
+            self.allow_reading();
+            if self.bell.answer() {
+                if let Poll::Ready(end) = self.poll_http2() {
+                    break Some(end);
+                }
+                // HTTP/2 stops only when it has nothing left to write or the socket takes nothing.
+                let activity = self.wire.activity();
+                if !activity.blocked {
+                    self.unsent.reset(self.passage.handed(), activity.written);
+                }
             }
             if let Poll::Ready(end) = self.poll_deadlines(cx) {
                 break Some(end);
@@ -246,17 +234,14 @@ impl<T: Gather> Connection<T> {
         Poll::Pending
     }
 
-    /// How much may be read now, as far as memory allows.
-    fn allowed(&mut self) -> Option<usize> {
-        let next = self.allowance.next(&self.passage);
-        match self
-            .router
-            .memory
-            .reading(self.passage.held().bytes(), &self.reader)
-        {
-            Reading::Free => Some(next),
-            Reading::Little => Some(Allowance::LITTLE),
-            Reading::Later => None,
+    /// Lets HTTP/2 read as much as memory allows.
+    fn allow_reading(&mut self) {
+        let next = self.allowance.next(self.passage.received());
+        let held = self.passage.held().bytes();
+        match self.router.memory.reading(held, &self.reader) {
+            Reading::Free => self.wire.allow(Some(next), false),
+            Reading::Little => self.wire.allow(Some(Allowance::LITTLE), true),
+            Reading::Later => self.wire.allow(None, true),
         }
     }
 
@@ -270,9 +255,13 @@ impl<T: Gather> Connection<T> {
         // When the socket has room again, HTTP/2 looks again, too.
         let mut cx = Context::from_waker(&self.waker);
         let pushed = self.wire.poll_push(&mut cx);
-        let notes = self.allowance.most.next_power_of_two() * Allowance::NOTE;
         let blocked = if pushed.is_pending() { BLOCKED } else { 0 };
-        self.share.set(notes + blocked);
+        let written = self.wire.activity().written;
+        let unsent = self.unsent.bytes(self.passage.handed(), written);
+        let unread = self.wire.unread() as u64;
+        let slack = self.allowance.slack(self.passage.held().bytes());
+        let notes = self.allowance.notes();
+        self.share.set(notes + blocked + unsent + unread + slack);
         match (end, pushed) {
             (Some(end), _) => Poll::Ready(end),
             (None, Poll::Ready(Err(_))) => Poll::Ready(ConnectionEnd::TransportError),

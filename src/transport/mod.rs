@@ -6,7 +6,7 @@
 //! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
 //!   only in a lane. [`doorbell`] tells it which of its parts has work, [`deadlines`] what is due, [`window`] how
 //!   much credit the peer should have, as far as [`budget`] allows; [`memory`] reckons what is in use and who may
-//!   read, and [`pressure`] ends what stands still when it runs out, by the limit that
+//!   read, [`allowance`] how much at once, and [`pressure`] ends what stands still when it runs out, by the limit that
 //!   is configured or that [`cgroup`] finds;
 //! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
 //!   to typed services;
@@ -20,6 +20,7 @@
 pub mod accept;
 pub mod addresses;
 pub mod admission;
+pub mod allowance;
 pub mod bucket;
 pub mod budget;
 pub mod buffers;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::Response;
 
+use super::allowance::{self, Received};
 use crate::{
     grpc::{headers, status},
     splice::{Broken, Sink, Source, ending::Ending, gauge::Gauge},
@@ -42,6 +43,10 @@ pub struct Passage {
     received: AtomicU64,
     /// DATA frames received.
     frames: AtomicU64,
+    /// What these need beyond their bytes.
+    slack: AtomicU64,
+    /// Bytes handed to HTTP/2.
+    handed: AtomicU64,
     /// What the lanes hold that these streams fill.
     held: Arc<Gauge>,
     /// The window of each of the connection's streams, bytes.
@@ -54,12 +59,18 @@ impl Passage {
         self.released.load(Ordering::Relaxed)
     }
 
-    /// Bytes and DATA frames received so far.
-    pub fn received(&self) -> (u64, u64) {
-        (
-            self.received.load(Ordering::Relaxed),
-            self.frames.load(Ordering::Relaxed),
-        )
+    /// What was received so far.
+    pub fn received(&self) -> Received {
+        Received {
+            bytes: self.received.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            slack: self.slack.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes handed to HTTP/2 so far, to be sent.
+    pub fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Relaxed)
     }
 
     /// What the lanes hold that these streams fill.
@@ -112,6 +123,10 @@ impl Source for PeerSource {
                 Some(Ok(chunk)) => {
                     Passage::add(&self.passage.received, chunk.len() as u64);
                     Passage::add(&self.passage.frames, 1);
+                    let slack = allowance::slack(chunk.len() as u64);
+                    if slack > 0 {
+                        Passage::add(&self.passage.slack, slack);
+                    }
                     Some(Ok(chunk))
                 }
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -134,15 +149,17 @@ impl Source for PeerSource {
 pub struct PeerSink {
     respond: SendResponse<Bytes>,
     body: Option<SendStream<Bytes>>,
+    passage: Arc<Passage>,
     is_router: bool,
 }
 
 impl PeerSink {
     /// Nothing is sent yet. `is_router`: as for [`PeerSource::new`], the other way round.
-    pub fn new(respond: SendResponse<Bytes>, is_router: bool) -> Self {
+    pub fn new(respond: SendResponse<Bytes>, passage: Arc<Passage>, is_router: bool) -> Self {
         Self {
             respond,
             body: None,
+            passage,
             is_router,
         }
     }
@@ -200,6 +217,7 @@ impl Sink for PeerSink {
         let Some(body) = &mut self.body else {
             return Err(Broken::Lost);
         };
+        Passage::add(&self.passage.handed, chunk.len() as u64);
         body.send_data(chunk, false).map_err(|error| broken(&error))
     }
 

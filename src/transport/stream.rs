@@ -155,10 +155,10 @@ fn begin(
         linger: settings.linger,
     };
     let filled = passage.held().clone();
-    let source = PeerSource::new(body, passage, is_router);
+    let source = PeerSource::new(body, passage.clone(), is_router);
     let step = side::credit_step(window);
     let source = Paced::new(source, router.clone(), peer.address.clone(), step);
-    let sink = PeerSink::new(respond, is_router);
+    let sink = PeerSink::new(respond, passage, is_router);
     let mut call = Call {
         router,
         registered,

@@ -37,6 +37,13 @@ const RECORD: usize = 16_384;
 /// A record's bytes on the wire, at most (RFC 8446 section 5.2).
 const RECORD_ON_WIRE: usize = RECORD + 256 + 5;
 
+/// A record's type, version and length (RFC 8446 section 5.1).
+const RECORD_HEADER: usize = 5;
+
+/// Read at once beyond the record that has begun, when memory is short. Most records of a reader, which carry nothing
+/// but credit, are smaller.
+const SPARING: usize = 1024;
+
 /// How long a peer that was refused may take to read why.
 const PARTING: Duration = Duration::from_secs(1);
 
@@ -60,6 +67,10 @@ impl Staged {
         self.end - self.start
     }
 
+    fn capacity(&self) -> usize {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
     /// The free end of a lent buffer.
     fn room(&mut self) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(buffers::take);
@@ -73,6 +84,9 @@ impl Staged {
 
     /// Gives the lent buffer back; what is in it waits in one of its own size.
     fn shelve(&mut self) {
+        if self.capacity() < buffers::SIZE {
+            return;
+        }
         let rest: Box<[u8]> = self.bytes().into();
         let count = self.len();
         self.discard(count);
@@ -136,11 +150,25 @@ pub struct TlsStream<T> {
     notified: bool,
     connected: bool,
     deferred: bool,
+    sparing: bool,
 }
 
 impl<T> std::fmt::Debug for TlsStream<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsStream").finish_non_exhaustive()
+    }
+}
+
+/// How many bytes to read for the record that begins `known`, or for the next.
+fn lacking(known: &[u8]) -> usize {
+    let length = match known {
+        [_, _, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return SPARING,
+    };
+    match (RECORD_HEADER + length).saturating_sub(known.len()) {
+        // Whole records that are one message's parts.
+        0 => SPARING,
+        lacking => lacking,
     }
 }
 
@@ -182,6 +210,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             notified: false,
             connected: false,
             deferred: false,
+            sparing: false,
         })
     }
 
@@ -271,6 +300,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         self.deferred = deferred;
     }
 
+    /// From now on, no more is read from the socket at once than the next record needs, or as much as fits.
+    pub fn set_sparing(&mut self, sparing: bool) {
+        self.sparing = sparing;
+    }
+
+    /// What was read is left here for a while: it shall not keep more room than it needs.
+    pub fn rest(&mut self) {
+        self.incoming.shelve();
+    }
+
+    /// Room that what was read, and not yet taken, keeps here, bytes.
+    pub fn unread(&self) -> usize {
+        self.incoming.capacity() + self.plain.capacity()
+    }
+
     /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`. With `encrypt`, what
     /// was gathered becomes one record, for which `outgoing` has room.
     ///
@@ -351,7 +395,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     /// Reads from the socket once.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.incoming.compact();
-        let mut buf = ReadBuf::new(self.incoming.room());
+        let most = if self.sparing {
+            lacking(self.incoming.bytes())
+        } else {
+            buffers::SIZE
+        };
+        let room = self.incoming.room();
+        let most = most.min(room.len());
+        let mut buf = ReadBuf::new(&mut room[..most]);
         if buf.remaining() == 0 {
             return Poll::Ready(Err(invalid("a TLS message longer than the buffer")));
         }

@@ -22,6 +22,15 @@ pub trait Gather: AsyncRead + AsyncWrite + Unpin {
 
     /// Sends all that was written. Pending only if the socket is full.
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// From now on as little as possible is read ahead of what is asked for.
+    fn set_sparing(&mut self, sparing: bool);
+
+    /// Nothing will be read for a while.
+    fn rest(&mut self);
+
+    /// Room that what was read ahead keeps, bytes.
+    fn unread(&self) -> usize;
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Gather for TlsStream<T> {
@@ -32,14 +41,34 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gather for TlsStream<T> {
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_push(self, cx)
     }
+
+    fn set_sparing(&mut self, sparing: bool) {
+        Self::set_sparing(self, sparing);
+    }
+
+    fn rest(&mut self) {
+        Self::rest(self);
+    }
+
+    fn unread(&self) -> usize {
+        Self::unread(self)
+    }
 }
 
-/// Plain text goes out at once.
+/// Plain text goes out at once, and none is read ahead.
 impl Gather for TcpStream {
     fn set_deferred(&mut self, _: bool) {}
 
     fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+
+    fn set_sparing(&mut self, _: bool) {}
+
+    fn rest(&mut self) {}
+
+    fn unread(&self) -> usize {
+        0
     }
 }
 
@@ -90,9 +119,19 @@ impl<T: Gather> Wire<T> {
     }
 
     /// About so many bytes may be read until the next call; then the reader is woken, and has to wait for it. With
-    /// `None` nothing is read, and the reader is not woken.
-    pub fn allow(&self, bytes: Option<usize>) {
-        self.lock().allowance = bytes;
+    /// `None` nothing is read, and the reader is not woken. `sparing`: see [`Gather::set_sparing`].
+    pub fn allow(&self, bytes: Option<usize>, sparing: bool) {
+        let mut inner = self.lock();
+        inner.allowance = bytes;
+        inner.io.set_sparing(sparing);
+        if bytes.is_none() {
+            inner.io.rest();
+        }
+    }
+
+    /// See [`Gather::unread`].
+    pub fn unread(&self) -> usize {
+        self.lock().io.unread()
     }
 
     /// See [`Gather::set_deferred`].
