@@ -130,6 +130,32 @@ fn a_partner_that_breaks_off_at_once_costs_no_connection() {
     banner(&mut socket);
 }
 
+/// One that does so again and again is not met again as fast as it can be.
+#[test]
+fn partners_that_break_off_are_met_with_pauses() {
+    let (_router, router) = router(&[]);
+    let mut far = forward(&router, "breaks off", &["--to", &echo()]);
+    far.says("waiting at");
+    let connector = Connector::new(&router, Trust::Insecure).unwrap();
+    let met = Runtime::new().unwrap().block_on(async {
+        let token = token("breaks off");
+        let mut met = 0;
+        let _ = tokio::time::timeout(Duration::from_secs(3), async {
+            loop {
+                let mut partner = RouterStream::connect(&connector, &token).await.unwrap();
+                partner.answered().await.unwrap();
+                partner.cancel().await;
+                met += 1;
+            }
+        })
+        .await;
+        met
+    });
+    // Pauses of 250 ms, 500 ms, 1 s, 2 s, each up to half shorter.
+    assert!((2..=6).contains(&met), "{met} in 3 s");
+    far.says("broke off before it said what it is; trying again in");
+}
+
 #[test]
 fn ends_that_do_not_fit_together_say_so() {
     let (_router, router) = router(&[("pairing.timeout", "1s")]);

@@ -17,7 +17,7 @@ use crate::splice::gauge::Gauge;
 
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what cannot be
 /// reckoned: the gaps between allocations, which are large when many connections go and bytes take their place, and the
-/// memory of the kernel's sockets. With 5,000 pairs that flood at once up to a fifth more was resident than was ever
+/// memory of the kernel's sockets. With 5,000 pairs that flood at once up to a quarter more was resident than was ever
 /// reckoned: docs/performance.md, "Memory under siege".
 const SHARES: [(u64, Level); 4] = [
     (48, Level::NoGrowth),

@@ -84,7 +84,7 @@ impl Staged {
 
     /// Gives the lent buffer back; what is in it waits in one of its own size.
     fn shelve(&mut self) {
-        if self.capacity() < buffers::SIZE {
+        if self.capacity() < buffers::SIZE || self.len() == buffers::SIZE {
             return;
         }
         let rest: Box<[u8]> = self.bytes().into();

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     address::Address,
-    hello::{Hello, Unexpected, hear, say},
+    hello::{BROKEN_OFF, Hello, Unexpected, hear, say},
     relay::{Connection, Relay},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub async fn run(
     loop {
         let connection = relay.seat().await;
         while connections.try_join_next().is_some() {}
-        let failure = match wait(connector, tokens, || {
+        let why = match wait(connector, tokens, || {
             if !announced {
                 announced = true;
                 eprintln!(
@@ -55,39 +55,48 @@ pub async fn run(
         })
         .await
         {
-            Ok(Some(stream)) => {
+            Ok(Waited::Met(stream)) => {
                 backoff.reset();
                 connections.spawn(serve(connection, to.clone(), stream));
                 continue;
             }
-            // Wait anew.
-            Ok(None) => {
+            Ok(Waited::Alone) => {
                 backoff.reset();
                 continue;
             }
-            Err(failure) => failure,
+            Ok(Waited::BrokenOff) => BROKEN_OFF.to_owned(),
+            // What is wrong from the start, or for ever, is told and not tried again.
+            Err(failure) if !announced || failure.is_lasting => {
+                drop(connection);
+                return Err(relay.wind_up(connections, failure).await);
+            }
+            Err(failure) => failure.to_string(),
         };
-        // What is wrong from the start, or for ever, is told and not tried again.
-        if !announced || failure.is_lasting {
-            drop(connection);
-            return Err(relay.wind_up(connections, failure).await);
-        }
         let pause = backoff.jittered();
         relay.note(format_args!(
-            "{failure}; trying again in {:.1} s",
+            "{why}; trying again in {:.1} s",
             pause.as_secs_f64()
         ));
         sleep(pause).await;
     }
 }
 
-/// A stream that the other end has joined; `None` if nobody came as long as the router lets a stream wait, or nobody
-/// stayed.
+/// How it went.
+enum Waited {
+    /// The other end has joined.
+    Met(RouterStream),
+    /// Nobody came as long as the router lets a stream wait.
+    Alone,
+    /// Somebody came and was gone at once.
+    BrokenOff,
+}
+
+/// Waits once.
 async fn wait(
     connector: &Connector,
     tokens: &Tokens,
     waiting: impl FnOnce(),
-) -> Result<Option<RouterStream>, Failure> {
+) -> Result<Waited, Failure> {
     let mut stream = RouterStream::connect(connector, tokens.next().as_str()).await?;
     let heard = async {
         say(&mut stream, &Hello::To).await?;
@@ -99,7 +108,7 @@ async fn wait(
         hear(&mut stream, None).await
     };
     match heard.await {
-        Ok(Hello::Listen) => Ok(Some(stream)),
+        Ok(Hello::Listen) => Ok(Waited::Met(stream)),
         Ok(Hello::To) => Err(Failure::new(
             Exit::Broken,
             "met another end with --to; only one may run for a token",
@@ -115,8 +124,8 @@ async fn wait(
             let broke_off = error.by() == EndedBy::Partner;
             let failure = Failure::from(error);
             match failure.exit {
-                Exit::Alone => Ok(None),
-                _ if broke_off => Ok(None),
+                Exit::Alone => Ok(Waited::Alone),
+                _ if broke_off => Ok(Waited::BrokenOff),
                 _ => Err(failure),
             }
         }

@@ -27,6 +27,10 @@ const PREFIX: &str = "forward/1 ";
 /// No reason of a failure is longer, bytes.
 const LONGEST: usize = 512;
 
+/// Why an end tries again whose partner is gone before it said anything: an end that has met another one like itself, or
+/// whose process is gone.
+pub const BROKEN_OFF: &str = "the other side broke off before it said what it is";
+
 /// What the ends say to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hello {

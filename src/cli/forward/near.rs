@@ -6,7 +6,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     address::{Listener, Local, abort},
-    hello::{Hello, Unexpected, hear, say},
+    hello::{BROKEN_OFF, Hello, Unexpected, hear, say},
     relay::{Connection, Relay},
 };
 use crate::{
@@ -82,10 +82,7 @@ async fn meet(
         };
         let why = match met.await {
             Ok(()) => return Ok(stream),
-            // An end that has met another one like itself, or whose process is gone.
-            Err(Unexpected::Ended(error)) if error.by() == EndedBy::Partner => {
-                "the other side broke off before it said what it is"
-            }
+            Err(Unexpected::Ended(error)) if error.by() == EndedBy::Partner => BROKEN_OFF,
             Err(Unexpected::Ended(error)) => return Err(error.into()),
             Err(Unexpected::Stranger) => {
                 return Err(Failure::new(
