@@ -92,7 +92,7 @@ async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
     readers.reading.send_replace(false);
     let before = memory.used();
 
-    let bytes: Bytes = message(&vec![7; EACH]).into();
+    let bytes = message(&vec![7; EACH]);
     for (send, _) in &mut senders.calls {
         send.send_data(bytes.clone(), true).unwrap();
     }

@@ -24,13 +24,15 @@ pub trait Gather: AsyncRead + AsyncWrite + Unpin {
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// From now on as little as possible is read ahead of what is asked for.
-    fn set_sparing(&mut self, sparing: bool);
+    fn set_sparing(&mut self, _sparing: bool) {}
 
     /// Nothing will be read for a while.
-    fn rest(&mut self);
+    fn rest(&mut self) {}
 
     /// Room that what was read ahead keeps, bytes.
-    fn unread(&self) -> usize;
+    fn unread(&self) -> usize {
+        0
+    }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Gather for TlsStream<T> {
@@ -61,14 +63,6 @@ impl Gather for TcpStream {
 
     fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-
-    fn set_sparing(&mut self, _: bool) {}
-
-    fn rest(&mut self) {}
-
-    fn unread(&self) -> usize {
-        0
     }
 }
 

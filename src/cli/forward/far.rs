@@ -57,7 +57,7 @@ pub async fn run(
         {
             Ok(Waited::Met(stream)) => {
                 backoff.reset();
-                connections.spawn(serve(connection, to.clone(), stream));
+                connections.spawn(serve(connection, to.clone(), *stream));
                 continue;
             }
             Ok(Waited::Alone) => {
@@ -84,7 +84,7 @@ pub async fn run(
 /// How it went.
 enum Waited {
     /// The other end has joined.
-    Met(RouterStream),
+    Met(Box<RouterStream>),
     /// Nobody came as long as the router lets a stream wait.
     Alone,
     /// Somebody came and was gone at once.
@@ -108,7 +108,7 @@ async fn wait(
         hear(&mut stream, None).await
     };
     match heard.await {
-        Ok(Hello::Listen) => Ok(Waited::Met(stream)),
+        Ok(Hello::Listen) => Ok(Waited::Met(Box::new(stream))),
         Ok(Hello::To) => Err(Failure::new(
             Exit::Broken,
             "met another end with --to; only one may run for a token",
