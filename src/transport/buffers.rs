@@ -15,16 +15,88 @@ thread_local! {
 }
 
 /// A buffer of [`SIZE`] bytes with any content.
-pub fn take() -> Box<[u8]> {
+fn take() -> Box<[u8]> {
     POOL.with_borrow_mut(Vec::pop)
         .unwrap_or_else(|| vec![0; SIZE].into_boxed_slice())
 }
 
 /// Gives a buffer back.
-pub fn give(buffer: Box<[u8]>) {
+fn give(buffer: Box<[u8]>) {
     POOL.with_borrow_mut(|pool| {
         if pool.len() < KEPT {
             pool.push(buffer);
         }
     });
+}
+
+/// Bytes on their way between the socket and TLS, in a lent buffer while there are any.
+#[derive(Default)]
+pub(super) struct Staged {
+    pub(super) buffer: Option<Box<[u8]>>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Staged {
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.buffer {
+            Some(buffer) => &mut buffer[self.start..self.end],
+            None => &mut [],
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    /// The free end of a lent buffer.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        let buffer = self.buffer.get_or_insert_with(take);
+        if buffer.len() < SIZE {
+            let mut lent = take();
+            lent[self.start..self.end].copy_from_slice(&buffer[self.start..self.end]);
+            *buffer = lent;
+        }
+        &mut buffer[self.end..]
+    }
+
+    /// Gives the lent buffer back; what is in it waits in one of its own size.
+    pub(super) fn shelve(&mut self) {
+        if self.capacity() < SIZE || self.len() == SIZE {
+            return;
+        }
+        let rest: Box<[u8]> = self.bytes().into();
+        let count = self.len();
+        self.discard(count);
+        if count > 0 {
+            (self.buffer, self.end) = (Some(rest), count);
+        }
+    }
+
+    /// Drops bytes from the front; an empty buffer is given back.
+    pub(super) fn discard(&mut self, bytes: usize) {
+        self.start += bytes;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if let Some(buffer) = self.buffer.take()
+                && buffer.len() == SIZE
+            {
+                give(buffer);
+            }
+        }
+    }
+
+    /// Moves the bytes to the front.
+    pub(super) fn compact(&mut self) {
+        if self.start > 0
+            && let Some(buffer) = &mut self.buffer
+        {
+            buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+    }
 }

@@ -29,7 +29,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::buffers;
+use super::buffers::{self, Staged};
 
 /// Plain bytes in a full record (RFC 8446 section 5.1).
 const RECORD: usize = 16_384;
@@ -46,78 +46,6 @@ const SPARING: usize = 1024;
 
 /// How long a peer that was refused may take to read why.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// Bytes on their way between the socket and TLS, in a lent buffer while there are any.
-#[derive(Default)]
-struct Staged {
-    buffer: Option<Box<[u8]>>,
-    start: usize,
-    end: usize,
-}
-
-impl Staged {
-    fn bytes(&mut self) -> &mut [u8] {
-        match &mut self.buffer {
-            Some(buffer) => &mut buffer[self.start..self.end],
-            None => &mut [],
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    fn capacity(&self) -> usize {
-        self.buffer.as_ref().map_or(0, |buffer| buffer.len())
-    }
-
-    /// The free end of a lent buffer.
-    fn room(&mut self) -> &mut [u8] {
-        let buffer = self.buffer.get_or_insert_with(buffers::take);
-        if buffer.len() < buffers::SIZE {
-            let mut lent = buffers::take();
-            lent[self.start..self.end].copy_from_slice(&buffer[self.start..self.end]);
-            *buffer = lent;
-        }
-        &mut buffer[self.end..]
-    }
-
-    /// Gives the lent buffer back; what is in it waits in one of its own size.
-    fn shelve(&mut self) {
-        if self.capacity() < buffers::SIZE || self.len() == buffers::SIZE {
-            return;
-        }
-        let rest: Box<[u8]> = self.bytes().into();
-        let count = self.len();
-        self.discard(count);
-        if count > 0 {
-            (self.buffer, self.end) = (Some(rest), count);
-        }
-    }
-
-    /// Drops bytes from the front; an empty buffer is given back.
-    fn discard(&mut self, bytes: usize) {
-        self.start += bytes;
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            if let Some(buffer) = self.buffer.take()
-                && buffer.len() == buffers::SIZE
-            {
-                buffers::give(buffer);
-            }
-        }
-    }
-
-    /// Moves the bytes to the front.
-    fn compact(&mut self) {
-        if self.start > 0
-            && let Some(buffer) = &mut self.buffer
-        {
-            buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-    }
-}
 
 /// What TLS wants next.
 enum Step {
