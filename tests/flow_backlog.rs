@@ -1,4 +1,4 @@
-//! One connection with many streams whose socket is not read: all that HTTP/2 keeps for it counts against the limit.
+//! What HTTP/2 keeps of bytes that nobody reads counts against the memory limit.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream, client};
 use http::Request;
 use jumpstarter_router::transport::{memory::Memory, stream::PATH};
-use support::{Harness, WINDOW, message, until, within};
+use support::{Harness, Kind, Options, WINDOW, message, until, within};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 use tokio_rustls::client::TlsStream;
 
@@ -116,4 +116,24 @@ async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
     .await;
     readers.driver.abort();
     senders.driver.abort();
+}
+
+/// HTTP/2 reads into blocks of 8 KiB, and a frame of a little more than half of one keeps it whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_leave_half_of_a_block_count_as_the_block() {
+    let harness = Harness::start(|_| {}).await;
+    let memory = &harness.router.memory;
+    let options = (Options::default(), Options::stopped(1_000));
+    let kinds = (Kind::Raw, Kind::Raw);
+    let (mut sender, _reader) = harness.pair_with(kinds, "half blocks", options).await;
+    let before = memory.used();
+    let bytes = message(&vec![7; 2 * WINDOW]);
+    let quiet = Duration::from_millis(500);
+    sender
+        .send_until_stalled(&bytes, WINDOW, 4_100, quiet)
+        .await;
+    let held = memory.lanes().bytes();
+    assert!(held > WINDOW as u64 / 2, "{held}");
+    let used = memory.used() - before;
+    assert!(used > held * 9 / 5, "{used} for {held} bytes in lanes");
 }
