@@ -41,11 +41,12 @@ use crate::{
     transport::{
         accept, admission,
         budget::Budget,
-        cgroup,
+        cgroup::{self, Group},
         current_tls::CurrentTls,
         live as live_streams,
         pace::Rates,
         pressure,
+        resident::Resident,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
         successor::{Own, Successor, SuccessorTrust, Target},
@@ -193,7 +194,12 @@ impl Server {
         }
         server.tasks.spawn(pressure::survey(server.router.clone()));
         server.router.memory.set_limit(memory_limit(config));
-        pressure::watch(&server.router).map_err(StartError::Thread)?;
+        // A limit that is configured is the process's own; that of a group counts all that the group is charged for.
+        let group = match config.memory.limit {
+            Some(_) => None,
+            None => cgroup::memory_limit().and_then(|_| Group::own()),
+        };
+        pressure::watch(&server.router, Resident::new(group)).map_err(StartError::Thread)?;
         server.set_serving(true).await;
         server.readiness.set(Phase::Ready);
         Ok(server)

@@ -18,7 +18,7 @@ use super::{
     addresses::{Origin, Visit},
     connection,
     current_tls::CurrentTls,
-    memory::{CONNECTION, Level, Share},
+    memory::Level,
     proxy_protocol::{self, HeaderError},
     router::{ConnectionSettings, Router},
     tls::{self, FirstBytes},
@@ -143,10 +143,9 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's place among all, and in memory; given back on drop.
+/// A connection's place among all; given back on drop.
 struct Place {
     _open: Held,
-    _memory: Share,
 }
 
 /// What every connection passes on its way in.
@@ -183,18 +182,15 @@ impl Door {
             self.log_refusal(peer, "connections.max", limit);
             return None;
         }
-        if self.router.memory.level() >= Level::Evict {
+        if self.router.memory.level() >= Level::Full {
             metrics.connections.inc(ConnectionAccept::RefusedMemory);
             if let Some(left_out) = self.router.may_log_refusal() {
                 tracing::info!(%peer, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
             }
             return None;
         }
-        let mut memory = Share::new(self.router.memory.clone());
-        memory.set(CONNECTION);
         Some(Place {
             _open: Held::new(&metrics.connections_open),
-            _memory: memory,
         })
     }
 

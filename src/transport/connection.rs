@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
     future::{Either, lazy},
@@ -26,7 +25,8 @@ use super::{
     budget::Grant,
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
-    memory::{Level, Reader, Reading, Share},
+    memory::{Level, Reader, Reading},
+    outgoing::Outgoing,
     peer::Passage,
     router::{ConnectionSettings, Router},
     routes, stream,
@@ -38,35 +38,11 @@ use crate::{observe::metrics::ConnectionEnd, splice::ending::Cause};
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
 
-/// What a connection keeps while its socket takes nothing, besides what its streams have handed over: HTTP/2's and TLS'
-/// buffers.
-const BLOCKED: u64 = 144 * 1024;
-
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What streams have handed to HTTP/2 and it could not write: up to a send buffer for each stream while the socket is full.
-#[derive(Default)]
-struct Unsent {
-    /// How it was when all was written.
-    handed: u64,
-    written: u64,
-}
-
-impl Unsent {
-    /// HTTP/2 has written all it was handed.
-    fn reset(&mut self, handed: u64, written: u64) {
-        *self = Self { handed, written };
-    }
-
-    /// Bytes. What is written counts with the headers of frames, so it is a little less than what is kept.
-    fn bytes(&self, handed: u64, written: u64) -> u64 {
-        (handed - self.handed).saturating_sub(written - self.written)
-    }
-}
-
 type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Http2<T> = h2::server::Connection<Wire<T>, Bytes>;
+type Http2<T> = h2::server::Connection<Wire<T>, Outgoing>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
 pub async fn serve<T>(router: Arc<Router>, peer: Origin, wire: Wire<T>) -> ConnectionEnd
@@ -99,10 +75,8 @@ where
         wire,
         passage: Arc::default(),
         allowance: Allowance::default(),
-        unsent: Unsent::default(),
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.windows.clone()),
-        share: Share::new(router.memory.clone()),
         reader: router.memory.reader(bell.clone()),
         bell,
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
@@ -172,10 +146,8 @@ struct Connection<T: Gather> {
     wire: Wire<T>,
     passage: Arc<Passage>,
     allowance: Allowance,
-    unsent: Unsent,
     growth: Growth,
     grant: Grant,
-    share: Share,
     reader: Arc<Reader>,
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
@@ -202,11 +174,6 @@ impl<T: Gather> Connection<T> {
             if self.bell.answer() {
                 if let Poll::Ready(end) = self.poll_http2() {
                     break Some(end);
-                }
-                // HTTP/2 stops only when it has nothing left to write or the socket takes nothing.
-                let activity = self.wire.activity();
-                if !activity.blocked {
-                    self.unsent.reset(self.passage.handed(), activity.written);
                 }
             }
             if let Poll::Ready(end) = self.poll_deadlines(cx) {
@@ -255,13 +222,6 @@ impl<T: Gather> Connection<T> {
         // When the socket has room again, HTTP/2 looks again, too.
         let mut cx = Context::from_waker(&self.waker);
         let pushed = self.wire.poll_push(&mut cx);
-        let blocked = if pushed.is_pending() { BLOCKED } else { 0 };
-        let written = self.wire.activity().written;
-        let unsent = self.unsent.bytes(self.passage.handed(), written);
-        let unread = self.wire.unread() as u64;
-        let slack = self.allowance.slack(self.passage.held().bytes());
-        let notes = self.allowance.notes();
-        self.share.set(notes + blocked + unsent + unread + slack);
         match (end, pushed) {
             (Some(end), _) => Poll::Ready(end),
             (None, Poll::Ready(Err(_))) => Poll::Ready(ConnectionEnd::TransportError),
@@ -286,7 +246,8 @@ impl<T: Gather> Connection<T> {
         {
             let now = Instant::now();
             self.deadlines.ponged(now);
-            let change = self.growth.ponged(self.passage.released(), now);
+            let path = self.wire.round_trip();
+            let change = self.growth.ponged(self.passage.released(), now, path);
             self.change_window(change);
             self.clock_set = true;
         }
@@ -306,7 +267,7 @@ impl<T: Gather> Connection<T> {
         }
     }
 
-    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Outgoing>) {
         self.any_stream = true;
         let router = self.router.clone();
         let peer = self.peer.clone();
@@ -417,7 +378,9 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     if self.growth.look_at().is_some_and(|at| at <= now) {
-                        let change = self.growth.look(self.passage.released(), now);
+                        let need = self.router.windows.is_tight()
+                            || self.router.memory.level() >= Level::NoGrowth;
+                        let change = self.growth.look(self.passage.released(), now, need);
                         self.change_window(change);
                     }
                     let next = next.into_iter().chain(self.growth.look_at()).min();

@@ -12,7 +12,6 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    memory::{CONNECTION, Share},
     peer::{self, Passage, broken},
     router::{Offer, Registered, Router},
     seats::Seat,
@@ -23,11 +22,7 @@ use crate::{
     grpc::headers,
     observe::metrics::{Held, SuccessorStream},
     splice::{
-        Broken, Sink, Source,
-        drive::{self, Deadlines},
-        ending::Ending,
-        scanner::Scanner,
-        side::Side,
+        Broken, Sink, Source, drive::Deadlines, ending::Ending, scanner::Scanner, side::Side,
     },
 };
 
@@ -94,8 +89,6 @@ struct Forward {
 
 impl Forward {
     async fn run(self, side: SuccessorSide, mut driver: Driver) {
-        let mut share = Share::new(self.router.memory.clone());
-        share.set(CONNECTION);
         let lost = {
             let mut talk = std::pin::pin!(self.talk(side));
             tokio::select! {
@@ -125,8 +118,7 @@ impl Forward {
             linger: self.linger,
         };
         let ending = stream::splice(router, live, &mut side, &deadlines).await;
-        live.control.set_concluding();
-        let told = drive::conclude(&mut side, ending, true, self.linger).await;
+        let told = stream::conclude(&live.control, &mut side, ending, true, self.linger).await;
         let met = Some((self.other, Duration::ZERO));
         stream::record(router, live, side.totals(), ending, met, told);
     }

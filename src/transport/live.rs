@@ -34,6 +34,8 @@ pub struct Live {
     passage: Arc<Passage>,
     received: Rate,
     sent: Rate,
+    /// What it had carried, and when that was noted: milliseconds from its arrival.
+    quiet: (AtomicU64, AtomicU64),
 }
 
 /// A count of bytes and how fast it grows. Only the sampler writes, so all access is relaxed.
@@ -77,6 +79,7 @@ impl Live {
             passage,
             received: Rate::default(),
             sent: Rate::default(),
+            quiet: <(AtomicU64, AtomicU64)>::default(),
         }
     }
 
@@ -93,6 +96,35 @@ impl Live {
     /// Whether it is a stream of the connection whose streams pass here.
     pub(super) fn is_on(&self, passage: &Arc<Passage>) -> bool {
         Arc::ptr_eq(&self.passage, passage)
+    }
+
+    /// Tells its connection from others.
+    pub(super) fn connection(&self) -> usize {
+        Arc::as_ptr(&self.passage).addr()
+    }
+
+    /// Notes what it has carried, for [`Live::quiet_for`]. To be called about once a second.
+    pub(super) fn note_quiet(&self) {
+        let (carried, (seen, at)) = (self.carried(), &self.quiet);
+        if carried != seen.load(Ordering::Relaxed) {
+            seen.store(carried, Ordering::Relaxed);
+            at.store(self.arrived.elapsed().as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long it has carried nothing.
+    pub(super) fn quiet_for(&self) -> Duration {
+        let (seen, at) = &self.quiet;
+        if self.carried() != seen.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let at = Duration::from_millis(at.load(Ordering::Relaxed));
+        self.arrived.elapsed().saturating_sub(at)
+    }
+
+    fn carried(&self) -> u64 {
+        let totals = self.control.carried();
+        totals.bytes_in + totals.bytes_out
     }
 
     /// What the peer may send before it is read, bytes.

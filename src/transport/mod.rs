@@ -5,9 +5,9 @@
 //!   is a connection's byte stream;
 //! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
 //!   only in a lane. [`doorbell`] tells it which of its parts has work, [`deadlines`] what is due, [`window`] how
-//!   much credit the peer should have, as far as [`budget`] allows; [`memory`] reckons what is in use and who may
+//!   much credit the peer should have, as far as [`budget`] allows; [`memory`] counts what is in use and who may
 //!   read, [`allowance`] how much at once, and [`pressure`] ends what stands still when it runs out, by the limit that
-//!   is configured or that [`cgroup`] finds;
+//!   is configured or that [`cgroup`] finds; [`resident`] is what there is beyond the heap, [`outgoing`] what is unsent;
 //! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
 //!   to typed services;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
@@ -32,10 +32,12 @@ pub mod doorbell;
 pub mod forward;
 pub mod live;
 pub mod memory;
+pub mod outgoing;
 pub mod pace;
 pub mod peer;
 pub mod pressure;
 pub mod proxy_protocol;
+pub mod resident;
 pub mod router;
 pub mod routes;
 pub mod seats;

@@ -8,14 +8,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::Response;
 
-use super::allowance::{self, Received};
+use super::{allowance::Received, outgoing::Outgoing};
 use crate::{
     grpc::{headers, status},
-    splice::{Broken, Sink, Source, ending::Ending, gauge::Gauge},
+    splice::{Broken, Sink, Source, control::Control, ending::Ending, gauge::Gauge},
 };
 
 pub(super) fn broken(error: &h2::Error) -> Broken {
@@ -43,10 +43,6 @@ pub struct Passage {
     received: AtomicU64,
     /// DATA frames received.
     frames: AtomicU64,
-    /// What these need beyond their bytes.
-    slack: AtomicU64,
-    /// Bytes handed to HTTP/2.
-    handed: AtomicU64,
     /// What the lanes hold that these streams fill.
     held: Arc<Gauge>,
     /// The window of each of the connection's streams, bytes.
@@ -64,13 +60,7 @@ impl Passage {
         Received {
             bytes: self.received.load(Ordering::Relaxed),
             frames: self.frames.load(Ordering::Relaxed),
-            slack: self.slack.load(Ordering::Relaxed),
         }
-    }
-
-    /// Bytes handed to HTTP/2 so far, to be sent.
-    pub fn handed(&self) -> u64 {
-        self.handed.load(Ordering::Relaxed)
     }
 
     /// What the lanes hold that these streams fill.
@@ -123,10 +113,6 @@ impl Source for PeerSource {
                 Some(Ok(chunk)) => {
                     Passage::add(&self.passage.received, chunk.len() as u64);
                     Passage::add(&self.passage.frames, 1);
-                    let slack = allowance::slack(chunk.len() as u64);
-                    if slack > 0 {
-                        Passage::add(&self.passage.slack, slack);
-                    }
                     Some(Ok(chunk))
                 }
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -147,19 +133,19 @@ impl Source for PeerSource {
 /// The way back: first the response's head, once, then its body.
 #[derive(Debug)]
 pub struct PeerSink {
-    respond: SendResponse<Bytes>,
-    body: Option<SendStream<Bytes>>,
-    passage: Arc<Passage>,
+    respond: SendResponse<Outgoing>,
+    body: Option<SendStream<Outgoing>>,
+    control: Arc<Control>,
     is_router: bool,
 }
 
 impl PeerSink {
-    /// Nothing is sent yet. `is_router`: as for [`PeerSource::new`], the other way round.
-    pub fn new(respond: SendResponse<Bytes>, passage: Arc<Passage>, is_router: bool) -> Self {
+    /// Nothing is sent yet. What is unsent counts in `control`. `is_router`: as for [`PeerSource::new`], the other way round.
+    pub fn new(respond: SendResponse<Outgoing>, control: Arc<Control>, is_router: bool) -> Self {
         Self {
             respond,
             body: None,
-            passage,
+            control,
             is_router,
         }
     }
@@ -175,8 +161,8 @@ impl PeerSink {
 }
 
 /// How many bytes the stream takes now, at least one, given that `want` wait.
-pub(super) fn poll_capacity(
-    body: &mut SendStream<Bytes>,
+pub(super) fn poll_capacity<B: Buf>(
+    body: &mut SendStream<B>,
     cx: &mut Context<'_>,
     want: usize,
 ) -> Poll<Result<usize, Broken>> {
@@ -217,7 +203,7 @@ impl Sink for PeerSink {
         let Some(body) = &mut self.body else {
             return Err(Broken::Lost);
         };
-        Passage::add(&self.passage.handed, chunk.len() as u64);
+        let chunk = Outgoing::of(&self.control, chunk);
         body.send_data(chunk, false).map_err(|error| broken(&error))
     }
 

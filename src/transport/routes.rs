@@ -13,6 +13,8 @@ use http_body::{Body, Frame};
 use tonic::service::Routes;
 use tower::ServiceExt;
 
+use super::outgoing::Outgoing;
+
 /// A request's body. Credit is returned as soon as a chunk is read: these services read small messages.
 struct RequestBody {
     stream: RecvStream,
@@ -50,7 +52,7 @@ impl Body for RequestBody {
 pub async fn serve(
     routes: Routes,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Outgoing>,
 ) -> Result<(), h2::Error> {
     let request = request.map(|stream| {
         tonic::body::Body::new(RequestBody {
@@ -78,7 +80,7 @@ pub async fn serve(
         .await;
         match frame {
             Err(_gone) => return Ok(()),
-            Ok(None) => return stream.send_data(Bytes::new(), true),
+            Ok(None) => return stream.send_data(Outgoing::default(), true),
             Ok(Some(Err(status))) => {
                 tracing::debug!(%status, "a service failed in its body");
                 stream.send_reset(h2::Reason::INTERNAL_ERROR);
@@ -95,7 +97,7 @@ pub async fn serve(
     }
 }
 
-async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+async fn send(stream: &mut SendStream<Outgoing>, mut data: Bytes) -> Result<(), h2::Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         while stream.capacity() == 0 {
@@ -105,7 +107,7 @@ async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2:
             };
         }
         let step = stream.capacity().min(data.len());
-        stream.send_data(data.split_to(step), false)?;
+        stream.send_data(data.split_to(step).into(), false)?;
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt, future::OptionFuture};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
@@ -20,6 +19,7 @@ use super::{
     addresses::{OpenStream, Origin},
     admission, forward,
     live::Live,
+    outgoing::Outgoing,
     pace::Paced,
     peer::{Passage, PeerSink, PeerSource},
     router::{Offer, Partner, Registered, Router, StreamSettings},
@@ -63,7 +63,7 @@ pub fn serve(
     router: Arc<Router>,
     peer: &Origin,
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Outgoing>,
     passage: Arc<Passage>,
     window: u32,
 ) -> impl Future<Output = ()> + Send + use<> {
@@ -85,7 +85,7 @@ fn begin(
     router: Arc<Router>,
     peer: &Origin,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Outgoing>,
     passage: Arc<Passage>,
     window: u32,
 ) -> Option<(Call, PeerSide, Start)> {
@@ -155,10 +155,10 @@ fn begin(
         linger: settings.linger,
     };
     let filled = passage.held().clone();
-    let source = PeerSource::new(body, passage.clone(), is_router);
+    let source = PeerSource::new(body, passage, is_router);
     let step = side::credit_step(window);
     let source = Paced::new(source, router.clone(), peer.address.clone(), step);
-    let sink = PeerSink::new(respond, passage, is_router);
+    let sink = PeerSink::new(respond, registered.live.control.clone(), is_router);
     let mut call = Call {
         router,
         registered,
@@ -192,7 +192,7 @@ fn begin(
     Some((call, side, start))
 }
 
-fn refuse<T>(respond: &mut SendResponse<Bytes>, response: Response<()>) -> Option<T> {
+fn refuse<T>(respond: &mut SendResponse<Outgoing>, response: Response<()>) -> Option<T> {
     // An error means that the peer is gone, which is what a refusal brings about anyway.
     let _ = respond.send_response(response, true);
     None
@@ -410,13 +410,44 @@ impl Call {
         {
             ending = broken.into();
         }
-        self.control().set_concluding();
+        let linger = self.deadlines.linger;
         // In a box: it is short, and a stream shall not keep room for it.
-        let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
+        let told = Box::pin(conclude(self.control(), side, ending, paired, linger)).await;
         drop(counted);
         let live = &self.registered.live;
         record(&self.router, live, side.totals(), ending, met, told);
     }
+}
+
+/// Tells the peer, and says whether it could be told. If memory runs out meanwhile, a peer that does not take what is
+/// left is not waited for.
+pub(super) async fn conclude<S: Source, K: Sink>(
+    control: &Control,
+    side: &mut Side<S, K>,
+    ending: Ending,
+    paired: bool,
+    linger: Duration,
+) -> bool {
+    control.set_concluding();
+    let told = {
+        let mut concluding = pin!(drive::conclude(side, ending, paired, linger));
+        poll_fn(|cx| {
+            if let Poll::Ready(told) = concluding.as_mut().poll(cx) {
+                return Poll::Ready(Some(told));
+            }
+            match control.poll_end(cx) {
+                Poll::Ready(cause) if !ending.is_in_need() && Ending::from(cause).is_in_need() => {
+                    Poll::Ready(None)
+                }
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    };
+    if told.is_none() {
+        side.sink().reset();
+    }
+    told.unwrap_or(false)
 }
 
 /// Forwards until the stream has to end, and says why.

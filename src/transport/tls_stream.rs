@@ -239,8 +239,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     }
 
     /// Room that what was read, and not yet taken, keeps here, bytes.
-    pub fn unread(&self) -> usize {
+    #[cfg(test)]
+    fn unread(&self) -> usize {
         self.incoming.capacity() + self.plain.capacity()
+    }
+
+    /// The byte stream below TLS.
+    pub fn get_ref(&self) -> &T {
+        &self.io
     }
 
     /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`. With `encrypt`, what
