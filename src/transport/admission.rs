@@ -92,8 +92,7 @@ pub(super) fn admit(
     let key = &rules.keys.keys()[admission.key];
     router.metrics.token_keys.accepted(key.name(), now);
     if router.memory.level() >= Level::NoStreams {
-        let text = "the router is short of memory (memory.limit); try again later";
-        return Err(over_limit(router, peer, "memory", text));
+        return Err(short_of_memory(router, peer));
     }
     Ok(admission)
 }
@@ -117,6 +116,12 @@ pub(super) fn forwarded(
     };
     let code = Code::Unavailable;
     Some(turn_away(router, peer, Some(subject), cause, code, text))
+}
+
+/// The response to a call for which there is no memory.
+pub(super) fn short_of_memory(router: &Router, peer: &Origin) -> Response<()> {
+    let text = "the router is short of memory (memory.limit); try again later";
+    over_limit(router, peer, "memory", text)
 }
 
 /// The response to a call from an address that has too many streams.

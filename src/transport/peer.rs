@@ -45,6 +45,8 @@ pub struct Passage {
     frames: AtomicU64,
     /// What the lanes hold that these streams fill.
     held: Arc<Gauge>,
+    /// Streams admitted and not yet gone.
+    streams: AtomicU32,
     /// The window of each of the connection's streams, bytes.
     window: AtomicU32,
 }
@@ -66,6 +68,21 @@ impl Passage {
     /// What the lanes hold that these streams fill.
     pub fn held(&self) -> &Arc<Gauge> {
         &self.held
+    }
+
+    /// Streams admitted and not yet gone.
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// A stream was admitted.
+    pub fn opened(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is gone.
+    pub fn closed(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What a peer may send on each stream before it is read, bytes.

@@ -42,6 +42,15 @@ const QUIET: Duration = Duration::from_secs(10);
 /// So many streams with one token or on one connection are a crowd: stock peers have one of each.
 const CROWD: usize = 16;
 
+/// What streams carry is noted so often.
+const NOTE: Duration = Duration::from_secs(1);
+
+/// Who carried so many times what it keeps, in the last one to two seconds, moves well.
+const MOVES_WELL: u64 = 4;
+
+/// What stands still is what fills the memory if it keeps so large a part of what is in use.
+const PART: u64 = 16;
+
 /// Memory that was freed is asked back from the allocator so seldom: it takes the allocator's locks.
 const TRIM: Duration = Duration::from_secs(1);
 
@@ -59,6 +68,7 @@ pub fn watch(router: &Arc<Router>, mut resident: Resident) -> std::io::Result<()
         resident,
         gaps: Gaps::default(),
         trimmed: Instant::now(),
+        noted: Instant::now(),
         level: Level::Normal,
     };
     watcher.measure(router);
@@ -71,6 +81,7 @@ struct Watcher {
     resident: Resident,
     gaps: Gaps,
     trimmed: Instant,
+    noted: Instant,
     level: Level,
 }
 
@@ -126,6 +137,10 @@ impl Watcher {
             }
         }
         memory.wake_paused();
+        if self.noted.elapsed() >= NOTE {
+            self.noted = Instant::now();
+            router.for_each_live(|live| live.note());
+        }
         let limited = memory.limit().is_some();
         let pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
         let streams = u32::try_from(router.streams()).unwrap_or(u32::MAX);
@@ -142,10 +157,7 @@ pub async fn survey(router: Arc<Router>) {
     loop {
         ticks.tick().await;
         let mut stalled = 0;
-        router.for_each_live(|live| {
-            live.note_quiet();
-            stalled += i64::from(is_stalled(&live.control));
-        });
+        router.for_each_stream(|control| stalled += i64::from(is_stalled(control)));
         let metrics = &router.metrics;
         let memory = &router.memory;
         metrics.held_bytes.set(memory.lanes().bytes().cast_signed());
@@ -168,35 +180,46 @@ fn is_stalled(control: &Control) -> bool {
 
 /// Ends what has stood still for `least` until it kept what is too much. Returns how many.
 fn evict(router: &Router, least: Duration) -> usize {
-    let excess = router.memory.excess();
+    let memory = &router.memory;
+    let share = memory.heap() / (router.streams() as u64 + 1);
     // What is being ended will be free soon.
     let mut leaving = 0;
+    let mut kept = 0;
     let mut standing: Vec<(u64, Cause, Arc<Control>)> = Vec::new();
-    let share = router.memory.heap() / (router.streams() as u64 + 1);
-    router.for_each_stream(|control| {
+    router.for_each_live(|live| {
+        let control = &live.control;
         if control.is_ending() {
             leaving += control.kept().max(share);
-        } else if let Some((weight, cause)) = weigh(control, least) {
+        } else if let Some((weight, cause)) = weigh(control, live.lately(), least) {
+            kept += control.kept();
             standing.push((weight, cause, control.clone()));
         }
     });
-    let mut excess = excess.saturating_sub(leaving);
-    standing.sort_unstable_by_key(|(weight, ..)| std::cmp::Reverse(*weight));
+    let mut excess = memory.excess().saturating_sub(leaving);
     let mut ended = 0;
+    if kept < memory.used() / PART {
+        // What waits for peers is not what fills the memory.
+        ended = end_quiet(router, least, (excess / share.max(1)) as usize);
+        excess = excess.saturating_sub(ended as u64 * share);
+        if ended > 0 {
+            return ended;
+        }
+    }
+    standing.sort_unstable_by_key(|(weight, ..)| std::cmp::Reverse(*weight));
     for (_, cause, control) in standing {
         if excess == 0 {
-            return ended;
+            break;
         }
         excess = excess.saturating_sub(control.kept());
         control.end(cause);
         ended += 1;
     }
-    // Nothing that waits for a peer is what fills the memory.
-    ended + end_quiet(router, least, (excess / share.max(1)) as usize)
+    ended
 }
 
-/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has.
-fn weigh(control: &Control, least: Duration) -> Option<(u64, Cause)> {
+/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has. `None`
+/// if it does not stand, or moves well: it carried many times as much `lately`, and is held up for a moment only.
+fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)> {
     let stalled = control.stalled_for(least);
     let unfinished = control.unfinished_for(least);
     let cause = if stalled >= unfinished {
@@ -205,7 +228,8 @@ fn weigh(control: &Control, least: Duration) -> Option<(u64, Cause)> {
         Cause::MemoryIdle
     };
     let long = stalled.max(unfinished)?.as_millis() as u64;
-    Some((control.kept().saturating_mul(long.max(1)), cause))
+    let kept = control.kept();
+    (lately < kept.saturating_mul(MOVES_WELL)).then(|| (kept.saturating_mul(long.max(1)), cause))
 }
 
 /// Ends `count` of the streams that move nothing: of the largest crowds first, and among these the last to come. Streams
@@ -266,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_keeps_most_and_has_stood_longest_weighs_most() {
-        let weight = |control: &Control| weigh(control, STALLED).map(|(weight, _)| weight);
+        let weight = |control: &Control| weigh(control, 0, STALLED).map(|(weight, _)| weight);
         let (little, much, inside) = <(Control, Control, Control)>::default();
         little.report(1_000, 0);
         assert_eq!(weight(&little), None, "it has only begun");
@@ -275,7 +299,7 @@ mod tests {
         inside.report(0, 60_000);
         tokio::time::advance(STALLED).await;
         assert!(weight(&little) < weight(&inside) && weight(&inside) < weight(&much));
-        let cause = |control: &Control| weigh(control, STALLED).map(|(_, cause)| cause);
+        let cause = |control: &Control| weigh(control, 0, STALLED).map(|(_, cause)| cause);
         assert_eq!(cause(&much), Some(Cause::Memory));
         assert_eq!(cause(&inside), Some(Cause::MemoryIdle));
         // A byte now and then is as good as none.
@@ -285,5 +309,6 @@ mod tests {
         });
         much.report(100_000, 0);
         assert!(weight(&much).is_some());
+        assert!(weigh(&much, 400_000, STALLED).is_none(), "it moves well");
     }
 }

@@ -326,6 +326,7 @@ pub(super) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        self.live.close();
         self.router.streams.remove(&self.live.id);
     }
 }

@@ -19,6 +19,7 @@ use super::{
     addresses::{OpenStream, Origin},
     admission, forward,
     live::Live,
+    memory::Level,
     outgoing::Outgoing,
     pace::Paced,
     peer::{Passage, PeerSink, PeerSource},
@@ -90,6 +91,10 @@ fn begin(
     window: u32,
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
+    if passage.streams() > 0 && router.memory.level() >= Level::Evict {
+        let response = admission::short_of_memory(&router, peer);
+        return refuse(&mut respond, response);
+    }
     let (head, body) = request.into_parts();
     let admission = match admission::admit(&router, peer, &head.method, &head.headers) {
         Ok(admission) => admission,
