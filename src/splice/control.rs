@@ -180,6 +180,11 @@ impl Control {
         )
     }
 
+    /// What the peer owes is not read: it does not stand still by itself.
+    pub fn excuse_sender(&self) {
+        self.sending.end();
+    }
+
     /// For how long the peer has read next to nothing while bytes wait for it, if that is at least `least`.
     pub fn stalled_for(&self, least: Duration) -> Option<Duration> {
         self.look().0.filter(|long| *long >= least)

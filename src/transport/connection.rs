@@ -205,7 +205,9 @@ impl<T: Gather> Connection<T> {
     fn allow_reading(&mut self) {
         let next = self.allowance.next(self.passage.received());
         let held = self.passage.held().bytes();
-        match self.router.memory.reading(held, &self.reader) {
+        let reading = self.router.memory.reading(held, &self.reader);
+        self.passage.set_paused(reading != Reading::Free);
+        match reading {
             Reading::Free => self.wire.allow(Some(next), false),
             Reading::Little => self.wire.allow(Some(Allowance::LITTLE), true),
             Reading::Later => self.wire.allow(None, true),

@@ -138,13 +138,18 @@ impl Live {
         Arc::as_ptr(&self.passage).addr()
     }
 
-    /// Notes what it has carried, for [`Live::lately`] and [`Live::quiet_for`]. To be called once a second.
+    /// Whether its connection is not read for want of memory.
+    pub(super) fn is_paused(&self) -> bool {
+        self.passage.is_paused()
+    }
+
+    /// Notes what it has carried, for [`Live::lately`] and [`Live::quiet_for`]. To be called at even intervals.
     pub(super) fn note(&self) {
         let carried = self.carried();
         self.noted.note(carried, self.arrived.elapsed());
     }
 
-    /// Bytes that it has carried in the last one to two seconds.
+    /// Bytes that it has carried in the last one to two intervals.
     pub(super) fn lately(&self) -> u64 {
         self.noted.lately(self.carried())
     }

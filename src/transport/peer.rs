@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -47,6 +47,8 @@ pub struct Passage {
     held: Arc<Gauge>,
     /// Streams admitted and not yet gone.
     streams: AtomicU32,
+    /// The connection is not read for want of memory.
+    paused: AtomicBool,
     /// The window of each of the connection's streams, bytes.
     window: AtomicU32,
 }
@@ -68,6 +70,19 @@ impl Passage {
     /// What the lanes hold that these streams fill.
     pub fn held(&self) -> &Arc<Gauge> {
         &self.held
+    }
+
+    /// Whether the connection is not read for want of memory.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// The connection is read, or not.
+    pub fn set_paused(&self, paused: bool) {
+        // Mostly nothing changes, and a load is cheaper.
+        if self.is_paused() != paused {
+            self.paused.store(paused, Ordering::Relaxed);
+        }
     }
 
     /// Streams admitted and not yet gone.
