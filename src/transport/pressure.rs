@@ -51,8 +51,9 @@ const MOVES_WELL: u64 = 16;
 /// What stands still is what fills the memory if it keeps so large a part of what is in use.
 const PART: u64 = 16;
 
-/// Memory that was freed is asked back from the allocator so seldom: it takes the allocator's locks.
-const TRIM: Duration = Duration::from_secs(1);
+/// Memory that was freed is asked back from the allocator so seldom, and only if more than this part of what is in use is
+/// not allocated: it takes 3 to 280 ms in which no thread can allocate.
+const TRIM: (Duration, u64) = (Duration::from_secs(1), 4);
 
 /// Watches until the router is gone. To be called before it serves.
 ///
@@ -121,7 +122,9 @@ impl Watcher {
             Level::Full => Some(STALLED_IN_NEED),
         };
         if let Some(least) = least {
-            if self.trimmed.elapsed() >= TRIM {
+            let (pause, part) = TRIM;
+            let beyond = memory.used().saturating_sub(memory.heap());
+            if self.trimmed.elapsed() >= pause && beyond > memory.used() / part {
                 // What is resident then is in use, or lies in gaps.
                 heap::trim();
                 self.trimmed = Instant::now();
