@@ -25,7 +25,7 @@ use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
     labels::{
-        AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
+        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
         SuccessorStream, TlsHandshake,
     },
     reloads::Reloads,
@@ -81,6 +81,8 @@ pub struct Metrics {
     pub stream_ends: ByName,
     /// Streams that were refused, by cause.
     pub stream_refusals: ByName,
+    /// Calls of other services that were refused, by cause.
+    pub call_refusals: ByLabel<CallRefusal>,
     /// Accepted tokens, by key.
     pub token_keys: TokenKeys,
     /// Times that credit was held back to keep a byte rate.
@@ -183,6 +185,8 @@ impl Metrics {
         let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let help = "Calls of health, reflection and other services refused, by cause";
+        let call_refusals = ByLabel::register(r, "call_refusals", help);
         let token_keys = TokenKeys::register(r);
         let help = "Times that credit was held back to keep a byte rate, by limit";
         let credit_held_back = ByLabel::register(r, "credit_held_back", help);
@@ -224,6 +228,7 @@ impl Metrics {
             forwarded_messages,
             stream_ends,
             stream_refusals,
+            call_refusals,
             token_keys,
             credit_held_back,
             successor_streams,

@@ -9,7 +9,7 @@
 //!   read, [`allowance`] how much at once, and [`pressure`] ends what stands still when it runs out, by the limit that
 //!   is configured or that [`cgroup`] finds;
 //! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
-//!   to typed services;
+//!   to typed services, within bounds of their own;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
 //! - [`successor`] finds a partner at the router that takes over, for a stream that waits here when this one stops;
 //!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed;

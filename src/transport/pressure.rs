@@ -68,6 +68,9 @@ fn look_on(router: &Weak<Router>) {
             Level::Evict => Some(STALLED),
             Level::Full => Some(STALLED_IN_NEED),
         };
+        if level >= Level::Evict {
+            router.calls.give_way();
+        }
         if let Some(stalled) = stalled {
             let ended = evict(&router, stalled);
             if ended > 0 {

@@ -82,6 +82,30 @@ label! {
 }
 
 label! {
+    /// Why a call that is no stream was refused, or ended early.
+    CallRefusal, "cause" {
+        /// It was not gRPC.
+        NotGrpc => "not_grpc",
+        /// Its connection had too many.
+        TooManyOnConnection => "too_many_on_connection",
+        /// The router had too many.
+        TooMany => "too_many",
+        /// A newer one needed its place.
+        MadeRoom => "made_room",
+        /// Memory was short.
+        Memory => "memory",
+        /// Its request was too large.
+        TooLarge => "too_large",
+        /// Its request was no message.
+        Malformed => "malformed",
+        /// It did not go on.
+        TooSlow => "too_slow",
+        /// The caller's own deadline passed.
+        Deadline => "deadline",
+    }
+}
+
+label! {
     /// How a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.
