@@ -9,6 +9,9 @@ use crate::splice::ending::Ending;
 /// On a call that one router forwards to another: which process does.
 pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router-forwarded-by");
 
+/// On such a call and on its answer: proof that a router makes it.
+pub const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
+
 /// Between two routers, behind all messages: how the stream of the sender's own peer ended.
 const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
 
@@ -22,6 +25,15 @@ pub fn set_ending(headers: &mut HeaderMap, ending: Ending) {
 /// What [`set_ending`] said.
 pub fn ending(headers: &HeaderMap) -> Option<Ending> {
     Ending::from_text(headers.get(ENDING)?.to_str().ok()?)
+}
+
+/// The value in memory of its own. As HTTP/2 gives it, it keeps the whole block of headers it came in.
+pub fn detached(value: &HeaderValue) -> HeaderValue {
+    // What is a value stays one.
+    let copy = HeaderValue::from_bytes(value.as_bytes());
+    let mut copy = copy.unwrap_or(HeaderValue::from_static(""));
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }
 
 /// Whether the request is gRPC at all.
@@ -73,8 +85,8 @@ impl Encodings {
             .get("grpc-encoding")
             .filter(|value| value.as_bytes() != b"identity");
         Self {
-            sends: sends.cloned(),
-            accepts: headers.get("grpc-accept-encoding").cloned(),
+            sends: sends.map(detached),
+            accepts: headers.get("grpc-accept-encoding").map(detached),
         }
     }
 

@@ -26,7 +26,7 @@ pub use self::{
     handles::{ByLabel, ByName, Held, Label},
     labels::{
         AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
-        SuccessorStream, TlsHandshake,
+        RouterProof, SuccessorStream, TlsHandshake,
     },
     reloads::Reloads,
     token_keys::TokenKeys,
@@ -91,6 +91,8 @@ pub struct Metrics {
     pub successor_streams: ByLabel<SuccessorStream>,
     /// Streams that have found it there.
     pub successor_streams_open: Gauge,
+    /// Whether the other ends of forwarded streams are routers.
+    pub router_proofs: ByLabel<RouterProof>,
     /// Panics that were caught.
     pub panics: Counter,
     /// Changes of the configuration.
@@ -194,6 +196,8 @@ impl Metrics {
         let successor_streams = ByLabel::register(r, "successor_streams", help);
         let help = "Pairs whose other side is at the successor now";
         let successor_streams_open = gauge(r, "successor_streams_open", help);
+        let help = "Proofs of being a router, at the other ends of forwarded streams, by result";
+        let router_proofs = ByLabel::register(r, "router_proofs", help);
         let panics = counter(r, "panics", "Panics caught");
 
         let reloads = Reloads::register(r);
@@ -233,6 +237,7 @@ impl Metrics {
             credit_held_back,
             successor_streams,
             successor_streams_open,
+            router_proofs,
             panics,
             reloads,
             admin_actions,

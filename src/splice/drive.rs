@@ -196,11 +196,6 @@ pub async fn conclude<S: Source, K: Sink>(
         side.sink().reset();
         return false;
     }
-    // What is held for it must be free soon.
-    let linger = match ending.cause {
-        Cause::Memory => linger.min(LINGER_IN_NEED),
-        _ => linger,
-    };
     let told = tell(side, paired, linger).await.is_ok();
     if told {
         side.sink().finish(ending);
@@ -216,9 +211,6 @@ pub async fn conclude<S: Source, K: Sink>(
 /// delivered once a call is over, and an exporter then keeps its connection for ever. Stock peers answer the frame
 /// by half-closing, within milliseconds.
 pub const FAREWELL: Duration = Duration::from_millis(500);
-
-/// The longest that a stream which ends for want of memory may make no progress.
-const LINGER_IN_NEED: Duration = Duration::from_secs(1);
 
 /// What is still to be said.
 enum Saying {

@@ -5,13 +5,19 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION};
 use tonic::Code;
 
-use super::{addresses::Origin, memory::Level, router::Router};
+use super::{
+    addresses::Origin,
+    memory::Level,
+    router::Router,
+    voucher::{self, Unproven},
+};
 use crate::{
     auth::Admission,
     grpc::{headers, status},
+    observe::metrics::RouterProof,
     pairing::table::Refused,
 };
 
@@ -117,6 +123,41 @@ pub(super) fn forwarded(
     };
     let code = Code::Unavailable;
     Some(turn_away(router, peer, Some(subject), cause, code, text))
+}
+
+/// What proves to the peer, which says that it is a router, that so is this one. `None` if it does not prove it: then it
+/// is a peer like any other, whatever it says.
+pub(super) fn voucher(
+    router: &Router,
+    peer: &Origin,
+    subject: &str,
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
+    let authorization = headers.get(AUTHORIZATION)?;
+    let answer = voucher::answer(
+        &router.rules.load(),
+        headers,
+        authorization,
+        SystemTime::now(),
+    );
+    router.metrics.router_proofs.inc(match answer {
+        Ok(_) => RouterProof::CallerGood,
+        Err(Unproven::Missing) => RouterProof::CallerMissing,
+        Err(Unproven::Wrong) => RouterProof::CallerWrong,
+        Err(Unproven::Stale) => RouterProof::CallerStale,
+    });
+    if let Err(error) = answer
+        && let Some(left_out) = router.may_log_refusal()
+    {
+        tracing::info!(
+            %peer,
+            stream = subject,
+            %error,
+            left_out = (left_out > 0).then_some(left_out),
+            "a peer says that it is a router, and is served as a peer"
+        );
+    }
+    answer.ok()
 }
 
 /// The response to a call from an address that has too many streams.

@@ -67,7 +67,10 @@ pub(super) fn start(router: &Arc<Router>, reached: Reached, offer: Offer) {
         router: router.clone(),
         registered,
     };
-    let source = SuccessorSource(reached.receive);
+    let source = SuccessorSource {
+        stream: reached.receive,
+        believed: reached.believed,
+    };
     let sink = SuccessorSink {
         body: reached.send,
         half_closed: false,
@@ -126,18 +129,23 @@ impl Forward {
         };
         let ending = stream::splice(router, live, &mut side, &deadlines).await;
         live.control.set_concluding();
-        let told = drive::conclude(&mut side, ending, true, self.linger).await;
+        let linger = stream::linger(router, ending, self.linger);
+        let told = drive::conclude(&mut side, ending, true, linger).await;
         let met = Some((self.other, Duration::ZERO));
         stream::record(router, live, side.totals(), ending, met, told);
     }
 }
 
 /// What the successor sends: what its peer does, and behind it how that one's stream ended.
-struct SuccessorSource(RecvStream);
+struct SuccessorSource {
+    stream: RecvStream,
+    /// Whether it is a router, as only those know that.
+    believed: bool,
+}
 
 impl SuccessorSource {
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Broken>> {
-        let trailers = match ready!(self.0.poll_trailers(cx)) {
+        let trailers = match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.unwrap_or_default(),
             Err(error) => return Poll::Ready(Some(broken(&error))),
         };
@@ -146,9 +154,9 @@ impl SuccessorSource {
             status.is_some_and(|status| status.as_bytes() == b"0")
         };
         Poll::Ready(match headers::ending(&trailers) {
-            Some(ending) => Some(Broken::Told(ending)),
-            None if ok(&trailers) => None,
-            None => Some(Broken::Lost),
+            Some(ending) if self.believed => Some(Broken::Told(ending)),
+            _ if ok(&trailers) => None,
+            _ => Some(Broken::Lost),
         })
     }
 }
@@ -156,7 +164,7 @@ impl SuccessorSource {
 impl Source for SuccessorSource {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
-            return Poll::Ready(match ready!(self.0.poll_data(cx)) {
+            return Poll::Ready(match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => Some(Ok(chunk)),
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -167,7 +175,7 @@ impl Source for SuccessorSource {
 
     fn release(&mut self, _: &mut Context<'_>, bytes: usize) {
         // As for a peer: fails only if the stream is gone.
-        let _ = self.0.flow_control().release_capacity(bytes);
+        let _ = self.stream.flow_control().release_capacity(bytes);
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     addresses::{OpenStream, Origin},
     admission, forward,
     live::Live,
+    memory::Level,
     pace::Paced,
     peer::{Passage, PeerSink, PeerSource},
     router::{Offer, Partner, Registered, Router, StreamSettings},
@@ -101,7 +102,10 @@ fn begin(
     {
         return refuse(&mut respond, response);
     }
-    let is_router = forwarded_by.is_some();
+    let voucher = forwarded_by
+        .and_then(|_| admission::voucher(&router, peer, &admission.subject, &head.headers))
+        .map(Box::new);
+    let is_router = voucher.is_some();
     let settings = router.settings.load().streams.clone();
     let Some(open) = peer.address.open_stream(settings.max_per_address) else {
         let limit = settings.max_per_address.unwrap_or_default();
@@ -166,8 +170,9 @@ fn begin(
         peer: peer.ip,
         _open: open,
         encodings,
-        authorization: head.headers.get(AUTHORIZATION).cloned(),
-        is_router,
+        authorization: head.headers.get(AUTHORIZATION).map(headers::detached),
+        is_forwarded: forwarded_by.is_some(),
+        voucher,
         deadlines,
         arrived,
         seat: None,
@@ -225,8 +230,10 @@ struct Call {
     peer: IpAddr,
     encodings: Encodings,
     authorization: Option<HeaderValue>,
-    /// The peer is another router, which forwards it.
-    is_router: bool,
+    /// The peer says that it is another router, which forwards it.
+    is_forwarded: bool,
+    /// It is one; this proves to it that so is this one.
+    voucher: Option<Box<HeaderValue>>,
     deadlines: Deadlines,
     arrived: Instant,
     _open: OpenStream,
@@ -348,7 +355,7 @@ impl Call {
         self.router.forwarding.cancelled().await;
         match &self.authorization {
             // Whoever forwarded it here finds the way to the next one by itself.
-            Some(authorization) if !self.is_router => {
+            Some(authorization) if !self.is_forwarded => {
                 let call = Repeated {
                     authorization: authorization.clone(),
                     encodings: self.encodings.clone(),
@@ -384,6 +391,15 @@ impl Call {
         meeting
     }
 
+    /// The head with what proves to another router that this is one.
+    fn vouched(&self, mut head: Response<()>) -> Response<()> {
+        if let Some(voucher) = &self.voucher {
+            let voucher = HeaderValue::clone(voucher);
+            head.headers_mut().insert(headers::PROOF, voucher);
+        }
+        head
+    }
+
     async fn run(&self, side: &mut PeerSide, meeting: Result<Box<Meeting>, Ending>) {
         let mut met = None;
         let paired = meeting.is_ok();
@@ -393,7 +409,8 @@ impl Call {
             Ok(mut meeting) => {
                 met = Some((meeting.other_peer, meeting.waited));
                 counted = meeting.counted.take();
-                let (head, ended) = (meeting.head.take(), meeting.ended);
+                let head = meeting.head.take().map(|head| self.vouched(head));
+                let ended = meeting.ended;
                 drop(meeting);
                 let live = &self.registered.live;
                 match open(side, head, ended) {
@@ -405,17 +422,29 @@ impl Call {
         // Another router takes the head for the partner: if there is none, it gets the status alone.
         if ending.can_be_told()
             && ending.cause != Cause::Completed
-            && (paired || !self.is_router)
-            && let Err(broken) = side.sink().open(status::head())
+            && (paired || self.voucher.is_none())
+            && let Err(broken) = side.sink().open(self.vouched(status::head()))
         {
             ending = broken.into();
         }
         self.control().set_concluding();
         // In a box: it is short, and a stream shall not keep room for it.
-        let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
+        let linger = linger(&self.router, ending, self.deadlines.linger);
+        let told = Box::pin(drive::conclude(side, ending, paired, linger)).await;
         drop(counted);
         let live = &self.registered.live;
         record(&self.router, live, side.totals(), ending, met, told);
+    }
+}
+
+/// How long a stream that ends may make no progress. Of `usual`, a second is left if memory ran out and has to be free
+/// soon: here, not at the router that said so.
+pub(super) fn linger(router: &Router, ending: Ending, usual: Duration) -> Duration {
+    const IN_NEED: Duration = Duration::from_secs(1);
+    if ending.cause == Cause::Memory && router.memory.level() >= Level::NoStreams {
+        usual.min(IN_NEED)
+    } else {
+        usual
     }
 }
 

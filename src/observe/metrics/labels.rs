@@ -106,6 +106,26 @@ label! {
 }
 
 label! {
+    /// Whether the other end of a forwarded stream proved that it is a router.
+    RouterProof, "result" {
+        /// Who called did.
+        CallerGood => "caller_good",
+        /// Who called showed no proof.
+        CallerMissing => "caller_missing",
+        /// Who called showed one that does not fit.
+        CallerWrong => "caller_wrong",
+        /// Who called showed one of another time.
+        CallerStale => "caller_stale",
+        /// The successor did.
+        SuccessorGood => "successor_good",
+        /// The successor showed no proof.
+        SuccessorMissing => "successor_missing",
+        /// The successor showed one that does not fit.
+        SuccessorWrong => "successor_wrong",
+    }
+}
+
+label! {
     /// How a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.
