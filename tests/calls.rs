@@ -269,6 +269,42 @@ async fn what_is_no_message_is_refused() {
     assert_eq!(call.status().await.code(), Code::Unimplemented);
 }
 
+/// As grpc-go 1.80 does it, whatever is called and whoever calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_that_cannot_be_read_is_refused() {
+    let router = Running::start(&[]).await;
+    let peer = Peer::of(&router).await;
+    let bearer = format!("Bearer {}", token("timed"));
+    for (text, problem) in [
+        ("", "transport: timeout string is too short: \"\""),
+        ("S", "transport: timeout string is too short: \"S\""),
+        (
+            "123456789m",
+            "transport: timeout string is too long: \"123456789m\"",
+        ),
+        ("1s", "transport: timeout unit is not recognized: \"1s\""),
+        ("-1S", "strconv.ParseUint: parsing \"-1\": invalid syntax"),
+    ] {
+        for path in [PATH, CHECK, WATCH, REFLECTION[0], "/nobody.knows.This/Call"] {
+            let headers = [("grpc-timeout", text), ("authorization", &*bearer)];
+            let call = peer.call(path, &headers).await;
+            let response = within("an answer", call.response).await.unwrap();
+            assert_eq!(response.status(), 400, "{path}: {text:?}");
+            assert_eq!(response.headers()["content-type"], "application/grpc");
+            let status = Status::from_header_map(response.headers()).unwrap();
+            let expected = format!("malformed grpc-timeout: {problem}");
+            assert_eq!(
+                (status.code(), status.message()),
+                (Code::Internal, &*expected)
+            );
+        }
+    }
+    let metrics = router.metrics();
+    assert_eq!(metrics.streams.get(), 0);
+    assert_eq!(metrics.stream_refusals.get("malformed_timeout").get(), 5);
+    assert_eq!(refused(&router, CallRefusal::MalformedTimeout), 20);
+}
+
 /// The response is complete, and the rest of the request is not wanted (RFC 9113 section 8.1).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_call_is_reset_though_its_body_keeps_coming() {

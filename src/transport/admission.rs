@@ -3,7 +3,7 @@
 //! Cheap checks come first: an address that sends too many calls, or too many bad tokens, is turned away before any
 //! signature is looked at.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION};
 use tonic::Code;
@@ -33,8 +33,17 @@ pub const REFUSALS: &[&str] = &[
     "token_spent",
     "forwarded_to_itself",
     "not_grpc",
+    "malformed_timeout",
     "method",
 ];
+
+/// A call that may become a stream.
+pub(super) struct Admitted {
+    /// What its token says.
+    pub admission: Admission,
+    /// The caller's own deadline.
+    pub timeout: Option<Duration>,
+}
 
 /// Checks everything that the request's head says. On refusal: the response.
 pub(super) fn admit(
@@ -42,11 +51,16 @@ pub(super) fn admit(
     peer: &Origin,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Admission, Response<()>> {
+) -> Result<Admitted, Response<()>> {
     if !headers::is_grpc(headers) {
         router.metrics.stream_refusals.inc("not_grpc");
         return Err(status::unsupported_media_type());
     }
+    let timeout = headers::timeout(headers).map_err(|error| {
+        let text = error.to_string();
+        note(router, peer, None, "malformed_timeout", &text);
+        status::bad_request(&text)
+    })?;
     if method != Method::POST {
         router.metrics.stream_refusals.inc("method");
         return Err(status::trailers_only(
@@ -101,7 +115,7 @@ pub(super) fn admit(
         let text = "the router is short of memory (memory.limit); try again later";
         return Err(over_limit(router, peer, "memory", text));
     }
-    Ok(admission)
+    Ok(Admitted { admission, timeout })
 }
 
 /// The response to a call that `process` forwards, if it cannot be served here: a stream is forwarded once, and not to
@@ -204,6 +218,12 @@ fn turn_away(
     code: Code,
     text: &str,
 ) -> Response<()> {
+    note(router, peer, subject, cause, text);
+    status::trailers_only(code, text)
+}
+
+/// Counts a refusal, and logs it if there were not too many.
+fn note(router: &Router, peer: &Origin, subject: Option<&str>, cause: &'static str, text: &str) {
     router.metrics.stream_refusals.inc(cause);
     if let Some(left_out) = router.may_log_refusal() {
         tracing::info!(
@@ -215,5 +235,4 @@ fn turn_away(
             "stream refused"
         );
     }
-    status::trailers_only(code, text)
 }

@@ -169,6 +169,7 @@ fn begin(
         return Err(refused(Refusal::NotGrpc));
     }
     let timeout = headers::timeout(request.headers());
+    let timeout = timeout.map_err(|error| refused(Refusal::Timeout(error)))?;
     let (mut on_connection, mut place, mut request) = (None, None, request);
     if let Some(path) = small {
         let open = passage.open_call(ON_CONNECTION);

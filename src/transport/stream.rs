@@ -18,7 +18,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     addresses::{OpenStream, Origin},
-    admission, forward,
+    admission::{self, Admitted},
+    forward,
     live::Live,
     memory::Level,
     pace::Paced,
@@ -92,8 +93,9 @@ fn begin(
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let admission = match admission::admit(&router, peer, &head.method, &head.headers) {
-        Ok(admission) => admission,
+    let admitted = admission::admit(&router, peer, &head.method, &head.headers);
+    let Admitted { admission, timeout } = match admitted {
+        Ok(admitted) => admitted,
         Err(response) => return refuse(&mut respond, response),
     };
     let forwarded_by = head.headers.get(headers::FORWARDED_BY);
@@ -155,7 +157,7 @@ fn begin(
         idle: settings.idle_timeout,
         stall: settings.stall_timeout,
         lifetime: settings.max_duration,
-        caller: headers::timeout(&head.headers).map(|after| arrived + after),
+        caller: timeout.map(|after| arrived + after),
         linger: settings.linger,
     };
     let filled = passage.held().clone();

@@ -86,6 +86,8 @@ label! {
     CallRefusal, "cause" {
         /// It was not gRPC.
         NotGrpc => "not_grpc",
+        /// Its `grpc-timeout` could not be read.
+        MalformedTimeout => "malformed_timeout",
         /// Its connection had too many.
         TooManyOnConnection => "too_many_on_connection",
         /// The router had too many.

@@ -6,14 +6,21 @@ use http::Response;
 use thiserror::Error;
 use tonic::Code;
 
-use crate::{grpc::status, observe::metrics::CallRefusal, splice::scanner::Fault};
+use crate::{
+    grpc::{headers::MalformedTimeout, status},
+    observe::metrics::CallRefusal,
+    splice::scanner::Fault,
+};
 
 /// Why a call is refused. The text is for the caller and for the log.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
     /// Its content type is another one.
     #[error("expected a gRPC call, with the content type application/grpc")]
     NotGrpc,
+    /// Its `grpc-timeout` cannot be read.
+    #[error("{0}")]
+    Timeout(MalformedTimeout),
     /// The connection has as many as it may have.
     #[error(
         "{limit} calls of health and reflection are open on this connection already, the limit; end some"
@@ -71,6 +78,7 @@ impl Refusal {
     pub fn cause(&self) -> CallRefusal {
         match self {
             Self::NotGrpc => CallRefusal::NotGrpc,
+            Self::Timeout(_) => CallRefusal::MalformedTimeout,
             Self::TooManyOnConnection { .. } => CallRefusal::TooManyOnConnection,
             Self::TooMany { .. } => CallRefusal::TooMany,
             Self::MadeRoom => CallRefusal::MadeRoom,
@@ -91,7 +99,7 @@ impl Refusal {
             | Self::MadeRoom
             | Self::Memory
             | Self::TooLarge { .. } => Code::ResourceExhausted,
-            Self::Malformed(_) => Code::Internal,
+            Self::Timeout(_) | Self::Malformed(_) => Code::Internal,
             Self::TooSlow(_) | Self::Deadline => Code::DeadlineExceeded,
         }
     }
@@ -100,13 +108,14 @@ impl Refusal {
     pub(super) fn response(&self) -> Response<()> {
         match self {
             Self::NotGrpc => status::unsupported_media_type(),
+            Self::Timeout(error) => status::bad_request(&error.to_string()),
             _ => status::trailers_only(self.code(), &self.to_string()),
         }
     }
 }
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Over {
     /// Well, or the caller left.
     Done,
