@@ -25,8 +25,8 @@ use self::process::Process;
 pub use self::{
     handles::{ByLabel, ByName, Held, Label},
     labels::{
-        AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
-        SuccessorStream, TlsHandshake,
+        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
+        RouterProof, SuccessorStream, TlsHandshake,
     },
     reloads::Reloads,
     token_keys::TokenKeys,
@@ -81,6 +81,8 @@ pub struct Metrics {
     pub stream_ends: ByName,
     /// Streams that were refused, by cause.
     pub stream_refusals: ByName,
+    /// Calls of other services that were refused, by cause.
+    pub call_refusals: ByLabel<CallRefusal>,
     /// Accepted tokens, by key.
     pub token_keys: TokenKeys,
     /// Times that credit was held back to keep a byte rate.
@@ -89,6 +91,8 @@ pub struct Metrics {
     pub successor_streams: ByLabel<SuccessorStream>,
     /// Streams that have found it there.
     pub successor_streams_open: Gauge,
+    /// Whether the other ends of forwarded streams are routers.
+    pub router_proofs: ByLabel<RouterProof>,
     /// Panics that were caught.
     pub panics: Counter,
     /// Changes of the configuration.
@@ -183,6 +187,8 @@ impl Metrics {
         let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let help = "Calls of health, reflection and other services refused, by cause";
+        let call_refusals = ByLabel::register(r, "call_refusals", help);
         let token_keys = TokenKeys::register(r);
         let help = "Times that credit was held back to keep a byte rate, by limit";
         let credit_held_back = ByLabel::register(r, "credit_held_back", help);
@@ -190,6 +196,8 @@ impl Metrics {
         let successor_streams = ByLabel::register(r, "successor_streams", help);
         let help = "Pairs whose other side is at the successor now";
         let successor_streams_open = gauge(r, "successor_streams_open", help);
+        let help = "Proofs of being a router, at the other ends of forwarded streams, by result";
+        let router_proofs = ByLabel::register(r, "router_proofs", help);
         let panics = counter(r, "panics", "Panics caught");
 
         let reloads = Reloads::register(r);
@@ -224,10 +232,12 @@ impl Metrics {
             forwarded_messages,
             stream_ends,
             stream_refusals,
+            call_refusals,
             token_keys,
             credit_held_back,
             successor_streams,
             successor_streams_open,
+            router_proofs,
             panics,
             reloads,
             admin_actions,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     Broken, Sink, Source,
@@ -200,14 +200,7 @@ pub async fn conclude<S: Source, K: Sink>(
         side.sink().reset();
         return false;
     }
-    let told = if ending.is_in_need() {
-        // What is held for it must be free soon, however it trickles away.
-        let least = linger.min(LINGER_IN_NEED);
-        let told = timeout(least + FAREWELL, tell(side, paired, least)).await;
-        matches!(told, Ok(Ok(())))
-    } else {
-        tell(side, paired, linger).await.is_ok()
-    };
+    let told = tell(side, paired, linger).await.is_ok();
     if told {
         side.sink().finish(ending);
     } else {
@@ -222,9 +215,6 @@ pub async fn conclude<S: Source, K: Sink>(
 /// delivered once a call is over, and an exporter then keeps its connection for ever. Stock peers answer the frame
 /// by half-closing, within milliseconds.
 pub const FAREWELL: Duration = Duration::from_millis(500);
-
-/// The longest that a stream which ends for want of memory may take for what is left.
-const LINGER_IN_NEED: Duration = Duration::from_secs(1);
 
 /// What is still to be said.
 enum Saying {

@@ -282,9 +282,8 @@ impl<T: Gather> Connection<T> {
                 let task = stream::serve(router, &peer, request, respond, passage, window);
                 Either::Left(task)
             } else {
-                let task = Box::pin(routes::serve(router.routes.clone(), request, respond));
-                // An error means that the caller is gone: nobody to tell.
-                Either::Right(task.map(|_| ()))
+                let task = routes::serve(router, &peer, request, respond, &passage);
+                Either::Right(Box::pin(task))
             }
         });
         let metrics = self.router.metrics.clone();

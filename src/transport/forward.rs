@@ -12,6 +12,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
 use super::{
+    outgoing::Outgoing,
     peer::{self, Passage, broken},
     router::{Offer, Registered, Router},
     seats::Seat,
@@ -22,7 +23,8 @@ use crate::{
     grpc::headers,
     observe::metrics::{Held, SuccessorStream},
     splice::{
-        Broken, Sink, Source, drive::Deadlines, ending::Ending, scanner::Scanner, side::Side,
+        Broken, Sink, Source, control::Control, drive::Deadlines, ending::Ending, scanner::Scanner,
+        side::Side,
     },
 };
 
@@ -62,9 +64,13 @@ pub(super) fn start(router: &Arc<Router>, reached: Reached, offer: Offer) {
         router: router.clone(),
         registered,
     };
-    let source = SuccessorSource(reached.receive);
+    let source = SuccessorSource {
+        stream: reached.receive,
+        believed: reached.believed,
+    };
     let sink = SuccessorSink {
         body: reached.send,
+        control: forward.registered.live.control.clone(),
         half_closed: false,
     };
     let lanes = offer.lanes.into_inner();
@@ -118,18 +124,22 @@ impl Forward {
             linger: self.linger,
         };
         let ending = stream::splice(router, live, &mut side, &deadlines).await;
-        let told = stream::conclude(&live.control, &mut side, ending, true, self.linger).await;
+        let told = stream::conclude(router, live, &mut side, ending, true, self.linger).await;
         let met = Some((self.other, Duration::ZERO));
         stream::record(router, live, side.totals(), ending, met, told);
     }
 }
 
 /// What the successor sends: what its peer does, and behind it how that one's stream ended.
-struct SuccessorSource(RecvStream);
+struct SuccessorSource {
+    stream: RecvStream,
+    /// Whether it is a router, as only those know that.
+    believed: bool,
+}
 
 impl SuccessorSource {
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Broken>> {
-        let trailers = match ready!(self.0.poll_trailers(cx)) {
+        let trailers = match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.unwrap_or_default(),
             Err(error) => return Poll::Ready(Some(broken(&error))),
         };
@@ -138,9 +148,9 @@ impl SuccessorSource {
             status.is_some_and(|status| status.as_bytes() == b"0")
         };
         Poll::Ready(match headers::ending(&trailers) {
-            Some(ending) => Some(Broken::Told(ending)),
-            None if ok(&trailers) => None,
-            None => Some(Broken::Lost),
+            Some(ending) if self.believed => Some(Broken::Told(ending)),
+            _ if ok(&trailers) => None,
+            _ => Some(Broken::Lost),
         })
     }
 }
@@ -148,7 +158,7 @@ impl SuccessorSource {
 impl Source for SuccessorSource {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
-            return Poll::Ready(match ready!(self.0.poll_data(cx)) {
+            return Poll::Ready(match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => Some(Ok(chunk)),
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -159,13 +169,14 @@ impl Source for SuccessorSource {
 
     fn release(&mut self, _: &mut Context<'_>, bytes: usize) {
         // As for a peer: fails only if the stream is gone.
-        let _ = self.0.flow_control().release_capacity(bytes);
+        let _ = self.stream.flow_control().release_capacity(bytes);
     }
 }
 
 /// The way to the successor.
 struct SuccessorSink {
-    body: SendStream<Bytes>,
+    body: SendStream<Outgoing>,
+    control: Arc<Control>,
     half_closed: bool,
 }
 
@@ -175,6 +186,7 @@ impl Sink for SuccessorSink {
     }
 
     fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {
+        let chunk = Outgoing::of(&self.control, chunk);
         let sent = self.body.send_data(chunk, false);
         sent.map_err(|error| broken(&error))
     }
@@ -193,7 +205,7 @@ impl Sink for SuccessorSink {
     fn half_close(&mut self) {
         self.half_closed = true;
         // An error means that the stream is gone, which the next read tells.
-        let _ = self.body.send_data(Bytes::new(), true);
+        let _ = self.body.send_data(Outgoing::default(), true);
     }
 
     fn finish(&mut self, ending: Ending) {

@@ -9,10 +9,11 @@
 //!   read, [`allowance`] how much at once, and [`pressure`] ends what stands still when it runs out, by the limit that
 //!   is configured or that [`cgroup`] finds; [`resident`] is what there is beyond the heap, [`outgoing`] what is unsent;
 //! - [`stream`] serves one call of `RouterService/Stream`, if [`admission`] lets it in; [`routes`] passes other calls
-//!   to typed services;
+//!   to typed services, within bounds of their own;
 //! - [`peer`] is a peer's HTTP/2 stream as the splice sees it, at the [`pace`] it may send;
 //! - [`successor`] finds a partner at the router that takes over, for a stream that waits here when this one stops;
-//!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed;
+//!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed, and
+//!   `voucher` whether the other one is a router;
 //! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
 //!   [`proxy_protocol`] tells who is behind a load balancer;
 //! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
@@ -46,5 +47,6 @@ pub mod successor;
 pub mod tls;
 pub mod tls_stream;
 pub mod trust;
+pub(crate) mod voucher;
 pub mod window;
 pub mod wire;

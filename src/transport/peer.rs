@@ -51,6 +51,18 @@ pub struct Passage {
     paused: AtomicBool,
     /// The window of each of the connection's streams, bytes.
     window: AtomicU32,
+    /// Calls that ask for no token and are open.
+    calls: AtomicU32,
+}
+
+/// One call that asks for no token; ended on drop.
+#[derive(Debug)]
+pub struct OpenCall(Arc<Passage>);
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Passage {
@@ -108,6 +120,13 @@ impl Passage {
     /// The connection has changed its streams' window.
     pub fn set_window(&self, bytes: u32) {
         self.window.store(bytes, Ordering::Relaxed);
+    }
+
+    /// One more call that asks for no token, unless `limit` are open.
+    pub fn open_call(self: &Arc<Self>, limit: u32) -> Option<OpenCall> {
+        let before = self.calls.fetch_add(1, Ordering::Relaxed);
+        let call = OpenCall(self.clone());
+        (before < limit).then_some(call)
     }
 
     fn add(counter: &AtomicU64, more: u64) {

@@ -121,6 +121,9 @@ impl Watcher {
             Level::Evict | Level::NoStreams => Some(STALLED),
             Level::Full => Some(STALLED_IN_NEED),
         };
+        if level >= Level::Evict {
+            router.calls.give_way();
+        }
         if let Some(least) = least {
             let (pause, part) = TRIM;
             let beyond = memory.used().saturating_sub(memory.heap());

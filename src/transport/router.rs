@@ -25,6 +25,7 @@ use super::{
     memory::Memory,
     pace::Rates,
     peer::Passage,
+    routes::places::Calls,
     seats::{Seat, Seats},
     successor::{Own, Successor},
 };
@@ -173,6 +174,8 @@ pub struct Router {
     /// How fast all streams together are forwarded. Zero unless [`sample`](super::live::sample) runs.
     pub forwarded: Rate,
     pub(super) seats: Seats,
+    /// Calls that ask for no token.
+    pub(super) calls: Arc<Calls>,
     /// Services other than the router's own.
     pub(super) routes: Routes,
     streams: DashMap<u64, Arc<Live>>,
@@ -208,6 +211,7 @@ impl Router {
             addresses: Arc::default(),
             forwarded: Rate::default(),
             seats: Seats::default(),
+            calls: Arc::default(),
             routes: routes.prepare(),
             streams: DashMap::new(),
             next: AtomicU64::new(1),

@@ -13,11 +13,15 @@ use futures_util::{FutureExt, future::OptionFuture};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use sync_wrapper::SyncWrapper;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use super::{
     addresses::{OpenStream, Origin},
-    admission, forward,
+    admission::{self, Admitted},
+    forward,
     live::Live,
     memory::Level,
     outgoing::Outgoing,
@@ -96,8 +100,9 @@ fn begin(
         return refuse(&mut respond, response);
     }
     let (head, body) = request.into_parts();
-    let admission = match admission::admit(&router, peer, &head.method, &head.headers) {
-        Ok(admission) => admission,
+    let admitted = admission::admit(&router, peer, &head.method, &head.headers);
+    let Admitted { admission, timeout } = match admitted {
+        Ok(admitted) => admitted,
         Err(response) => return refuse(&mut respond, response),
     };
     let forwarded_by = head.headers.get(headers::FORWARDED_BY);
@@ -106,7 +111,10 @@ fn begin(
     {
         return refuse(&mut respond, response);
     }
-    let is_router = forwarded_by.is_some();
+    let voucher = forwarded_by
+        .and_then(|_| admission::voucher(&router, peer, &admission.subject, &head.headers))
+        .map(Box::new);
+    let is_router = voucher.is_some();
     let settings = router.settings.load().streams.clone();
     let Some(open) = peer.address.open_stream(settings.max_per_address) else {
         let limit = settings.max_per_address.unwrap_or_default();
@@ -156,7 +164,7 @@ fn begin(
         idle: settings.idle_timeout,
         stall: settings.stall_timeout,
         lifetime: settings.max_duration,
-        caller: headers::timeout(&head.headers).map(|after| arrived + after),
+        caller: timeout.map(|after| arrived + after),
         linger: settings.linger,
     };
     let filled = passage.held().clone();
@@ -171,8 +179,9 @@ fn begin(
         peer: peer.ip,
         _open: open,
         encodings,
-        authorization: head.headers.get(AUTHORIZATION).cloned(),
-        is_router,
+        authorization: head.headers.get(AUTHORIZATION).map(headers::detached),
+        is_forwarded: forwarded_by.is_some(),
+        voucher,
         deadlines,
         arrived,
         seat: None,
@@ -230,8 +239,10 @@ struct Call {
     peer: IpAddr,
     encodings: Encodings,
     authorization: Option<HeaderValue>,
-    /// The peer is another router, which forwards it.
-    is_router: bool,
+    /// The peer says that it is another router, which forwards it.
+    is_forwarded: bool,
+    /// It is one; this proves to it that so is this one.
+    voucher: Option<Box<HeaderValue>>,
     deadlines: Deadlines,
     arrived: Instant,
     _open: OpenStream,
@@ -353,7 +364,7 @@ impl Call {
         self.router.forwarding.cancelled().await;
         match &self.authorization {
             // Whoever forwarded it here finds the way to the next one by itself.
-            Some(authorization) if !self.is_router => {
+            Some(authorization) if !self.is_forwarded => {
                 let call = Repeated {
                     authorization: authorization.clone(),
                     encodings: self.encodings.clone(),
@@ -389,6 +400,15 @@ impl Call {
         meeting
     }
 
+    /// The head with what proves to another router that this is one.
+    fn vouched(&self, mut head: Response<()>) -> Response<()> {
+        if let Some(voucher) = &self.voucher {
+            let voucher = HeaderValue::clone(voucher);
+            head.headers_mut().insert(headers::PROOF, voucher);
+        }
+        head
+    }
+
     async fn run(&self, side: &mut PeerSide, meeting: Result<Box<Meeting>, Ending>) {
         let mut met = None;
         let paired = meeting.is_ok();
@@ -398,7 +418,8 @@ impl Call {
             Ok(mut meeting) => {
                 met = Some((meeting.other_peer, meeting.waited));
                 counted = meeting.counted.take();
-                let (head, ended) = (meeting.head.take(), meeting.ended);
+                let head = meeting.head.take().map(|head| self.vouched(head));
+                let ended = meeting.ended;
                 drop(meeting);
                 let live = &self.registered.live;
                 match open(side, head, ended) {
@@ -410,44 +431,52 @@ impl Call {
         // Another router takes the head for the partner: if there is none, it gets the status alone.
         if ending.can_be_told()
             && ending.cause != Cause::Completed
-            && (paired || !self.is_router)
-            && let Err(broken) = side.sink().open(status::head())
+            && (paired || self.voucher.is_none())
+            && let Err(broken) = side.sink().open(self.vouched(status::head()))
         {
             ending = broken.into();
         }
-        let linger = self.deadlines.linger;
+        let (live, linger) = (&self.registered.live, self.deadlines.linger);
         // In a box: it is short, and a stream shall not keep room for it.
-        let told = Box::pin(conclude(self.control(), side, ending, paired, linger)).await;
+        let told = Box::pin(conclude(&self.router, live, side, ending, paired, linger)).await;
         drop(counted);
-        let live = &self.registered.live;
         record(&self.router, live, side.totals(), ending, met, told);
     }
 }
 
-/// Tells the peer, and says whether it could be told. If memory runs out meanwhile, a peer that does not take what is
-/// left is not waited for.
+/// Tells the peer, and says whether it could be told. While memory is short here, which another router that says so cannot
+/// know, a peer that does not take what is left is not waited for.
 pub(super) async fn conclude<S: Source, K: Sink>(
-    control: &Control,
+    router: &Router,
+    live: &Live,
     side: &mut Side<S, K>,
     ending: Ending,
     paired: bool,
     linger: Duration,
 ) -> bool {
-    control.set_concluding();
-    let told = {
-        let mut concluding = pin!(drive::conclude(side, ending, paired, linger));
-        poll_fn(|cx| {
-            if let Poll::Ready(told) = concluding.as_mut().poll(cx) {
-                return Poll::Ready(Some(told));
-            }
-            match control.poll_end(cx) {
+    /// The longest that it may take for what is left when that has to be free soon.
+    const IN_NEED: Duration = Duration::from_secs(1);
+    live.control.set_concluding();
+    let in_need = ending.is_in_need() && router.memory.level() >= Level::NoGrowth;
+    let linger = if in_need { linger.min(IN_NEED) } else { linger };
+    let needed = async {
+        if in_need {
+            // However it trickles away.
+            sleep(linger + drive::FAREWELL).await;
+        } else {
+            poll_fn(|cx| match live.control.poll_end(cx) {
                 Poll::Ready(cause) if !ending.is_in_need() && Ending::from(cause).is_in_need() => {
-                    Poll::Ready(None)
+                    Poll::Ready(())
                 }
                 _ => Poll::Pending,
-            }
-        })
-        .await
+            })
+            .await;
+        }
+    };
+    let told = tokio::select! {
+        biased;
+        told = drive::conclude(side, ending, paired, linger) => Some(told),
+        () = needed => None,
     };
     if told.is_none() {
         side.sink().reset();

@@ -40,6 +40,8 @@ impl Ending {
     }
 
     /// What [`Ending::to_text`] wrote. `None` if it is nothing that a router says of a stream that broke off.
+    ///
+    /// Least of all that the peer of this side is gone: that one has to get what was accepted for it.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let other = match words.next()? {
@@ -74,7 +76,7 @@ impl Ending {
             ("connection_too_old", &[long]) => Cause::ConnectionTooOld(millis(long)),
             _ => return None,
         };
-        Some(Self { cause, other })
+        Some(Self { cause, other }).filter(|ending| ending.for_other().can_be_told())
     }
 }
 
@@ -94,7 +96,8 @@ mod tests {
         for cause in causes.chain(faults.map(Cause::Fault)) {
             for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
                 let text = ending.to_text();
-                let expected = Some(ending).filter(|_| cause != Cause::Completed);
+                let can_be = cause != Cause::Completed && ending.for_other().can_be_told();
+                let expected = Some(ending).filter(|_| can_be);
                 assert_eq!(Ending::from_text(&text), expected, "{text}");
             }
         }
@@ -114,6 +117,9 @@ mod tests {
             "this  lost",
             "it lost",
             "this eaten",
+            "other memory",
+            "other lost",
+            "other cancelled",
         ] {
             assert_eq!(Ending::from_text(text), None, "{text:?}");
         }
