@@ -10,7 +10,7 @@ use std::{
 
 use helpers::{
     KEY, LONG, Pair,
-    process::{Process, command},
+    process::{Process, command, ticks},
     within,
 };
 use jumpstarter_router::client::{Connector, Trust};
@@ -18,14 +18,6 @@ use tokio::net::TcpStream;
 
 /// The most file descriptors the router may have.
 const MOST: usize = 64;
-
-/// Processor time used so far, by user and system, in ticks of 10 ms (proc(5)).
-fn ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name, in parentheses, may hold anything; what follows does not.
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split(' ').collect();
-    fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
-}
 
 /// The router, from a shell that lowers its limit and then becomes it, so that the pid stays the same.
 fn limited() -> Command {

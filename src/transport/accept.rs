@@ -1,74 +1,27 @@
-//! Takes connections in: listening socket, limits, TLS.
+//! Takes connections in: limits, then the [first words](hello), then HTTP/2.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+mod hello;
+mod socket;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
+pub use self::socket::{bind, prepare};
 use super::{
-    addresses::{Origin, Visit},
+    addresses::Visit,
     connection,
     current_tls::CurrentTls,
     memory::{CONNECTION, Level, Share},
     proxy_protocol::{self, HeaderError},
-    router::{ConnectionSettings, Router},
-    tls::{self, FirstBytes},
-    tls_stream::TlsStream,
+    router::Router,
     wire::Wire,
 };
-use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshake};
-
-/// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too; on a host
-/// without IPv6 it is taken for the unspecified IPv4 address.
-///
-/// `shared`: other processes of this user may listen there, too (`SO_REUSEPORT`), if they do it in the same way.
-pub fn bind(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::net::TcpListener> {
-    match bind_exactly(address, backlog, shared) {
-        Err(error)
-            if error.raw_os_error() == Some(EAFNOSUPPORT)
-                && address.is_ipv6()
-                && address.ip().is_unspecified() =>
-        {
-            let address = (Ipv4Addr::UNSPECIFIED, address.port());
-            bind_exactly(address.into(), backlog, shared)
-        }
-        result => result,
-    }
-}
-
-/// The system knows no such address family (Linux).
-const EAFNOSUPPORT: i32 = 97;
-
-fn bind_exactly(
-    address: SocketAddr,
-    backlog: u32,
-    shared: bool,
-) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A restarted router takes its port back from connections that are closing.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
-}
+use crate::observe::metrics::{ConnectionAccept, Held};
 
 /// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.
 ///
@@ -265,9 +218,6 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
     }
 }
 
-/// Bytes the kernel may hold unsent before the socket counts as full.
-const UNSENT: u32 = 128 * 1024;
-
 async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {
     let router = &door.router;
     let peer = &visit.origin;
@@ -276,14 +226,14 @@ async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) 
     }
     // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
     let end = match &door.tls {
-        Some(tls) => match Box::pin(handshake(router, peer, tls, socket)).await {
+        Some(tls) => match Box::pin(hello::handshake(router, peer, tls, socket)).await {
             Ok((wire, certificate)) => {
                 let peer = peer.clone().with_certificate(certificate);
                 Box::pin(connection::serve(router.clone(), peer, wire)).await
             }
             Err(end) => end,
         },
-        None => match Box::pin(plaintext(router, peer, &socket)).await {
+        None => match Box::pin(hello::plaintext(router, peer, &socket)).await {
             Ok(()) => {
                 let wire = Wire::new(socket);
                 Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await
@@ -293,144 +243,6 @@ async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) 
     };
     router.metrics.connections_closed.inc(end);
     tracing::debug!(%peer, reason = end.as_str(), "connection closed");
-}
-
-pub(super) fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let socket = SockRef::from(socket);
-    // Finds peers that vanished without a word while nothing is sent to them.
-    if let Some(interval) = settings.keepalive_interval {
-        let keepalive = TcpKeepalive::new()
-            .with_time(interval)
-            .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
-    // Bytes wait here, where a PING's answer can still go before them, rather than in the kernel.
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(settings.tcp_user_timeout)
-}
-
-/// Waits for enough bytes to tell the protocol, without taking them.
-async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
-    let mut bytes = [0; 4];
-    loop {
-        let count = socket.peek(&mut bytes).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if bytes[0] == 0x16 || count == bytes.len() {
-            return Ok(FirstBytes::of(&bytes[..count]));
-        }
-        // Fewer than four bytes of plain text: peek would return them again at once.
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-fn refuse_protocol(router: &Router, peer: &Origin, found: FirstBytes, expected: &str) {
-    let found = match found {
-        FirstBytes::Tls => "TLS",
-        FirstBytes::Http2 => "plaintext HTTP/2",
-        FirstBytes::Http1 => "plaintext HTTP/1",
-        FirstBytes::Unknown => "an unknown protocol",
-    };
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(%peer, found, expected, left_out = (left_out > 0).then_some(left_out), "connection closed: wrong protocol");
-    }
-}
-
-async fn plaintext(
-    router: &Router,
-    peer: &Origin,
-    socket: &TcpStream,
-) -> Result<(), ConnectionEnd> {
-    let long = router.settings.load().connections.preface_timeout;
-    match timeout(long, first_bytes(socket)).await {
-        Ok(Ok(FirstBytes::Http2)) => Ok(()),
-        Ok(Ok(found)) => {
-            refuse_protocol(
-                router,
-                peer,
-                found,
-                "plaintext HTTP/2 (tls.plaintext is set)",
-            );
-            Err(ConnectionEnd::NotHttp2)
-        }
-        Ok(Err(_)) => Err(ConnectionEnd::PeerClosed),
-        Err(_) => Err(ConnectionEnd::PrefaceTimeout),
-    }
-}
-
-/// A connection after its handshake, and the subject of the certificate that the peer has shown.
-type Met = (Wire<TlsStream<TcpStream>>, Option<String>);
-
-async fn handshake(
-    router: &Router,
-    peer: &Origin,
-    tls: &CurrentTls,
-    socket: TcpStream,
-) -> Result<Met, ConnectionEnd> {
-    let long = router.settings.load().connections.tls_handshake_timeout;
-    match timeout(long, shake_hands(router, peer, tls, socket)).await {
-        Ok(result) => result,
-        Err(_) => {
-            router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
-            tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
-            Err(ConnectionEnd::TlsTimeout)
-        }
-    }
-}
-
-async fn shake_hands(
-    router: &Router,
-    peer: &Origin,
-    tls: &CurrentTls,
-    socket: TcpStream,
-) -> Result<Met, ConnectionEnd> {
-    let handshakes = &router.metrics.tls_handshakes;
-    match first_bytes(&socket).await {
-        Ok(FirstBytes::Tls) => {}
-        Ok(found) => {
-            handshakes.inc(TlsHandshake::Plaintext);
-            refuse_protocol(router, peer, found, "TLS");
-            return Err(ConnectionEnd::NotHttp2);
-        }
-        // Port scanners and load balancers' probes: connected and closed.
-        Err(_) => return Err(ConnectionEnd::PeerClosed),
-    }
-    let mut stream = match tls.accept(socket).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let result = failure(&error);
-            handshakes.inc(result);
-            if let Some(left_out) = router.may_log_refusal() {
-                tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
-            }
-            return Err(ConnectionEnd::NotHttp2);
-        }
-    };
-    if stream.alpn_protocol().is_none() {
-        // Stock clients with `insecure` look at the certificate this way before each connection.
-        handshakes.inc(TlsHandshake::NoAlpn);
-        tracing::debug!(%peer, "TLS without ALPN: closed after the handshake");
-        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
-        return Err(ConnectionEnd::NotHttp2);
-    }
-    handshakes.inc(TlsHandshake::Ok);
-    let certificate = stream.peer_certificate().and_then(tls::subject);
-    Ok((Wire::new(stream), certificate))
-}
-
-/// What a failed handshake counts as.
-fn failure(error: &io::Error) -> TlsHandshake {
-    let error = error
-        .get_ref()
-        .and_then(|error| error.downcast_ref::<rustls::Error>());
-    match error {
-        Some(rustls::Error::NoCertificatesPresented) => TlsHandshake::NoCertificate,
-        // The peer's, as the router shows its own to the peer.
-        Some(rustls::Error::InvalidCertificate(_)) => TlsHandshake::BadCertificate,
-        _ => TlsHandshake::Failed,
-    }
 }
 
 #[cfg(test)]
@@ -449,41 +261,5 @@ mod tests {
             let error = io::Error::from_raw_os_error(code);
             assert_eq!(is_about_the_peer(&error), peer, "{error}");
         }
-    }
-
-    #[test]
-    fn a_restarted_router_takes_its_port_back_but_never_anothers() {
-        let first = bind("127.0.0.1:0".parse().unwrap(), 16, false).unwrap();
-        let address = first.local_addr().unwrap();
-        let taken = bind(address, 16, false).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        // A connection the router closed first keeps the port in TIME_WAIT.
-        first.set_nonblocking(false).unwrap();
-        let client = std::net::TcpStream::connect(address).unwrap();
-        drop(first.accept().unwrap());
-        drop(first);
-        drop(client);
-        bind(address, 16, false).unwrap();
-    }
-
-    #[test]
-    fn two_listen_side_by_side_only_if_both_want_to() {
-        let first = bind("127.0.0.1:0".parse().unwrap(), 16, true).unwrap();
-        let address = first.local_addr().unwrap();
-        bind(address, 16, false).unwrap_err();
-        let second = bind(address, 16, true).unwrap();
-        drop(first);
-        drop(second);
-        let _alone = bind(address, 16, false).unwrap();
-        bind(address, 16, true).unwrap_err();
-    }
-
-    #[test]
-    fn all_interfaces_take_both_families() {
-        let Ok(listener) = bind("[::]:0".parse().unwrap(), 16, false) else {
-            panic!("an unspecified address is taken on any machine")
-        };
-        let port = listener.local_addr().unwrap().port();
-        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     }
 }
