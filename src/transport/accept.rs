@@ -131,7 +131,8 @@ impl Door {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
-        if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limit {
+        let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
+        if !self.router.spares.make_room(open, limit) {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
             self.log_refusal(peer, "connections.max", limit);
             return None;

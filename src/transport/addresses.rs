@@ -16,7 +16,7 @@ use std::{
 
 use dashmap::DashMap;
 
-use super::bucket::Bucket;
+use super::{bucket::Bucket, spares::Spares};
 
 /// Addresses remembered though they have no connection, about 200 bytes each.
 pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
@@ -26,6 +26,9 @@ pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
 pub struct Address {
     connections: AtomicUsize,
     streams: AtomicUsize,
+    /// Streams of the same host: all loopback addresses are one.
+    host: Arc<AtomicUsize>,
+    spares: Spares,
     /// New streams.
     pub arrivals: Bucket,
     /// Tokens that were refused.
@@ -40,9 +43,27 @@ impl Address {
         self.connections.load(Ordering::SeqCst) == 0 && buckets.iter().all(|b| b.is_full())
     }
 
+    fn of(host: Arc<AtomicUsize>) -> Self {
+        Self {
+            host,
+            ..Self::default()
+        }
+    }
+
+    /// Whether its host has a stream, on whatever connection.
+    pub fn has_stream(&self) -> bool {
+        self.host.load(Ordering::Relaxed) > 0
+    }
+
+    /// Its connections without a stream.
+    pub fn spares(&self) -> &Spares {
+        &self.spares
+    }
+
     /// Counts a stream, unless `limit` are open.
     pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<OpenStream> {
         let before = self.streams.fetch_add(1, Ordering::Relaxed);
+        self.host.fetch_add(1, Ordering::Relaxed);
         let open = OpenStream(self.clone());
         limit.is_none_or(|limit| before < limit).then_some(open)
     }
@@ -55,6 +76,7 @@ pub struct OpenStream(Arc<Address>);
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.host.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -90,6 +112,8 @@ pub struct Addresses {
     known: DashMap<IpAddr, Arc<Address>>,
     /// Of those known, how many have a connection.
     connected: AtomicUsize,
+    /// Streams of all loopback addresses.
+    loopback: Arc<AtomicUsize>,
 }
 
 /// The addresses that are counted together with `ip`: itself, or its IPv6 network.
@@ -101,13 +125,17 @@ fn network(ip: IpAddr) -> IpAddr {
 }
 
 impl Addresses {
-    /// Counts a connection, unless `limit` are open from its address.
+    /// Counts a connection, unless `limit` are open from its address and none of them is spare.
     pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<Visit> {
         let network = network(ip);
         // The entry is locked, so connections that come at once cannot pass the limit together.
-        let address = self.known.entry(network).or_default();
+        let address = self.known.entry(network).or_insert_with(|| {
+            // A name such as localhost has several, and a peer's stream comes over one of them.
+            let host = ip.is_loopback().then(|| self.loopback.clone());
+            Arc::new(Address::of(host.unwrap_or_default()))
+        });
         let before = address.connections.load(Ordering::SeqCst);
-        if limit.is_some_and(|limit| before >= limit) {
+        if limit.is_some_and(|limit| !address.spares.make_room(before, limit)) {
             return None;
         }
         address.connections.store(before + 1, Ordering::SeqCst);
@@ -254,6 +282,41 @@ mod tests {
         drop(one);
         assert!(address.open_stream(Some(1)).is_some());
         assert_eq!(address.streams.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_loopback_addresses_are_one_host_and_others_are_not() {
+        let all = Arc::new(Addresses::default());
+        let enter = |text| all.enter(ip(text), None).unwrap();
+        let visits = ["127.0.0.1", "::1", "127.0.0.2", "192.0.2.1", "192.0.2.2"].map(enter);
+        let has = || {
+            visits
+                .each_ref()
+                .map(|visit| visit.origin.address.has_stream())
+        };
+        let stream = visits[0].origin.address.open_stream(None);
+        assert_eq!(has(), [true, true, true, false, false]);
+        drop(stream);
+        assert_eq!(has(), [false; 5]);
+        let _stream = visits[3].origin.address.open_stream(None);
+        assert_eq!(has(), [false, false, false, true, false]);
+        // Limits are each address's own.
+        assert!(all.enter(ip("127.0.0.9"), Some(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spare_connection_makes_room_for_another_from_its_address() {
+        let (all, spares) = (Arc::new(Addresses::default()), Arc::new(Spares::default()));
+        let visits = [(); 2].map(|()| all.enter(ip("10.0.0.1"), Some(2)).unwrap());
+        assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
+        let address = &visits[0].origin.address;
+        let bell = crate::transport::doorbell::Doorbell::new();
+        let spare = spares.enter(address, tokio::time::Instant::now(), bell);
+        let third = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
+        assert!(spare.told().is_some());
+        assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none(), "no other");
+        drop(spare);
+        drop((visits, third));
     }
 
     proptest! {

@@ -14,6 +14,7 @@
 //! - [`successor`] finds a partner at the router that takes over, for a stream that waits here when this one stops;
 //!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed;
 //! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
+//!   [`spares`] knows the connections without a stream;
 //!   [`proxy_protocol`] tells who is behind a load balancer;
 //! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
 
@@ -39,6 +40,7 @@ pub mod proxy_protocol;
 pub mod router;
 pub mod routes;
 pub mod seats;
+pub mod spares;
 pub mod stream;
 pub mod successor;
 pub mod tls;

@@ -26,6 +26,7 @@ use super::{
     pace::Rates,
     peer::Passage,
     seats::{Seat, Seats},
+    spares::Spares,
     successor::{Own, Successor},
 };
 use crate::{
@@ -92,9 +93,9 @@ pub struct ConnectionSettings {
     pub tls_handshake_timeout: Duration,
     /// From there to the HTTP/2 preface.
     pub preface_timeout: Duration,
-    /// From there to the first stream.
+    /// From there to the first stream, while none is open from the same address.
     pub first_stream_timeout: Duration,
-    /// Without a stream.
+    /// Without a stream, while none is open from the same address.
     pub idle_timeout: Option<Duration>,
     /// From accept; the connection then takes no more streams.
     pub max_age: Option<Duration>,
@@ -170,6 +171,8 @@ pub struct Router {
     pub memory: Arc<Memory>,
     /// Where connections come from.
     pub addresses: Arc<Addresses>,
+    /// Connections without a stream.
+    pub spares: Arc<Spares>,
     /// How fast all streams together are forwarded. Zero unless [`sample`](super::live::sample) runs.
     pub forwarded: Rate,
     pub(super) seats: Seats,
@@ -206,6 +209,7 @@ impl Router {
             windows,
             memory: Arc::default(),
             addresses: Arc::default(),
+            spares: Arc::default(),
             forwarded: Rate::default(),
             seats: Seats::default(),
             routes: routes.prepare(),
