@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::socket::{bind, prepare};
 use super::{
-    addresses::Visit,
+    addresses::{Origin, Visit},
     connection,
     current_tls::CurrentTls,
     memory::{CONNECTION, Level, Share},
@@ -21,7 +21,10 @@ use super::{
     router::Router,
     wire::Wire,
 };
-use crate::observe::metrics::{ConnectionAccept, Held};
+use crate::observe::{
+    metrics::{ConnectionAccept, ConnectionEnd, Held},
+    panics::caught,
+};
 
 /// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.
 ///
@@ -175,6 +178,31 @@ impl Door {
         }
     }
 
+    /// Runs a connection from its first byte to its last. Each phase is in a box of its own: one that only waits does not
+    /// keep room for its handshake.
+    async fn run(&self, socket: TcpStream, peer: &Origin) -> ConnectionEnd {
+        let router = &self.router;
+        if let Err(error) = prepare(&socket, &router.settings.load().connections) {
+            tracing::debug!(%peer, %error, "cannot set socket options");
+        }
+        match &self.tls {
+            Some(tls) => match Box::pin(hello::handshake(router, peer, tls, socket)).await {
+                Ok((wire, certificate)) => {
+                    let peer = peer.clone().with_certificate(certificate);
+                    Box::pin(connection::serve(router.clone(), peer, wire)).await
+                }
+                Err(end) => end,
+            },
+            None => match Box::pin(hello::plaintext(router, peer, &socket)).await {
+                Ok(()) => {
+                    let wire = Wire::new(socket);
+                    Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await
+                }
+                Err(end) => end,
+            },
+        }
+    }
+
     /// Whether a PROXY header must come first on a connection from this address.
     fn is_proxy(&self, peer: IpAddr) -> bool {
         let settings = self.router.settings.load();
@@ -187,7 +215,12 @@ impl Door {
 async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
     let router = &door.router;
     let long = router.settings.load().connections.proxy_header_timeout;
-    let (result, error) = match timeout(long, proxy_protocol::read(&mut socket)).await {
+    let header = timeout(long, proxy_protocol::read(&mut socket));
+    let what = "a connection's task panicked at its PROXY header";
+    let Some(header) = caught(&router.metrics, proxy, what, header).await else {
+        return;
+    };
+    let (result, error) = match header {
         Ok(Ok(named)) => {
             if let Some(visit) = door.enter(named.unwrap_or(proxy)) {
                 Box::pin(serve(door, socket, visit, place)).await;
@@ -220,29 +253,13 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
 }
 
 async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {
-    let router = &door.router;
+    let metrics = &door.router.metrics;
     let peer = &visit.origin;
-    if let Err(error) = prepare(&socket, &router.settings.load().connections) {
-        tracing::debug!(%peer, %error, "cannot set socket options");
-    }
-    // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
-    let end = match &door.tls {
-        Some(tls) => match Box::pin(hello::handshake(router, peer, tls, socket)).await {
-            Ok((wire, certificate)) => {
-                let peer = peer.clone().with_certificate(certificate);
-                Box::pin(connection::serve(router.clone(), peer, wire)).await
-            }
-            Err(end) => end,
-        },
-        None => match Box::pin(hello::plaintext(router, peer, &socket)).await {
-            Ok(()) => {
-                let wire = Wire::new(socket);
-                Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await
-            }
-            Err(end) => end,
-        },
-    };
-    router.metrics.connections_closed.inc(end);
+    let what = "a connection's task panicked; its streams were ended";
+    let run = Box::pin(door.run(socket, peer));
+    let end = caught(metrics, peer, what, run).await;
+    let end = end.unwrap_or(ConnectionEnd::Panicked);
+    metrics.connections_closed.inc(end);
     tracing::debug!(%peer, reason = end.as_str(), "connection closed");
 }
 
