@@ -1,16 +1,18 @@
 //! Takes connections in: limits, then the [first words](hello), then HTTP/2.
 
 mod hello;
+mod outage;
 mod socket;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
+use self::outage::Outage;
 pub use self::socket::{bind, prepare};
 use super::{
     addresses::{Origin, Visit},
@@ -19,6 +21,7 @@ use super::{
     memory::{CONNECTION, Level, Share},
     proxy_protocol::{self, HeaderError},
     router::Router,
+    spares::Need,
     wire::Wire,
 };
 use crate::observe::{
@@ -39,28 +42,29 @@ pub async fn run(
     let (draining, stop) = (router.draining.clone(), router.stop.clone());
     let door = Arc::new(Door { router, tls });
     let tasks = TaskTracker::new();
-    let mut pause = Duration::ZERO;
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             // What comes after that is for others.
             biased;
             () = stop.cancelled() => break,
             () = draining.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = poll_fn(|cx| {
+                let accepted = listener.poll_accept(cx);
+                if accepted.is_pending() {
+                    trouble.over(&door.router);
+                }
+                accepted
+            }) => accepted,
         };
         match accepted {
             Ok((socket, address)) => {
-                pause = Duration::ZERO;
+                trouble.pause = Duration::ZERO;
                 door.take_in(&tasks, socket, address.ip());
             }
             // The peer is gone already; the listener is fine.
             Err(error) if is_about_the_peer(&error) => {}
-            Err(error) => {
-                // Out of file descriptors or memory: trying again at once would only burn the processor.
-                pause = (pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
-                tracing::warn!(%error, "cannot accept connections; trying again in {pause:?}");
-                sleep(pause).await;
-            }
+            Err(error) => sleep(trouble.begin(&door.router, &error)).await,
         }
     }
     if handed_over || stop.is_cancelled() {
@@ -70,6 +74,48 @@ pub async fn run(
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// What there is while nothing can be accepted, for want of file descriptors or memory.
+#[derive(Default)]
+struct Trouble {
+    pause: Duration,
+    outage: Outage,
+}
+
+/// Connections without a stream that are taken back each time, as each has a descriptor.
+const SPARES: usize = 16;
+
+impl Trouble {
+    /// How long to wait: trying again at once would only burn the processor.
+    fn begin(&mut self, router: &Router, error: &io::Error) -> Duration {
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        router.metrics.accept_failures.inc();
+        router.set_accepting(false);
+        let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Room));
+        let taken_back = told.count();
+        if let Some(left_out) = self.outage.failed(Instant::now()) {
+            tracing::warn!(
+                %error,
+                taken_back,
+                left_out = (left_out > 0).then_some(left_out),
+                "cannot accept connections, so the router is not ready; are there too few file descriptors \
+                 (ulimit -n, LimitNOFILE=)?"
+            );
+        }
+        self.pause
+    }
+
+    /// All that waited has been accepted: only then the router is ready again, as it would be for moments else.
+    fn over(&mut self, router: &Router) {
+        let Some(over) = self.outage.over(Instant::now()) else {
+            return;
+        };
+        router.set_accepting(true);
+        if let Some(long) = over.to_say {
+            tracing::info!(after_s = long.as_secs(), "connections are accepted again");
+        }
+    }
 }
 
 /// Accepts what the kernel holds ready, and closes the listener.

@@ -295,6 +295,9 @@ impl<T: Gather> Connection<T> {
         if carries != self.carries {
             self.changed_load(carries);
         }
+        if self.calls.others() > 0 {
+            self.spare = None;
+        }
         if self.streams.is_empty() {
             // Sets the idle deadline anew.
             self.clock_set = true;
@@ -315,10 +318,10 @@ impl<T: Gather> Connection<T> {
         self.carries = carries;
     }
 
-    /// Whoever has had no stream for a while can be taken back. Otherwise: when to look again.
+    /// Whoever has had no stream for a while, and asks for nothing else, can be taken back. Otherwise: when to look again.
     fn look_for_spare(&mut self, now: Instant) -> Option<Instant> {
         let since = self.deadlines.idle_since()?;
-        if self.spare.is_some() {
+        if self.spare.is_some() || self.calls.others() > 0 {
             return None;
         }
         if since + SPARE_AFTER > now {

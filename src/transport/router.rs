@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use http::HeaderValue;
 use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
@@ -155,6 +155,8 @@ pub struct Router {
     pub draining: CancellationToken,
     /// Cancelled when everything ends.
     pub stop: CancellationToken,
+    /// Whether connections can be accepted.
+    pub accepting: watch::Sender<bool>,
     /// Where streams that wait in vain for a partner go when the router stops.
     pub successor: ArcSwap<Successor>,
     /// Where this process listens; set once it does.
@@ -201,6 +203,7 @@ impl Router {
             leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
+            accepting: watch::Sender::new(true),
             successor: ArcSwap::default(),
             own: OnceLock::new(),
             process: process(),
@@ -304,6 +307,12 @@ impl Router {
     /// Streams now served.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Shows whether connections can be accepted.
+    pub(super) fn set_accepting(&self, accepting: bool) {
+        let change = |shown: &mut bool| std::mem::replace(shown, accepting) != accepting;
+        self.accepting.send_if_modified(change);
     }
 
     /// Whether a line about a refused stream or connection may be logged now; how many were left out before.
