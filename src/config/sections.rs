@@ -68,6 +68,10 @@ sections! {
         client_ca: Option<PemFile> = unset,
         /// Let in peers that show no certificate, too. A certificate that is shown must be good.
         client_certificate_optional: bool = false,
+        /// Let in peers that do not offer ALPN, such as a proxy that encrypts again, if they speak HTTP/2.
+        /// They must show a certificate like all others, so with client_ca stock clients can no longer
+        /// look at this router's certificate without one, as they do with tls.insecure.
+        allow_missing_alpn: bool = false,
     }
 
     /// Which tokens are accepted. At least one key is needed.

@@ -238,6 +238,8 @@ pub struct Terms {
     /// How many sessions are remembered at most, so that they can be resumed; 0 turns that off. While peers are asked for
     /// certificates none is: each connection shows one that is good now.
     pub sessions: usize,
+    /// Whether peers that offer no ALPN may stay, if they speak HTTP/2.
+    pub allow_missing_alpn: bool,
 }
 
 impl PartialEq for Terms {
@@ -246,6 +248,7 @@ impl PartialEq for Terms {
         self.key.cert == other.key.cert
             && self.clients == other.clients
             && self.sessions == other.sessions
+            && self.allow_missing_alpn == other.allow_missing_alpn
     }
 }
 
@@ -340,6 +343,16 @@ pub enum FirstBytes {
 }
 
 impl FirstBytes {
+    /// What they look like, in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Http2 => "plaintext HTTP/2",
+            Self::Http1 => "plaintext HTTP/1",
+            Self::Unknown => "an unknown protocol",
+        }
+    }
+
     /// Looks at the beginning, which may be a part: one byte tells TLS, and rules HTTP/2 out.
     pub fn of(bytes: &[u8]) -> Self {
         const METHODS: [&[u8]; 9] = [

@@ -1,14 +1,18 @@
 //! What comes before HTTP/2: the first bytes, and TLS.
 
-use std::io;
+use std::{io, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::{
     observe::metrics::{ConnectionEnd, TlsHandshake},
     transport::{
         addresses::Origin,
-        current_tls::CurrentTls,
+        current_tls::{Accepted, CurrentTls},
         router::Router,
         tls::{self, FirstBytes},
         tls_stream::TlsStream,
@@ -27,15 +31,14 @@ async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
     }
 }
 
-fn refuse_protocol(router: &Router, peer: &Origin, found: FirstBytes, expected: &str) {
-    let found = match found {
-        FirstBytes::Tls => "TLS",
-        FirstBytes::Http2 => "plaintext HTTP/2",
-        FirstBytes::Http1 => "plaintext HTTP/1",
-        FirstBytes::Unknown => "an unknown protocol",
-    };
-    if let Some(left_out) = router.may_log_refusal() {
+/// Says once in a while for each address what was found instead of the protocol that is spoken here.
+fn refuse_protocol(router: &Router, peer: &Origin, found: &str, expected: &str) {
+    if peer.address.may_be_named(Instant::now())
+        && let Some(left_out) = router.may_log_refusal()
+    {
         tracing::info!(%peer, found, expected, left_out = (left_out > 0).then_some(left_out), "connection closed: wrong protocol");
+    } else {
+        tracing::debug!(%peer, found, expected, "connection closed: wrong protocol");
     }
 }
 
@@ -46,20 +49,15 @@ pub async fn plaintext(
     socket: &TcpStream,
 ) -> Result<(), ConnectionEnd> {
     let long = router.settings.load().connections.preface_timeout;
-    match timeout(long, first_bytes(socket)).await {
-        Ok(Ok(FirstBytes::Http2)) => Ok(()),
-        Ok(Ok(found)) => {
-            refuse_protocol(
-                router,
-                peer,
-                found,
-                "plaintext HTTP/2 (tls.plaintext is set)",
-            );
-            Err(ConnectionEnd::NotHttp2)
-        }
-        Ok(Err(_)) => Err(ConnectionEnd::PeerClosed),
-        Err(_) => Err(ConnectionEnd::PrefaceTimeout),
-    }
+    let found = match timeout(long, first_bytes(socket)).await {
+        Ok(Ok(FirstBytes::Http2)) => return Ok(()),
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) => return Err(ConnectionEnd::PeerClosed),
+        Err(_) => return Err(ConnectionEnd::PrefaceTimeout),
+    };
+    let expected = "plaintext HTTP/2 (tls.plaintext is set)";
+    refuse_protocol(router, peer, found.as_str(), expected);
+    Err(ConnectionEnd::NotHttp2)
 }
 
 /// A connection after its handshake, and the subject of the certificate that the peer has shown.
@@ -72,15 +70,26 @@ pub async fn handshake(
     tls: &CurrentTls,
     socket: TcpStream,
 ) -> Result<Met, ConnectionEnd> {
+    let handshakes = &router.metrics.tls_handshakes;
     let long = router.settings.load().connections.tls_handshake_timeout;
-    match timeout(long, shake_hands(router, peer, tls, socket)).await {
-        Ok(result) => result,
-        Err(_) => {
-            router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
-            tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
-            Err(ConnectionEnd::TlsTimeout)
-        }
+    let Ok(accepted) = timeout(long, shake_hands(router, peer, tls, socket)).await else {
+        handshakes.inc(TlsHandshake::Timeout);
+        tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
+        return Err(ConnectionEnd::TlsTimeout);
+    };
+    let Accepted {
+        mut stream,
+        may_stay,
+    } = accepted?;
+    if stream.alpn_protocol().is_some() {
+        handshakes.inc(TlsHandshake::Ok);
+    } else {
+        handshakes.inc(TlsHandshake::NoAlpn);
+        // In a box: it is seldom needed.
+        Box::pin(without_alpn(router, peer, &mut stream, may_stay)).await?;
     }
+    let certificate = stream.peer_certificate().and_then(tls::subject);
+    Ok((Wire::new(stream), certificate))
 }
 
 async fn shake_hands(
@@ -88,39 +97,65 @@ async fn shake_hands(
     peer: &Origin,
     tls: &CurrentTls,
     socket: TcpStream,
-) -> Result<Met, ConnectionEnd> {
+) -> Result<Accepted<TcpStream>, ConnectionEnd> {
     let handshakes = &router.metrics.tls_handshakes;
     match first_bytes(&socket).await {
         Ok(FirstBytes::Tls) => {}
         Ok(found) => {
             handshakes.inc(TlsHandshake::Plaintext);
-            refuse_protocol(router, peer, found, "TLS");
+            refuse_protocol(router, peer, found.as_str(), "TLS");
             return Err(ConnectionEnd::NotHttp2);
         }
         // Port scanners and load balancers' probes: connected and closed.
         Err(_) => return Err(ConnectionEnd::PeerClosed),
     }
-    let mut stream = match tls.accept(socket).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let result = failure(&error);
-            handshakes.inc(result);
-            if let Some(left_out) = router.may_log_refusal() {
-                tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
-            }
-            return Err(ConnectionEnd::NotHttp2);
+    tls.accept(socket).await.map_err(|error| {
+        let result = failure(&error);
+        handshakes.inc(result);
+        if let Some(left_out) = router.may_log_refusal() {
+            tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
         }
+        ConnectionEnd::NotHttp2
+    })
+}
+
+/// How long a peer without ALPN that may not stay has to show what it is.
+const SHOW: Duration = Duration::from_secs(1);
+
+/// Lets a peer stay that has offered no ALPN, if it may and begins HTTP/2.
+///
+/// Stock clients with `tls.insecure` look at the certificate this way before each connection, and go without a word. A
+/// proxy that encrypts again speaks, and only whoever set it up can help it.
+async fn without_alpn(
+    router: &Router,
+    peer: &Origin,
+    stream: &mut TlsStream<TcpStream>,
+    may_stay: bool,
+) -> Result<(), ConnectionEnd> {
+    let long = if may_stay {
+        router.settings.load().connections.preface_timeout
+    } else {
+        SHOW
     };
-    if stream.alpn_protocol().is_none() {
-        // Stock clients with `insecure` look at the certificate this way before each connection.
-        handshakes.inc(TlsHandshake::NoAlpn);
-        tracing::debug!(%peer, "TLS without ALPN: closed after the handshake");
-        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
-        return Err(ConnectionEnd::NotHttp2);
+    let first = timeout(long, stream.first_bytes()).await;
+    let found = match first {
+        Ok(Ok([])) | Ok(Err(_)) => None,
+        Ok(Ok(bytes)) => Some(FirstBytes::of(bytes)),
+        Err(_) if may_stay => return Err(ConnectionEnd::PrefaceTimeout),
+        Err(_) => None,
+    };
+    match found {
+        Some(FirstBytes::Http2) if may_stay => return Ok(()),
+        Some(FirstBytes::Http2) => {
+            let expected =
+                "TLS with ALPN \"h2\": have the proxy offer it, or set tls.allow_missing_alpn";
+            refuse_protocol(router, peer, "HTTP/2 in TLS without ALPN", expected);
+        }
+        Some(_) => refuse_protocol(router, peer, "another protocol in TLS", "HTTP/2"),
+        None => tracing::debug!(%peer, "TLS without ALPN: closed after the handshake"),
     }
-    handshakes.inc(TlsHandshake::Ok);
-    let certificate = stream.peer_certificate().and_then(tls::subject);
-    Ok((Wire::new(stream), certificate))
+    let _ = timeout(SHOW, stream.shutdown()).await;
+    Err(ConnectionEnd::NotHttp2)
 }
 
 /// What a failed handshake counts as.
