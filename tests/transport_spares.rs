@@ -8,10 +8,12 @@ use std::time::Duration;
 use helpers::{
     Pair, Running,
     balancer::{Balancer, Pieces},
+    process::{Process, ticks, usual},
     raw::{self, Raw, frame, header},
     token, until, within,
 };
 use jumpstarter_router::{
+    client::{Connector, Trust},
     observe::metrics::{ConnectionAccept, ConnectionEnd},
     transport::spares::{Need, SPARE_AFTER},
 };
@@ -182,10 +184,7 @@ async fn all_loopback_addresses_are_one_host() {
     ];
     let router = Running::start(&settings).await;
     let port = router.server.address.port();
-    let connector = jumpstarter_router::client::Connector::new(
-        &format!("127.0.0.1:{port}"),
-        jumpstarter_router::client::Trust::Plaintext,
-    );
+    let connector = Connector::new(&format!("127.0.0.1:{port}"), Trust::Plaintext);
     let mut pair = Pair::open(&connector.unwrap(), "stock").await;
     let Ok(socket) = TcpStream::connect(("::1", port)).await else {
         // A machine without IPv6.
@@ -266,4 +265,41 @@ async fn spare_connections_make_room_in_memory() {
     assert!(!spares.take_back(Need::Memory), "nobody with a stream");
     pair.ping_pong().await;
     until("counted", || counted(&router) == (2, 0)).await;
+}
+
+/// What docs/limits.md says that it costs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_connection_costs_little() {
+    const COUNT: usize = 1_000;
+    let mut process = Process::start(usual(&[("connections.first_stream_timeout", "10m")]));
+    let connector = Connector::new(&process.address(), Trust::Insecure).unwrap();
+    let mut spares = Vec::new();
+    let mut before = 0;
+    for number in 0..COUNT + 50 {
+        if number == 50 {
+            // What the first ones needed is there for all.
+            sleep(Duration::from_millis(500)).await;
+            before = resident(process.pid());
+        }
+        let mut spare = Raw::open(within("TLS", connector.tls()).await.unwrap()).await;
+        assert!(spare.next_of(raw::SETTINGS).await.is_some());
+        spares.push(spare);
+    }
+    let work = ticks(process.pid());
+    sleep(Duration::from_secs(2)).await;
+    let each = (resident(process.pid()) - before) / COUNT;
+    println!("{each} KiB each");
+    // 34 KiB.
+    assert!(each < 40, "{each} KiB each");
+    let work = ticks(process.pid()) - work;
+    assert!(work < 10, "{work} ticks of 10 ms in 2 s");
+    assert!(process.is_running());
+}
+
+/// KiB in memory.
+fn resident(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().trim().trim_end_matches(" kB");
+    number.parse().unwrap()
 }

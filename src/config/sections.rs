@@ -158,7 +158,7 @@ sections! {
 
     /// Each connection.
     connections: Connections {
-        /// Connections open at the same time.
+        /// Connections open at the same time. Beyond that, one without a stream makes room for a new one.
         max: u32 = 20000,
         /// Connections open at the same time from one address; 0 sets no limit. IPv6 addresses are
         /// counted by their first 64 bits.
@@ -169,9 +169,11 @@ sections! {
         tls_handshake_timeout: Duration = "10s",
         /// How long the HTTP/2 preface may take after the handshake.
         preface_timeout: Duration = "10s",
-        /// How long a connection may wait before it opens its first stream.
+        /// How long a connection may wait before it opens its first stream. As long as its address has a
+        /// stream on another connection, it may wait longer.
         first_stream_timeout: Duration = "20s",
-        /// Close a connection that has had no stream for so long.
+        /// Close a connection that has had no stream for so long, unless its address has one on another
+        /// connection.
         idle_timeout: Option<Duration> = "0s",
         /// Close a connection this long after it was opened.
         max_age: Option<Duration> = "0s",
