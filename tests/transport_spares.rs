@@ -6,7 +6,7 @@ mod helpers;
 use std::time::Duration;
 
 use helpers::{
-    Pair, Running,
+    LONG, Pair, Running,
     balancer::{Balancer, Pieces},
     process::{Process, ticks, usual},
     raw::{self, Raw, frame, header},
@@ -265,6 +265,17 @@ async fn spare_connections_make_room_in_memory() {
     assert!(!spares.take_back(Need::Memory), "nobody with a stream");
     pair.ping_pong().await;
     until("counted", || counted(&router) == (2, 0)).await;
+}
+
+/// Or its peer would open its next stream on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_connection_is_told_of_the_drain() {
+    let (router, mut pair, mut spare, _second) = two_spares(&[]).await;
+    let drain = tokio::spawn(router.server.drain(LONG));
+    assert!(spare.next_of(raw::GOAWAY).await.is_some());
+    pair.ping_pong().await;
+    drop(pair);
+    within("the end", drain).await.unwrap();
 }
 
 /// What docs/limits.md says that it costs.

@@ -508,8 +508,9 @@ impl<T: Gather> Connection<T> {
             self.draining = None;
             self.goaway_due = true;
         }
-        // A connection that is opened during the drain is told by its first stream's status, which says why.
-        if self.goaway_due && self.any_call {
+        // A connection that is opened during the drain is told by its first stream's status, which says why. One that is
+        // spare may never have a stream.
+        if self.goaway_due && (self.any_call || self.spare.is_some()) {
             self.goaway_due = false;
             self.drained = true;
             self.http2.graceful_shutdown();
