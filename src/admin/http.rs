@@ -17,7 +17,7 @@ use axum::{
 pub use self::server::{Remote, serve};
 use crate::observe::{
     metrics::{self, Metrics},
-    readiness::{Phase, Readiness},
+    readiness::Readiness,
 };
 
 const INDEX: &str = "\
@@ -54,12 +54,12 @@ pub fn metrics_only(metrics: Arc<Metrics>) -> Router {
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    let phase = readiness.get();
-    let status = match phase {
-        Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::LameDuck | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    let status = if readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, phase.as_str())
+    (status, readiness.as_str())
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {

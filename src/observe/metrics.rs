@@ -47,6 +47,12 @@ pub struct Metrics {
 
     /// Connections now open, from accept to close. See [`Held`].
     pub connections_open: Gauge,
+    /// Of these, with a stream.
+    pub connections_with_streams: Gauge,
+    /// Of these, past their handshakes and without a stream.
+    pub connections_without_streams: Gauge,
+    /// Times that no connection could be accepted, for want of descriptors or memory.
+    pub accept_failures: Counter,
     /// Connections that arrived, by what was done with them.
     pub connections: ByLabel<ConnectionAccept>,
     /// TLS handshakes, by how they ended.
@@ -124,6 +130,12 @@ impl Metrics {
         r.register("build_info", "What is running", build_info.clone());
 
         let connections_open = gauge(r, "connections_open", "Connections now open");
+        let help = "Connections that carry a stream";
+        let connections_with_streams = gauge(r, "connections_with_streams", help);
+        let help = "Connections past their handshakes without a stream";
+        let connections_without_streams = gauge(r, "connections_without_streams", help);
+        let help = "Times that no connection could be accepted";
+        let accept_failures = counter(r, "accept_failures", help);
         let connections =
             ByLabel::register(r, "connections", "Connections that arrived, by result");
         let tls_handshakes =
@@ -215,6 +227,9 @@ impl Metrics {
             registry: root,
             build_info,
             connections_open,
+            connections_with_streams,
+            connections_without_streams,
+            accept_failures,
             connections,
             tls_handshakes,
             connections_closed,

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{
     FutureExt, StreamExt,
-    future::{Either, lazy},
+    future::{Either, OptionFuture, lazy},
     stream::FuturesUnordered,
 };
 use h2::{Ping, PingPong, RecvStream, server::SendResponse};
@@ -29,11 +29,16 @@ use super::{
     outgoing::Outgoing,
     peer::Passage,
     router::{ConnectionSettings, Router},
-    routes, stream,
+    routes,
+    spares::{Calls, SPARE_AFTER, Spare},
+    stream,
     window::{Change, Growth},
     wire::{Gather, Wire},
 };
-use crate::{observe::metrics::ConnectionEnd, splice::ending::Cause};
+use crate::{
+    observe::metrics::{ConnectionEnd, Held},
+    splice::ending::Cause,
+};
 
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
@@ -70,7 +75,11 @@ where
         stream_bell,
         http2,
         streams: FuturesUnordered::new(),
-        any_stream: false,
+        any_call: false,
+        calls: Arc::default(),
+        counted: Held::new(&router.metrics.connections_without_streams),
+        carries: false,
+        spare: None,
         pings,
         wire,
         passage: Arc::default(),
@@ -141,7 +150,14 @@ struct Connection<T: Gather> {
     stream_waker: Waker,
     http2: Box<Http2<T>>,
     streams: FuturesUnordered<StreamTask>,
-    any_stream: bool,
+    any_call: bool,
+    /// Those that were let in.
+    calls: Arc<Calls>,
+    /// Whether it carries a stream, and is counted among those that do.
+    carries: bool,
+    counted: Held,
+    /// While it can be taken back.
+    spare: Option<Spare>,
     pings: Option<PingPong>,
     wire: Wire<T>,
     passage: Arc<Passage>,
@@ -182,6 +198,9 @@ impl<T: Gather> Connection<T> {
             if self.gives_way() {
                 break Some(ConnectionEnd::Memory);
             }
+            if let Some(end) = self.spare.as_ref().and_then(Spare::told) {
+                break Some(end);
+            }
             self.poll_draining(cx);
             if self.bell.is_rung() || self.stream_bell.is_rung() {
                 rounds += 1;
@@ -216,7 +235,7 @@ impl<T: Gather> Connection<T> {
 
     /// Nobody misses a connection without streams: gRPC peers open another when they need one.
     fn gives_way(&self) -> bool {
-        self.any_stream && self.streams.is_empty() && self.router.memory.level() >= Level::Evict
+        self.any_call && self.streams.is_empty() && self.router.memory.level() >= Level::Evict
     }
 
     /// Sends all that this round wrote, in as few calls as possible.
@@ -234,10 +253,45 @@ impl<T: Gather> Connection<T> {
     fn poll_streams(&mut self) {
         let mut cx = Context::from_waker(&self.stream_waker);
         while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(&mut cx) {}
+        let carries = self.calls.streams() > 0;
+        if carries != self.carries {
+            self.changed_load(carries);
+        }
+        if self.calls.others() > 0 {
+            self.spare = None;
+        }
         if self.streams.is_empty() {
             // Sets the idle deadline anew.
             self.clock_set = true;
         }
+    }
+
+    /// The first stream has been let in, or the last one has gone.
+    fn changed_load(&mut self, carries: bool) {
+        let metrics = &self.router.metrics;
+        let gauge = if carries {
+            self.spare = None;
+            &metrics.connections_with_streams
+        } else {
+            self.clock_set = true;
+            &metrics.connections_without_streams
+        };
+        self.counted = Held::new(gauge);
+        self.carries = carries;
+    }
+
+    /// Whoever has had no stream for a while, and asks for nothing else, can be taken back. Otherwise: when to look again.
+    fn look_for_spare(&mut self, now: Instant) -> Option<Instant> {
+        let since = self.deadlines.idle_since()?;
+        if self.spare.is_some() || self.calls.others() > 0 {
+            return None;
+        }
+        if since + SPARE_AFTER > now {
+            return Some(since + SPARE_AFTER);
+        }
+        let (address, bell) = (&self.peer.address, self.bell.clone());
+        self.spare = Some(self.router.spares.enter(address, since, bell));
+        None
     }
 
     fn poll_http2(&mut self) -> Poll<ConnectionEnd> {
@@ -270,20 +324,25 @@ impl<T: Gather> Connection<T> {
     }
 
     fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Outgoing>) {
-        self.any_stream = true;
+        self.any_call = true;
         let router = self.router.clone();
         let peer = self.peer.clone();
         let passage = self.passage.clone();
+        let calls = self.calls.clone();
         // What HTTP/2 has for this connection, whatever may have been set since.
         let window = self.growth.start();
         // Not one block: that would keep room for the request as long as the stream lives.
         let task = lazy(move |_| {
             if request.uri().path() == stream::PATH {
                 let task = stream::serve(router, &peer, request, respond, passage, window);
-                Either::Left(task)
+                // What was refused is no stream.
+                let task = task.map(|task| (task, calls.stream()));
+                let task = task.map(|(task, counted)| task.map(move |()| drop(counted)));
+                Either::Left(OptionFuture::from(task).map(drop))
             } else {
+                let counted = calls.other();
                 let task = routes::serve(router, &peer, request, respond, &passage);
-                Either::Right(Box::pin(task))
+                Either::Right(Box::pin(task).map(move |()| drop(counted)))
             }
         });
         let metrics = self.router.metrics.clone();
@@ -354,8 +413,10 @@ impl<T: Gather> Connection<T> {
                 read: activity.read,
                 written: activity.written,
                 blocked: activity.blocked,
-                any_stream: self.any_stream,
-                streams: self.streams.len(),
+                any_stream: self.calls.any_stream(),
+                streams: self.calls.streams(),
+                other_calls: self.calls.others(),
+                kept: self.peer.address.has_stream(),
             };
             let now = Instant::now();
             match self.deadlines.check(view, now) {
@@ -384,7 +445,9 @@ impl<T: Gather> Connection<T> {
                         let change = self.growth.look(self.passage.released(), now, need);
                         self.change_window(change);
                     }
-                    let next = next.into_iter().chain(self.growth.look_at()).min();
+                    let spare_at = self.look_for_spare(now);
+                    let next = [next, self.growth.look_at(), spare_at];
+                    let next = next.into_iter().flatten().min();
                     // A day stands for never: a sleep must be registered somewhere.
                     let next = next.unwrap_or(now + Duration::from_secs(86_400));
                     self.clock.as_mut().reset(next);
@@ -409,8 +472,9 @@ impl<T: Gather> Connection<T> {
             self.draining = None;
             self.goaway_due = true;
         }
-        // A connection that is opened during the drain is told by its first stream's status, which says why.
-        if self.goaway_due && self.any_stream {
+        // A connection that is opened during the drain is told by its first stream's status, which says why. One that is
+        // spare may never have a stream.
+        if self.goaway_due && (self.any_call || self.spare.is_some()) {
             self.goaway_due = false;
             self.drained = true;
             self.http2.graceful_shutdown();

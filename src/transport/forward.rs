@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     grpc::headers,
-    observe::metrics::{Held, SuccessorStream},
+    observe::{
+        metrics::{Held, SuccessorStream},
+        panics::caught,
+    },
     splice::{
         Broken, Sink, Source, control::Control, drive::Deadlines, ending::Ending, scanner::Scanner,
         side::Side,
@@ -75,11 +78,14 @@ pub(super) fn start(router: &Arc<Router>, reached: Reached, offer: Offer) {
     };
     let lanes = offer.lanes.into_inner();
     let side = Side::new(source, sink, scanner, lanes, window);
-    let task = forward.run(side, reached.driver);
-    let stop = router.stop.clone();
-    router
-        .forwards
-        .spawn(async move { stop.run_until_cancelled_owned(task).await });
+    let task = Box::pin(forward.run(side, reached.driver));
+    let (stop, metrics) = (router.stop.clone(), router.metrics.clone());
+    let peer = first.peer;
+    router.forwards.spawn(async move {
+        let what = "a forwarded stream's task panicked; the peer was told";
+        let task = caught(&metrics, peer, what, task);
+        stop.run_until_cancelled_owned(task).await
+    });
 }
 
 type SuccessorSide = Side<SuccessorSource, SuccessorSink>;

@@ -15,6 +15,7 @@
 //!   [`forward`] then stands in for the partner; [`trust`] says which certificates are believed, and
 //!   `voucher` whether the other one is a router;
 //! - [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all;
+//!   [`spares`] knows the connections without a stream;
 //!   [`proxy_protocol`] tells who is behind a load balancer;
 //! - [`router`] is what all of them share, [`live`] what can be seen of each stream.
 
@@ -42,6 +43,7 @@ pub mod resident;
 pub mod router;
 pub mod routes;
 pub mod seats;
+pub mod spares;
 pub mod stream;
 pub mod successor;
 pub mod tls;

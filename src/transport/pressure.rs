@@ -18,6 +18,7 @@ use super::{
     memory::Level,
     resident::{Gaps, Resident},
     router::Router,
+    spares::Need,
 };
 use crate::splice::{control::Control, ending::Cause};
 
@@ -142,6 +143,9 @@ impl Watcher {
                 );
             }
         }
+        if level >= Level::Evict {
+            take_back(router);
+        }
         memory.wake_paused();
         if self.noted.elapsed() >= NOTE {
             self.noted = Instant::now();
@@ -154,6 +158,16 @@ impl Watcher {
             Some(_) => pause.max(PAUSE_PER_STREAM * streams),
             None => pause,
         }
+    }
+}
+
+/// Connections without a stream that are taken back in one look. Each frees some 30 KiB.
+const SPARES: usize = 64;
+
+fn take_back(router: &Router) {
+    let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Memory));
+    if told.count() > 0 {
+        tracing::debug!("memory is short: connections without a stream are taken back");
     }
 }
 

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use http::HeaderValue;
 use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
@@ -27,6 +27,7 @@ use super::{
     peer::Passage,
     routes::places::Calls,
     seats::{Seat, Seats},
+    spares::Spares,
     successor::{Own, Successor},
 };
 use crate::{
@@ -93,9 +94,9 @@ pub struct ConnectionSettings {
     pub tls_handshake_timeout: Duration,
     /// From there to the HTTP/2 preface.
     pub preface_timeout: Duration,
-    /// From there to the first stream.
+    /// From there to the first stream, while none is open from the same address.
     pub first_stream_timeout: Duration,
-    /// Without a stream.
+    /// Without a stream, while none is open from the same address.
     pub idle_timeout: Option<Duration>,
     /// From accept; the connection then takes no more streams.
     pub max_age: Option<Duration>,
@@ -155,6 +156,8 @@ pub struct Router {
     pub draining: CancellationToken,
     /// Cancelled when everything ends.
     pub stop: CancellationToken,
+    /// Whether connections can be accepted.
+    pub accepting: watch::Sender<bool>,
     /// Where streams that wait in vain for a partner go when the router stops.
     pub successor: ArcSwap<Successor>,
     /// Where this process listens; set once it does.
@@ -171,6 +174,8 @@ pub struct Router {
     pub memory: Arc<Memory>,
     /// Where connections come from.
     pub addresses: Arc<Addresses>,
+    /// Connections without a stream.
+    pub spares: Arc<Spares>,
     /// How fast all streams together are forwarded. Zero unless [`sample`](super::live::sample) runs.
     pub forwarded: Rate,
     pub(super) seats: Seats,
@@ -201,6 +206,7 @@ impl Router {
             leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
+            accepting: watch::Sender::new(true),
             successor: ArcSwap::default(),
             own: OnceLock::new(),
             process: process(),
@@ -209,6 +215,7 @@ impl Router {
             windows,
             memory: Arc::default(),
             addresses: Arc::default(),
+            spares: Arc::default(),
             forwarded: Rate::default(),
             seats: Seats::default(),
             calls: Arc::default(),
@@ -304,6 +311,12 @@ impl Router {
     /// Streams now served.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Shows whether connections can be accepted.
+    pub(super) fn set_accepting(&self, accepting: bool) {
+        let change = |shown: &mut bool| std::mem::replace(shown, accepting) != accepting;
+        self.accepting.send_if_modified(change);
     }
 
     /// Whether a line about a refused stream or connection may be logged now; how many were left out before.

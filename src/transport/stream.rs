@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::OptionFuture};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use sync_wrapper::SyncWrapper;
@@ -61,7 +60,8 @@ pub const WHOLE_MESSAGE: u32 = 80 * 1024;
 
 type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 
-/// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
+/// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection. `None`: it was
+/// refused, and told so.
 ///
 /// `window`: the credit that streams of this connection start with, bytes.
 pub fn serve(
@@ -71,10 +71,10 @@ pub fn serve(
     respond: SendResponse<Outgoing>,
     passage: Arc<Passage>,
     window: u32,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> Option<impl Future<Output = ()> + Send + use<>> {
     // Outside of the future, which would keep room for the request.
-    let begun = begin(router, peer, request, respond, passage, window);
-    OptionFuture::from(begun.map(|(call, side, start)| call.serve(side, start))).map(drop)
+    let (call, side, start) = begin(router, peer, request, respond, passage, window)?;
+    Some(call.serve(side, start))
 }
 
 /// How a call begins.

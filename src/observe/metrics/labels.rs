@@ -166,6 +166,8 @@ label! {
         Idle => "idle",
         /// It had no stream, and memory was short.
         Memory => "memory",
+        /// It had no stream, and another connection needed its place.
+        MadeRoom => "made_room",
         /// It reached its greatest age.
         Age => "age",
         /// The peer did not answer a ping in time.
