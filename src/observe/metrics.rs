@@ -31,6 +31,7 @@ pub use self::{
     reloads::Reloads,
     token_keys::TokenKeys,
 };
+use super::log;
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -191,6 +192,11 @@ impl Metrics {
         let help = "Pairs whose other side is at the successor now";
         let successor_streams_open = gauge(r, "successor_streams_open", help);
         let panics = counter(r, "panics", "Panics caught");
+        let missing = &*log::MISSING;
+        let help = "Log lines lost because nobody read standard error";
+        r.register("log_lines_lost", help, missing.lost.clone());
+        let help = "Log lines left out because there were too many similar ones";
+        r.register("log_lines_left_out", help, missing.left_out.clone());
 
         let reloads = Reloads::register(r);
         let help = "When the certificate expires, from the epoch; 0 without TLS";

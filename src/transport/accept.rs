@@ -185,9 +185,7 @@ impl Door {
         }
         if self.router.memory.level() >= Level::Evict {
             metrics.connections.inc(ConnectionAccept::RefusedMemory);
-            if let Some(left_out) = self.router.may_log_refusal() {
-                tracing::info!(%peer, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
-            }
+            tracing::info!(%peer, "connection refused: memory is short");
             return None;
         }
         let mut memory = Share::new(self.router.memory.clone());
@@ -216,9 +214,7 @@ impl Door {
     }
 
     fn log_refusal(&self, peer: IpAddr, name: &str, limit: usize) {
-        if let Some(left_out) = self.router.may_log_refusal() {
-            tracing::info!(%peer, limit, name, left_out = (left_out > 0).then_some(left_out), "connection refused: limit reached");
-        }
+        tracing::info!(%peer, limit, name, "connection refused: limit reached");
     }
 
     /// Whether a PROXY header must come first on a connection from this address.
@@ -255,14 +251,7 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
         ),
     };
     router.metrics.connections.inc(result);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %proxy,
-            error,
-            left_out = (left_out > 0).then_some(left_out),
-            "connection refused: its address is in listen.proxy_protocol_from"
-        );
-    }
+    tracing::info!(%proxy, error, "connection refused: its address is in listen.proxy_protocol_from");
 }
 
 /// Bytes the kernel may hold unsent before the socket counts as full.
@@ -326,16 +315,14 @@ async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
     }
 }
 
-fn refuse_protocol(router: &Router, peer: &Origin, found: FirstBytes, expected: &str) {
+fn refuse_protocol(peer: &Origin, found: FirstBytes, expected: &str) {
     let found = match found {
         FirstBytes::Tls => "TLS",
         FirstBytes::Http2 => "plaintext HTTP/2",
         FirstBytes::Http1 => "plaintext HTTP/1",
         FirstBytes::Unknown => "an unknown protocol",
     };
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(%peer, found, expected, left_out = (left_out > 0).then_some(left_out), "connection closed: wrong protocol");
-    }
+    tracing::info!(%peer, found, expected, "connection closed: wrong protocol");
 }
 
 async fn plaintext(
@@ -347,12 +334,7 @@ async fn plaintext(
     match timeout(long, first_bytes(socket)).await {
         Ok(Ok(FirstBytes::Http2)) => Ok(()),
         Ok(Ok(found)) => {
-            refuse_protocol(
-                router,
-                peer,
-                found,
-                "plaintext HTTP/2 (tls.plaintext is set)",
-            );
+            refuse_protocol(peer, found, "plaintext HTTP/2 (tls.plaintext is set)");
             Err(ConnectionEnd::NotHttp2)
         }
         Ok(Err(_)) => Err(ConnectionEnd::PeerClosed),
@@ -391,7 +373,7 @@ async fn shake_hands(
         Ok(FirstBytes::Tls) => {}
         Ok(found) => {
             handshakes.inc(TlsHandshake::Plaintext);
-            refuse_protocol(router, peer, found, "TLS");
+            refuse_protocol(peer, found, "TLS");
             return Err(ConnectionEnd::NotHttp2);
         }
         // Port scanners and load balancers' probes: connected and closed.
@@ -402,9 +384,7 @@ async fn shake_hands(
         Err(error) => {
             let result = failure(&error);
             handshakes.inc(result);
-            if let Some(left_out) = router.may_log_refusal() {
-                tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
-            }
+            tracing::info!(%peer, cause = result.as_str(), %error, "TLS handshake failed");
             return Err(ConnectionEnd::NotHttp2);
         }
     };

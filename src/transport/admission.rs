@@ -78,15 +78,7 @@ pub(super) fn admit(
             peer.address.refusals.take_one(limit);
         }
         router.metrics.stream_refusals.inc(refusal.cause());
-        if let Some(left_out) = router.may_log_refusal() {
-            tracing::info!(
-                %peer,
-                cause = refusal.cause(),
-                error = %refusal,
-                left_out = (left_out > 0).then_some(left_out),
-                "router authentication failed"
-            );
-        }
+        tracing::info!(%peer, cause = refusal.cause(), error = %refusal, "router authentication failed");
         status::trailers_only(Code::Unauthenticated, refusal.message())
     })?;
     let key = &rules.keys.keys()[admission.key];
@@ -164,15 +156,6 @@ fn turn_away(
     text: &str,
 ) -> Response<()> {
     router.metrics.stream_refusals.inc(cause);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %peer,
-            stream = subject,
-            cause,
-            error = text,
-            left_out = (left_out > 0).then_some(left_out),
-            "stream refused"
-        );
-    }
+    tracing::info!(%peer, stream = subject, cause, error = text, "stream refused");
     status::trailers_only(code, text)
 }
