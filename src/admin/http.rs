@@ -1,5 +1,6 @@
 //! Health probes and metrics over HTTP/1.1.
 
+mod places;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,6 +17,7 @@ use std::{
 use dashmap::DashMap;
 
 use super::bucket::Bucket;
+use crate::observe::log::network;
 
 /// Addresses remembered though they have no connection, about 200 bytes each.
 pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
@@ -90,14 +91,6 @@ pub struct Addresses {
     known: DashMap<IpAddr, Arc<Address>>,
     /// Of those known, how many have a connection.
     connected: AtomicUsize,
-}
-
-/// The addresses that are counted together with `ip`: itself, or its IPv6 network.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-    }
 }
 
 impl Addresses {
