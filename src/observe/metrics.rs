@@ -1,10 +1,11 @@
-//! The process's metrics, in the `OpenMetrics` text format.
+//! The process's metrics, as text in one of two formats.
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
 //! nothing, except that reasons and keys given by name are found in a short list. No label takes a
 //! value that a peer can choose.
 
+mod format;
 mod handles;
 mod labels;
 mod process;
@@ -23,6 +24,7 @@ use prometheus_client::{
 
 use self::process::Process;
 pub use self::{
+    format::Format,
     handles::{ByLabel, ByName, Held, Label},
     labels::{
         AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
@@ -32,9 +34,6 @@ pub use self::{
     token_keys::TokenKeys,
 };
 use super::log;
-
-/// The `Content-Type` of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const PREFIX: &str = "jumpstarter_router";
 
@@ -292,9 +291,17 @@ impl Metrics {
         self.certificate_expiry.set(since_epoch(at));
     }
 
-    /// All metrics in the format that [`CONTENT_TYPE`] names.
+    /// All metrics in this format.
     ///
     /// Reads `/proc`, so it may block for a moment.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::OpenMetrics => self.encode(),
+            Format::Prometheus => format::to_prometheus(&self.encode()),
+        }
+    }
+
+    /// All metrics as [`Format::OpenMetrics`].
     pub fn encode(&self) -> String {
         let mut out = String::with_capacity(16 * 1024);
         if text::encode(&mut out, &self.registry).is_err() {

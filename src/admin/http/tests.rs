@@ -123,8 +123,17 @@ async fn shows_metrics_and_nothing_else_on_their_own_address() {
     for address in [only.address, both.address] {
         let (status, header, body) = request(address, "GET", "/metrics").await;
         assert_eq!(status, 200);
+        assert!(header.contains("content-type: text/plain; version=0.0.4"));
+        assert!(body.contains("\njumpstarter_router_pairs_total 1\n"));
+        assert!(body.contains("\n# TYPE jumpstarter_router_pairs_total counter\n"));
+        assert!(!body.contains("# UNIT") && !body.contains("# EOF"));
+
+        let accept = "/metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\nx:";
+        let (status, header, body) = request(address, "GET", accept).await;
+        assert_eq!(status, 200);
         assert!(header.contains("content-type: application/openmetrics-text; version=1.0.0"));
         assert!(body.contains("\njumpstarter_router_pairs_total 1\n"));
+        assert!(body.contains("\n# TYPE jumpstarter_router_pairs counter\n"));
         assert!(body.ends_with("# EOF\n"));
     }
     for path in ["/", "/healthz", "/readyz"] {
