@@ -167,6 +167,7 @@ fn besieged(address: &str, text: &str, act: impl FnOnce()) {
     let _silent: Vec<_> = (0..400).map(|_| open()).collect();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = Over(&over);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -178,8 +179,16 @@ fn besieged(address: &str, text: &str, act: impl FnOnce()) {
             });
         }
         act();
-        over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Says so when `act` is over, even if it panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -208,6 +217,26 @@ fn who_says_nothing_fails_no_probe_and_locks_no_administrator_out() {
                 assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             }
         });
+    }
+}
+
+#[test]
+fn peers_that_have_all_descriptors_fail_no_probe() {
+    let router = usual(&[("listen.health_address", "127.0.0.1:0")]);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    command.arg(router.get_program()).args(router.get_args());
+    command.env_clear();
+    for (name, value) in router.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let mut router = Process::start(command);
+    let line = router.line("serving");
+    let [grpc, probes] = ["address", "health"].map(|name| line[name].as_str().unwrap());
+    let _all: Vec<_> = (0..100).map(|_| TcpStream::connect(grpc)).collect();
+    router.line("cannot accept connections");
+    for _ in 0..5 {
+        well(health(&["--live", "--address", probes]));
     }
 }
 

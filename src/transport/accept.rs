@@ -180,7 +180,7 @@ impl Door {
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
         if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limit {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
-            self.log_refusal(peer, "connections.max", limit);
+            log_refusal(peer, "connections.max", limit);
             return None;
         }
         if self.router.memory.level() >= Level::Evict {
@@ -208,13 +208,9 @@ impl Door {
                 .connections
                 .inc(ConnectionAccept::RefusedAddressLimit);
             let limit = limit.unwrap_or_default();
-            self.log_refusal(peer, "connections.max_per_address", limit);
+            log_refusal(peer, "connections.max_per_address", limit);
         }
         visit
-    }
-
-    fn log_refusal(&self, peer: IpAddr, name: &str, limit: usize) {
-        tracing::info!(%peer, limit, name, "connection refused: limit reached");
     }
 
     /// Whether a PROXY header must come first on a connection from this address.
@@ -223,6 +219,10 @@ impl Door {
         let proxies = &settings.connections.proxies;
         proxies.iter().any(|network| network.contains(&peer))
     }
+}
+
+fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
+    tracing::info!(%peer, limit, name, "connection refused: limit reached");
 }
 
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::task::{AbortHandle, Id};
@@ -64,6 +64,17 @@ impl Places {
     /// The connection has ended.
     pub fn leave(&mut self, task: Id) {
         self.0.remove(&task);
+    }
+
+    /// Ends the connections without a whole request that have lasted so long.
+    pub fn end_silent(&mut self, long: Duration) {
+        self.0.retain(|_, place| {
+            let silent = !place.spoken.get() && place.since.elapsed() >= long;
+            if silent {
+                place.task.abort();
+            }
+            !silent
+        });
     }
 
     /// Ends the connection that can best be spared. True if there was one.

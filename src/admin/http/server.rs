@@ -15,6 +15,7 @@ use std::{
 
 use axum::{Router, body::Body, http::Request, response::Response};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -64,7 +65,10 @@ impl Default for Limits {
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// How long to wait after a failed accept, which mostly means that no descriptor is free.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whoever says nothing for so long keeps no descriptor while there are none.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// Serves `app` on `listener` until `shutdown` ends, then gives open connections one second.
 ///
@@ -108,28 +112,19 @@ pub(super) async fn serve_with(
                 places.leave(id);
                 spare.take_back();
             }
-            accepted = listener.accept() => {
-                match accepted {
-                    Ok((socket, remote)) => {
-                        if places.taken() >= limits.connections {
-                            places.make_room();
-                        }
-                        let spoken = Spoken::default();
-                        let serving = connection(socket, remote, app.clone(), limits, spoken.clone());
-                        let task = connections.spawn(serving);
-                        places.take(remote.ip(), spoken, task);
-                        // So that it can read what has come already, before others come that it might give way to.
-                        yield_now().await;
-                    }
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        warn!(%error, "admin server cannot accept connections");
-                        // Peers may have all other descriptors, but a probe is answered still.
-                        if !spare.give() && !places.make_room() {
-                            sleep(ACCEPT_PAUSE).await;
-                        }
-                    }
+            accepted = accept(&listener, &mut spare, &mut places) => {
+                let Some((socket, remote)) = accepted else {
+                    continue;
+                };
+                if places.taken() >= limits.connections {
+                    places.make_room();
                 }
+                let spoken = Spoken::default();
+                let serving = connection(socket, remote, app.clone(), limits, spoken.clone());
+                let task = connections.spawn(serving);
+                places.take(remote.ip(), spoken, task);
+                // So that it can read what has come already, before others come that it might give way to.
+                yield_now().await;
             }
         }
     }
@@ -138,6 +133,36 @@ pub(super) async fn serve_with(
     // What is left is cut when the set is dropped.
     let _ = timeout(limits.grace, finish).await;
     Ok(())
+}
+
+/// The next connection, or none if that failed.
+async fn accept(
+    listener: &TcpListener,
+    spare: &mut Spare,
+    places: &mut Places,
+) -> Option<(TcpStream, net::SocketAddr)> {
+    let error = match listener.accept().await {
+        Ok(accepted) => return Some(accepted),
+        Err(error) if is_of_one_connection(&error) => return None,
+        Err(error) => error,
+    };
+    // Peers may have all descriptors, but a probe is answered still.
+    let given = spare.give();
+    match listener.accept().now_or_never() {
+        Some(Ok(accepted)) => return Some(accepted),
+        // Nobody waits: Linux asks for a descriptor before it looks.
+        None => spare.take_back(),
+        Some(Err(_)) => {
+            spare.take_back();
+            // Otherwise it serves somebody, and perhaps nobody else waits.
+            if given {
+                warn!(%error, "admin server cannot accept connections");
+            }
+            places.end_silent(SILENT);
+            sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    None
 }
 
 /// A file descriptor that is kept for when no other is free.

@@ -279,6 +279,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    #[allow(clippy::unnecessary_wraps, reason = "as it is asked for")]
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }
