@@ -1,10 +1,11 @@
-//! The process's metrics, in the `OpenMetrics` text format.
+//! The process's metrics, as text in one of two formats.
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
 //! nothing, except that reasons and keys given by name are found in a short list. No label takes a
 //! value that a peer can choose.
 
+mod format;
 mod handles;
 mod labels;
 mod process;
@@ -23,6 +24,7 @@ use prometheus_client::{
 
 use self::process::Process;
 pub use self::{
+    format::Format,
     handles::{ByLabel, ByName, Held, Label},
     labels::{
         AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
@@ -31,9 +33,7 @@ pub use self::{
     reloads::Reloads,
     token_keys::TokenKeys,
 };
-
-/// The `Content-Type` of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::log;
 
 const PREFIX: &str = "jumpstarter_router";
 
@@ -211,6 +211,11 @@ impl Metrics {
         let help = "Proofs of being a router, at the other ends of forwarded streams, by result";
         let router_proofs = ByLabel::register(r, "router_proofs", help);
         let panics = counter(r, "panics", "Panics caught");
+        let missing = &*log::MISSING;
+        let help = "Log lines lost because nobody read standard error";
+        r.register("log_lines_lost", help, missing.lost.clone());
+        let help = "Log lines left out because there were too many similar ones";
+        r.register("log_lines_left_out", help, missing.left_out.clone());
 
         let reloads = Reloads::register(r);
         let help = "When the certificate expires, from the epoch; 0 without TLS";
@@ -311,9 +316,17 @@ impl Metrics {
         self.certificate_expiry.set(since_epoch(at));
     }
 
-    /// All metrics in the format that [`CONTENT_TYPE`] names.
+    /// All metrics in this format.
     ///
     /// Reads `/proc`, so it may block for a moment.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::OpenMetrics => self.encode(),
+            Format::Prometheus => format::to_prometheus(&self.encode()),
+        }
+    }
+
+    /// All metrics as [`Format::OpenMetrics`].
     pub fn encode(&self) -> String {
         let mut out = String::with_capacity(16 * 1024);
         if text::encode(&mut out, &self.registry).is_err() {

@@ -182,14 +182,12 @@ impl Door {
         let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
         if !self.router.spares.make_room(open, limit) {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
-            self.log_refusal(peer, "connections.max", limit);
+            log_refusal(peer, "connections.max", limit);
             return None;
         }
         if self.router.memory.level() >= Level::Full {
             metrics.connections.inc(ConnectionAccept::RefusedMemory);
-            if let Some(left_out) = self.router.may_log_refusal() {
-                tracing::info!(%peer, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
-            }
+            tracing::info!(%peer, "connection refused: memory is short");
             return None;
         }
         Some(Place {
@@ -209,15 +207,9 @@ impl Door {
                 .connections
                 .inc(ConnectionAccept::RefusedAddressLimit);
             let limit = limit.unwrap_or_default();
-            self.log_refusal(peer, "connections.max_per_address", limit);
+            log_refusal(peer, "connections.max_per_address", limit);
         }
         visit
-    }
-
-    fn log_refusal(&self, peer: IpAddr, name: &str, limit: usize) {
-        if let Some(left_out) = self.router.may_log_refusal() {
-            tracing::info!(%peer, limit, name, left_out = (left_out > 0).then_some(left_out), "connection refused: limit reached");
-        }
     }
 
     /// Runs a connection from its first byte to its last. Each phase is in a box of its own: one that only waits does not
@@ -253,6 +245,10 @@ impl Door {
     }
 }
 
+fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
+    tracing::info!(%peer, limit, name, "connection refused: limit reached");
+}
+
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
 async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
     let router = &door.router;
@@ -284,14 +280,7 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
         ),
     };
     router.metrics.connections.inc(result);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %proxy,
-            error,
-            left_out = (left_out > 0).then_some(left_out),
-            "connection refused: its address is in listen.proxy_protocol_from"
-        );
-    }
+    tracing::info!(%proxy, error, "connection refused: its address is in listen.proxy_protocol_from");
 }
 
 async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {

@@ -7,7 +7,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +19,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use super::{bucket::Bucket, spares::Spares};
+use crate::observe::log::network;
 
 /// Addresses remembered though they have no connection, about 250 bytes each.
 pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
@@ -143,14 +144,6 @@ pub struct Addresses {
     connected: AtomicUsize,
     /// Streams of all loopback addresses.
     loopback: Arc<AtomicUsize>,
-}
-
-/// The addresses that are counted together with `ip`: itself, or its IPv6 network.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-    }
 }
 
 impl Addresses {

@@ -98,15 +98,7 @@ pub(super) fn admit(
             peer.address.refusals.take_one(limit);
         }
         router.metrics.stream_refusals.inc(refusal.cause());
-        if let Some(left_out) = router.may_log_refusal() {
-            tracing::info!(
-                %peer,
-                cause = refusal.cause(),
-                error = %refusal,
-                left_out = (left_out > 0).then_some(left_out),
-                "router authentication failed"
-            );
-        }
+        tracing::info!(%peer, cause = refusal.cause(), error = %refusal, "router authentication failed");
         status::trailers_only(Code::Unauthenticated, refusal.message())
     })?;
     let key = &rules.keys.keys()[admission.key];
@@ -165,14 +157,11 @@ pub(super) fn voucher(
         Err(Unproven::Wrong) => RouterProof::CallerWrong,
         Err(Unproven::Stale) => RouterProof::CallerStale,
     });
-    if let Err(error) = answer
-        && let Some(left_out) = router.may_log_refusal()
-    {
+    if let Err(error) = answer {
         tracing::info!(
             %peer,
             stream = subject,
             %error,
-            left_out = (left_out > 0).then_some(left_out),
             "a peer says that it is a router, and is served as a peer"
         );
     }
@@ -230,14 +219,5 @@ fn turn_away(
 /// Counts a refusal, and logs it if there were not too many.
 fn note(router: &Router, peer: &Origin, subject: Option<&str>, cause: &'static str, text: &str) {
     router.metrics.stream_refusals.inc(cause);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %peer,
-            stream = subject,
-            cause,
-            error = text,
-            left_out = (left_out > 0).then_some(left_out),
-            "stream refused"
-        );
-    }
+    tracing::info!(%peer, stream = subject, cause, error = text, "stream refused");
 }

@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -33,7 +33,7 @@ use super::{
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
-    observe::{log::Thinner, metrics::Metrics},
+    observe::metrics::Metrics,
     pairing::table::Table,
     splice::{
         control::Control,
@@ -185,7 +185,6 @@ pub struct Router {
     pub(super) routes: Routes,
     streams: DashMap<u64, Arc<Live>>,
     next: AtomicU64,
-    refusals: std::sync::Mutex<Thinner>,
 }
 
 impl Router {
@@ -222,7 +221,6 @@ impl Router {
             routes: routes.prepare(),
             streams: DashMap::new(),
             next: AtomicU64::new(1),
-            refusals: std::sync::Mutex::new(Thinner::default()),
         })
     }
 
@@ -317,14 +315,6 @@ impl Router {
     pub(super) fn set_accepting(&self, accepting: bool) {
         let change = |shown: &mut bool| std::mem::replace(shown, accepting) != accepting;
         self.accepting.send_if_modified(change);
-    }
-
-    /// Whether a line about a refused stream or connection may be logged now; how many were left out before.
-    pub(super) fn may_log_refusal(&self) -> Option<u64> {
-        self.refusals
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .admit(Instant::now())
     }
 }
 

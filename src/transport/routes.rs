@@ -276,14 +276,11 @@ async fn answer(
 
 fn tell_log(router: &Router, peer: &Origin, kind: Kind, refusal: &Refusal) {
     router.metrics.call_refusals.inc(refusal.cause());
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %peer,
-            call = kind.as_str(),
-            cause = refusal.cause().as_str(),
-            error = %refusal,
-            left_out = (left_out > 0).then_some(left_out),
-            "call refused"
-        );
-    }
+    tracing::info!(
+        %peer,
+        call = kind.as_str(),
+        cause = refusal.cause().as_str(),
+        error = %refusal,
+        "call refused"
+    );
 }

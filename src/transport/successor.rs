@@ -220,13 +220,7 @@ pub(super) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         Failure::Refused { .. } => SuccessorStream::Refused,
         _ => SuccessorStream::Unreachable,
     });
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::warn!(
-            error = %failure,
-            left_out = (left_out > 0).then_some(left_out),
-            "cannot forward a waiting stream to the successor"
-        );
-    }
+    tracing::warn!(error = %failure, "cannot forward a waiting stream to the successor");
     Err(Cause::Draining.into())
 }
 

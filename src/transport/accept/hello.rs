@@ -32,11 +32,9 @@ async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
 }
 
 /// Says once in a while for each address what was found instead of the protocol that is spoken here.
-fn refuse_protocol(router: &Router, peer: &Origin, found: &str, expected: &str) {
-    if peer.address.may_be_named(Instant::now())
-        && let Some(left_out) = router.may_log_refusal()
-    {
-        tracing::info!(%peer, found, expected, left_out = (left_out > 0).then_some(left_out), "connection closed: wrong protocol");
+fn refuse_protocol(peer: &Origin, found: &str, expected: &str) {
+    if peer.address.may_be_named(Instant::now()) {
+        tracing::info!(%peer, found, expected, "connection closed: wrong protocol");
     } else {
         tracing::debug!(%peer, found, expected, "connection closed: wrong protocol");
     }
@@ -56,7 +54,7 @@ pub async fn plaintext(
         Err(_) => return Err(ConnectionEnd::PrefaceTimeout),
     };
     let expected = "plaintext HTTP/2 (tls.plaintext is set)";
-    refuse_protocol(router, peer, found.as_str(), expected);
+    refuse_protocol(peer, found.as_str(), expected);
     Err(ConnectionEnd::NotHttp2)
 }
 
@@ -103,7 +101,7 @@ async fn shake_hands(
         Ok(FirstBytes::Tls) => {}
         Ok(found) => {
             handshakes.inc(TlsHandshake::Plaintext);
-            refuse_protocol(router, peer, found.as_str(), "TLS");
+            refuse_protocol(peer, found.as_str(), "TLS");
             return Err(ConnectionEnd::NotHttp2);
         }
         // Port scanners and load balancers' probes: connected and closed.
@@ -112,9 +110,7 @@ async fn shake_hands(
     tls.accept(socket).await.map_err(|error| {
         let result = failure(&error);
         handshakes.inc(result);
-        if let Some(left_out) = router.may_log_refusal() {
-            tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
-        }
+        tracing::info!(%peer, cause = result.as_str(), %error, "TLS handshake failed");
         ConnectionEnd::NotHttp2
     })
 }
@@ -149,9 +145,9 @@ async fn without_alpn(
         Some(FirstBytes::Http2) => {
             let expected =
                 "TLS with ALPN \"h2\": have the proxy offer it, or set tls.allow_missing_alpn";
-            refuse_protocol(router, peer, "HTTP/2 in TLS without ALPN", expected);
+            refuse_protocol(peer, "HTTP/2 in TLS without ALPN", expected);
         }
-        Some(_) => refuse_protocol(router, peer, "another protocol in TLS", "HTTP/2"),
+        Some(_) => refuse_protocol(peer, "another protocol in TLS", "HTTP/2"),
         None => tracing::debug!(%peer, "TLS without ALPN: closed after the handshake"),
     }
     let _ = timeout(SHOW, stream.shutdown()).await;
