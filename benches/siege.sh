@@ -32,6 +32,7 @@ else
 fi
 out=${KEEP:-$(mktemp -d)}
 mkdir -p "$out"
+rm -f "$out"/{router.log,pingpong.*,bulk.*,siege.json}
 router_pid=
 finish() {
     [[ -n $router_pid ]] && kill "$router_pid" 2>/dev/null && wait "$router_pid" 2>/dev/null || true
@@ -55,7 +56,7 @@ bash -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' _ "$group" \
     --set "listen.metrics_address=$metrics" ${ROUTER_OPTIONS:-} 2> >(cat >"$out/router.log") &
 router_pid=$!
 for _ in $(seq 100); do
-    grep -q '"serving"' "$out/router.log" && break
+    grep -qs '"serving"' "$out/router.log" && break
     sleep 0.1
 done
 
@@ -75,12 +76,12 @@ kill -0 "$router_pid" 2>/dev/null || { echo "the router is gone"; failed=1; }
 python3 - "$out" "$limit" <<'END'
 import json, sys
 out, limit = sys.argv[1:]
-def load(name):
+def figures(name):
     try:
         return json.load(open(f"{out}/{name}.json"))
     except (OSError, ValueError):
         return None
-siege, pingpong, bulk = (load(name) for name in ("siege", "pingpong", "bulk"))
+siege, pingpong, bulk = (figures(name) for name in ("siege", "pingpong", "bulk"))
 errors = sum(sum(run["errors"].values()) if run else 1 for run in (pingpong, bulk))
 for run in (pingpong, bulk):
     for why, times in (run or {}).get("errors", {}).items():
