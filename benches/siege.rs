@@ -18,24 +18,25 @@ mod report;
 mod sockets;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use attack::Attack;
 use clap::Parser;
 use client::{Counts, Target};
 use jumpstarter_router::{
     cli::load::{dial::Dialer, pattern::mix},
     client::{Connector, Trust},
+    transport::trust::{self, client_config},
 };
 use tokio::{runtime::Builder, sync::Semaphore, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,9 @@ struct Options {
     /// Bytes of a message
     #[arg(long)]
     message: Option<u32>,
+    /// How many addresses of the loopback network, 127.1.0.1 and on, the besiegers come from; 0 is the newcomers' own
+    #[arg(long, default_value_t = 1)]
+    addresses: u16,
     /// Do not come again when the router ends a connection or call
     #[arg(long)]
     once: bool,
@@ -105,8 +109,13 @@ fn main() -> anyhow::Result<ExitCode> {
     let key = key.into_bytes();
     raise_limit();
     let connector = Connector::new(&options.router, Trust::Insecure)?;
+    let tls = client_config(trust::Trust::Any, None)?;
+    let address = options.router.to_socket_addrs()?.next();
     let target = Arc::new(Target {
-        connector: connector.clone(),
+        address: address.context("the router's name has no address")?,
+        tls: Arc::new(tls).into(),
+        from: from(&options)?,
+        turn: AtomicUsize::new(0),
         authority: options.router.clone(),
         key: key.clone(),
         doors: Semaphore::new(HANDSHAKES),
@@ -151,6 +160,20 @@ fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The addresses that besiegers come from.
+fn from(options: &Options) -> anyhow::Result<Vec<IpAddr>> {
+    let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
+    let local = options.router.starts_with("127.");
+    ensure!(
+        local || options.addresses <= 1,
+        "several addresses are for a router at 127.0.0.1 only"
+    );
+    let addresses = if local { options.addresses } else { 0 };
+    Ok((0..addresses)
+        .map(|at| Ipv4Addr::from(first + u32::from(at)).into())
+        .collect())
+}
+
 /// Runs all attacks until their time is over.
 async fn besiege(options: &Options, target: &Arc<Target>, begin: Instant) {
     let stop = CancellationToken::new();
@@ -192,7 +215,11 @@ fn plan(options: &Options) -> Vec<(Duration, Attack)> {
             Duration::ZERO
         }
     };
-    let mut plan: Vec<_> = chosen.iter().enumerate().map(|(at, attack)| (delay(at), *attack)).collect();
+    let mut plan: Vec<_> = chosen
+        .iter()
+        .enumerate()
+        .map(|(at, attack)| (delay(at), *attack))
+        .collect();
     plan.sort_by_key(|(delay, _)| *delay);
     plan
 }
@@ -202,5 +229,11 @@ fn raise_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // With fewer the siege is smaller, and its counts say so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
 }

@@ -67,7 +67,7 @@ pub struct Size {
 }
 
 impl Attack {
-    /// The numbers unless others are given.
+    /// The numbers unless others are given. Those that wait alone are fewer than `pairing.max_waiting` lets wait.
     pub fn size(self) -> Size {
         let (connections, streams, message) = match self {
             Self::HealthUnfinished | Self::ReflectionUnfinished => (1, 150, 4 * MIB),
@@ -79,9 +79,9 @@ impl Attack {
             Self::ManyOnFew => (8, 1000, 4096),
             Self::SlowReaders => (400, 10, 32 * 1024),
             Self::SendBuffers => (200, 20, 32 * 1024),
-            Self::Waiting => (100, 100, 32 * 1024),
-            Self::Metadata => (200, 100, 0),
-            Self::HeadersUnfinished => (4000, 1, 0),
+            Self::Waiting => (90, 100, 32 * 1024),
+            Self::Metadata => (160, 100, 0),
+            Self::HeadersUnfinished => (8000, 1, 0),
             Self::Handshakes | Self::Silent => (8000, 1, 0),
             Self::OneByte => (1500, 1, 0),
         };

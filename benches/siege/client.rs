@@ -3,25 +3,23 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
 };
 
 use bytes::{Buf as _, BytesMut};
-use jumpstarter_router::{
-    auth::{Claims, mint},
-    client::{ConnectError, Connector},
-};
+use jumpstarter_router::auth::{Claims, mint};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::Semaphore,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::frames::{self, HEAD};
@@ -42,10 +40,13 @@ const AHEAD: usize = 32 * 1024;
 const STEP: u32 = 1 << 20;
 
 /// What all connections of a siege share.
-#[derive(Debug)]
 pub struct Target {
-    pub connector: Connector,
+    pub address: SocketAddr,
+    pub tls: TlsConnector,
     pub authority: String,
+    /// Besiegers come from these addresses in turn; without any, from where the system says.
+    pub from: Vec<IpAddr>,
+    pub turn: AtomicUsize,
     /// Signs the tokens.
     pub key: Vec<u8>,
     /// Handshakes at the same time.
@@ -119,11 +120,36 @@ pub struct Manner {
 }
 
 /// A connection and its calls.
-#[derive(Debug)]
 pub struct Client {
     pub target: Arc<Target>,
     pub manner: Manner,
     pub calls: Vec<Call>,
+}
+
+impl Target {
+    /// A TCP connection from the next address.
+    pub async fn tcp(&self) -> io::Result<TcpStream> {
+        let socket = if self.address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        if !self.from.is_empty() {
+            let turn = self.turn.fetch_add(1, Relaxed);
+            // Or else each closed connection would keep its port for a minute.
+            socket.set_reuseaddr(true)?;
+            socket.bind((self.from[turn % self.from.len()], 0).into())?;
+        }
+        socket.connect(self.address).await
+    }
+
+    async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
+        // Never closed.
+        let _door = self.doors.acquire().await;
+        let name = self.address.ip().into();
+        let connect = async { self.tls.connect(name, self.tcp().await?).await };
+        timeout(PATIENCE, connect).await?
+    }
 }
 
 impl Client {
@@ -132,7 +158,7 @@ impl Client {
         stop.run_until_cancelled(async {
             loop {
                 let counts = &self.target.counts;
-                match self.connect().await {
+                match self.target.tls().await {
                     Ok(io) => {
                         counts.connected.fetch_add(1, Relaxed);
                         counts.open.fetch_add(1, Relaxed);
@@ -154,17 +180,6 @@ impl Client {
             }
         })
         .await;
-    }
-
-    async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
-        // Never closed.
-        let _door = self.target.doors.acquire().await;
-        let late = |_| ConnectError::Timeout {
-            endpoint: self.target.connector.endpoint().to_owned(),
-        };
-        timeout(PATIENCE, self.target.connector.tls())
-            .await
-            .map_err(late)?
     }
 
     fn headers(&self, call: &Call) -> Vec<u8> {
@@ -227,6 +242,10 @@ struct Session<'a> {
     later: VecDeque<(Instant, usize)>,
     ready: VecDeque<u32>,
     leaving: bool,
+    /// Whether the router has said its settings.
+    settled: bool,
+    /// After headers that do not end nothing else may be sent.
+    mute: bool,
 }
 
 impl<'a> Session<'a> {
@@ -246,6 +265,8 @@ impl<'a> Session<'a> {
             later: VecDeque::new(),
             ready: VecDeque::new(),
             leaving: false,
+            settled: false,
+            mute: false,
         }
     }
 
@@ -282,10 +303,16 @@ impl<'a> Session<'a> {
 
     /// Makes frames while there is room.
     fn fill(&mut self) {
-        while self.out.len() < AHEAD {
-            if let Some(call) = self.opening.pop_front() {
+        while self.out.len() < AHEAD && !self.mute {
+            if let Some(call) = self.opening.front().copied() {
+                if !(self.settled || self.client.calls[call].complete) {
+                    break;
+                }
+                self.opening.pop_front();
                 self.open(call);
-            } else if self.credit > 0 && let Some(id) = self.ready.pop_front() {
+            } else if self.credit > 0
+                && let Some(id) = self.ready.pop_front()
+            {
                 self.send(id);
             } else {
                 break;
@@ -298,7 +325,11 @@ impl<'a> Session<'a> {
         let id = self.next;
         self.next += 2;
         let block = self.client.headers(call);
-        let flags = if call.complete { frames::END_HEADERS } else { 0 };
+        let flags = if call.complete {
+            frames::END_HEADERS
+        } else {
+            0
+        };
         frames::head(&mut self.out, frames::HEADERS, flags, id, block.len());
         self.out.extend_from_slice(&block);
         let counts = &self.client.target.counts;
@@ -312,6 +343,7 @@ impl<'a> Session<'a> {
             queued: sends,
         };
         self.streams.insert(id, open);
+        self.mute = !call.complete;
         if sends {
             self.ready.push_back(id);
         }
@@ -340,7 +372,11 @@ impl<'a> Session<'a> {
         open.sent += sent as u64;
         open.credit -= sent as i64;
         self.credit -= sent as i64;
-        self.client.target.counts.sent.fetch_add(sent as u64, Relaxed);
+        self.client
+            .target
+            .counts
+            .sent
+            .fetch_add(sent as u64, Relaxed);
         if open.sent < all && open.credit > 0 {
             open.queued = true;
             self.ready.push_back(id);
@@ -373,12 +409,14 @@ impl<'a> Session<'a> {
         let frame = self.input.split_to(HEAD + length);
         let payload = &frame[HEAD..];
         match kind {
+            _ if self.mute => self.leaving |= kind == frames::GOAWAY,
             frames::DATA => self.received(length as u32),
             frames::SETTINGS if flags & frames::ACK == 0 => {
                 if let Some(window) = frames::initial_window(payload) {
                     self.new_initial(i64::from(window));
                 }
                 frames::answer(&mut self.out, frames::SETTINGS, &[]);
+                self.settled = true;
             }
             frames::PING if flags & frames::ACK == 0 => {
                 frames::answer(&mut self.out, frames::PING, payload);
@@ -391,7 +429,8 @@ impl<'a> Session<'a> {
             frames::WINDOW_UPDATE => self.grant(id, i64::from(frames::number(payload))),
             _ => {}
         }
-        let ends = matches!(kind, frames::DATA | frames::HEADERS) && flags & frames::END_STREAM != 0;
+        let ends =
+            matches!(kind, frames::DATA | frames::HEADERS) && flags & frames::END_STREAM != 0;
         if ends || kind == frames::RST_STREAM {
             self.ended(id, ends);
         }
@@ -422,7 +461,8 @@ impl<'a> Session<'a> {
         let counts = &self.client.target.counts;
         counts.calling.fetch_sub(1, Relaxed);
         counts.ended.fetch_add(1, Relaxed);
-        if half && !matches!(self.client.calls[open.call].supply, Supply::Request(_)) {
+        if half && !self.mute && !matches!(self.client.calls[open.call].supply, Supply::Request(_))
+        {
             frames::cancel(&mut self.out, id);
         }
         if self.client.manner.persists && !self.leaving {
@@ -440,7 +480,7 @@ impl<'a> Session<'a> {
             self.opening.push_back(*call);
             self.later.pop_front();
         }
-        if self.client.manner.drips && self.out.len() < AHEAD {
+        if self.client.manner.drips && !self.mute && self.out.len() < AHEAD {
             for id in self.streams.keys() {
                 frames::window_update(&mut self.out, *id, 1);
             }

@@ -38,6 +38,8 @@ pub struct Sample {
     /// What the router reckons.
     pub used: u64,
     pub pressure: u64,
+    /// Bytes by which windows have grown.
+    pub windows: u64,
 }
 
 /// All looks.
@@ -75,6 +77,7 @@ pub fn watch(places: &Places, stop: &AtomicBool) -> Seen {
             match scrape(address) {
                 Ok(text) => {
                     sample.used = value(&text, "jumpstarter_router_memory_used_bytes");
+                    sample.windows = value(&text, "jumpstarter_router_windows_granted_bytes");
                     sample.pressure = value(&text, "jumpstarter_router_memory_pressure");
                 }
                 Err(_) => seen.unanswered += 1,
@@ -112,12 +115,22 @@ fn killed(group: &Path) -> u64 {
 }
 
 fn number(group: &Path, name: &str) -> Option<u64> {
-    fs::read_to_string(group.join(name)).ok()?.trim().parse().ok()
+    fs::read_to_string(group.join(name))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Of a line "name value".
 fn value(text: &str, name: &str) -> u64 {
-    let of = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+    let of = |line: &str| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    };
     text.lines().find_map(of).unwrap_or_default()
 }
 

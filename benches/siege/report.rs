@@ -39,6 +39,7 @@ pub struct Figures {
     pub most_resident: u64,
     pub most_used: u64,
     pub most_pressure: u64,
+    pub most_windows: u64,
     pub last_pressure: u64,
     pub killed: u64,
     pub metrics_unanswered: u64,
@@ -108,6 +109,7 @@ impl Figures {
             most_resident: most(|sample| sample.resident),
             most_used: most(|sample| sample.used),
             most_pressure: most(|sample| sample.pressure),
+            most_windows: most(|sample| sample.windows),
             last_pressure: seen.samples.last().map_or(0, |sample| sample.pressure),
             killed: seen.killed,
             metrics_unanswered: seen.unanswered,
@@ -135,18 +137,19 @@ impl Figures {
 
 /// Every look, one a line.
 pub fn csv(seen: &Seen) -> String {
-    let mut text = "ms,charged,sockets,resident,used,pressure\n".to_owned();
+    let mut text = "ms,charged,sockets,resident,used,pressure,windows\n".to_owned();
     for sample in &seen.samples {
         // A string takes everything.
         let _ = writeln!(
             text,
-            "{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{}",
             sample.at.as_millis(),
             sample.charged,
             sample.sockets,
             sample.resident,
             sample.used,
-            sample.pressure
+            sample.pressure,
+            sample.windows
         );
     }
     text
@@ -183,7 +186,7 @@ impl fmt::Display for Figures {
         writeln!(
             f,
             "memory: peak {} MiB of {} ({share} %), of it sockets up to {}; resident up to {}, reckoned up to {}, pressure up to \
-             {}, in the end {}; metrics unanswered {}",
+             {}, in the end {}; windows grown by up to {}; metrics unanswered {}",
             mib(self.peak),
             mib(self.limit),
             mib(self.most_sockets),
@@ -191,6 +194,7 @@ impl fmt::Display for Figures {
             mib(self.most_used),
             self.most_pressure,
             self.last_pressure,
+            mib(self.most_windows),
             self.metrics_unanswered,
         )?;
         writeln!(

@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use jumpstarter_router::transport::trust::{Trust, client_config};
 use rustls::ClientConnection;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -39,7 +38,12 @@ pub async fn run(target: Arc<Target>, words: Words, persists: bool, stop: Cancel
             if !persists {
                 std::future::pending::<()>().await;
             }
-            sleep(if let Words::Byte = words { KNOCK } else { PAUSE }).await;
+            sleep(if let Words::Byte = words {
+                KNOCK
+            } else {
+                PAUSE
+            })
+            .await;
         }
     })
     .await;
@@ -47,8 +51,8 @@ pub async fn run(target: Arc<Target>, words: Words, persists: bool, stop: Cancel
 
 async fn speak(target: &Target, words: Words) -> io::Result<()> {
     let counts = &target.counts;
-    let hello = hello()?;
-    let mut socket = target.connector.tcp().await.map_err(io::Error::other)?;
+    let hello = hello(target)?;
+    let mut socket = target.tcp().await?;
     counts.connected.fetch_add(1, Relaxed);
     counts.open.fetch_add(1, Relaxed);
     let spoken = say(&mut socket, words, &hello).await;
@@ -69,10 +73,10 @@ async fn say(socket: &mut TcpStream, words: Words, hello: &[u8]) -> io::Result<(
     Ok(())
 }
 
-fn hello() -> io::Result<Vec<u8>> {
-    let config = client_config(Trust::Any, None).map_err(io::Error::other)?;
-    let name = "localhost".try_into().map_err(io::Error::other)?;
-    let mut client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+fn hello(target: &Target) -> io::Result<Vec<u8>> {
+    let config = target.tls.config().clone();
+    let name = target.address.ip().into();
+    let mut client = ClientConnection::new(config, name).map_err(io::Error::other)?;
     let mut hello = Vec::new();
     client.write_tls(&mut hello)?;
     Ok(hello)
