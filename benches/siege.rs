@@ -14,6 +14,8 @@ mod group;
 mod newcomers;
 #[path = "siege/report.rs"]
 mod report;
+#[path = "siege/session.rs"]
+mod session;
 #[path = "siege/sockets.rs"]
 mod sockets;
 

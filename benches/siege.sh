@@ -77,11 +77,14 @@ python3 - "$out" "$limit" <<'END'
 import json, sys
 out, limit = sys.argv[1:]
 def figures(name):
+    """None if the program did not come so far."""
     try:
         return json.load(open(f"{out}/{name}.json"))
     except (OSError, ValueError):
         return None
 siege, pingpong, bulk = (figures(name) for name in ("siege", "pingpong", "bulk"))
+if not siege:
+    sys.exit("no siege")
 errors = sum(sum(run["errors"].values()) if run else 1 for run in (pingpong, bulk))
 for run in (pingpong, bulk):
     for why, times in (run or {}).get("errors", {}).items():

@@ -38,6 +38,8 @@ pub enum Attack {
     FloodStalled,
     /// The same, on few connections
     ManyOnFew,
+    /// The same, small messages on many connections
+    FewOnMany,
     /// The same, with receivers that take a byte a second
     SlowReaders,
     /// The same, with receivers that do not even read their sockets
@@ -77,12 +79,12 @@ impl Attack {
             Self::StopReading => (400, 1, 64 * 1024),
             Self::FloodStalled => (10_000, 1, 32 * 1024),
             Self::ManyOnFew => (8, 1000, 4096),
+            Self::FewOnMany => (8000, 1, 1000),
             Self::SlowReaders => (400, 10, 32 * 1024),
             Self::SendBuffers => (200, 20, 32 * 1024),
             Self::Waiting => (90, 100, 32 * 1024),
             Self::Metadata => (160, 100, 0),
-            Self::HeadersUnfinished => (8000, 1, 0),
-            Self::Handshakes | Self::Silent => (8000, 1, 0),
+            Self::HeadersUnfinished | Self::Handshakes | Self::Silent => (8000, 1, 0),
             Self::OneByte => (1500, 1, 0),
         };
         Size {
@@ -119,7 +121,7 @@ impl Attack {
 
     fn words(self, connection: u32) -> Option<Words> {
         match self {
-            Self::Handshakes if connection % 2 == 0 => Some(Words::Hello),
+            Self::Handshakes if connection.is_multiple_of(2) => Some(Words::Hello),
             Self::Handshakes => Some(Words::HalfHello),
             Self::OneByte => Some(Words::Byte),
             Self::Silent => Some(Words::None),
@@ -154,9 +156,10 @@ impl Attack {
         let token = match self {
             Self::HealthUnfinished | Self::ReflectionUnfinished | Self::Watch => Token::None,
             Self::IdlePairs => Token::Good("siege".to_owned()),
-            Self::Waiting => Token::Good(format!("siege-{self:?}-{connection}-{stream}")),
             Self::Metadata if stream % 2 == 1 => Token::Bad,
-            Self::Metadata => Token::Good(format!("siege-{self:?}-{connection}-{stream}")),
+            Self::Waiting | Self::Metadata => {
+                Token::Good(format!("siege-{self:?}-{connection}-{stream}"))
+            }
             _ => Token::Good(format!("siege-{self:?}-{pair}-{stream}")),
         };
         let supply = match self {
