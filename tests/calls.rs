@@ -236,6 +236,30 @@ async fn watches_fill_the_places_and_probes_are_answered_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_go_first_when_memory_is_short() {
+    let router = Running::start(&[]).await;
+    let peer = Peer::of(&router).await;
+    let (_, mut watch, _send) = peer.says(WATCH, EMPTY, true).await.answered().await;
+    let unfinished = peer.says(CHECK, &announced(200), false).await;
+    let memory = &router.server.router().memory;
+    memory.set_limit(Some(memory.used() / 2));
+    let status = unfinished.status().await;
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    within("the watch is told", async {
+        while let Some(chunk) = watch.data().await {
+            chunk.unwrap();
+        }
+        let trailers = watch.trailers().await.unwrap().unwrap();
+        let status = Status::from_header_map(&trailers).unwrap();
+        assert!(status.message().contains("memory.limit"), "{status:?}");
+    })
+    .await;
+    assert_eq!(refused(&router, CallRefusal::Memory), 2);
+    memory.set_limit(None);
+    assert_eq!(Peer::of(&router).await.check().await.code(), Code::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_callers_deadline_ends_a_call_that_is_not_whole() {
     let router = Running::start(&[]).await;
     let peer = Peer::of(&router).await;

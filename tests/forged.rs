@@ -3,6 +3,8 @@
 
 mod helpers;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use helpers::{Running, last_words, token, until, within};
@@ -14,7 +16,6 @@ use jumpstarter_router::{
     transport::stream::PATH,
 };
 use prost::Message as _;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::{Code, Status};
 
@@ -108,9 +109,9 @@ async fn a_token_holder_cannot_say_how_its_stream_ended() {
             for _ in 0..3 {
                 forger.send.send_data(message("accepted"), false).unwrap();
             }
-            let mut forged = HeaderMap::new();
-            forged.insert(ENDING, HeaderValue::from_static(text));
-            forger.send.send_trailers(forged).unwrap();
+            let mut last = HeaderMap::new();
+            last.insert(ENDING, HeaderValue::from_static(text));
+            forger.send.send_trailers(last).unwrap();
             // What was accepted arrives, and the end is a half-close like any other.
             for _ in 0..3 {
                 let got = within("a message", peer.receive.message()).await;

@@ -1,7 +1,7 @@
 //! Serves the calls that are not streams: health, reflection, and what else is served on the port.
 //!
 //! Health and reflection ask for no token, so whoever reaches the port may call them. Therefore they are small: their
-//! messages ([`intake`]), their number ([`places`]) and their time ([`clock`]) are bounded. Measured without these bounds:
+//! messages (`intake`), their number ([`places`]) and their time (`clock`) are bounded. Measured without these bounds:
 //! 20 calls, each an unfinished message of 4 MiB, kept 93 MiB, and a `Watch` keeps 7.3 KiB.
 
 mod clock;

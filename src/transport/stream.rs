@@ -159,14 +159,7 @@ fn begin(
     };
     router.metrics.streams.inc();
 
-    let deadlines = Deadlines {
-        pairing: settings.pairing_timeout,
-        idle: settings.idle_timeout,
-        stall: settings.stall_timeout,
-        lifetime: settings.max_duration,
-        caller: timeout.map(|after| arrived + after),
-        linger: settings.linger,
-    };
+    let deadlines = deadlines(&settings, timeout.map(|after| arrived + after));
     let filled = passage.held().clone();
     let source = PeerSource::new(body, passage, is_router);
     let step = side::credit_step(window);
@@ -210,6 +203,18 @@ fn refuse<T>(respond: &mut SendResponse<Outgoing>, response: Response<()>) -> Op
     // An error means that the peer is gone, which is what a refusal brings about anyway.
     let _ = respond.send_response(response, true);
     None
+}
+
+/// `caller`: when the caller's own deadline passes.
+fn deadlines(settings: &StreamSettings, caller: Option<Instant>) -> Deadlines {
+    Deadlines {
+        pairing: settings.pairing_timeout,
+        idle: settings.idle_timeout,
+        stall: settings.stall_timeout,
+        lifetime: settings.max_duration,
+        caller,
+        linger: settings.linger,
+    }
 }
 
 /// What a waiting stream finds.
