@@ -336,8 +336,10 @@ impl<T: Gather> Connection<T> {
             if request.uri().path() == stream::PATH {
                 let task = stream::serve(router, &peer, request, respond, passage, window);
                 // What was refused is no stream.
-                let task = task.map(|task| (task, calls.stream()));
-                let task = task.map(|(task, counted)| task.map(move |()| drop(counted)));
+                let task = task.map(|task| {
+                    let counted = calls.stream();
+                    task.map(move |()| drop(counted))
+                });
                 Either::Left(OptionFuture::from(task).map(drop))
             } else {
                 let counted = calls.other();

@@ -240,25 +240,31 @@ impl Drop for Spare {
 mod tests {
     use super::*;
 
+    struct Three {
+        all: Arc<Spares>,
+        addresses: [Arc<Address>; 2],
+        spares: Vec<Spare>,
+        bells: Vec<Arc<Doorbell>>,
+    }
+
     /// Three connections, idle for 3, 2 and 1 s, of which the second is from another address.
-    fn three() -> (
-        Arc<Spares>,
-        [Arc<Address>; 2],
-        Vec<Spare>,
-        Vec<Arc<Doorbell>>,
-    ) {
+    fn three() -> Three {
         let all = Arc::new(Spares::default());
         let addresses = [(); 2].map(|()| Arc::new(Address::default()));
         let start = Instant::now();
         let bells: Vec<_> = (0..3).map(|_| Doorbell::new()).collect();
-        let spares = (0..3).map(|number| {
-            let since = start + Duration::from_secs(number);
-            let bell = &bells[number as usize];
+        let enter = |(number, bell): (usize, &Arc<Doorbell>)| {
             bell.answer();
-            all.enter(&addresses[number as usize % 2], since, bell.clone())
-        });
-        let spares = spares.collect();
-        (all, addresses, spares, bells)
+            let since = start + Duration::from_secs(number as u64);
+            all.enter(&addresses[number % 2], since, bell.clone())
+        };
+        let spares = bells.iter().enumerate().map(enter).collect();
+        Three {
+            all,
+            addresses,
+            spares,
+            bells,
+        }
     }
 
     fn told(spares: &[Spare]) -> Vec<Option<ConnectionEnd>> {
@@ -267,7 +273,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_goes_first_and_is_rung_for() {
-        let (all, _, spares, bells) = three();
+        let Three {
+            all, spares, bells, ..
+        } = three();
         let (room, memory) = (Some(ConnectionEnd::MadeRoom), Some(ConnectionEnd::Memory));
         assert!(all.take_back(Need::Room));
         assert_eq!(told(&spares), [room, None, None]);
@@ -284,7 +292,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_takes_back_its_own() {
-        let (all, [one, other], spares, _bells) = three();
+        let Three {
+            all,
+            addresses: [one, other],
+            spares,
+            ..
+        } = three();
         assert!(other.spares().take_back(Need::Room));
         assert!(!other.spares().take_back(Need::Room));
         assert!(spares[1].told().is_some());
@@ -301,7 +314,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_a_stream_again_is_not_taken_back() {
-        let (all, _, mut spares, _bells) = three();
+        let Three {
+            all, mut spares, ..
+        } = three();
         drop(spares.remove(0));
         assert!(all.take_back(Need::Room));
         assert!(spares[0].told().is_some());
@@ -310,7 +325,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn room_is_made_until_there_is_some_or_none_is_left() {
-        let (all, _, spares, _bells) = three();
+        let Three { all, spares, .. } = three();
         assert!(all.make_room(4, 5), "there is some");
         assert_eq!(told(&spares), [None; 3]);
         assert!(all.make_room(5, 5));

@@ -20,6 +20,7 @@ use super::{
     server::{Limits, serve_with},
     *,
 };
+use crate::observe::readiness::Phase;
 
 const SHORT: Limits = Limits {
     connections: 2,
@@ -95,6 +96,11 @@ async fn tells_health_and_readiness() {
     assert_eq!(get_path(at, "/healthz").await, answer(200, "ok"));
     assert_eq!(get_path(at, "/readyz").await, answer(503, "starting"));
     readiness.set(Phase::Ready);
+    assert_eq!(get_path(at, "/readyz").await, answer(200, "ready"));
+    readiness.set_accepting(false);
+    let hindered = answer(503, "cannot accept connections");
+    assert_eq!(get_path(at, "/readyz").await, hindered);
+    readiness.set_accepting(true);
     assert_eq!(get_path(at, "/readyz").await, answer(200, "ready"));
     readiness.set(Phase::Draining);
     assert_eq!(get_path(at, "/readyz").await, answer(503, "draining"));

@@ -135,7 +135,7 @@ async fn without_alpn(
     };
     let first = timeout(long, stream.first_bytes()).await;
     let found = match first {
-        Ok(Ok([])) | Ok(Err(_)) => None,
+        Ok(Ok([]) | Err(_)) => None,
         Ok(Ok(bytes)) => Some(FirstBytes::of(bytes)),
         Err(_) if may_stay => return Err(ConnectionEnd::PrefaceTimeout),
         Err(_) => None,
