@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use super::keys::{NearMiss, Signature};
 use super::{KeyRing, Refusal, bearer, claims, date, token};
 
 /// The issuer upstream's controller writes and its router asks for.
@@ -70,16 +71,41 @@ impl Rules {
         let parts = token::split(token)?;
         let algorithm = token::algorithm(&token::decode(parts.header)?)?;
         let payload = token::decode(parts.payload)?;
-        let signature = token::decode(parts.signature)?;
-        let key = self
-            .keys
-            .signer_of(algorithm, parts.signed.as_bytes(), &signature)
-            .ok_or(Refusal::Signature)?;
+        let signature = Signature {
+            algorithm,
+            message: parts.signed.as_bytes(),
+            bytes: &token::decode(parts.signature)?,
+        };
+        let key = self.keys.signer_of(&signature);
+        let key = key.ok_or(Refusal::Signature)?;
         let (subject, expiry) = claims::check(self, &payload, date::from_clock(now))?;
         Ok(Admission {
             subject: subject.into(),
             expires_at: date::to_clock(expiry),
             key,
         })
+    }
+
+    /// What is said about a call that [`check`](Self::check) has refused: if no key made the signature, also which one
+    /// would have but for white space at its ends. That costs as much as trying four more keys for each one, so it is
+    /// for calls of which something is written down.
+    pub fn explain(&self, refusal: &Refusal, headers: &HeaderMap) -> String {
+        let token = bearer::token(headers).ok();
+        let miss = token.filter(|_| *refusal == Refusal::Signature);
+        match miss.and_then(|token| self.near_miss(token)) {
+            Some(miss) => format!("{refusal}; {miss}"),
+            None => refusal.to_string(),
+        }
+    }
+
+    /// The key that would have made a token's signature but for white space at its ends.
+    pub(super) fn near_miss(&self, token: &str) -> Option<NearMiss> {
+        let parts = token::split(token).ok()?;
+        let signature = Signature {
+            algorithm: token::algorithm(&token::decode(parts.header).ok()?).ok()?,
+            message: parts.signed.as_bytes(),
+            bytes: &token::decode(parts.signature).ok()?,
+        };
+        self.keys.near_miss(&signature)
     }
 }

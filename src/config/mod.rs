@@ -9,6 +9,7 @@ mod choice;
 mod env;
 mod file;
 mod files;
+mod key_directory;
 mod list;
 mod load;
 mod loading;
@@ -26,7 +27,8 @@ mod validate;
 
 pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
-pub use files::{KeyDirectory, KeyFile, PemFile};
+pub use files::{KeyFile, PemFile};
+pub use key_directory::KeyDirectory;
 pub use load::{Override, Sources, glance, load};
 pub use loading::Loaded;
 pub use network::Network;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::SigningKey;
 use super::admin;
+use super::files;
+use super::key_directory::KeyDirectory;
 use super::loading::Loading;
 use super::problem::Origin;
 use super::types::{Secret, Size};
-
-/// Keys shorter than this are easier to guess than the signature they make.
-const SAFE_KEY: usize = 32;
+use crate::auth::{RECOMMENDED_SECRET_LEN as SAFE_KEY, without_newline};
 
 /// More keys than a change of keys needs.
 const MOST_KEYS: usize = 64;
@@ -107,6 +107,15 @@ fn keys(loading: &mut Loading) {
         let text =
             "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files, or auth.key_directory";
         loading.problem(Origin::Default, None, text);
+        // Warnings are not shown then.
+        let remarks = config
+            .auth
+            .key_directory
+            .iter()
+            .flat_map(KeyDirectory::remarks);
+        for remark in remarks {
+            files::problem("auth.key_directory", remark, loading);
+        }
     }
     if keys.len() > MOST_KEYS {
         // Every one is tried on a forged token.
@@ -115,7 +124,8 @@ fn keys(loading: &mut Loading) {
     }
     for (index, key) in keys.iter().enumerate() {
         one_key(loading, key);
-        let same = |other: &&SigningKey<'_>| other.secret == key.secret;
+        let bare = without_newline(key.secret.expose());
+        let same = |other: &&SigningKey<'_>| without_newline(other.secret.expose()) == bare;
         if let Some(twin) = keys[..index].iter().find(same) {
             let text = format!("{} is the same key as {}", key.name, twin.name);
             loading.warnings.push(text);
@@ -124,7 +134,7 @@ fn keys(loading: &mut Loading) {
 }
 
 fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
-    let secret = key.secret.expose();
+    let secret = without_newline(key.secret.expose());
     let wrong = if secret.is_empty() {
         "the key is empty, so anyone could sign tokens"
     } else if secret == Secret::HIDDEN.as_bytes() {
@@ -133,6 +143,12 @@ fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
         if secret.len() < SAFE_KEY {
             loading.warnings.push(format!(
                 "{} is shorter than {SAFE_KEY} bytes; use at least {SAFE_KEY} random bytes",
+                key.name
+            ));
+        }
+        if has_white_space(secret) {
+            loading.warnings.push(format!(
+                "{} has white space in it; a key is used as it is, so make sure that it is one",
                 key.name
             ));
         }
@@ -145,6 +161,16 @@ fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
         which => format!("{which}: {wrong}"),
     };
     fail(loading, &[key.setting], text);
+}
+
+/// Whether this is text with white space in it, such as a sentence, or a key that was broken into lines. Of keys that
+/// are no text every other one has such a byte.
+fn has_white_space(secret: &[u8]) -> bool {
+    let is_text = |text: &&str| !text.contains(|c: char| c.is_control() && !c.is_whitespace());
+    std::str::from_utf8(secret)
+        .ok()
+        .filter(is_text)
+        .is_some_and(|text| text.contains(char::is_whitespace))
 }
 
 fn tokens(loading: &mut Loading) {

@@ -82,7 +82,7 @@ pub(super) fn admit(
             tracing::info!(
                 %peer,
                 cause = refusal.cause(),
-                error = %refusal,
+                error = rules.explain(&refusal, headers),
                 left_out = (left_out > 0).then_some(left_out),
                 "router authentication failed"
             );
