@@ -35,7 +35,9 @@ pub use network::Network;
 pub use operator::OperatorFile;
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
-pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, changed, find, keys};
+pub use registry::{
+    CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, TOKEN_ENV, UPSTREAM_ENV, changed, find, keys,
+};
 pub use sections::{
     Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime,
     SECTIONS, Streams, Tls,

@@ -13,13 +13,11 @@ use crate::{
     auth::{Claims, LIFETIME, mint, without_newline},
     cli::exit::{Exit, Failure},
     client::{Connector, Identity, Token, Trust},
+    config::TOKEN_ENV,
 };
 
 /// What the stream's bytes may be on their way, bytes: enough for a fast path of some length.
 const WINDOW: u32 = 8 * 1024 * 1024;
-
-/// The environment names the token.
-pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
 /// The environment names the key, as for the router.
 pub const KEY_ENV: &str = "ROUTER_KEY";

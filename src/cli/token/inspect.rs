@@ -16,10 +16,10 @@ use crate::{
     auth::{Inspection, Key, KeyRing, Refusal, Rules},
     cli::{
         exit::{Exit, Failure},
-        join::credentials::{KEY_ENV, TOKEN_ENV, key, read, variable},
+        join::credentials::{KEY_ENV, key, read, variable},
         quietly,
     },
-    config::Config,
+    config::{Config, TOKEN_ENV},
     observe::log::escape::escape,
 };
 
