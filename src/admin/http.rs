@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 
-pub use self::server::{Remote, serve};
+pub use self::server::{CONNECTIONS, Remote, serve};
 use crate::observe::{
     metrics::{self, Metrics},
     readiness::{Phase, Readiness},

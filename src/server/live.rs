@@ -13,7 +13,9 @@ use std::{
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 
-use super::{expiry, max_waiting, memory_limit, provider, rules, settings, successor};
+use super::{
+    expiry, max_waiting, memory_limit, open_files::Shortage, provider, rules, settings, successor,
+};
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
@@ -108,8 +110,9 @@ pub fn check(config: &Config) -> Result<Vec<String>, LiveErrors> {
     let parts = Parts::of(config)?;
     let certificate = parts.tls.filter(|tls| !tls.is_self_signed());
     let expires = certificate.and_then(|tls| tls.current.expires_at());
-    let remark = expires.and_then(|expires| expiry::remark(expires, SystemTime::now()));
-    Ok(remark.into_iter().collect())
+    let expiry = expires.and_then(|expires| expiry::remark(expires, SystemTime::now()));
+    let shortage = Shortage::of(config).map(|shortage| shortage.to_string());
+    Ok(expiry.into_iter().chain(shortage).collect())
 }
 
 /// The parts of a running router that a new configuration reaches.
@@ -160,6 +163,8 @@ pub struct Change {
     /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
     tls: Option<(Ready, bool)>,
     successor: Successor,
+    /// Of open files, if there is any.
+    shortage: Option<Shortage>,
 }
 
 impl Live {
@@ -183,6 +188,7 @@ impl Live {
             memory: memory_limit(config),
             tls: self.prepare_tls(config)?,
             successor: successor(config)?,
+            shortage: Shortage::of(config),
         })
     }
 
@@ -190,6 +196,9 @@ impl Live {
     /// deadlines, and whoever was admitted stays.
     pub fn apply(&self, change: Change) {
         let router = &self.router;
+        if let Some(shortage) = change.shortage {
+            tracing::warn!("{shortage}");
+        }
         if let (Some(tls), Some((ready, self_signed))) = (&self.tls, change.tls) {
             tls.self_signed.store(self_signed, Ordering::Relaxed);
             tls.current.replace(ready);

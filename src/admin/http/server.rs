@@ -37,13 +37,16 @@ pub(super) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: CONNECTIONS,
             header: Duration::from_secs(5),
             life: Duration::from_secs(60),
             grace: Duration::from_secs(1),
         }
     }
 }
+
+/// Connections that a listener serves at once.
+pub const CONNECTIONS: usize = 64;
 
 /// How much of a request is read before its header must be complete.
 const HEADER_BYTES: usize = 16 * 1024;
