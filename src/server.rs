@@ -26,7 +26,6 @@ pub use self::drain::Drained;
 use self::{
     listeners::{HandOverError, HandedOver, Listener, Listeners},
     live::{Live, LiveError, LiveErrors, Parts},
-    open_files::Shortage,
 };
 use crate::{
     admin::{api, http},
@@ -146,9 +145,6 @@ impl Server {
 
         let listeners = Listeners::open(config, handed_over)?;
         let address = listeners.grpc.address;
-        if let Some(shortage) = Shortage::of(config) {
-            tracing::warn!("{shortage}");
-        }
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
         metrics.reloads.started(SystemTime::now());

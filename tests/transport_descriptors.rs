@@ -135,9 +135,7 @@ fn the_soft_limit_is_raised_to_the_hard_one() {
 fn too_low_a_limit_is_said_at_the_start_and_by_check() {
     let said = "this process may have 64 files open, and needs";
     let mut router = Process::start(limited());
-    let line = router.line(said);
-    assert_eq!(line["level"], "warning");
-    router.address();
+    assert_eq!(router.line(said)["level"], "warning");
     let checked = run(under("-n 64", &["check"]), b"");
     checked.ended(0, &[said, "LimitNOFILE="]);
     // 64 of its own, and a listener with 64 connections each for probes and administrators.

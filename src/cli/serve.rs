@@ -20,6 +20,7 @@ use crate::{
     server::{
         Server, StartError,
         listeners::{HandedOver, NAMES_ENV},
+        open_files::Shortage,
     },
 };
 
@@ -160,6 +161,9 @@ async fn serve(
         tls_provider = %server.provider,
         "serving"
     );
+    if let Some(shortage) = Shortage::of(config) {
+        tracing::warn!("{shortage}");
+    }
     notify.ready();
     let reloader = Reloader::new(sources, loaded, server.live().clone(), log);
     let config = reloader.current();
