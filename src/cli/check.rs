@@ -70,7 +70,7 @@ fn check(
             Ok(0)
         }
         Err(errors) => {
-            for error in errors.iter() {
+            for error in errors.all() {
                 writeln!(err, "error: {error}")?;
             }
             Ok(EX_CONFIG)

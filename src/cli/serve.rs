@@ -179,7 +179,7 @@ async fn serve(
 fn cannot_start(error: &StartError) -> ExitCode {
     match error {
         StartError::Live(errors) => {
-            for error in errors.iter() {
+            for error in errors.all() {
                 tracing::error!(%error, "cannot start");
             }
         }

@@ -20,6 +20,7 @@ mod problem;
 mod registry;
 mod sections;
 mod setting;
+mod signing_keys;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -55,8 +55,8 @@ pub struct LiveErrors(Vec<LiveError>);
 
 impl LiveErrors {
     /// Each of them, of which there is at least one.
-    pub fn iter(&self) -> std::slice::Iter<'_, LiveError> {
-        self.0.iter()
+    pub fn all(&self) -> &[LiveError] {
+        &self.0
     }
 }
 

@@ -259,4 +259,18 @@ mod tests {
             assert!(!said.contains('['), "{said:?}");
         }
     }
+
+    #[test]
+    fn the_length_of_an_rsa_key_is_found_in_both_forms() {
+        let text = include_bytes!("../../tests/certificates/rsa1024.key");
+        let key = private_key(text).unwrap();
+        let short = KeyError::RsaBits { bits: 1024 };
+        assert_eq!(KeyError::of(&key), short);
+        let (_, whole) = parse_der(key.secret_der()).unwrap();
+        let inner = whole.as_sequence().unwrap()[2].as_slice().unwrap();
+        let pkcs1 = PrivateKeyDer::Pkcs1(inner.to_vec().into());
+        assert_eq!(KeyError::of(&pkcs1), short);
+        let other = private_key(include_bytes!("../../tests/certificates/v1.key")).unwrap();
+        assert_eq!(KeyError::of(&other), KeyError::Kind);
+    }
 }
