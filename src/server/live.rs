@@ -163,8 +163,6 @@ pub struct Change {
     /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
     tls: Option<(Ready, bool)>,
     successor: Successor,
-    /// Of open files, if there is any.
-    shortage: Option<Shortage>,
 }
 
 impl Live {
@@ -188,7 +186,6 @@ impl Live {
             memory: memory_limit(config),
             tls: self.prepare_tls(config)?,
             successor: successor(config)?,
-            shortage: Shortage::of(config),
         })
     }
 
@@ -196,9 +193,6 @@ impl Live {
     /// deadlines, and whoever was admitted stays.
     pub fn apply(&self, change: Change) {
         let router = &self.router;
-        if let Some(shortage) = change.shortage {
-            tracing::warn!("{shortage}");
-        }
         if let (Some(tls), Some((ready, self_signed))) = (&self.tls, change.tls) {
             tls.self_signed.store(self_signed, Ordering::Relaxed);
             tls.current.replace(ready);
