@@ -29,7 +29,10 @@ use crate::{
         metrics::Reload,
         notify::Notify,
     },
-    server::live::{Live, LiveError},
+    server::{
+        live::{Live, LiveError},
+        open_files::Shortage,
+    },
 };
 
 /// Why a configuration was not taken in.
@@ -166,10 +169,11 @@ impl Reloader {
         self.current.store(after.clone());
         let changed = config::changed(&before, &after);
         let waiting = config::changed(&self.started, &after);
+        let shortage = Shortage::of(&after).map(|shortage| shortage.to_string());
         Ok(Taken {
             changed: changed.filter(|key| key.live).collect(),
             waiting: waiting.filter(|key| !key.live).collect(),
-            warnings: loaded.warnings,
+            warnings: loaded.warnings.into_iter().chain(shortage).collect(),
             config: after,
         })
     }

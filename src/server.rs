@@ -4,6 +4,7 @@ mod drain;
 mod expiry;
 pub mod listeners;
 pub mod live;
+pub mod open_files;
 
 use std::{
     io,
@@ -24,7 +25,7 @@ use tonic_health::server::HealthReporter;
 pub use self::drain::Drained;
 use self::{
     listeners::{HandOverError, HandedOver, Listener, Listeners},
-    live::{Live, LiveError},
+    live::{Live, LiveError, LiveErrors, Parts},
 };
 use crate::{
     admin::{api, http},
@@ -50,7 +51,7 @@ use crate::{
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
         successor::{Own, Successor, SuccessorTrust, Target},
-        tls::{self, Provider, TlsError},
+        tls::{self, Provider},
     },
 };
 
@@ -62,10 +63,7 @@ const SERVICE: &str = "jumpstarter.v1.RouterService";
 pub enum StartError {
     /// No usable signing key or certificate.
     #[error(transparent)]
-    Live(#[from] LiveError),
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    Live(#[from] LiveErrors),
     /// An address cannot be listened on.
     #[error(
         "cannot listen on {address} ({key}): {error}; is another program using it? Set {key} to a free address"
@@ -87,6 +85,18 @@ pub enum StartError {
     /// The services beside the router's own cannot be set up.
     #[error("cannot set up gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl StartError {
+    /// Whether it will be the same at every further try, until somebody changes the configuration or the system's. A
+    /// port may become free, and an address may come with its network.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Live(_) | Self::HandOver(_) | Self::Reflection(_) => true,
+            Self::Bind { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            Self::Thread(_) => false,
+        }
+    }
 }
 
 /// A running router. Dropping it stops everything at once; [`Server::drain`] does so in order.
@@ -125,10 +135,14 @@ impl Server {
         config: &Config,
         add: impl FnOnce(&mut RoutesBuilder),
     ) -> Result<Self, StartError> {
-        let provider = provider(config);
-        let (live_tls, self_signed) = encryption(config, provider)?;
+        let Parts {
+            rules,
+            successor,
+            tls: live_tls,
+            provider,
+        } = Parts::of(config)?;
+        let self_signed = live_tls.as_ref().is_some_and(live::Tls::is_self_signed);
         let tls = live_tls.as_ref().map(|tls| tls.current.clone());
-        let rules = rules(config).map_err(LiveError::from)?;
 
         let listeners = Listeners::open(config, handed_over)?;
         let address = listeners.grpc.address;
@@ -148,7 +162,7 @@ impl Server {
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
-        router.successor.store(Arc::new(successor(config)?));
+        router.successor.store(Arc::new(successor));
         let _ = router.own.set(own(config, address, tls.clone()));
         warn_of_no_successor(config, &listeners.grpc);
         let at = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
@@ -299,24 +313,6 @@ async fn expire(router: Arc<Router>) {
     }
 }
 
-/// What TLS needs, if it is in use, and whether the certificate is self-signed.
-fn encryption(
-    config: &Config,
-    provider: Provider,
-) -> Result<(Option<live::Tls>, bool), StartError> {
-    if config.tls.plaintext {
-        return Ok((None, false));
-    }
-    let crypto = provider.crypto();
-    let (key, self_signed) = live::certificate(config, &crypto)?;
-    let terms = live::terms(config, key.into(), &crypto)?;
-    let tls = live::Tls {
-        current: CurrentTls::new(terms, crypto)?,
-        self_signed: self_signed.into(),
-    };
-    Ok((Some(tls), self_signed))
-}
-
 fn provider(config: &Config) -> Provider {
     match config.tls.provider {
         TlsProvider::Auto => Provider::Auto,
@@ -408,8 +404,9 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
         None => SuccessorTrust::Same,
         Some(file) => {
             let text = live::text("drain.forward_ca", file)?;
-            let expected = "those that vouch for the successor's, in PEM";
-            SuccessorTrust::Signed(tls::certificates((&file.path, text), expected)?)
+            let what = "the authorities of the successor's certificate";
+            let (authorities, _) = tls::authorities((&file.path, text), what)?;
+            SuccessorTrust::Signed(authorities)
         }
     };
     Ok(Successor {

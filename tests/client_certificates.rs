@@ -308,7 +308,7 @@ async fn another_authority_holds_at_once_and_sessions_from_before_do_not() {
     // A bad file changes nothing.
     for (text, said) in [
         (&new.pem[..new.pem.len() / 2], "ca.crt"),
-        ("", "holds no certificate"),
+        ("", "it is empty"),
     ] {
         replace(&file, text);
         let line = operated

@@ -137,6 +137,49 @@ fn inspect_says_what_is_wrong() {
 }
 
 #[test]
+fn a_newline_at_the_end_of_a_key_makes_no_difference_or_is_named() {
+    let minted_with = |key: &str| {
+        let mut mint = program(&["token", "mint"], false);
+        mint.env("ROUTER_KEY", key);
+        let done = run(mint, b"");
+        done.ended(0, &[]);
+        done.text().trim().to_owned()
+    };
+    let inspected_with = |key: &str, token: &str| {
+        let mut inspect = program(&["token", "inspect", token], false);
+        inspect.env("ROUTER_KEY", key);
+        run(inspect, b"")
+    };
+    let with_newline = format!("{KEY}\n");
+    // Whoever has it signs without.
+    for (signer, checker) in [
+        (&*with_newline, KEY),
+        (KEY, &*with_newline),
+        (&*with_newline, &*with_newline),
+    ] {
+        inspected_with(checker, &minted_with(signer)).ended(0, &[]);
+    }
+    // A token that is signed with the newline, as upstream's controller may do it.
+    let upstreams = minted_with(&format!("{KEY}\n\n"));
+    inspected_with(&with_newline, &upstreams).ended(0, &[]);
+    let done = inspected_with(KEY, &upstreams);
+    done.ended(1, &[]);
+    let said = "by none of the given keys, but ROUTER_KEY with a newline at its end would match";
+    assert!(done.text().contains(said), "{}", done.text());
+    // The same from a file, which may hold any bytes.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let binary = [&[0xff; 32][..], b"\r\n"].concat();
+    std::fs::write(&path, binary).unwrap();
+    let path = path.to_str().unwrap();
+    let token = run(program(&["token", "mint", "--key-file", path], false), b"");
+    token.ended(0, &[]);
+    let token = token.text();
+    let inspect = ["token", "inspect", token.trim(), "--key-file", path];
+    run(program(&inspect, false), b"").ended(0, &[]);
+}
+
+#[test]
 fn pipe_in_both_orders_and_both_directions() {
     let (_router, address) = router(&[]);
     for first_writes in [true, false] {

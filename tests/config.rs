@@ -47,8 +47,15 @@ fn usage_code(args: &[&str]) -> i32 {
 }
 
 /// Runs `check` and gives exit code, stdout and stderr.
+///
+/// Not as many connections as usual, of whose files this process need not be capable.
 fn run_check(args: &[&str], variables: &[(&str, &str)]) -> (u8, String, String) {
-    let args = ["router", "check"].iter().chain(args).map(OsString::from);
+    let few = ["--set", "connections.max=100"];
+    let args = ["router", "check"]
+        .iter()
+        .chain(&few)
+        .chain(args)
+        .map(OsString::from);
     let Some(Command::Check(args)) = parse(args).unwrap().command else {
         panic!("not check");
     };
@@ -244,6 +251,48 @@ fn secrets_are_never_printed() {
     assert_eq!(code, 2);
     shown += &(out + &err);
     assert!(!shown.contains("hush"), "{shown}");
+}
+
+/// Every name with our prefix that stands in the program's sources as a whole: none is a stranger to `check`.
+#[test]
+fn the_names_that_our_own_tools_read_are_known() {
+    fn sources(directory: &Path, found: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("tests") {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push_str(text.split("#[cfg(test)]").next().unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut text,
+    );
+    let prefix = format!("\"{}", config::ENV_PREFIX);
+    let names = text.split(&prefix).skip(1).map(|rest| {
+        let end = rest.split('"').next().unwrap();
+        format!("{}{end}", config::ENV_PREFIX)
+    });
+    let names: Vec<_> = names.filter(|name| *name != config::ENV_PREFIX).collect();
+    assert!(names.contains(&"JUMPSTARTER_ROUTER_TOKEN".to_owned()));
+    for name in names {
+        // The value is wrong for most keys, and the name of the file is none; that is not asked.
+        let (_, _, said) = run_check(&[], &[("ROUTER_KEY", KEY), (&name, "0123456789abcdef")]);
+        assert!(!said.contains("unknown variable"), "{said}");
+    }
+    let (code, _, said) = run_check(
+        &[],
+        &[("JUMPSTARTER_ROUTER_TOKN", "x"), ("ROUTER_KEY", KEY)],
+    );
+    assert_eq!(code, check::EX_CONFIG);
+    assert!(
+        said.contains("did you mean JUMPSTARTER_ROUTER_TOKEN?"),
+        "{said}"
+    );
 }
 
 #[test]

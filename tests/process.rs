@@ -3,13 +3,18 @@
 
 mod helpers;
 
-use std::{net::TcpListener, process::Command};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use helpers::{
     Certificate, KEY, Pair,
     process::{self, Ended, Process, get, run},
 };
 use jumpstarter_router::client::{Connector, Trust};
+use serde_json::Value;
 
 /// Exit code for a wrong configuration (sysexits.h).
 const CONFIG: Option<i32> = Some(78);
@@ -159,26 +164,116 @@ fn a_port_in_use_is_named_with_the_key_to_change() {
     }
 }
 
+/// A file that is made with OpenSSL.
+fn fixture(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+    directory.join(name)
+}
+
+/// `check` and `serve` with these settings beside the pod's environment: both end with 78, and say the same.
+fn is_refused_by_both(settings: &[(&str, &Path)], said: &str) {
+    let with_settings = |subcommand| {
+        let mut command = pod();
+        command.arg(subcommand);
+        for (key, path) in settings {
+            command.args(["--set", &format!("{key}={}", path.display())]);
+        }
+        run(command)
+    };
+    let checked = with_settings("check");
+    assert_eq!(checked.code(), CONFIG, "{settings:?}: {checked:?}");
+    let errors = checked
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("error: "));
+    let errors: Vec<_> = errors.collect();
+    assert_eq!(errors.len(), 1, "{checked:?}");
+    assert!(errors[0].contains(said), "{said:?} in {errors:?}");
+    let served = with_settings("serve");
+    assert_eq!(served.code(), CONFIG, "{settings:?}: {served:?}");
+    let last: Value = serde_json::from_str(served.lines.last().unwrap()).unwrap();
+    assert_eq!(last["level"], "error");
+    assert_eq!(last["error"], errors[0], "the same words");
+}
+
 #[test]
-fn certificates_that_cannot_be_used_are_named() {
+fn check_and_serve_refuse_the_same_files_with_the_same_words() {
     let (one, other) = (Certificate::new(), Certificate::new());
-    let nowhere = one.directory().join("nowhere.crt");
-    let garbage = one.directory().join("garbage.crt");
-    std::fs::write(&garbage, "no PEM at all").unwrap();
+    let (certificate, key) = (one.certificate(), one.key());
+    let file = |name: &str, bytes: &[u8]| {
+        let path = one.directory().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let nowhere = one.directory().join("nowhere.pem");
+    let garbage = file("garbage.pem", b"no PEM at all");
+    let der = file("der.crt", &one.der);
+    let nonsense = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+    let nonsense = file("nonsense.crt", nonsense.as_bytes());
+    let (short, short_key) = (fixture("rsa1024.crt"), fixture("rsa1024.key"));
+    let encrypted = fixture("encrypted.key");
     for (certificate, key, said) in [
-        (nowhere.clone(), one.key(), "nowhere.crt"),
-        (garbage, one.key(), "garbage.crt"),
-        (one.certificate(), nowhere, "nowhere.crt"),
-        (one.certificate(), other.key(), "do not go together"),
+        (&nowhere, &key, "cannot read"),
+        (&garbage, &key, "it is not PEM"),
+        (&der, &key, "it is DER"),
+        (&key, &key, "holds no CERTIFICATE, but: PRIVATE KEY"),
+        (&nonsense, &key, "expected X.509"),
+        (&certificate, &nowhere, "cannot read"),
+        (&certificate, &garbage, "it is not PEM"),
+        (
+            &certificate,
+            &certificate,
+            "holds no PRIVATE KEY, but: CERTIFICATE",
+        ),
+        (&certificate, &encrypted, "it is encrypted"),
+        (&short, &short_key, "an RSA key of 1024 bits"),
+        (&certificate, &other.key(), "do not go together"),
+        (&fixture("v1.crt"), &key, "do not go together"),
     ] {
+        let files: [(&str, &Path); 2] = [("tls.certificate", certificate), ("tls.key", key)];
+        is_refused_by_both(&files, said);
+    }
+    for setting in ["tls.client_ca", "drain.forward_ca"] {
+        for (path, said) in [
+            (&nowhere, "cannot read"),
+            (&garbage, "it is not PEM"),
+            (&key, "holds no CERTIFICATE"),
+            (&nonsense, "cannot be used as the authorities of"),
+        ] {
+            is_refused_by_both(&[(setting, path)], said);
+        }
+    }
+    // All at once.
+    let mut both = pod();
+    let (authority, key) = (one.key(), one.directory().join("nowhere.key"));
+    both.arg("check").args([
+        "--set",
+        &format!("drain.forward_ca={}", authority.display()),
+    ]);
+    both.env("EXTERNAL_CERT_PEM", &certificate)
+        .env("EXTERNAL_KEY_PEM", key);
+    assert_eq!(
+        run(both)
+            .lines
+            .iter()
+            .filter(|line| line.starts_with("error: "))
+            .count(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_version_1_is_served() {
+    let with_certificate = || {
         let mut command = pod();
         command
-            .env("EXTERNAL_CERT_PEM", certificate)
-            .env("EXTERNAL_KEY_PEM", key);
-        let ended = run(command);
-        assert_eq!(ended.code(), Some(1), "{ended:?}");
-        assert_eq!(ended.lines.len(), 2, "starting, then why not: {ended:?}");
-        assert!(ended.lines[1].contains(said), "{said:?} in {ended:?}");
-        assert!(ended.lines[1].contains("\"level\":\"error\""));
-    }
+            .env("EXTERNAL_CERT_PEM", fixture("v1.crt"))
+            .env("EXTERNAL_KEY_PEM", fixture("v1.key"));
+        command
+    };
+    let mut check = with_certificate();
+    check.arg("check");
+    assert_eq!(run(check).code(), Some(0));
+    let mut process = Process::start(with_certificate());
+    serves(&process.address(), Trust::Insecure).await;
 }

@@ -146,6 +146,69 @@ async fn keys_in_a_mounted_secret_are_changed_in_the_same_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_lies_beside_the_keys_admits_nobody_and_is_named() {
+    const NEW: &str = "the new key of at least 32 bytes!";
+    const NOTE: &str = "One key per file, please; see the wiki";
+    let keys = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(keys.path().join(name), text).unwrap();
+    write("2025-07", NEW);
+    for name in ["2025-01~", "2025-01.bak", "2025-01.retired"] {
+        write(name, OLD);
+    }
+    write("README", NOTE);
+    let directory = keys.path().to_str().unwrap();
+    let mut operated = Operated::start(&format!("auth.key_directory = {directory:?}"));
+    let connector = connector(&operated);
+    pair(&connector, "new", [NEW, NEW]).await;
+    for key in [OLD, NOTE] {
+        assert_eq!(refusal(&connector, key).await, Code::Unauthenticated);
+    }
+    for name in ["2025-01.bak", "2025-01.retired", "2025-01~", "README"] {
+        let msg = format!("auth.key_directory: {directory}/{name} is not taken for a key;");
+        assert_eq!(operated.process.any_line(&msg)["level"], "warning");
+    }
+    // Retired by its name, with a word about it.
+    write("2026-01", OLD);
+    operated.process.line("configuration reloaded");
+    pair(&connector, "old", [OLD, NEW]).await;
+    let retired = keys.path().join("2026-01.retired");
+    fs::rename(keys.path().join("2026-01"), &retired).unwrap();
+    let retired = retired.display();
+    let msg = format!("auth.key_directory: {retired} is not taken for a key;");
+    operated.process.line(&msg);
+    assert_eq!(refusal(&connector, OLD).await, Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_secret_is_one_key_wherever_it_is_read() {
+    // A Secret made with `echo`, with which upstream's controller signs as it is. `mint` leaves one newline out.
+    let secret = format!("{OLD}\n");
+    let upstreams = format!("{OLD}\n\n");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("key"), &secret).unwrap();
+    let directory = dir.path().to_str().unwrap();
+    for config in [
+        format!("auth.key = {secret:?}"),
+        format!("auth.extra_keys = [{secret:?}]"),
+        format!("auth.key_files = [\"{directory}/key\"]"),
+        format!("auth.key_directory = {directory:?}"),
+    ] {
+        let operated = Operated::start(&config);
+        let connector = connector(&operated);
+        pair(&connector, "pair", [&upstreams, OLD]).await;
+    }
+    // The other way round a hint is left.
+    let mut operated = Operated::start(&format!("auth.key = {OLD:?}"));
+    let connector = connector(&operated);
+    assert_eq!(refusal(&connector, &upstreams).await, Code::Unauthenticated);
+    let line = operated.process.line("router authentication failed");
+    assert_eq!(line["cause"], "signature");
+    let error = line["error"].as_str().unwrap();
+    let said = "auth.key with a newline at its end would match";
+    assert!(error.contains(said), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_on_certificates_works_as_written() {
     let (dir, old) = (tempfile::tempdir().unwrap(), Certificate::new());
     let write = |name: &str, text: &[u8]| fs::write(dir.path().join(name), text).unwrap();

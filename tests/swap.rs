@@ -446,6 +446,42 @@ async fn nobody_notices_a_swap_side_by_side() {
     swaps_under_load(start, connect, 2).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_an_admin_port_says_that_it_is_one() {
+    const SAID: &str = "another process listens on 127.0.0.1:";
+    let holder = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    holder.set_reuse_address(true).unwrap();
+    holder.set_reuse_port(true).unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    holder.bind(&any.into()).unwrap();
+    let address = holder
+        .local_addr()
+        .unwrap()
+        .as_socket()
+        .unwrap()
+        .to_string();
+    let settings = [
+        ("listen.admin_address", &*address),
+        ("listen.reuse_port", "true"),
+    ];
+    let mut first = Process::start(usual(&settings));
+    first.address();
+    let mut second = Process::start(usual(&settings));
+    let line = second.line(SAID);
+    assert_eq!(line["level"], "warning");
+    assert!(line["msg"].as_str().unwrap().contains(&address), "{line}");
+    second.address();
+    assert!(
+        !first.lines.iter().any(|line| line.contains(SAID)),
+        "it was alone"
+    );
+    // Of sockets that are handed over nobody knows who has them.
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut third = Process::start_on(&usual(&[]), &[("admin", &socket)]);
+    third.line("the socket of 127.0.0.1:");
+    third.address();
+}
+
 /// Probes at a shared address are answered by the one that serves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_address_for_probes_goes_to_the_new_process() {
@@ -485,12 +521,12 @@ fn sockets_that_make_no_sense_are_refused() {
         ),
     ] {
         let ended = Process::start_on(&usual(&[]), sockets).wait();
-        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        assert_eq!(ended.code(), Some(78), "{ended:?}");
         assert!(ended.lines.concat().contains(said), "{ended:?}");
     }
     let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
     let ended = Process::start_on(&usual(&[]), &[("admin", &everywhere)]).wait();
-    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.code(), Some(78), "{ended:?}");
     assert!(
         ended.lines.concat().contains("set admin.token"),
         "{ended:?}"
@@ -499,7 +535,7 @@ fn sockets_that_make_no_sense_are_refused() {
     let mut no_socket = usual(&[]);
     no_socket.env("LISTEN_FDS", "1");
     let ended = run(no_socket);
-    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.code(), Some(78), "{ended:?}");
     assert!(ended.lines.concat().contains("is not for TCP"), "{ended:?}");
 }
 

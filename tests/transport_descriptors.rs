@@ -11,6 +11,7 @@ use std::{
 use helpers::{
     KEY, LONG, Pair,
     process::{Process, command, get, ticks},
+    program::{Program, run},
     within,
 };
 use jumpstarter_router::client::{Connector, Trust};
@@ -22,15 +23,21 @@ use tonic_health::pb::{
 /// The most file descriptors the router may have.
 const MOST: usize = 64;
 
-/// The router, from a shell that lowers its limit and then becomes it, so that the pid stays the same.
-fn limited() -> Command {
+/// The program, from a shell that lowers its limits and then becomes it, so that the pid stays the same.
+fn under(limits: &str, args: &[&str]) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell
         .env_clear()
         .env("ROUTER_KEY", KEY)
         .arg("-c")
-        .arg(format!("ulimit -n {MOST}; exec \"$0\" \"$@\""))
-        .arg(command().get_program());
+        .arg(format!("ulimit {limits}; exec \"$0\" \"$@\""))
+        .arg(command().get_program())
+        .args(args);
+    shell
+}
+
+fn limited() -> Command {
+    let mut shell = under(&format!("-n {MOST}"), &["serve"]);
     for setting in [
         "listen.address=127.0.0.1:0",
         "listen.health_address=127.0.0.1:0",
@@ -108,4 +115,55 @@ async fn out_of_descriptors_it_waits_without_spinning_and_then_goes_on() {
     later.ping_pong().await;
     pair.ping_pong().await;
     assert!(process.is_running());
+}
+
+/// The soft and the hard limit of a process.
+fn limits(pid: u32) -> [String; 2] {
+    let all = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = all
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut words = line.unwrap().split_whitespace().map(str::to_owned);
+    [words.next().unwrap(), words.next().unwrap()]
+}
+
+#[test]
+fn the_soft_limit_is_raised_to_the_hard_one() {
+    let limited = |args: &[&str]| under("-Sn 64", args);
+    let free = [
+        "--set",
+        "listen.address=127.0.0.1:0",
+        "--set",
+        "listen.health_address=0",
+    ];
+    let mut router = Process::start(limited(&free));
+    let address = router.address();
+    let forward = [
+        "forward",
+        "--router",
+        &address,
+        "--insecure",
+        "--subject",
+        "s",
+    ];
+    let forward = [&forward[..], &["--listen", "127.0.0.1:0"]].concat();
+    let mut forward = Program::start(limited(&forward));
+    forward.says("127.0.0.1:");
+    for pid in [router.pid(), forward.pid()] {
+        let [soft, hard] = limits(pid);
+        assert_eq!(soft, hard);
+        assert_ne!(soft, "64");
+    }
+}
+
+#[test]
+fn too_low_a_limit_is_said_at_the_start_and_by_check() {
+    let said = "this process may have 64 files open, and needs";
+    let mut router = Process::start(limited());
+    assert_eq!(router.line(said)["level"], "warning");
+    let checked = run(under("-n 64", &["check"]), b"");
+    checked.ended(0, &[said, "LimitNOFILE="]);
+    // 64 of its own, and a listener with 64 connections each for probes and administrators.
+    let enough = ["check", "--set", "connections.max=64"];
+    assert_eq!(run(under("-n 260", &enough), b"").stderr, "");
 }

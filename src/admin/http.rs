@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 
-pub use self::server::{Remote, serve};
+pub use self::server::{CONNECTIONS, Remote, serve};
 use crate::observe::{
     metrics::{Format, Metrics},
     readiness::Readiness,

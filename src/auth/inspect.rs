@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
-use super::{Admission, Refusal, Rules, claims, date, token};
+use super::{Admission, NearMiss, Refusal, Rules, claims, date, token};
 
 /// What a token holds, and what is wrong with it. Nothing of it is vouched for but by `verdict`.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Inspection {
     pub claims_verdict: Result<(), Refusal>,
     /// What a router with these rules would say.
     pub verdict: Result<Admission, Refusal>,
+    /// If no key made the signature: one that would have but for white space at its ends.
+    pub near_miss: Option<NearMiss>,
 }
 
 impl Inspection {
@@ -49,11 +51,14 @@ impl Inspection {
             header::AUTHORIZATION,
             bearer.map_err(|_| Refusal::MalformedHeader)?,
         );
+        let verdict = rules.check(&headers, now);
+        let unsigned = verdict == Err(Refusal::Signature);
         Ok(Self {
             header: object(&token::decode(parts.header)?)?,
             claims: object(&payload)?,
             claims_verdict: claims::check(rules, &payload, date::from_clock(now)).map(|_| ()),
-            verdict: rules.check(&headers, now),
+            near_miss: unsigned.then(|| rules.near_miss(text)).flatten(),
+            verdict,
         })
     }
 }

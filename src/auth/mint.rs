@@ -8,7 +8,7 @@ use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde::Serialize;
 
-use super::{DEFAULT_AUDIENCE, DEFAULT_ISSUER};
+use super::{DEFAULT_AUDIENCE, DEFAULT_ISSUER, without_newline};
 
 /// How long upstream's controller lets a token live.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 60);
@@ -54,7 +54,7 @@ impl Claims {
     }
 }
 
-/// A token with these claims, signed with HS256 under the raw bytes of `key`.
+/// A token with these claims, signed with HS256 under the raw bytes of `key`, less a newline at its end.
 ///
 /// # Panics
 ///
@@ -65,8 +65,8 @@ pub fn mint(key: &[u8], claims: &Claims) -> String {
     let mut token = URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-    let key = EncodingKey::from_secret(key);
-    // Named outright for the reason given in KeyRing::signer_of.
+    let key = EncodingKey::from_secret(without_newline(key));
+    // Named outright for the reason given in Signature::is_by.
     let signature = (aws_lc::DEFAULT_PROVIDER.signer_factory)(&Algorithm::HS256, &key)
         .expect("a raw secret is an HMAC key")
         .sign(token.as_bytes());

@@ -16,6 +16,7 @@
 //! * A date must be a JSON number (RFC 7519 section 2); Go also takes a number in quotes.
 //! * Unpadded base64 must be canonical, and JSON must be valid UTF-8; Go repairs both silently.
 //! * A token above a size limit is refused before anything of it is parsed.
+//! * A key that ends in a newline admits tokens signed without that newline, too.
 //!
 //! Kept from upstream: `typ`, `crit` and claims without a meaning here are ignored, the last of
 //! several members with one name counts, a `null` claim counts as absent.
@@ -34,7 +35,7 @@ mod tests;
 mod token;
 
 pub use inspect::Inspection;
-pub use keys::{Key, KeyRing, KeyRingError, RECOMMENDED_SECRET_LEN};
+pub use keys::{Key, KeyRing, KeyRingError, NearMiss, RECOMMENDED_SECRET_LEN, without_newline};
 pub use mint::{Claims, LIFETIME, mint};
 pub use refusal::{ALL_CAUSES, AlgorithmFault, GRPC_CODE, Refusal};
 pub use rules::{Admission, DEFAULT_AUDIENCE, DEFAULT_ISSUER, DEFAULT_MAX_TOKEN_SIZE, Rules};

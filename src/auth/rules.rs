@@ -1,10 +1,12 @@
 //! The whole check of a call, from its headers to the admitted subject.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 
+use super::keys::{NearMiss, Signature};
 use super::{Key, KeyRing, Refusal, bearer, claims, date, token};
 
 /// The issuer upstream's controller writes and its router asks for.
@@ -70,11 +72,13 @@ impl Rules {
         let parts = token::split(token)?;
         let algorithm = token::algorithm(&token::decode(parts.header)?)?;
         let payload = token::decode(parts.payload)?;
-        let signature = token::decode(parts.signature)?;
-        let key = self
-            .keys
-            .signer_of(algorithm, parts.signed.as_bytes(), &signature)
-            .ok_or(Refusal::Signature)?;
+        let signature = Signature {
+            algorithm,
+            message: parts.signed.as_bytes(),
+            bytes: &token::decode(parts.signature)?,
+        };
+        let key = self.keys.signer_of(&signature);
+        let key = key.ok_or(Refusal::Signature)?;
         let (subject, expiry) = claims::check(self, &payload, date::from_clock(now))?;
         Ok(Admission {
             subject: subject.into(),
@@ -90,8 +94,54 @@ impl Rules {
         let parts = token::split(token).ok()?;
         let algorithm = token::algorithm(&token::decode(parts.header).ok()?).ok()?;
         let signature = token::decode(parts.signature).ok()?;
-        let signed = parts.signed.as_bytes();
-        let key = self.keys.signer_of(algorithm, signed, &signature)?;
+        let signature = Signature {
+            algorithm,
+            message: parts.signed.as_bytes(),
+            bytes: &signature,
+        };
+        let key = self.keys.signer_of(&signature)?;
         Some((&self.keys.keys()[key], token))
+    }
+
+    /// What is said about a call that [`check`](Self::check) has refused: if no key made the signature, also which one
+    /// would have but for white space at its ends. That costs as much as trying four more keys for each one, so it is
+    /// found out when it is written down.
+    pub fn explain<'a>(&'a self, refusal: &'a Refusal, headers: &'a HeaderMap) -> Explained<'a> {
+        Explained {
+            rules: self,
+            refusal,
+            headers,
+        }
+    }
+
+    /// The key that would have made a token's signature but for white space at its ends.
+    pub(super) fn near_miss(&self, token: &str) -> Option<NearMiss> {
+        let parts = token::split(token).ok()?;
+        let signature = Signature {
+            algorithm: token::algorithm(&token::decode(parts.header).ok()?).ok()?,
+            message: parts.signed.as_bytes(),
+            bytes: &token::decode(parts.signature).ok()?,
+        };
+        self.keys.near_miss(&signature)
+    }
+}
+
+/// A refusal in words, see [`Rules::explain`].
+#[derive(Debug)]
+pub struct Explained<'a> {
+    rules: &'a Rules,
+    refusal: &'a Refusal,
+    headers: &'a HeaderMap,
+}
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.refusal)?;
+        let token = bearer::token(self.headers).ok();
+        let miss = token.filter(|_| *self.refusal == Refusal::Signature);
+        match miss.and_then(|token| self.rules.near_miss(token)) {
+            Some(miss) => write!(f, "; {miss}"),
+            None => Ok(()),
+        }
     }
 }

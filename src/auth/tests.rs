@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
+use jsonwebtoken::Algorithm;
 use serde_json::Number;
 
 use super::*;
@@ -65,12 +66,95 @@ fn key_index_tells_which_key_signed() {
     assert_eq!(rules.check(&token, now()), Err(Refusal::Signature));
 }
 
+/// A token signed with exactly these bytes.
+fn signed(secret: &[u8]) -> HeaderMap {
+    let token = mint(b"-", &Claims::new("s", now()));
+    let (message, _) = token.rsplit_once('.').unwrap();
+    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
+    headers(&format!("{message}.{}", signature.unwrap()))
+}
+
+#[test]
+fn a_newline_at_the_end_of_a_key_makes_no_difference() {
+    let (bare, with) = (SECRET.to_vec(), [SECRET, b"\n"].concat());
+    let dos = [SECRET, b"\r\n"].concat();
+    for (key, signer, good) in [
+        (&bare, &bare, true),
+        (&with, &with, true),
+        (&with, &bare, true),
+        (&dos, &dos, true),
+        (&dos, &bare, true),
+        (&bare, &with, false),
+        (&bare, &dos, false),
+    ] {
+        let rules = Rules::new(ring(&[b"another", key]));
+        let (headers, key) = (signed(signer), key.escape_ascii());
+        let found = rules.check(&headers, now()).map(|admission| admission.key);
+        let expected = if good { Ok(1) } else { Err(Refusal::Signature) };
+        assert_eq!(
+            found,
+            expected,
+            "{key}, signed with {}",
+            signer.escape_ascii()
+        );
+        let ours = mint(signer, &Claims::new("s", now()));
+        assert!(rules.check(&self::headers(&ours), now()).is_ok());
+    }
+}
+
+#[test]
+fn a_key_that_differs_in_white_space_is_named() {
+    let refusal = Refusal::Signature;
+    let explained = |key: &[u8], signer: &[u8]| {
+        let rules = Rules::new(ring(&[b"another", key]));
+        let headers = signed(signer);
+        assert_eq!(rules.check(&headers, now()), Err(refusal.clone()));
+        rules.explain(&refusal, &headers).to_string()
+    };
+    let padded = [b" ", SECRET, b"\n\n"].concat();
+    for (key, signer, said) in [
+        (
+            SECRET,
+            [SECRET, b"\n"].concat(),
+            "k with a newline at its end would match",
+        ),
+        (
+            SECRET,
+            [SECRET, b"\r\n"].concat(),
+            "k with a newline at its end would match",
+        ),
+        (
+            &padded,
+            SECRET.to_vec(),
+            "k without the white space around it would match",
+        ),
+        (
+            &padded,
+            [SECRET, b"\n"].concat(),
+            "k without the white space around it",
+        ),
+    ] {
+        let text = explained(key, &signer);
+        assert!(text.contains(said), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+    assert_eq!(explained(SECRET, b"quite another"), refusal.to_string());
+    let rules = Rules::new(ring(&[SECRET]));
+    let other = Refusal::MissingHeader;
+    assert_eq!(
+        rules.explain(&other, &HeaderMap::new()).to_string(),
+        other.to_string()
+    );
+}
+
 #[test]
 fn ring_needs_keys_with_bytes() {
     assert_eq!(KeyRing::new([]).unwrap_err(), KeyRingError::NoKeys);
     let keys = [Key::new("good", SECRET), Key::new("old", b"")];
     let error = KeyRing::new(keys).unwrap_err();
     assert!(error.to_string().contains("\"old\""), "{error}");
+    assert!(KeyRing::new([Key::new("old", b"\n")]).is_err());
     assert!(Key::new("k", &SECRET[1..]).is_short());
     assert!(!Key::new("k", SECRET).is_short());
 }

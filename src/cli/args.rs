@@ -55,7 +55,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the router; also what happens without a subcommand
     Serve(ConfigArgs),
-    /// Validate the configuration and print the values in effect
+    /// Validate the configuration and the files it names, and print the values in effect
     Check(CheckArgs),
     /// Run a router with two peers on this machine, and report what they saw
     Demo(DemoArgs),

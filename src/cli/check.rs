@@ -1,10 +1,11 @@
-//! `check`: validates the configuration and prints the values in effect.
+//! `check`: validates the configuration with all files it names, and prints the values in effect.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 use super::args::CheckArgs;
 use crate::config;
+use crate::server::live;
 
 /// The exit code for a wrong configuration, `EX_CONFIG` of sysexits.h.
 pub const EX_CONFIG: u8 = 78;
@@ -12,7 +13,8 @@ pub const EX_CONFIG: u8 = 78;
 /// Exit code for wrong usage, as clap has it.
 const USAGE: u8 = 2;
 
-/// Runs `check` and gives the exit code: 0, or 78 with every problem on `err`.
+/// Runs `check` and gives the exit code: 0, or 78 with every problem on `err`. All but the ports is looked at by the very
+/// code that `serve` starts with.
 ///
 /// # Errors
 ///
@@ -46,18 +48,30 @@ fn check(
             return Ok(USAGE);
         }
     };
-    match config::load(&sources) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                writeln!(err, "warning: {warning}")?;
+    let loaded = match config::load(&sources) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in &problems {
+                writeln!(err, "error: {problem}")?;
+            }
+            return Ok(EX_CONFIG);
+        }
+    };
+    for warning in &loaded.warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
+    match live::check(&loaded.config) {
+        Ok(remarks) => {
+            for remark in remarks {
+                writeln!(err, "warning: {remark}")?;
             }
             out.write_all(config::effective(&loaded).as_bytes())?;
             out.flush()?;
             Ok(0)
         }
-        Err(problems) => {
-            for problem in &problems {
-                writeln!(err, "error: {problem}")?;
+        Err(errors) => {
+            for error in errors.all() {
+                writeln!(err, "error: {error}")?;
             }
             Ok(EX_CONFIG)
         }

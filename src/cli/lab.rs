@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{args::overrides, check::EX_CONFIG, fail, quietly};
 use crate::{
+    auth::without_newline,
     config::{Endpoint, Secret},
     lab::{
         Lab, LabError, Options,
@@ -115,7 +116,7 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, clap:
         Some(endpoint) => {
             let key = env.iter().find(|(name, _)| name == KEY_ENV);
             let key = key.and_then(|(_, key)| key.to_str()).unwrap_or_default();
-            if key.is_empty() {
+            if without_newline(key.as_bytes()).is_empty() {
                 return Err(super::args::usage(
                     "--router needs the key of that router in the environment, as ROUTER_KEY",
                 ));

@@ -26,7 +26,7 @@ pub mod top;
 use std::{io, process::ExitCode};
 
 use self::args::{Cli, Command};
-use crate::{config, observe::log};
+use crate::{config, observe::log, server::open_files};
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
@@ -40,6 +40,8 @@ fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    // Most commands hold connections, and `check` speaks for those that do.
+    open_files::raise_limit();
     let env = config::process_env();
     match cli.command {
         None => serve::run(&cli.serve, env),

@@ -18,12 +18,13 @@ use crate::{
     },
     reload::Reloader,
     server::{
-        Server,
+        Server, StartError,
         listeners::{HandedOver, NAMES_ENV},
+        open_files::Shortage,
     },
 };
 
-/// Runs the router. Exit code 0 after a drain, 78 for a wrong configuration, 1 for anything else.
+/// Runs the router. Exit code 0 after a drain, 78 for what stays wrong until somebody changes it, 1 for anything else.
 pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
     let sources = match args.sources(env) {
         Ok(sources) => sources,
@@ -55,7 +56,7 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
     let names = sources.env.iter().find(|(name, _)| name == NAMES_ENV);
     let handed_over = match HandedOver::take(names.map(|(_, names)| &**names)) {
         Ok(handed_over) => handed_over,
-        Err(error) => return fail(&error),
+        Err(error) => return cannot_start(&error.into()),
     };
     let runtime = match runtime(config) {
         Ok(runtime) => runtime,
@@ -148,10 +149,7 @@ async fn serve(
     let config = &loaded.config;
     let server = match Server::start_with(handed_over, config, |_| {}).await {
         Ok(server) => server,
-        Err(error) => {
-            tracing::error!(%error, "cannot start");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return cannot_start(&error),
     };
     tracing::info!(
         address = %server.address,
@@ -163,6 +161,9 @@ async fn serve(
         tls_provider = %server.provider,
         "serving"
     );
+    if let Some(shortage) = Shortage::of(config) {
+        tracing::warn!("{shortage}");
+    }
     notify.ready();
     let reloader = Reloader::new(sources, loaded, server.live().clone(), log);
     let config = reloader.current();
@@ -171,6 +172,23 @@ async fn serve(
         code = run_until_stopped(server, stop, &config, &notify) => code,
         never = reloader.run(hangups, &notify) => match never {},
         never = stay_alive(&notify, watchdog) => match never {},
+    }
+}
+
+/// Says why, with the exit code that tells whether trying again is of any use.
+fn cannot_start(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Live(errors) => {
+            for error in errors.all() {
+                tracing::error!(%error, "cannot start");
+            }
+        }
+        error => tracing::error!(%error, "cannot start"),
+    }
+    if error.is_lasting() {
+        ExitCode::from(EX_CONFIG)
+    } else {
+        ExitCode::FAILURE
     }
 }
 

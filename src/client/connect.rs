@@ -1,20 +1,21 @@
 //! Connections to a router or a controller: TLS that trusts given certificates, the system's, any, or none at all.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{fmt, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rustls::{CertificateError, ClientConfig, RootCertStore, sign::CertifiedKey};
-use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer, ServerName,
-    pem::{self, PemObject as _},
-};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::transport::{tls::Provider, trust};
+use crate::transport::{
+    pem::{self, PemError},
+    tls::Provider,
+    trust,
+};
 
 /// How long TCP and TLS may take together: as long as a stock client waits for its tunnel.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -53,12 +54,7 @@ pub enum Trust {
 impl Trust {
     /// The certificates in PEM text, at least one.
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificatesError> {
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-        let certificates = certificates?;
-        if certificates.is_empty() {
-            return Err(CertificatesError::None);
-        }
-        Ok(Self::Certificates(certificates))
+        Ok(Self::Certificates(pem::certificates(text)?))
     }
 
     /// The certificates in a PEM file, at least one.
@@ -73,12 +69,9 @@ pub enum CertificatesError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// It is not PEM.
+    /// It is not PEM, or has no certificate.
     #[error("expected certificates in PEM: {0}")]
-    Pem(#[from] pem::Error),
-    /// It has no certificate.
-    #[error("expected at least one certificate in PEM, found none")]
-    None,
+    Pem(#[from] PemError),
 }
 
 /// What a peer shows to a router that asks for certificates.
@@ -96,17 +89,15 @@ impl Identity {
 
     /// Reads both from files in PEM.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, ConnectError> {
-        let unreadable = |path: &Path| {
-            let path = path.display().to_string();
-            move |error| ConnectError::Identity { path, error }
+        let unusable = |path: &Path, error: &dyn fmt::Display| ConnectError::Identity {
+            path: path.display().to_string(),
+            error: error.to_string(),
         };
-        let chain = CertificateDer::pem_file_iter(certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(unreadable(certificate))?;
-        if chain.is_empty() {
-            return Err(unreadable(certificate)(pem::Error::NoItemsFound));
-        }
-        let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+        let read = |path| fs::read(path).map_err(|error| unusable(path, &error));
+        let chain = pem::certificates(&read(certificate)?);
+        let chain = chain.map_err(|error| unusable(certificate, &error))?;
+        let found = pem::private_key(&read(key)?);
+        let key = found.map_err(|error| unusable(key, &error))?;
         Ok(Self::new(chain, key))
     }
 }
@@ -126,7 +117,7 @@ pub enum ConnectError {
         /// The file.
         path: String,
         /// What went wrong.
-        error: pem::Error,
+        error: String,
     },
     /// A trusted certificate or the TLS settings are unusable.
     #[error("cannot set up TLS: {0}")]

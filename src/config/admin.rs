@@ -8,6 +8,7 @@ use super::problem::{Origin, printable};
 use super::sections::Admin;
 use super::types::Secret;
 use super::validate::{fail, overlap};
+use crate::auth::without_newline;
 
 const ADDRESS: &str = "listen.admin_address";
 const TOKEN: &str = "admin.token";
@@ -34,7 +35,7 @@ pub(super) fn read_token(loading: &mut Loading) {
     } else {
         match read_key(&file.path) {
             Ok(token) => {
-                file.key = Secret::new(token);
+                file.key = Secret::new(without_newline(&token));
                 return;
             }
             Err(error) => format!(

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::loading::Loading;
 use super::problem::Origin;
-use super::registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, UPSTREAM_ENV, find, keys, nearest};
+use super::registry::{ENV_PREFIX, Key, OTHER_ENV, UPSTREAM_ENV, find, keys, nearest};
 
 /// The process environment, in the form `Sources` takes. Variables whose names are not UTF-8 are
 /// none of ours.
@@ -35,7 +35,7 @@ pub(super) fn apply(env: &[(String, OsString)], loading: &mut Loading) {
     // The environment has no order of its own; problems come out in a stable one.
     names.sort_by(|left, right| left.0.cmp(&right.0));
     for (name, value) in names {
-        let ours = name.starts_with(ENV_PREFIX) && name != CONFIG_FILE_ENV;
+        let ours = name.starts_with(ENV_PREFIX) && !OTHER_ENV.contains(&&**name);
         if !ours || is_service_link(name, value) {
             continue;
         }
@@ -55,7 +55,8 @@ fn set(name: &str, value: &OsStr, key: &'static Key, loading: &mut Loading) {
 }
 
 fn unknown(name: &str, loading: &mut Loading) {
-    let known: Vec<_> = keys().map(Key::env).collect();
+    let others = OTHER_ENV.map(str::to_owned);
+    let known: Vec<_> = keys().map(Key::env).chain(others).collect();
     // Compared without the prefix, which would make any two names look alike.
     let ends = known.iter().map(|known| &known[ENV_PREFIX.len()..]);
     let hint = nearest(&name[ENV_PREFIX.len()..], ends).map_or_else(

@@ -6,11 +6,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use super::key_directory;
 use super::list::Element;
 use super::loading::Loading;
 use super::problem::printable;
 use super::setting::{Setting, quoted};
 use super::types::Secret;
+use crate::auth::without_newline;
 
 /// No key is this long; the limit keeps a wrong path from filling memory.
 const MOST_OF_A_KEY: u64 = 64 * 1024;
@@ -23,13 +25,13 @@ const MOST_OF_PEM: u64 = 1024 * 1024;
 pub struct KeyFile {
     /// Where the file is.
     pub path: PathBuf,
-    /// What it held when the configuration was loaded, less one newline at its end.
+    /// What it held when the configuration was loaded.
     pub key: Secret,
 }
 
 impl KeyFile {
-    fn unread(path: &str) -> Self {
-        let (path, key) = (PathBuf::from(path), Secret::default());
+    pub(super) fn unread(path: impl Into<PathBuf>) -> Self {
+        let (path, key) = (path.into(), Secret::default());
         Self { path, key }
     }
 }
@@ -44,15 +46,6 @@ impl Element for KeyFile {
     fn show_item(&self) -> String {
         quoted(&self.path.to_string_lossy())
     }
-}
-
-/// A directory in which every file holds one signing key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyDirectory {
-    /// Where the directory is.
-    pub path: PathBuf,
-    /// Its files when the configuration was loaded, by name.
-    pub files: Vec<KeyFile>,
 }
 
 /// A file in PEM. Not being able to read it is part of the value: only a router that needs it has to refuse it.
@@ -103,10 +96,6 @@ path_setting!(PemFile, "a path", |text| PemFile {
     text: Ok(Secret::default()),
 });
 path_setting!(KeyFile, "a path", KeyFile::unread);
-path_setting!(KeyDirectory, "the path of a directory", |text| {
-    let (path, files) = (text.into(), Vec::new());
-    KeyDirectory { path, files }
-});
 
 /// Reads every file that the configuration names.
 pub(super) fn read_all(loading: &mut Loading) {
@@ -124,25 +113,15 @@ pub(super) fn read_all(loading: &mut Loading) {
     read_keys(&mut files, "auth.key_files", loading);
     loading.config.auth.key_files = files;
 
-    if let Some(mut directory) = loading.config.auth.key_directory.take() {
-        match list(&directory.path) {
-            Ok(files) => directory.files = files,
-            Err(error) => {
-                let path = printable(&directory.path.display().to_string());
-                let text =
-                    format!("{path} cannot be listed: {error}; name a directory of key files");
-                problem("auth.key_directory", text, loading);
-            }
-        }
-        read_keys(&mut directory.files, "auth.key_directory", loading);
-        loading.config.auth.key_directory = Some(directory);
-    }
+    key_directory::read(loading);
 }
 
-fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
+pub(super) fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
     for file in files {
         let what = match read_key(&file.path) {
-            Ok(key) if key.is_empty() => "is empty; put the key into it".to_owned(),
+            Ok(key) if without_newline(&key).is_empty() => {
+                "is empty; put the key into it".to_owned()
+            }
             Ok(key) => {
                 file.key = Secret::new(key);
                 continue;
@@ -156,33 +135,14 @@ fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading
     }
 }
 
-/// What the file holds, less one newline at its end.
+/// What the file of a key holds.
 pub(super) fn read_key(path: &Path) -> io::Result<Vec<u8>> {
-    let mut key = read(path, MOST_OF_A_KEY)?;
-    trim(&mut key);
-    Ok(key)
+    read(path, MOST_OF_A_KEY)
 }
 
-fn problem(setting: &'static str, text: String, loading: &mut Loading) {
+pub(super) fn problem(setting: &'static str, text: String, loading: &mut Loading) {
     let origin = loading.origins.of(setting).clone();
     loading.problem(origin, Some(setting), text);
-}
-
-/// The files of a directory, by name. Names that start with a dot are left out: Kubernetes keeps its own there, and a
-/// file can be written under such a name and renamed when it is whole. So are directories.
-fn list(directory: &Path) -> io::Result<Vec<KeyFile>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let path = entry.path();
-        if !hidden && !path.is_dir() {
-            let key = Secret::default();
-            files.push(KeyFile { path, key });
-        }
-    }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(files)
 }
 
 /// What a file holds, if that is at most `most` bytes.
@@ -198,14 +158,4 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("longer than {} KiB", most / 1024)));
     }
     Ok(bytes)
-}
-
-/// Takes one newline away from the end.
-fn trim(key: &mut Vec<u8>) {
-    if key.ends_with(b"\n") {
-        key.pop();
-        if key.ends_with(b"\r") {
-            key.pop();
-        }
-    }
 }

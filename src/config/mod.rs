@@ -9,6 +9,7 @@ mod choice;
 mod env;
 mod file;
 mod files;
+mod key_directory;
 mod list;
 mod load;
 mod loading;
@@ -19,6 +20,7 @@ mod problem;
 mod registry;
 mod sections;
 mod setting;
+mod signing_keys;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -26,14 +28,17 @@ mod validate;
 
 pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
-pub use files::{KeyDirectory, KeyFile, PemFile};
+pub use files::{KeyFile, PemFile};
+pub use key_directory::KeyDirectory;
 pub use load::{Override, Sources, glance, load};
 pub use loading::Loaded;
 pub use network::Network;
 pub use operator::OperatorFile;
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
-pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, UPSTREAM_ENV, changed, find, keys};
+pub use registry::{
+    CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, TOKEN_ENV, UPSTREAM_ENV, changed, find, keys,
+};
 pub use sections::{
     Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime,
     SECTIONS, Streams, Tls,

@@ -8,8 +8,14 @@ use super::setting::{Invalid, Item, Setting};
 /// Every environment variable of the router starts with this.
 pub const ENV_PREFIX: &str = "JUMPSTARTER_ROUTER_";
 
-/// Names the configuration file; the one variable with the prefix that is no key.
+/// Names the configuration file.
 pub const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
+
+/// Holds a token for the commands that use a router.
+pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
+
+/// The variables with the prefix that are no keys.
+pub(super) const OTHER_ENV: [&str; 2] = [CONFIG_FILE_ENV, TOKEN_ENV];
 
 /// Names under which upstream's deployments already set some keys.
 pub const UPSTREAM_ENV: &[(&str, &str)] = &[

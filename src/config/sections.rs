@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::choice::{LogFormat, TlsProvider};
-use super::files::{KeyDirectory, KeyFile, PemFile};
+use super::files::{KeyFile, PemFile};
+use super::key_directory::KeyDirectory;
 use super::network::Network;
 use super::operator::OperatorFile;
 use super::registry::{Key, Section, default_value, sections, takes_effect};
@@ -76,15 +77,17 @@ sections! {
 
     /// Which tokens are accepted. At least one key is needed.
     auth: Auth {
-        /// The key tokens are signed with, the same as the controller's. At least 32 random bytes.
+        /// The key tokens are signed with, the same as the controller's. At least 32 random bytes. A
+        /// newline at its end makes no difference, wherever a key comes from: tokens signed with the key
+        /// as it is and without that newline are accepted.
         key: Option<Secret> = unset,
         /// Further accepted keys, such as the previous one while keys are being changed.
         extra_keys: Vec<Secret> = [],
-        /// Files with one accepted key each. One newline at the end of a file is not part of the
-        /// key.
+        /// Files with one accepted key each.
         key_files: Vec<KeyFile> = [],
-        /// A directory in which every file holds one accepted key. Names that start with a dot are left
-        /// out. A Secret mounted by Kubernetes is such a directory.
+        /// A directory with one accepted key in each file whose name consists of lower-case letters,
+        /// digits, "-" and "_", and may end in ".key". Other files are named in the log and left out. A
+        /// Secret mounted by Kubernetes is such a directory.
         key_directory: Option<KeyDirectory> = unset,
         /// The issuer a token must name.
         issuer: String = "https://jumpstarter.dev/stream",

@@ -3,17 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::SigningKey;
 use super::admin;
 use super::loading::Loading;
 use super::problem::Origin;
-use super::types::{Secret, Size};
-
-/// Keys shorter than this are easier to guess than the signature they make.
-const SAFE_KEY: usize = 32;
-
-/// More keys than a change of keys needs.
-const MOST_KEYS: usize = 64;
+use super::signing_keys;
+use super::types::Size;
 
 /// The time Kubernetes grants a pod to stop unless told otherwise.
 const KUBERNETES_GRACE: Duration = Duration::from_secs(30);
@@ -25,7 +19,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) fn validate(loading: &mut Loading) {
     certificate(loading);
     client_certificates(loading);
-    keys(loading);
+    signing_keys::validate(loading);
     tokens(loading);
     sizes(loading);
     counts(loading);
@@ -95,60 +89,6 @@ fn client_certificates(loading: &mut Loading) {
         let text = "tls.client_certificate_optional has no effect without tls.client_ca";
         loading.warnings.push(text.to_owned());
     }
-}
-
-fn keys(loading: &mut Loading) {
-    const SETTINGS: [&str; 4] = [
-        "auth.key",
-        "auth.extra_keys",
-        "auth.key_files",
-        "auth.key_directory",
-    ];
-    let config = loading.config.clone();
-    let keys = config.signing_keys();
-    let bad = SETTINGS.iter().any(|key| loading.is_bad(key));
-    if keys.is_empty() && !bad && !loading.unreadable {
-        let text =
-            "no signing key: set ROUTER_KEY, or auth.key, or auth.key_files, or auth.key_directory";
-        loading.problem(Origin::Default, None, text);
-    }
-    if keys.len() > MOST_KEYS {
-        // Every one is tried on a forged token.
-        let text = format!("found {} keys, expected at most {MOST_KEYS}", keys.len());
-        fail(loading, &SETTINGS, text);
-    }
-    for (index, key) in keys.iter().enumerate() {
-        one_key(loading, key);
-        let same = |other: &&SigningKey<'_>| other.secret == key.secret;
-        if let Some(twin) = keys[..index].iter().find(same) {
-            let text = format!("{} is the same key as {}", key.name, twin.name);
-            loading.warnings.push(text);
-        }
-    }
-}
-
-fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
-    let secret = key.secret.expose();
-    let wrong = if secret.is_empty() {
-        "the key is empty, so anyone could sign tokens"
-    } else if secret == Secret::HIDDEN.as_bytes() {
-        "this stands for a hidden key and is none itself"
-    } else {
-        if secret.len() < SAFE_KEY {
-            loading.warnings.push(format!(
-                "{} is shorter than {SAFE_KEY} bytes; use at least {SAFE_KEY} random bytes",
-                key.name
-            ));
-        }
-        return;
-    };
-    // The problem names the setting itself.
-    let which = key.name.strip_prefix(key.setting).unwrap_or(&key.name);
-    let text = match which {
-        "" => wrong.to_owned(),
-        which => format!("{which}: {wrong}"),
-    };
-    fail(loading, &[key.setting], text);
 }
 
 fn tokens(loading: &mut Loading) {

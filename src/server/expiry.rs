@@ -85,21 +85,33 @@ pub async fn watch(certificate: Arc<CurrentTls>, metrics: Arc<Metrics>) {
 }
 
 fn say(urgency: Urgency, expires: SystemTime, now: SystemTime) {
-    let hours = expires.duration_since(now).unwrap_or_default().as_secs() / 3600;
+    let Some(text) = words(urgency, expires, now) else {
+        return;
+    };
     let expires = humantime::format_rfc3339_seconds(expires);
     match urgency {
         Urgency::None => {}
-        Urgency::Soon => {
-            let days = hours / 24;
-            tracing::warn!(%expires, "the certificate expires in {days} days; replace it (tls.certificate)");
-        }
-        Urgency::Now => {
-            tracing::error!(%expires, "the certificate expires in {hours} hours; replace it (tls.certificate)");
-        }
-        Urgency::Late => {
-            tracing::error!(%expires, "the certificate has expired; replace it (tls.certificate)");
-        }
+        Urgency::Soon => tracing::warn!(%expires, "{text}"),
+        Urgency::Now | Urgency::Late => tracing::error!(%expires, "{text}"),
     }
+}
+
+/// What is to be said of a certificate that expires then, if anything.
+pub fn remark(expires: SystemTime, now: SystemTime) -> Option<String> {
+    words(Urgency::of(expires, now), expires, now)
+}
+
+fn words(urgency: Urgency, expires: SystemTime, now: SystemTime) -> Option<String> {
+    let hours = expires.duration_since(now).unwrap_or_default().as_secs() / 3600;
+    let when = match urgency {
+        Urgency::None => return None,
+        Urgency::Soon => format!("expires in {} days", hours / 24),
+        Urgency::Now => format!("expires in {hours} hours"),
+        Urgency::Late => "has expired".to_owned(),
+    };
+    Some(format!(
+        "the certificate {when}; replace it (tls.certificate)"
+    ))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
+use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 
 use super::StartError;
@@ -167,6 +168,8 @@ impl Listeners {
         };
         let health = open(1, listen.health_address)?;
         let metrics = open(2, listen.metrics_address)?;
+        let address = listen.admin_address.filter(|_| listen.reuse_port);
+        let admin_has_company = address.is_some_and(is_listened_on);
         let admin = match open(3, listen.admin_address) {
             // The default address is a convenience, and another router on this machine may have it.
             Err(error) if Config::default().listen.admin_address == listen.admin_address => {
@@ -181,11 +184,40 @@ impl Listeners {
         {
             return Err(HandOverError::Exposed { address: *address }.into());
         }
+        if let Some(admin) = &admin {
+            tell_of_company(admin, admin_has_company);
+        }
         Ok(Self {
             grpc,
             health,
             metrics,
             admin,
         })
+    }
+}
+
+/// Whether a socket listens there already, of whichever process. Whoever shares an address is not told of the others, but
+/// who does not ask for that is refused it.
+fn is_listened_on(address: SocketAddr) -> bool {
+    let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    });
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// An administrator who ends a stream or begins the drain means one process, and with two on a port it may be the other.
+fn tell_of_company(admin: &Listener, has_company: bool) {
+    let address = admin.address;
+    if has_company {
+        tracing::warn!(
+            "another process listens on {address}, too (listen.admin_address with listen.reuse_port): what is asked \
+             there reaches either; give each process an address of its own"
+        );
+    } else if admin.handed_over {
+        tracing::info!(
+            "the socket of {address} was handed over: while two processes have it, what administrators ask there \
+             reaches either"
+        );
     }
 }

@@ -13,7 +13,9 @@ use std::{
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 
-use super::{max_waiting, memory_limit, rules, settings, successor};
+use super::{
+    expiry, max_waiting, memory_limit, open_files::Shortage, provider, rules, settings, successor,
+};
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
@@ -21,7 +23,7 @@ use crate::{
         current_tls::{CurrentTls, Ready},
         router::{Router, Settings},
         successor::Successor,
-        tls::{self, Clients, Terms, TlsError},
+        tls::{self, Clients, Provider, Terms, TlsError},
     },
 };
 
@@ -46,6 +48,73 @@ pub enum LiveError {
     Tls(#[from] TlsError),
 }
 
+/// Everything that is wrong with what a configuration names.
+#[derive(Debug, Error)]
+#[error("{}", one_line(.0))]
+pub struct LiveErrors(Vec<LiveError>);
+
+impl LiveErrors {
+    /// Each of them, of which there is at least one.
+    pub fn all(&self) -> &[LiveError] {
+        &self.0
+    }
+}
+
+fn one_line(errors: &[LiveError]) -> String {
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// What a router starts with, made of its configuration and the files that this names. All that can be wrong with them
+/// is found here, for whoever starts a router and for whoever only asks whether it would start.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub rules: Rules,
+    pub successor: Successor,
+    /// Unless it serves plain text.
+    pub tls: Option<Tls>,
+    /// The TLS provider in use.
+    pub provider: Provider,
+}
+
+impl Parts {
+    pub fn of(config: &Config) -> Result<Self, LiveErrors> {
+        let mut errors = Vec::new();
+        let provider = provider(config);
+        let rules = kept(rules(config).map_err(LiveError::from), &mut errors);
+        let successor = kept(successor(config), &mut errors);
+        let tls = kept(Tls::of(config, provider), &mut errors);
+        match (rules, successor, tls) {
+            (Some(rules), Some(successor), Some(tls)) => Ok(Self {
+                rules,
+                successor,
+                tls,
+                provider,
+            }),
+            _ => Err(LiveErrors(errors)),
+        }
+    }
+}
+
+fn kept<T>(result: Result<T, LiveError>, errors: &mut Vec<LiveError>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
+}
+
+/// Whether a router could start with this configuration, as far as no port and no other process matters. What is not
+/// wrong but should be known comes back as warnings.
+///
+/// # Errors
+///
+/// All that would keep it from starting.
+pub fn check(config: &Config) -> Result<Vec<String>, LiveErrors> {
+    let parts = Parts::of(config)?;
+    let certificate = parts.tls.filter(|tls| !tls.is_self_signed());
+    let expires = certificate.and_then(|tls| tls.current.expires_at());
+    let expiry = expires.and_then(|expires| expiry::remark(expires, SystemTime::now()));
+    let shortage = Shortage::of(config).map(|shortage| shortage.to_string());
+    Ok(expiry.into_iter().chain(shortage).collect())
+}
+
 /// The parts of a running router that a new configuration reaches.
 #[derive(Debug)]
 pub struct Live {
@@ -58,6 +127,26 @@ pub struct Live {
 pub(super) struct Tls {
     pub current: Arc<CurrentTls>,
     pub self_signed: AtomicBool,
+}
+
+impl Tls {
+    /// What TLS needs, if it is in use.
+    fn of(config: &Config, provider: Provider) -> Result<Option<Self>, LiveError> {
+        if config.tls.plaintext {
+            return Ok(None);
+        }
+        let crypto = provider.crypto();
+        let (key, self_signed) = certificate(config, &crypto)?;
+        let terms = terms(config, key.into(), &crypto)?;
+        Ok(Some(Self {
+            current: CurrentTls::new(terms, crypto)?,
+            self_signed: self_signed.into(),
+        }))
+    }
+
+    pub fn is_self_signed(&self) -> bool {
+        self.self_signed.load(Ordering::Relaxed)
+    }
 }
 
 /// A configuration made ready.
@@ -125,7 +214,7 @@ impl Live {
             return Ok(None);
         };
         let crypto = tls.current.crypto();
-        let was_self_signed = tls.self_signed.load(Ordering::Relaxed);
+        let was_self_signed = tls.is_self_signed();
         // Without files, a self-signed certificate stays; so does any, if TLS is to be turned off at the next start.
         let keep = was_self_signed || config.tls.plaintext;
         let (key, self_signed) = if config.tls.certificate.is_none() && keep {
@@ -141,7 +230,7 @@ impl Live {
 }
 
 /// What handshakes are made with, besides the certificate `key`.
-pub(super) fn terms(
+fn terms(
     config: &Config,
     key: Arc<CertifiedKey>,
     crypto: &Arc<CryptoProvider>,
@@ -163,7 +252,7 @@ pub(super) fn terms(
 }
 
 /// The certificate that is configured, or else a self-signed one, and whether it is that.
-pub(super) fn certificate(
+fn certificate(
     config: &Config,
     crypto: &CryptoProvider,
 ) -> Result<(CertifiedKey, bool), LiveError> {

@@ -98,7 +98,8 @@ pub(super) fn admit(
             peer.address.refusals.take_one(limit);
         }
         router.metrics.stream_refusals.inc(refusal.cause());
-        tracing::info!(%peer, cause = refusal.cause(), error = %refusal, "router authentication failed");
+        let error = rules.explain(&refusal, headers);
+        tracing::info!(%peer, cause = refusal.cause(), %error, "router authentication failed");
         status::trailers_only(Code::Unauthenticated, refusal.message())
     })?;
     let key = &rules.keys.keys()[admission.key];

@@ -1,7 +1,7 @@
 //! From a listening socket to gRPC streams: connections, TLS, HTTP/2, and their deadlines.
 //!
-//! - [`accept`] takes connections in, within limits; [`tls`] makes the server's TLS settings, and those in
-//!   use are [`current_tls`]; [`tls_stream`] is the TLS layer itself, with [`buffers`] lent while bytes pass; [`wire`]
+//! - [`accept`] takes connections in, within limits; [`tls`] makes the server's TLS settings of what [`pem`] reads,
+//!   and those in use are [`current_tls`]; [`tls_stream`] is the TLS layer itself, with [`buffers`] lent while bytes pass; [`wire`]
 //!   is a connection's byte stream;
 //! - [`connection`] runs one connection as one task that owns all its streams: bytes cross to another task
 //!   only in a lane. [`doorbell`] tells it which of its parts has work, [`deadlines`] what is due, [`window`] how
@@ -37,6 +37,7 @@ pub mod memory;
 pub mod outgoing;
 pub mod pace;
 pub mod peer;
+pub mod pem;
 pub mod pressure;
 pub mod proxy_protocol;
 pub mod resident;

@@ -11,13 +11,15 @@ use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
     server::{
-        NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions,
+        NoServerSessionStorage, ParsedCertificate, ServerSessionMemoryCache, StoresServerSessions,
         WebPkiClientVerifier, danger::ClientCertVerifier,
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use thiserror::Error;
+
+use super::pem::{self, KeyError, PemError};
 
 /// The protocol offered by ALPN; gRPC knows no other.
 pub const ALPN_H2: &[u8] = b"h2";
@@ -28,40 +30,49 @@ const SELF_SIGNED_LIFE: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file does not hold PEM of that kind.
-    #[error("cannot read a {what} from {path}: {error}; expected PEM", path = path.display())]
+    #[error("{path} cannot be used as {what}: {error}", path = path.display())]
     Unreadable {
-        /// "certificate" or "private key".
+        /// What it should hold.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What went wrong.
-        error: rustls_pki_types::pem::Error,
+        /// What is wrong with it.
+        error: PemError,
     },
-    /// The file holds no certificate.
-    #[error("{path} holds no certificate; expected {expected}", path = path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// What should be in it.
-        expected: &'static str,
-    },
-    /// Client certificates cannot be checked with what the file holds.
-    #[error("{path} cannot be used to check client certificates: {error}; expected the certificates of authorities in PEM", path = path.display())]
+    /// Certificates cannot be checked with what the file holds.
+    #[error("{path} cannot be used as {what}: {error}", path = path.display())]
     Authority {
+        /// What it should hold.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What rustls says.
         error: String,
     },
-    /// The key does not belong to the certificate, or is of a kind that is not supported.
-    #[error("the key {key} and the certificate {certificate} do not go together: {error}", key = key.display(), certificate = certificate.display())]
+    /// The private key is of a kind that is not supported.
+    #[error("{path} cannot be used as the private key: {error}", path = path.display())]
+    Key {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// What stands first in the chain cannot be read.
+    #[error("{path} cannot be used as the certificate chain: its first certificate cannot be read; expected X.509", path = path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+    },
+    /// The key does not belong to the certificate.
+    #[error(
+        "the key {key} and the certificate {certificate} do not go together: the first certificate of the file is for \
+         another key", key = key.display(), certificate = certificate.display()
+    )]
     Mismatch {
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
         certificate: PathBuf,
-        /// What rustls says.
-        error: rustls::Error,
     },
     /// Making a self-signed certificate failed.
     #[error("cannot make a self-signed certificate for {name:?}: {error}; check listen.endpoint")]
@@ -131,46 +142,76 @@ impl fmt::Display for Provider {
 
 /// Makes something to serve with of a certificate chain and its key. `certificate` and `key` are files and what they
 /// hold, in PEM.
+///
+/// rustls would refuse certificates of version 1 here, as it looks at them with the eyes of a client. Peers may well
+/// believe one that they know, and Go serves them.
 pub fn certified(
     certificate: (&Path, &[u8]),
     key: (&Path, &[u8]),
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let expected = "a PEM chain with the server's certificate first";
-    let chain = certificates(certificate, expected)?;
-    let (certificate, (key, text)) = (certificate.0, key);
-    let key_der = PrivateKeyDer::from_pem_slice(text).map_err(|error| TlsError::Unreadable {
-        what: "private key",
-        path: key.to_owned(),
+    let chain = certificates(certificate, "the certificate chain")?;
+    let key_der = pem::private_key(key.1).map_err(|error| TlsError::Unreadable {
+        what: "the private key",
+        path: key.0.to_owned(),
         error,
     })?;
-    CertifiedKey::from_der(chain, key_der, provider).map_err(|error| TlsError::Mismatch {
-        key: key.to_owned(),
-        certificate: certificate.to_owned(),
+    let unusable = KeyError::of(&key_der);
+    let signing = provider.key_provider.load_private_key(key_der);
+    let signing = signing.map_err(|_| TlsError::Key {
+        path: key.0.to_owned(),
+        error: unusable,
+    })?;
+    let shown = public_key(&chain[0]).ok_or_else(|| TlsError::Certificate {
+        path: certificate.0.to_owned(),
+    })?;
+    if signing.public_key().is_some_and(|own| own != shown) {
+        return Err(TlsError::Mismatch {
+            key: key.0.to_owned(),
+            certificate: certificate.0.to_owned(),
+        });
+    }
+    Ok(CertifiedKey::new(chain, signing))
+}
+
+/// The public key of a certificate of any version. `None` if it cannot be read.
+pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    if let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) {
+        return Some(certificate.public_key().raw.to_vec().into());
+    }
+    // Its own reader is stricter in some places and laxer in others.
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    Some(certificate.subject_public_key_info().into_owned())
+}
+
+/// All certificates of a file, of which there must be one. `file`: where it is and what it holds, in PEM.
+pub fn certificates(
+    (path, text): (&Path, &[u8]),
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pem::certificates(text).map_err(|error| TlsError::Unreadable {
+        what,
+        path: path.to_owned(),
         error,
     })
 }
 
-/// All certificates of a file, of which there must be one. The argument: where it is and what it holds, in PEM.
-pub fn certificates(
-    (path, text): (&Path, &[u8]),
-    expected: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let path = || path.to_owned();
-    let found: Vec<_> = CertificateDer::pem_slice_iter(text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::Unreadable {
-            what: "certificate",
-            path: path(),
-            error,
+/// The certificates of a file, each of which can vouch for others. `file`: where it is and what it holds, in PEM.
+pub fn authorities(
+    file: (&Path, &[u8]),
+    what: &'static str,
+) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), TlsError> {
+    let authorities = certificates(file, what)?;
+    let mut roots = RootCertStore::empty();
+    for authority in &authorities {
+        let added = roots.add(authority.clone());
+        added.map_err(|error| TlsError::Authority {
+            what,
+            path: file.0.to_owned(),
+            error: error.to_string(),
         })?;
-    if found.is_empty() {
-        return Err(TlsError::Empty {
-            path: path(),
-            expected,
-        });
     }
-    Ok(found)
+    Ok((authorities, roots))
 }
 
 /// Which certificates peers may show, and whether they must show one.
@@ -196,25 +237,19 @@ impl Clients {
         optional: bool,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
-        let unusable = |error: String| TlsError::Authority {
-            path: file.0.to_owned(),
-            error,
-        };
-        let authorities = certificates(file, "the certificates of authorities in PEM")?;
-        let mut roots = RootCertStore::empty();
-        for authority in &authorities {
-            let added = roots.add(authority.clone());
-            added.map_err(|error| unusable(error.to_string()))?;
-        }
+        let what = "the authorities of client certificates";
+        let (authorities, roots) = self::authorities(file, what)?;
         let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
         let builder = if optional {
             builder.allow_unauthenticated()
         } else {
             builder
         };
-        let verifier = builder
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
+        let verifier = builder.build().map_err(|error| TlsError::Authority {
+            what,
+            path: file.0.to_owned(),
+            error: error.to_string(),
+        })?;
         Ok(Self {
             authorities,
             optional,

@@ -8,12 +8,13 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+        verify_tls13_signature_with_raw_key,
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::tls::{ALPN_H2, Provider};
+use super::tls::{ALPN_H2, Provider, public_key};
 
 /// Which certificates are believed.
 #[derive(Clone, Debug)]
@@ -113,7 +114,12 @@ impl ServerCertVerifier for Unnamed {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        // What a certificate may be does not matter where it is known or none is asked for; only its key does. rustls
+        // would refuse one of version 1.
+        let Some(key) = public_key(certificate) else {
+            return verify_tls13_signature(message, certificate, signature, &self.algorithms);
+        };
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

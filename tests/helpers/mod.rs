@@ -35,7 +35,7 @@ use jumpstarter_router::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::{Code, transport::Channel};
 
-pub const KEY: &str = "a test's signing key, 32 bytes or more";
+pub const KEY: &str = "a-tests-signing-key-32-bytes-or-more";
 
 /// No wait of a test takes longer; a slow machine must not fail it.
 pub const LONG: Duration = Duration::from_secs(30);

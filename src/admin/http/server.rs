@@ -51,8 +51,7 @@ pub(super) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // A newcomer that is silent gives way after so many others, which take some milliseconds to come.
-            connections: 256,
+            connections: CONNECTIONS,
             header: Duration::from_secs(5),
             request: Duration::from_secs(10),
             life: Duration::from_secs(60),
@@ -60,6 +59,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Connections that a listener serves at once.
+pub const CONNECTIONS: usize = 256;
 
 /// How much of a request is read before its header must be complete.
 const HEADER_BYTES: usize = 16 * 1024;

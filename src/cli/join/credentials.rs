@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -10,16 +10,14 @@ use std::{
 use clap::{Args, builder::NonEmptyStringValueParser};
 
 use crate::{
-    auth::{Claims, LIFETIME, mint},
+    auth::{Claims, LIFETIME, mint, without_newline},
     cli::exit::{Exit, Failure},
     client::{Connector, Identity, Token, Trust},
+    config::TOKEN_ENV,
 };
 
 /// What the stream's bytes may be on their way, bytes: enough for a fast path of some length.
 const WINDOW: u32 = 8 * 1024 * 1024;
-
-/// The environment names the token.
-pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
 /// The environment names the key, as for the router.
 pub const KEY_ENV: &str = "ROUTER_KEY";
@@ -193,24 +191,20 @@ impl TokenArgs {
     }
 }
 
-/// The router's key: from this file, else from the environment.
+/// The router's key: from this file, else from the environment. A newline at its end makes no difference to whoever signs
+/// or checks with it.
 pub fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, Failure> {
     let key = match file {
-        // The line's end belongs to the file, not to the key, as with the router's own key files.
-        Some(path) => Some(
-            read(path, "--key-file")?
-                .trim_end_matches(['\n', '\r'])
-                .to_owned(),
-        ),
-        None => variable(KEY_ENV, env),
+        Some(path) => Some(read_bytes(path, "--key-file")?),
+        None => variable(KEY_ENV, env).map(String::into_bytes),
     };
-    let key = key.filter(|key| !key.is_empty()).ok_or_else(|| {
-        Failure::new(
-            Exit::Config,
-            format_args!("no key: use --key-file FILE, or set {KEY_ENV} to the router's key"),
-        )
-    })?;
-    Ok(key.into_bytes())
+    key.filter(|key| !without_newline(key).is_empty())
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                format_args!("no key: use --key-file FILE, or set {KEY_ENV} to the router's key"),
+            )
+        })
 }
 
 /// A token as the controller signs it.
@@ -230,25 +224,36 @@ pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
 
 /// A small text file, or standard input.
 pub fn read(path: &Path, option: &str) -> Result<String, Failure> {
-    let text = if path == Path::new("-") {
+    String::from_utf8(read_bytes(path, option)?)
+        .map_err(|_| unusable(path, option, &"it is not text"))
+}
+
+/// What a small file or standard input holds, which must be something.
+fn read_bytes(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
+    let bytes = if path == Path::new("-") {
         limited(io::stdin().lock())
     } else {
         fs::File::open(path).and_then(limited)
     };
-    let text = text.and_then(|text| match text.trim() {
-        "" => Err(io::Error::other("it is empty")),
-        _ => Ok(text),
+    let bytes = bytes.and_then(|bytes| match bytes.trim_ascii() {
+        [] => Err(io::Error::other("it is empty")),
+        _ => Ok(bytes),
     });
-    text.map_err(|error| {
-        Failure::new(
-            Exit::Config,
-            format_args!("{option} {}: {error}", path.display()),
-        )
-    })
+    bytes.map_err(|error| unusable(path, option, &error))
 }
 
-fn limited(from: impl io::Read) -> io::Result<String> {
-    let mut text = String::new();
-    io::Read::read_to_string(&mut io::Read::take(from, MOST), &mut text)?;
-    Ok(text)
+fn unusable(path: &Path, option: &str, why: &dyn fmt::Display) -> Failure {
+    Failure::new(
+        Exit::Config,
+        format_args!("{option} {}: {why}", path.display()),
+    )
+}
+
+fn limited(from: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(from, MOST + 1), &mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(io::Error::other(format!("longer than {} KiB", MOST / 1024)));
+    }
+    Ok(bytes)
 }

@@ -10,7 +10,7 @@ use super::{
     pattern::{Pattern, Sizes},
     run::Run,
 };
-use crate::cli::exit::Failure;
+use crate::{auth::without_newline, cli::exit::Failure};
 
 /// Bytes of a large message, as stock peers send them.
 pub const LARGE: usize = 64 * 1024;
@@ -105,7 +105,8 @@ pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params)
         Some(key.as_encoded_bytes().to_vec())
     };
     let key = args.key.clone().map(String::into_bytes).or_else(from_env);
-    let key = key.filter(|key| !key.is_empty()).ok_or(PlanError::Key)?;
+    let key = key.filter(|key| !without_newline(key).is_empty());
+    let key = key.ok_or(PlanError::Key)?;
     let connector = args.router.connector().map_err(PlanError::Router)?;
     let size = args.size.unwrap_or(args.workload.default_size());
     range("size", size, 0, LARGEST)?;

@@ -16,10 +16,10 @@ use crate::{
     auth::{Inspection, Key, KeyRing, Refusal, Rules},
     cli::{
         exit::{Exit, Failure},
-        join::credentials::{KEY_ENV, TOKEN_ENV, key, read, variable},
+        join::credentials::{KEY_ENV, key, read, variable},
         quietly,
     },
-    config::Config,
+    config::{Config, TOKEN_ENV},
     observe::log::escape::escape,
 };
 
@@ -154,6 +154,8 @@ struct Verdict {
     signed_by: Option<String>,
     /// Whether there was a key to compare with.
     checked: bool,
+    /// The key that would have signed it but for white space, in words.
+    near_miss: Option<String>,
     why: String,
     /// What the peer is told, if it is refused.
     answer: Option<&'static str>,
@@ -161,10 +163,12 @@ struct Verdict {
 
 impl Verdict {
     fn new(inspection: &Inspection, rules: &Rules, checked: bool) -> Self {
+        let near_miss = inspection.near_miss.as_ref().filter(|_| checked);
         let refused = |refusal: &Refusal, signed_by| Self {
             accepted: false,
             signed_by,
             checked,
+            near_miss: near_miss.map(ToString::to_string),
             why: refusal.to_string(),
             answer: Some(refusal.message()),
         };
@@ -175,6 +179,7 @@ impl Verdict {
                     accepted: true,
                     signed_by: key.map(|key| key.name().to_owned()),
                     checked,
+                    near_miss: None,
                     why: "the router accepts it".to_owned(),
                     answer: None,
                 }
@@ -183,6 +188,7 @@ impl Verdict {
                 accepted: true,
                 signed_by: None,
                 checked,
+                near_miss: None,
                 why: "the claims are good; the signature was not checked, as there is no key (--key-file, ROUTER_KEY)"
                     .to_owned(),
                 answer: None,
@@ -197,10 +203,11 @@ impl Verdict {
     }
 
     fn signature(&self) -> String {
-        match (&self.signed_by, self.checked) {
-            (Some(name), _) => format!("good, by {name}"),
-            (None, true) => "by none of the given keys".to_owned(),
-            (None, false) => "not checked".to_owned(),
+        match (&self.signed_by, self.checked, &self.near_miss) {
+            (Some(name), ..) => format!("good, by {name}"),
+            (None, true, None) => "by none of the given keys".to_owned(),
+            (None, true, Some(miss)) => format!("by none of the given keys, but {miss}"),
+            (None, false, _) => "not checked".to_owned(),
         }
     }
 }

@@ -144,11 +144,10 @@ fn key_files() {
         ("JUMPSTARTER_ROUTER_AUTH_EXTRA_KEYS", KEY),
     ]);
     let loaded = loaded.unwrap();
-    let (first, second) = (vec![0xff; 32], [&[b'x'; 32][..], b"\n"].concat());
     let expected = [
         ("auth.extra_keys[0]".to_owned(), KEY.into()),
-        (a.to_owned(), first),
-        (b.to_owned(), second),
+        (a.to_owned(), std::fs::read(&binary).unwrap()),
+        (b.to_owned(), std::fs::read(&two).unwrap()),
     ];
     assert_eq!(names_and_keys(&loaded.config), expected);
 
@@ -171,12 +170,92 @@ fn key_files() {
     assert_eq!(lines.len(), 2);
 }
 
+fn from_directory(path: &Path) -> Result<Loaded, Problems> {
+    from_env(&[(
+        "JUMPSTARTER_ROUTER_AUTH_KEY_DIRECTORY",
+        path.to_str().unwrap(),
+    )])
+}
+
+#[test]
+fn what_lies_beside_keys_is_none_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = |file: &str| dir.path().join(file).display().to_string();
+    write(&dir, "2026-11", KEY);
+    let others = [
+        "#2025#",
+        "2025-01.bak",
+        "2025-01.retired",
+        "2025-01~",
+        "README",
+    ];
+    for other in others {
+        write(&dir, other, "Put one key per file here; see the wiki");
+    }
+    write(&dir, ".2025-01.swp", "hal");
+    std::fs::create_dir(dir.path().join("old")).unwrap();
+    let loaded = from_directory(dir.path()).unwrap();
+    assert_eq!(
+        names_and_keys(&loaded.config),
+        [(name("2026-11"), KEY.into())]
+    );
+    let said = loaded.warnings;
+    assert_eq!(said.len(), others.len() + 1, "{said:#?}");
+    for (other, said) in others.iter().zip(&said) {
+        let start = format!(
+            "auth.key_directory: {} is not taken for a key;",
+            name(other)
+        );
+        assert!(
+            said.starts_with(&start) && said.contains("lower-case"),
+            "{said}"
+        );
+    }
+    assert!(said[5].ends_with("/old is not taken for a key; it is a directory"));
+
+    // One that comes is a change, so that it is named as well.
+    write(&dir, "2027", KEY.repeat(2));
+    std::fs::rename(name("2027"), name("2027.new")).unwrap();
+    let later = from_directory(dir.path()).unwrap().config;
+    assert_ne!(later, loaded.config);
+
+    // With no key at all it is said why, too.
+    std::fs::remove_file(name("2026-11")).unwrap();
+    let wrong = problem(from_directory(dir.path()));
+    assert!(wrong.starts_with("no signing key"), "{wrong}");
+    assert!(wrong.contains("/README is not taken for a key;"), "{wrong}");
+}
+
+#[test]
+fn keys_that_look_like_none_are_warned_about() {
+    let warnings = |key: &str| from_env(&[("ROUTER_KEY", key)]).unwrap().warnings;
+    let sentence = "put one key per file here; see the wiki";
+    let said = warnings(sentence);
+    assert!(
+        said[0].starts_with("auth.key has white space in it"),
+        "{said:?}"
+    );
+    assert!(!said[0].contains("wiki"), "{said:?}");
+    assert!(warnings(&format!(" {KEY}"))[0].contains("white space"));
+    // A newline at the end is none of its bytes, neither for better nor for worse.
+    assert!(warnings(&format!("{KEY}\n")).is_empty());
+    assert!(warnings(&format!("{}\n", &KEY[..31]))[0].contains("shorter than 32 bytes"));
+    assert!(problem(from_env(&[("ROUTER_KEY", "\n")])).contains("the key is empty"));
+    // Random bytes.
+    let dir = tempfile::tempdir().unwrap();
+    let mut random: Vec<u8> = (0..64).collect();
+    write(&dir, "control", &random);
+    random.reverse();
+    random.push(0xff);
+    write(&dir, "other", &random);
+    assert!(from_directory(dir.path()).unwrap().warnings.is_empty());
+}
+
 #[test]
 fn key_directory_as_kubernetes_mounts_it() {
     let dir = tempfile::tempdir().unwrap();
     let version = dir.path().join("..2025_07_01");
     std::fs::create_dir(&version).unwrap();
-    std::fs::create_dir(dir.path().join("lost+found")).unwrap();
     let (old, new) = ([b'o'; 32], [b'n'; 32]);
     std::fs::write(version.join("2024"), old).unwrap();
     std::fs::write(version.join("2025"), new).unwrap();
@@ -188,41 +267,33 @@ fn key_directory_as_kubernetes_mounts_it() {
     // Being written.
     write(&dir, ".2026", "hal");
 
-    let variable = |path: &Path| {
-        let name = "JUMPSTARTER_ROUTER_AUTH_KEY_DIRECTORY".to_owned();
-        let env = vec![(name, path.into())];
-        load(&Sources {
-            env,
-            ..Sources::default()
-        })
-    };
     let name = |file: &str| dir.path().join(file).display().to_string();
     let expected = [(name("2024"), old.to_vec()), (name("2025"), new.to_vec())];
-    let first = variable(dir.path()).unwrap().config;
+    let first = from_directory(dir.path()).unwrap().config;
     assert_eq!(names_and_keys(&first), expected);
-    assert_eq!(first, variable(dir.path()).unwrap().config);
+    assert_eq!(first, from_directory(dir.path()).unwrap().config);
 
     // What the files hold is part of the value.
     std::fs::write(version.join("2025"), [b'm'; 32]).unwrap();
-    let second = variable(dir.path()).unwrap().config;
+    let second = from_directory(dir.path()).unwrap().config;
     let paths: Vec<_> = crate::config::changed(&first, &second)
         .map(|key| key.path)
         .collect();
     assert_eq!(paths, ["auth.key_directory"]);
 
     write(&dir, "empty", "");
-    let wrong = problem(variable(dir.path()));
+    let wrong = problem(from_directory(dir.path()));
     assert!(
         wrong.ends_with("/empty is empty; put the key into it"),
         "{wrong}"
     );
-    let wrong = problem(variable(Path::new("/nonexistent")));
+    let wrong = problem(from_directory(Path::new("/nonexistent")));
     assert!(
         wrong.contains("/nonexistent cannot be listed: No such file"),
         "{wrong}"
     );
     let empty = tempfile::tempdir().unwrap();
-    assert!(problem(variable(empty.path())).starts_with("no signing key"));
+    assert!(problem(from_directory(empty.path())).starts_with("no signing key"));
 }
 
 #[test]

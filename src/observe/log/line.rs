@@ -6,7 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format::Writer},
     registry::LookupSpan,
@@ -39,25 +42,41 @@ impl Line {
     /// Whether the line is to be written; how many similar ones were left out before.
     ///
     /// Whoever turns on `debug` wants to see all of it.
-    fn admit(&self, metadata: &Metadata<'_>, fields: &Fields) -> Option<u64> {
+    fn admit(&self, event: &Event<'_>) -> Option<u64> {
+        let metadata = event.metadata();
         let thinner = self.thinner.as_ref();
         let Some(thinner) = thinner.filter(|_| *metadata.level() <= Level::INFO) else {
             return Some(0);
         };
-        let message = fields.message.as_deref().unwrap_or_default();
-        thinner.admit(metadata, about(&fields.lines), message)
+        // The other fields are not looked at: some cost more to write than all else that the line is about.
+        let mut about = About::default();
+        event.record(&mut about);
+        thinner.admit(metadata, about.from, &about.message)
     }
 }
 
-/// The address that a line with these fields is about.
-fn about(lines: &str) -> Option<IpAddr> {
-    pairs(lines)
-        .filter(|(name, _)| ABOUT.contains(name))
-        .find_map(|(_, value)| {
-            let value = value.trim_matches('"');
+/// What decides whether a line is like others: its message, and the address that it is about.
+#[derive(Default)]
+struct About {
+    message: String,
+    from: Option<IpAddr>,
+}
+
+impl Visit for About {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else if self.from.is_none() && ABOUT.contains(&field.name()) {
             let with_port = || Some(value.parse::<SocketAddr>().ok()?.ip());
-            value.parse().ok().or_else(with_port)
-        })
+            self.from = value.parse().ok().or_else(with_port);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" || ABOUT.contains(&field.name()) {
+            self.record_str(field, &format!("{value:?}"));
+        }
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -72,13 +91,14 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
+        let Some(left_out) = self.admit(event) else {
+            // An empty line is none.
+            return Ok(());
+        };
         let mut fields = Fields::of_event(self.style);
         event.record(&mut fields);
-        match self.admit(metadata, &fields) {
-            // An empty line is none.
-            None => return Ok(()),
-            Some(0) => {}
-            Some(left_out) => fields.number("left_out", left_out),
+        if left_out > 0 {
+            fields.number("left_out", left_out);
         }
 
         // Says which library speaks when it is not the router itself.

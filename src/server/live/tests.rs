@@ -14,10 +14,7 @@ use crate::{
     observe::metrics::Metrics,
     server::table,
     splice::ending::Ending,
-    transport::{
-        budget::Budget,
-        tls::{Provider, self_signed_pair},
-    },
+    transport::{budget::Budget, tls::self_signed_pair},
 };
 
 const KEY: &str = "the key that is always there, 32+";
@@ -75,13 +72,7 @@ impl Files {
 }
 
 fn live(config: &Config) -> Live {
-    let crypto = Provider::Auto.crypto();
-    let (key, self_signed) = certificate(config, &crypto).unwrap();
-    let terms = terms(config, key.into(), &crypto).unwrap();
-    let tls = Tls {
-        current: CurrentTls::new(terms, crypto).unwrap(),
-        self_signed: self_signed.into(),
-    };
+    let tls = Tls::of(config, Provider::Auto).unwrap();
     let router = Router::new(
         rules(config).unwrap(),
         table(config),
@@ -90,7 +81,7 @@ fn live(config: &Config) -> Live {
         Budget::new(config.memory.windows.bytes() as u64),
         Routes::default(),
     );
-    Live::new(router, Some(tls))
+    Live::new(router, tls)
 }
 
 /// Everything of a change that can be seen. Keys are shown by what they admit.
@@ -257,7 +248,7 @@ fn a_pair_that_does_not_fit_or_cannot_be_read_is_refused() {
     for (certificate, said) in [
         ("{files}/two.crt", "do not go together"),
         ("{files}/nowhere.crt", "tls.certificate: cannot read"),
-        ("{files}/keys/other", "holds no certificate"),
+        ("{files}/keys/other", "it is not PEM"),
     ] {
         let wrong = files.config(&[("tls.certificate", certificate)]);
         let error = live.prepare(&wrong).unwrap_err().to_string();
@@ -271,9 +262,12 @@ fn authorities_of_client_certificates_are_read_or_refused() {
     let live = live(&files.config(&[]));
     for (file, said) in [
         ("{files}/nowhere.crt", "tls.client_ca: cannot read"),
-        ("{files}/one.key", "holds no certificate"),
-        ("{files}/torn.crt", "cannot read a certificate"),
-        ("{files}/wrong.crt", "cannot be used to check"),
+        ("{files}/one.key", "no CERTIFICATE, but: PRIVATE KEY"),
+        ("{files}/torn.crt", "cut off"),
+        (
+            "{files}/wrong.crt",
+            "cannot be used as the authorities of client certificates",
+        ),
     ] {
         let whole = std::fs::read_to_string(files.path("one.crt")).unwrap();
         std::fs::write(files.path("torn.crt"), &whole[..whole.len() / 2]).unwrap();
