@@ -8,7 +8,7 @@ use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use subtle::ConstantTimeEq;
 
-use super::Key;
+use super::{Key, without_newline};
 
 /// What a proof is for.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,8 @@ impl Proof {
     ///
     /// Not for any input: a raw secret is always an HMAC key.
     pub fn make(key: &Key, purpose: Purpose, fields: &[&[u8]]) -> Self {
-        let key = EncodingKey::from_secret(key.secret());
+        // Routers that have one Secret prove alike, whether or not they read it with its newline.
+        let key = EncodingKey::from_secret(without_newline(key.secret()));
         // Named outright for the reason given in KeyRing::signer_of.
         let signer = (aws_lc::DEFAULT_PROVIDER.signer_factory)(&Algorithm::HS256, &key);
         let signer = signer.expect("a raw secret is an HMAC key");
@@ -91,6 +92,8 @@ mod tests {
         ] {
             assert!(!proof.is(other.bytes()), "{case}");
         }
+        let from_file = Proof::make(&key("a\n"), GREETING, &[b"one", b"two"]);
+        assert!(proof.is(from_file.bytes()), "a newline at the key's end");
         assert!(!proof.is(&proof.bytes()[..31]), "cut off");
         assert!(!proof.is(b""));
     }

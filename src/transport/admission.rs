@@ -5,12 +5,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION, request::Parts};
 use tonic::Code;
 
 use super::{
     addresses::Origin,
     memory::Level,
+    peer::Passage,
     router::Router,
     voucher::{self, Unproven},
 };
@@ -49,9 +50,13 @@ pub(super) struct Admitted {
 pub(super) fn admit(
     router: &Router,
     peer: &Origin,
-    method: &Method,
-    headers: &HeaderMap,
+    passage: &Passage,
+    head: &Parts,
 ) -> Result<Admitted, Response<()>> {
+    let headers = &head.headers;
+    if passage.streams() > 0 && router.memory.level() >= Level::Evict {
+        return Err(short_of_memory(router, peer));
+    }
     if !headers::is_grpc(headers) {
         router.metrics.stream_refusals.inc("not_grpc");
         return Err(status::unsupported_media_type());
@@ -61,7 +66,7 @@ pub(super) fn admit(
         note(router, peer, None, "malformed_timeout", &text);
         status::bad_request(&text)
     })?;
-    if method != Method::POST {
+    if head.method != Method::POST {
         router.metrics.stream_refusals.inc("method");
         return Err(status::trailers_only(
             Code::Unimplemented,

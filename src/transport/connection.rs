@@ -187,10 +187,10 @@ impl<T: Gather> Connection<T> {
                 self.poll_streams();
             }
             self.allow_reading();
-            if self.bell.answer() {
-                if let Poll::Ready(end) = self.poll_http2() {
-                    break Some(end);
-                }
+            if self.bell.answer()
+                && let Poll::Ready(end) = self.poll_http2()
+            {
+                break Some(end);
             }
             if let Poll::Ready(end) = self.poll_deadlines(cx) {
                 break Some(end);

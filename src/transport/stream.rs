@@ -95,12 +95,8 @@ fn begin(
     window: u32,
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
-    if passage.streams() > 0 && router.memory.level() >= Level::Evict {
-        let response = admission::short_of_memory(&router, peer);
-        return refuse(&mut respond, response);
-    }
     let (head, body) = request.into_parts();
-    let admitted = admission::admit(&router, peer, &head.method, &head.headers);
+    let admitted = admission::admit(&router, peer, &passage, &head);
     let Admitted { admission, timeout } = match admitted {
         Ok(admitted) => admitted,
         Err(response) => return refuse(&mut respond, response),

@@ -13,11 +13,12 @@ pub fn shortest_round_trip(socket: &impl AsFd) -> io::Result<Option<Duration>> {
     use std::os::fd::AsRawFd;
 
     // The first fields of `struct tcp_info` (linux/tcp.h), in order: 8 bytes, 24 numbers of 32 bits, 4 of 64, then
-    // 2 of 32, `tcpi_notsent_bytes` and `tcpi_min_rtt`. The struct only ever grows at its end. Before the first sample
+    // 4 of 32, of which `tcpi_min_rtt` is the last. The struct only ever grows at its end. Before the first sample
     // the kernel says the largest number.
-    const MIN_RTT: usize = (8 + 24 * 4 + 4 * 8 + 4 * 2) + 4;
-    let mut info = [0_u8; MIN_RTT + 4];
-    let mut length = info.len() as libc::socklen_t;
+    const MIN_RTT: u8 = 8 + 24 * 4 + 4 * 8 + 3 * 4;
+    const LENGTH: u8 = MIN_RTT + 4;
+    let mut info = [0_u8; LENGTH as usize];
+    let mut length = libc::socklen_t::from(LENGTH);
     // SAFETY: the descriptor is open for as long as `socket` is borrowed; `info` is valid for writes of `length` bytes,
     // and the kernel writes no more than that and sets `length` to how much it wrote (getsockopt(2)).
     let result = unsafe {
@@ -32,11 +33,11 @@ pub fn shortest_round_trip(socket: &impl AsFd) -> io::Result<Option<Duration>> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    if (length as usize) < info.len() {
+    if length < libc::socklen_t::from(LENGTH) {
         return Ok(None);
     }
     let mut micros = [0; 4];
-    micros.copy_from_slice(&info[MIN_RTT..]);
+    micros.copy_from_slice(&info[MIN_RTT.into()..]);
     let micros = u32::from_ne_bytes(micros);
     Ok((micros != u32::MAX && micros != 0).then(|| Duration::from_micros(micros.into())))
 }
