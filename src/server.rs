@@ -16,7 +16,7 @@ use ::http::Uri;
 use rustls_pki_types::ServerName;
 
 use thiserror::Error;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
@@ -41,11 +41,12 @@ use crate::{
     transport::{
         accept, admission,
         budget::Budget,
-        cgroup,
+        cgroup::{self, Group},
         current_tls::CurrentTls,
         live as live_streams,
         pace::Rates,
         pressure,
+        resident::Resident,
         router::{ConnectionSettings, Router, Settings, StreamSettings},
         stream,
         successor::{Own, Successor, SuccessorTrust, Target},
@@ -188,12 +189,21 @@ impl Server {
             server.serve_admin(listener, config);
         }
         server.tasks.spawn(expire(server.router.clone()));
+        let accepting = server.router.accepting.subscribe();
+        let readiness = server.readiness.clone();
+        let shown = show_accepting(accepting, readiness, server.health.clone());
+        server.tasks.spawn(shown);
         if let Some(tls) = tls {
             server.tasks.spawn(expiry::watch(tls, metrics));
         }
         server.tasks.spawn(pressure::survey(server.router.clone()));
         server.router.memory.set_limit(memory_limit(config));
-        pressure::watch(&server.router).map_err(StartError::Thread)?;
+        // A limit that is configured is the process's own; that of a group counts all that the group is charged for.
+        let group = match config.memory.limit {
+            Some(_) => None,
+            None => cgroup::memory_limit().and_then(|_| Group::own()),
+        };
+        pressure::watch(&server.router, Resident::new(group)).map_err(StartError::Thread)?;
         server.set_serving(true).await;
         server.readiness.set(Phase::Ready);
         Ok(server)
@@ -230,14 +240,7 @@ impl Server {
     }
 
     async fn set_serving(&self, serving: bool) {
-        let status = if serving {
-            tonic_health::ServingStatus::Serving
-        } else {
-            tonic_health::ServingStatus::NotServing
-        };
-        for name in ["", SERVICE] {
-            self.health.set_service_status(name, status).await;
-        }
+        set_serving(&self.health, serving).await;
     }
 
     /// What its connections share: metrics, table, settings.
@@ -253,6 +256,36 @@ impl Server {
     /// Resolves once an administrator asks for the drain; whoever owns the server should then begin it.
     pub async fn drain_asked(&self) {
         self.drain_asked.cancelled().await;
+    }
+}
+
+async fn set_serving(health: &HealthReporter, serving: bool) {
+    let status = if serving {
+        tonic_health::ServingStatus::Serving
+    } else {
+        tonic_health::ServingStatus::NotServing
+    };
+    for name in ["", SERVICE] {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// Probes of all kinds say that the router is not ready while no connection can be accepted.
+async fn show_accepting(
+    mut accepting: watch::Receiver<bool>,
+    readiness: Readiness,
+    health: HealthReporter,
+) {
+    while accepting.changed().await.is_ok() {
+        readiness.set_accepting(*accepting.borrow_and_update());
+        // The drain may begin in between, and must not be undone.
+        loop {
+            let ready = readiness.is_ready();
+            set_serving(&health, ready).await;
+            if readiness.is_ready() == ready {
+                break;
+            }
+        }
     }
 }
 

@@ -14,7 +14,10 @@ use helpers::{
 use jumpstarter_router::{
     client::{Connector, Identity},
     observe::metrics::{ConnectionEnd, TlsHandshake},
-    transport::tls::Provider,
+    transport::{
+        tls::Provider,
+        trust::{Trust, client_config},
+    },
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::{
@@ -166,6 +169,32 @@ async fn a_look_at_the_certificate_needs_none_and_leads_nowhere() {
     until("counted", || handshakes.count(TlsHandshake::NoAlpn) == 4).await;
     assert_eq!(handshakes.count(TlsHandshake::NoCertificate), 0);
     assert_eq!(handshakes.count(TlsHandshake::Ok), 0);
+}
+
+/// Peers that may stay without ALPN are asked like all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_alpn_nobody_stays_who_shows_no_certificate() {
+    let authority = Authority::new("lab");
+    let file = authority.file();
+    let router = Running::start(&[
+        ("tls.client_ca", file.to_str().unwrap()),
+        ("tls.allow_missing_alpn", "true"),
+    ])
+    .await;
+    let mut config = client_config(Trust::Any, None).unwrap();
+    config.alpn_protocols.clear();
+    let socket = TcpStream::connect(router.server.address).await.unwrap();
+    let name = "127.0.0.1".try_into().unwrap();
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, socket);
+    let mut stream = within("a handshake", connected).await.unwrap();
+    let _ = stream.write_all(raw::PREFACE).await;
+    assert!(within("refusal", stream.read(&mut [0; 1])).await.is_err());
+    let handshakes = &router.metrics().tls_handshakes;
+    until("counted", || {
+        handshakes.count(TlsHandshake::NoCertificate) == 1
+    })
+    .await;
+    assert_eq!(handshakes.count(TlsHandshake::NoAlpn), 0);
 }
 
 /// A hello that comes in pieces, and garbage in its place.

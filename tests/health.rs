@@ -5,8 +5,10 @@ mod helpers;
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -142,6 +144,100 @@ fn silence_and_nonsense_are_not_health() {
     let rude = server(Some(b"HTTP/1.1 500 No\r\n\r\n\x1b[2Jno\nway"));
     let ended = unwell(health(&["--address", &rude]), &["500", "no"]);
     assert!(!ended.lines[0].contains('\x1b'), "{ended:?}");
+}
+
+/// What the API answers, if the connection is not cut.
+fn status(admin: &str) -> Option<String> {
+    let mut socket = TcpStream::connect(admin).ok()?;
+    socket
+        .write_all(b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        .ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    Some(answer).filter(|answer| !answer.is_empty())
+}
+
+/// Opens connections, sends this on each, and never more, while `act` runs: 400 that stay, and ever new ones.
+fn besieged(address: &str, text: &str, act: impl FnOnce()) {
+    let open = || {
+        let socket = TcpStream::connect(address);
+        socket.and_then(|mut socket| socket.write_all(text.as_bytes()).map(|()| socket))
+    };
+    // Those that were made room for see an error.
+    let _silent: Vec<_> = (0..400).map(|_| open()).collect();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&over);
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = open().and_then(|mut socket| {
+                        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+                        socket.read(&mut [0])
+                    });
+                }
+            });
+        }
+        act();
+    });
+}
+
+/// Says so when `act` is over, even if it panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn who_says_nothing_fails_no_probe_and_locks_no_administrator_out() {
+    let mut router = Process::start(usual(&[
+        ("listen.health_address", "127.0.0.1:0"),
+        ("listen.admin_address", "127.0.0.1:0"),
+    ]));
+    let line = router.line("serving");
+    let [probes, admin] = ["health", "admin"].map(|name| line[name].as_str().unwrap());
+    let header = "GET /healthz HTTP/1.1\r\nHo";
+    let body = "PUT /api/log-filter HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+                Content-Length: 99\r\n\r\n{";
+    for text in ["", header] {
+        besieged(probes, text, || {
+            for _ in 0..5 {
+                well(health(&["--live", "--address", probes]));
+            }
+        });
+    }
+    for text in ["", body] {
+        besieged(admin, text, || {
+            for _ in 0..5 {
+                // In this crowd a connection may be cut; then one asks again.
+                let answer = (0..5).find_map(|_| status(admin)).unwrap_or_default();
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            }
+        });
+    }
+}
+
+#[test]
+fn peers_that_have_all_descriptors_fail_no_probe() {
+    let router = usual(&[("listen.health_address", "127.0.0.1:0")]);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    command.arg(router.get_program()).args(router.get_args());
+    command.env_clear();
+    for (name, value) in router.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let mut router = Process::start(command);
+    let line = router.line("serving");
+    let [grpc, probes] = ["address", "health"].map(|name| line[name].as_str().unwrap());
+    let _all: Vec<_> = (0..100).map(|_| TcpStream::connect(grpc)).collect();
+    router.line("cannot accept connections");
+    for _ in 0..5 {
+        well(health(&["--live", "--address", probes]));
+    }
 }
 
 #[test]

@@ -375,6 +375,7 @@ fn the_page_says_what_the_program_does() {
     }
     let others = [
         "not_grpc",
+        "malformed_timeout",
         "method",
         "draining",
         "token_spent",

@@ -12,8 +12,10 @@ use std::{
 use helpers::{Running, authority::Authority, last_words, token, until, within};
 use jumpstarter_router::{
     client::{Call, Connector, Trust, call, stream::data},
+    observe::metrics::RouterProof,
     protocol::v1::StreamRequest,
     server::Drained,
+    splice::ending::Cause,
     transport::router::Router,
 };
 use rcgen::ExtendedKeyUsagePurpose;
@@ -254,6 +256,10 @@ async fn the_true_status_and_its_text_pass() {
         let text = "ended by an administrator".to_owned();
         assert_eq!(told, (true, Code::Aborted, text));
     }
+    let proofs = |router: &Router, proof| router.metrics.router_proofs.count(proof);
+    let new = split.new.server.router();
+    assert_eq!(proofs(new, RouterProof::CallerGood), 1);
+    assert_eq!(proofs(&split.old.router, RouterProof::SuccessorGood), 1);
     split.gone().await;
 
     let mut split = Split::begin(&[("streams.max_message_size", "1KiB")]).await;
@@ -263,6 +269,44 @@ async fn the_true_status_and_its_text_pass() {
     let (told, code, text) = last_words(&mut split.late).await;
     assert_eq!((told, code), (true, Code::Unavailable), "{text}");
     assert!(text.starts_with("the other side's stream was ended: received message larger"));
+    split.gone().await;
+}
+
+/// Memory is short at one router; that is no reason for the other not to wait for a slow reader.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_arrives_when_the_other_router_runs_out_of_memory() {
+    let mut split = Split::begin(&[("streams.max_window", "128KiB")]).await;
+    let sent = fill(&split.late).await;
+    let new = split.new.server.router();
+    let late = split.late.receive.message();
+    new.for_each_live(|live| {
+        // The second of the two: the first is that of the router which forwards.
+        if live.pair() != live.id {
+            live.control.end(Cause::Memory);
+        }
+    });
+    let reset = within("a reset", late).await.unwrap_err();
+    assert_eq!(reset.code(), Code::ResourceExhausted);
+    // Longer than a router waits that is short of memory itself.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let (mut received, mut told) = (0, false);
+    let status = loop {
+        let got = within("a message", split.early.receive.message()).await;
+        match got {
+            Ok(Some(frame)) if frame.payload.is_empty() => told = true,
+            Ok(Some(frame)) => {
+                assert!(frame.payload == numbered(received).payload, "{received}");
+                received += 1;
+            }
+            Ok(None) => panic!("no status"),
+            Err(status) => break status,
+        }
+    };
+    assert!(
+        told && received > 0 && received <= sent,
+        "{received} of {sent}"
+    );
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     split.gone().await;
 }
 

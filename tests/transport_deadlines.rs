@@ -6,7 +6,9 @@ mod helpers;
 use std::time::Duration;
 
 use helpers::{
-    Running, last_words,
+    Pair, Running,
+    balancer::{Balancer, Pieces},
+    last_words,
     raw::{self, Raw, frame},
     token, until, within,
 };
@@ -65,10 +67,21 @@ async fn a_preface_that_does_not_come() {
     router.closed(ConnectionEnd::PrefaceTimeout, 1).await;
 }
 
+/// A router, and a pair from another host: a connection from the pair's own would be kept.
+async fn with_pair_from_elsewhere(setting: (&str, &str)) -> (Running, Balancer, Pair) {
+    let router = Running::start(&[setting, ("listen.proxy_protocol_from", "127.0.0.2")]).await;
+    let header = b"PROXY TCP4 203.0.113.7 10.0.0.1 51234 443\r\n".to_vec();
+    let to = router.server.address;
+    let balancer = Balancer::start("127.0.0.2", to, header, Pieces::Together).await;
+    let connector = router.connector().via(balancer.address);
+    let pair = Pair::open(&connector, "innocent").await;
+    (router, balancer, pair)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_stream_that_does_not_come() {
-    let router = Running::start(&[("connections.first_stream_timeout", "400ms")]).await;
-    let mut pair = router.pair("innocent").await;
+    let setting = ("connections.first_stream_timeout", "400ms");
+    let (router, _balancer, mut pair) = with_pair_from_elsewhere(setting).await;
     let mut raw = raw_tls(&router).await;
     let code = pair.while_doing(raw.goaway_then_end()).await;
     assert_eq!(code, Some(0), "told in good order");
@@ -77,13 +90,16 @@ async fn a_first_stream_that_does_not_come() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_without_streams_is_idle_one_with_a_stream_is_not() {
-    let router = Running::start(&[("connections.idle_timeout", "500ms")]).await;
-    let mut pair = router.pair("innocent").await;
+    let setting = ("connections.idle_timeout", "500ms");
+    let (router, _balancer, mut pair) = with_pair_from_elsewhere(setting).await;
     let mut raw = raw_tls(&router).await;
-    // A call without a token is refused at once: the connection has had its first stream.
-    let flags = raw::END_HEADERS | raw::END_STREAM;
-    let call = raw::call_headers("no token");
-    raw.send(&frame(raw::HEADERS, flags, 1, &call)).await;
+    let call = raw::call_headers(&token("short"));
+    raw.send(&frame(raw::HEADERS, raw::END_HEADERS, 1, &call))
+        .await;
+    let waiting = &router.metrics().streams_waiting;
+    until("it waits", || waiting.get() == 1).await;
+    let cancel = 8_u32.to_be_bytes();
+    raw.send(&frame(raw::RST_STREAM, 0, 1, &cancel)).await;
     let code = pair.while_doing(raw.goaway_then_end()).await;
     assert_eq!(code, Some(0));
     router.closed(ConnectionEnd::Idle, 1).await;

@@ -10,22 +10,17 @@ use std::{
 
 use helpers::{
     KEY, LONG, Pair,
-    process::{Process, command},
+    process::{Process, command, get, ticks},
     within,
 };
 use jumpstarter_router::client::{Connector, Trust};
 use tokio::net::TcpStream;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 /// The most file descriptors the router may have.
 const MOST: usize = 64;
-
-/// Processor time used so far, by user and system, in ticks of 10 ms (proc(5)).
-fn ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name, in parentheses, may hold anything; what follows does not.
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split(' ').collect();
-    fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
-}
 
 /// The router, from a shell that lowers its limit and then becomes it, so that the pid stays the same.
 fn limited() -> Command {
@@ -38,7 +33,7 @@ fn limited() -> Command {
         .arg(command().get_program());
     for setting in [
         "listen.address=127.0.0.1:0",
-        "listen.health_address=0",
+        "listen.health_address=127.0.0.1:0",
         "listen.admin_address=0",
         "connections.tls_handshake_timeout=10m",
     ] {
@@ -50,10 +45,26 @@ fn limited() -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_descriptors_it_waits_without_spinning_and_then_goes_on() {
     let mut process = Process::start(limited());
-    let address = process.address();
+    let serving = process.line("serving");
+    let address = serving["address"].as_str().unwrap().to_owned();
+    let health_address = serving["health"].as_str().unwrap().to_owned();
     let connector = Connector::new(&address, Trust::Insecure).unwrap();
     let mut pair = Pair::open(&connector, "innocent").await;
     pair.ping_pong().await;
+
+    // Somebody who was there before, and would be told.
+    let channel = connector.channel().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
+    let watch = within("a watch", health.watch(request)).await;
+    let mut watch = watch.unwrap().into_inner();
+    let mut status = async || {
+        let update = within("an update", watch.message()).await;
+        update.unwrap().unwrap().status()
+    };
+    assert_eq!(status().await, ServingStatus::Serving);
 
     // The kernel completes these whether or not the router accepts them.
     let mut crowd = Vec::new();
@@ -67,6 +78,8 @@ async fn out_of_descriptors_it_waits_without_spinning_and_then_goes_on() {
         "EMFILE: {line}"
     );
 
+    assert_eq!(status().await, ServingStatus::NotServing);
+
     // Two seconds of nothing: a loop that tries again at once would take all of them.
     let before = ticks(process.pid());
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -79,6 +92,18 @@ async fn out_of_descriptors_it_waits_without_spinning_and_then_goes_on() {
     assert!(start.elapsed() < LONG);
 
     drop(crowd);
+    assert_eq!(status().await, ServingStatus::Serving);
+    process.line("connections are accepted again");
+    let said = process.lines.iter();
+    let said = said.filter(|line| line.contains("cannot accept connections"));
+    assert_eq!(said.count(), 1, "one line, not one for each attempt");
+    let metrics = get(&health_address, "/metrics");
+    let failures = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("jumpstarter_router_accept_failures_total "))
+        .unwrap();
+    assert!(failures.parse::<u64>().unwrap() > 0);
+    assert!(get(&health_address, "/readyz").starts_with("HTTP/1.1 200"));
     let mut later = Box::pin(within("a new pair", Pair::open(&connector, "later"))).await;
     later.ping_pong().await;
     pair.ping_pong().await;

@@ -1,18 +1,19 @@
-//! A defect in one stream's task: that stream ends, and nothing else does.
+//! A defect in one stream's task, or in its connection's: that ends, and nothing else does.
 //!
-//! The defect is a service of the test's own, passed in where health and reflection are: all streams of a
-//! connection, whatever their service, run under the same guard.
+//! The defect in a stream is a service of the test's own, passed in where health and reflection are: all streams of a
+//! connection, whatever their service, run under the same guard. That in a connection is a subscriber of the test's own,
+//! which does not bear one log line.
 #![allow(clippy::unwrap_used)]
 
 mod helpers;
 
 use std::{sync::Arc, time::Duration};
 
-use helpers::{KEY, Pair, raw, token, until, within};
+use helpers::{KEY, Pair, last_words, raw, token, until, within};
 use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
     client::{Connector, Trust, call},
-    observe::metrics::Metrics,
+    observe::metrics::{ConnectionEnd, Metrics},
     pairing::table::Table,
     transport::{
         accept,
@@ -21,8 +22,12 @@ use jumpstarter_router::{
         router::{ConnectionSettings, Router, Settings, StreamSettings},
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::service::Routes;
+use tracing::{
+    Event, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -73,24 +78,88 @@ fn faulty() -> Routes {
     Routes::from(axum::Router::<()>::new().route("/test.Faulty/Call", faulty))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_ends_its_own_stream_only() {
+/// Panics in the task of a connection that ends with an error.
+struct Fragile;
+
+impl Subscriber for Fragile {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().ends_with("transport::connection")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let said = format!("{event:?}");
+        assert!(
+            !said.contains("connection ended with an error"),
+            "on purpose"
+        );
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// A router on a free port, without TLS.
+async fn start() -> (Arc<Router>, Connector, JoinHandle<()>) {
     let keys = KeyRing::new([Key::new("key", KEY.as_bytes())]).unwrap();
-    let metrics = Arc::new(Metrics::new(&[], &[]));
     let router = Router::new(
         Rules::new(keys),
         Table::new(100, false),
         settings(),
-        metrics.clone(),
+        Arc::new(Metrics::new(&[], &[])),
         Budget::new(0),
         faulty(),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = router.stop.clone();
-    let running = tokio::spawn(accept::run(router, listener, None, false));
-
+    let running = tokio::spawn(accept::run(router.clone(), listener, None, false));
     let connector = Connector::new(&address.to_string(), Trust::Plaintext).unwrap();
+    (router, connector, running)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_a_connection_ends_its_own_streams_only() {
+    tracing::subscriber::set_global_default(Fragile).unwrap();
+    let (router, connector, running) = start().await;
+    let metrics = &router.metrics;
+    let mut innocent = Pair::open(&connector, "elsewhere").await;
+    for panics in 1..=3 {
+        let mut raw = raw::Raw::open(connector.tcp().await.unwrap()).await;
+        let token = token("meets a defect");
+        let headers = raw::call_headers(&token);
+        raw.send(&raw::frame(raw::HEADERS, raw::END_HEADERS, 1, &headers))
+            .await;
+        until("it waits", || metrics.streams_waiting.get() == 1).await;
+        let channel = connector.channel().await.unwrap();
+        let partner = within("a partner", call(channel, &token, vec![])).await;
+        // DATA on stream 0 is an error of the whole connection (RFC 9113 section 6.1).
+        raw.send(&raw::frame(raw::DATA, 0, 0, &[])).await;
+        let (told, code, text) = last_words(&mut partner.unwrap()).await;
+        assert!(told && code != tonic::Code::Ok, "{code}: {text}");
+        assert_eq!(metrics.panics.get(), panics);
+        until("counted", || {
+            metrics.connections_closed.count(ConnectionEnd::Panicked) == panics
+        })
+        .await;
+        innocent.ping_pong().await;
+    }
+    until("all is given back", || metrics.connections_open.get() == 2).await;
+    assert_eq!(metrics.connections_with_streams.get(), 2);
+    Pair::open(&connector, "later").await.ping_pong().await;
+    innocent.ping_pong().await;
+    router.stop.cancel();
+    within("the end", running).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_its_own_stream_only() {
+    let (router, connector, running) = start().await;
+    let (stop, metrics) = (&router.stop, &router.metrics);
     let mut pair = Pair::open(&connector, "elsewhere").await;
     // Two calls on one connection, the same on which the faulty one is made.
     let channel = connector.channel().await.unwrap();

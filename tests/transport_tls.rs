@@ -3,15 +3,20 @@
 
 mod helpers;
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use helpers::{Running, until, within};
+use helpers::{
+    Pair, Running,
+    balancer::{Balancer, connect_from},
+    process::{Process, usual},
+    raw::{self, Raw, frame},
+    token, until, within,
+};
 use jumpstarter_router::{
     client::{Connector, Trust},
     observe::metrics::{ConnectionEnd, TlsHandshake},
-    transport::tls::Provider,
+    transport::trust::{self, client_config},
 };
-use rustls::{ClientConfig, RootCertStore};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,15 +24,13 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 async fn connect(router: &Running, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(router.certificate.der.clone()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Provider::Auto.crypto())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    connect_to(router.server.address, alpn).await
+}
+
+async fn connect_to(address: SocketAddr, alpn: &[&[u8]]) -> io::Result<TlsStream<TcpStream>> {
+    let mut config = client_config(trust::Trust::Any, None).unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let socket = TcpStream::connect(router.server.address).await?;
+    let socket = TcpStream::connect(address).await?;
     let name = "127.0.0.1".try_into().unwrap();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, socket);
     within("a handshake", connected).await
@@ -60,6 +63,77 @@ async fn without_alpn_the_handshake_completes_and_the_connection_is_closed_quiet
     })
     .await;
     router.closed(ConnectionEnd::NotHttp2, 3).await;
+    pair.ping_pong().await;
+}
+
+/// As a proxy does that encrypts again.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_alpn_http2_is_served_if_it_may_be() {
+    let router = Running::start(&[("tls.allow_missing_alpn", "true")]).await;
+    let mut pair = router.pair("innocent").await;
+    let mut raw = Raw::open(connect(&router, &[]).await.unwrap()).await;
+    let headers = raw::call_headers(&token("through a proxy"));
+    raw.send(&frame(raw::HEADERS, raw::END_HEADERS, 1, &headers))
+        .await;
+    let waiting = &router.metrics().streams_waiting;
+    until("it waits", || waiting.get() == 1).await;
+    // The first bytes may come one at a time.
+    let mut slow = connect(&router, &[]).await.unwrap();
+    for byte in raw::PREFACE {
+        slow.write_all(&[*byte]).await.unwrap();
+        slow.flush().await.unwrap();
+    }
+    let mut slow = Raw(slow);
+    slow.send(&frame(raw::SETTINGS, 0, 0, &[])).await;
+    assert!(slow.next_of(raw::SETTINGS).await.is_some());
+    // Nothing else is, and looks at the certificate are what they were.
+    let mut other = connect(&router, &[]).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let read = within("the end", other.read(&mut [0; 1])).await;
+    assert!(matches!(read, Ok(0) | Err(_)));
+    router.closed(ConnectionEnd::NotHttp2, 1).await;
+    let mut look = connect(&router, &[]).await.unwrap();
+    look.shutdown().await.unwrap();
+    let read = within("the end", look.read(&mut [0; 1])).await;
+    assert!(matches!(read, Ok(0) | Err(_)));
+    pair.ping_pong().await;
+}
+
+/// Whoever looks after the router shall read why a proxy does not get through, and not once for each attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_of_another_protocol_are_named_once_in_a_while() {
+    let mut process = Process::start(usual(&[]));
+    let address: SocketAddr = process.address().parse().unwrap();
+    // Stock clients look at the certificate before each connection, and are not worth a line.
+    for _ in 0..2 {
+        drop(connect_to(address, &[]).await.unwrap());
+    }
+    for _ in 0..5 {
+        let mut proxy = connect_to(address, &[]).await.unwrap();
+        proxy.write_all(raw::PREFACE).await.unwrap();
+        proxy.flush().await.unwrap();
+        let read = within("the end", proxy.read(&mut [0; 1])).await;
+        assert!(matches!(read, Ok(0) | Err(_)));
+    }
+    let line = process.line("connection closed: wrong protocol");
+    assert_eq!(line["level"], "info");
+    assert_eq!(line["found"], "HTTP/2 in TLS without ALPN");
+    let expected = line["expected"].as_str().unwrap();
+    assert!(expected.contains("tls.allow_missing_alpn"), "{expected}");
+    // From another address it is another matter.
+    let mut scanner = connect_from("127.0.0.2", address).await;
+    scanner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let line = process.line("connection closed: wrong protocol");
+    assert_eq!(line["peer"], "127.0.0.2");
+    assert_eq!(line["found"], "plaintext HTTP/1");
+    let said = process.lines.iter();
+    assert_eq!(
+        said.filter(|line| line.contains("wrong protocol")).count(),
+        2
+    );
+    let balancer = Balancer::plain("127.0.0.3", address).await;
+    let connector = Connector::new(&address.to_string(), Trust::Insecure).unwrap();
+    let mut pair = Pair::open(&connector.via(balancer.address), "innocent").await;
     pair.ping_pong().await;
 }
 
@@ -140,12 +214,11 @@ async fn first_bytes_may_come_one_at_a_time() {
     let router = Running::start(&[("tls.plaintext", "true")]).await;
     let mut socket = TcpStream::connect(router.server.address).await.unwrap();
     socket.set_nodelay(true).unwrap();
-    for byte in helpers::raw::PREFACE {
+    for byte in raw::PREFACE {
         socket.write_all(&[*byte]).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    let mut raw = helpers::raw::Raw(socket);
-    raw.send(&helpers::raw::frame(helpers::raw::SETTINGS, 0, 0, &[]))
-        .await;
-    assert!(raw.next_of(helpers::raw::SETTINGS).await.is_some());
+    let mut raw = raw::Raw(socket);
+    raw.send(&raw::frame(raw::SETTINGS, 0, 0, &[])).await;
+    assert!(raw.next_of(raw::SETTINGS).await.is_some());
 }

@@ -45,6 +45,7 @@ impl Serving {
             key: certified.into(),
             clients: None,
             sessions: 10_000,
+            allow_missing_alpn: false,
         };
         Ok(tls::server_config(&terms, crypto)?.into())
     }

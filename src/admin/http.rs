@@ -1,5 +1,6 @@
 //! Health probes and metrics over HTTP/1.1.
 
+mod places;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -9,21 +10,24 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
 
 pub use self::server::{Remote, serve};
 use crate::observe::{
-    metrics::{self, Metrics},
-    readiness::{Phase, Readiness},
+    metrics::{Format, Metrics},
+    readiness::Readiness,
 };
 
 const INDEX: &str = "\
 /healthz  200 while the process runs
 /readyz   200 when new streams are wanted, else 503 and why not
-/metrics  metrics in the OpenMetrics text format
+/metrics  metrics in the text format of Prometheus or of OpenMetrics, as Accept asks
 ";
 
 /// What the paths show.
@@ -54,18 +58,23 @@ pub fn metrics_only(metrics: Arc<Metrics>) -> Router {
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    let phase = readiness.get();
-    let status = match phase {
-        Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::LameDuck | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    let status = if readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, phase.as_str())
+    (status, readiness.as_str())
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).into_iter();
+    let format = Format::accepted(accept.filter_map(|value| value.to_str().ok()));
     // Reading `/proc` blocks, and with many open files on an old kernel it does so for long.
-    match tokio::task::spawn_blocking(move || metrics.encode()).await {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+    match tokio::task::spawn_blocking(move || metrics.encode_as(format)).await {
+        Ok(text) => {
+            let headers = [(CONTENT_TYPE, format.content_type()), (VARY, "accept")];
+            (headers, text).into_response()
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -1,7 +1,7 @@
 //! Takes the token out of the call's `authorization` header.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use super::Refusal;
 
@@ -20,6 +20,11 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     if values.next().is_some() {
         return Err(Refusal::SeveralHeaders);
     }
+    text(value)
+}
+
+/// The same of one value.
+pub(super) fn text(value: &HeaderValue) -> Result<&str, Refusal> {
     let value = value.to_str().map_err(|_| Refusal::MalformedHeader)?;
     match value.split_at_checked(SCHEME.len()) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token),

@@ -35,6 +35,12 @@ impl Key {
         &self.name
     }
 
+    /// The secret itself.
+    pub(super) fn secret(&self) -> &[u8] {
+        // Fails only for keys that are no secret.
+        self.secret.try_get_as_bytes().unwrap_or_default()
+    }
+
     /// Whether the secret is shorter than [`RECOMMENDED_SECRET_LEN`].
     pub fn is_short(&self) -> bool {
         self.len < RECOMMENDED_SECRET_LEN

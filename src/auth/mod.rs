@@ -26,6 +26,7 @@ mod date;
 mod inspect;
 mod keys;
 mod mint;
+pub mod proof;
 mod refusal;
 mod rules;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
-use super::{KeyRing, Refusal, bearer, claims, date, token};
+use super::{Key, KeyRing, Refusal, bearer, claims, date, token};
 
 /// The issuer upstream's controller writes and its router asks for.
 pub const DEFAULT_ISSUER: &str = "https://jumpstarter.dev/stream";
@@ -81,5 +81,17 @@ impl Rules {
             expires_at: date::to_clock(expiry),
             key,
         })
+    }
+
+    /// The key that signed the token in this `authorization` header, and the token, whatever its claims say: for a call
+    /// that was admitted.
+    pub fn signer<'a>(&self, authorization: &'a HeaderValue) -> Option<(&Key, &'a str)> {
+        let token = bearer::text(authorization).ok()?;
+        let parts = token::split(token).ok()?;
+        let algorithm = token::algorithm(&token::decode(parts.header).ok()?).ok()?;
+        let signature = token::decode(parts.signature).ok()?;
+        let signed = parts.signed.as_bytes();
+        let key = self.keys.signer_of(algorithm, signed, &signature)?;
+        Some((&self.keys.keys()[key], token))
     }
 }

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     path::PathBuf,
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,9 @@ use crate::config;
 
 /// No answer is read beyond this, bytes.
 const MOST: usize = 8 * 1024;
+
+/// How long to wait before asking again when the connection was cut, as a router does that has too many of them.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Options of `health`.
 #[derive(Args, Clone, Debug)]
@@ -89,7 +93,7 @@ pub fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), Heal
     let path = if args.live { "/healthz" } else { "/readyz" };
     let mut refused = HealthError::Off;
     for address in addresses(args, env)? {
-        match ask(address, path, end) {
+        match ask_again(address, path, end) {
             Ok(Answer { status: 200, .. }) => return Ok(()),
             Ok(Answer { status, text }) => {
                 return Err(HealthError::Unwell {
@@ -164,6 +168,26 @@ struct Answer {
     text: String,
 }
 
+/// Asks until there is an answer or the time is over: under a flood of connections, one may be cut.
+fn ask_again(address: SocketAddr, path: &str, end: Instant) -> io::Result<Answer> {
+    loop {
+        match ask(address, path, end) {
+            Err(error) if is_cut(&error) && Instant::now() + AGAIN < end => thread::sleep(AGAIN),
+            result => return result,
+        }
+    }
+}
+
+fn is_cut(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
 fn ask(address: SocketAddr, path: &str, end: Instant) -> io::Result<Answer> {
     let left = || {
         let left = end.saturating_duration_since(Instant::now());
@@ -185,6 +209,9 @@ fn ask(address: SocketAddr, path: &str, end: Instant) -> io::Result<Answer> {
             0 => break,
             length => answer.extend_from_slice(&chunk[..length]),
         }
+    }
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     parse(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

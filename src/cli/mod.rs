@@ -26,10 +26,16 @@ pub mod top;
 use std::{io, process::ExitCode};
 
 use self::args::{Cli, Command};
-use crate::config;
+use crate::{config, observe::log};
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
+    let code = run();
+    log::flush(log::LAST_LINES);
+    code
+}
+
+fn run() -> ExitCode {
     let cli: Cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -86,6 +92,6 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
         line.push_str(&error.to_string());
         cause = error.source();
     }
-    eprintln!("{line}");
+    log::say(&line);
     ExitCode::FAILURE
 }

@@ -33,7 +33,7 @@ pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in &problems {
-                eprintln!("error: {problem}");
+                log::say(&format!("error: {problem}"));
             }
             return ExitCode::from(EX_CONFIG);
         }

@@ -160,8 +160,11 @@ mod tests {
             Cause::Administrator,
             Cause::Memory,
             Cause::Idle(time),
+            Cause::MemoryIdle,
             Cause::Stalled(time),
+            Cause::Unfinished(time),
             Cause::TooOld(time),
+            Cause::ConnectionTooOld(time),
         ] {
             let ending = Ending::from(cause).for_other();
             let error = StreamError::Status(Status::new(ending.code(), ending.message()));

@@ -68,6 +68,10 @@ sections! {
         client_ca: Option<PemFile> = unset,
         /// Let in peers that show no certificate, too. A certificate that is shown must be good.
         client_certificate_optional: bool = false,
+        /// Let in peers that do not offer ALPN, such as a proxy that encrypts again, if they speak HTTP/2.
+        /// They must show a certificate like all others, so with client_ca stock clients can no longer
+        /// look at this router's certificate without one, as they do with tls.insecure.
+        allow_missing_alpn: bool = false,
     }
 
     /// Which tokens are accepted. At least one key is needed.
@@ -154,7 +158,7 @@ sections! {
 
     /// Each connection.
     connections: Connections {
-        /// Connections open at the same time.
+        /// Connections open at the same time. Beyond that, one without a stream makes room for a new one.
         max: u32 = 20000,
         /// Connections open at the same time from one address; 0 sets no limit. IPv6 addresses are
         /// counted by their first 64 bits.
@@ -165,9 +169,11 @@ sections! {
         tls_handshake_timeout: Duration = "10s",
         /// How long the HTTP/2 preface may take after the handshake.
         preface_timeout: Duration = "10s",
-        /// How long a connection may wait before it opens its first stream.
+        /// How long a connection may wait before it opens its first stream. As long as its address has a
+        /// stream on another connection, it may wait longer.
         first_stream_timeout: Duration = "20s",
-        /// Close a connection that has had no stream for so long.
+        /// Close a connection that has had no stream for so long, unless its address has one on another
+        /// connection.
         idle_timeout: Option<Duration> = "0s",
         /// Close a connection this long after it was opened.
         max_age: Option<Duration> = "0s",

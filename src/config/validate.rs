@@ -87,6 +87,10 @@ fn client_certificates(loading: &mut Loading) {
         fail(loading, &["tls.client_ca", "tls.plaintext"], text);
     }
     let tls = &loading.config.tls;
+    if tls.allow_missing_alpn && tls.plaintext {
+        let text = "tls.allow_missing_alpn has no effect with tls.plaintext";
+        loading.warnings.push(text.to_owned());
+    }
     if tls.client_certificate_optional && tls.client_ca.is_none() {
         let text = "tls.client_certificate_optional has no effect without tls.client_ca";
         loading.warnings.push(text.to_owned());

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use thiserror::Error;
 
 use crate::splice::ending::Ending;
 
 /// On a call that one router forwards to another: which process does.
 pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router-forwarded-by");
+
+/// On such a call and on its answer: proof that a router makes it.
+pub const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
 
 /// Between two routers, behind all messages: how the stream of the sender's own peer ended.
 const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
@@ -24,6 +28,15 @@ pub fn ending(headers: &HeaderMap) -> Option<Ending> {
     Ending::from_text(headers.get(ENDING)?.to_str().ok()?)
 }
 
+/// The value in memory of its own. As HTTP/2 gives it, it keeps the whole block of headers it came in.
+pub fn detached(value: &HeaderValue) -> HeaderValue {
+    // What is a value stays one.
+    let copy = HeaderValue::from_bytes(value.as_bytes());
+    let mut copy = copy.unwrap_or(HeaderValue::from_static(""));
+    copy.set_sensitive(value.is_sensitive());
+    copy
+}
+
 /// Whether the request is gRPC at all.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE) else {
@@ -34,23 +47,60 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The caller's own deadline: up to eight digits and a unit. `None` if there is none or it cannot be read.
-pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// The caller's own deadline: one to eight digits and a unit. `None` if there is none.
+///
+/// What cannot be read is refused with grpc-go's texts (1.80, `decodeTimeout`). Of several the last counts, if all can be
+/// read.
+pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, MalformedTimeout> {
+    let mut last = None;
+    for value in headers.get_all("grpc-timeout") {
+        last = Some(decode_timeout(value.as_bytes())?);
     }
-    let amount: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(amount * 3600)),
-        "M" => Some(Duration::from_secs(amount * 60)),
-        "S" => Some(Duration::from_secs(amount)),
-        "m" => Some(Duration::from_millis(amount)),
-        "u" => Some(Duration::from_micros(amount)),
-        "n" => Some(Duration::from_nanos(amount)),
-        _ => None,
+    Ok(last)
+}
+
+fn decode_timeout(text: &[u8]) -> Result<Duration, MalformedTimeout> {
+    /// Of a long one so much is quoted.
+    const QUOTED: usize = 32;
+    let quoted = |part: &[u8]| String::from_utf8_lossy(&part[..part.len().min(QUOTED)]).into();
+    let Some((unit, digits)) = text.split_last().filter(|(_, digits)| !digits.is_empty()) else {
+        return Err(MalformedTimeout::TooShort(quoted(text)));
+    };
+    if digits.len() > 8 {
+        return Err(MalformedTimeout::TooLong(quoted(text)));
     }
+    let unit: fn(u64) -> Duration = match unit {
+        b'H' => |hours| Duration::from_secs(hours * 3600),
+        b'M' => |minutes| Duration::from_secs(minutes * 60),
+        b'S' => Duration::from_secs,
+        b'm' => Duration::from_millis,
+        b'u' => Duration::from_micros,
+        b'n' => Duration::from_nanos,
+        _ => return Err(MalformedTimeout::Unit(quoted(text))),
+    };
+    let number = digits.iter().try_fold(0, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        Some(number * 10 + digit)
+    });
+    let number = number.ok_or_else(|| MalformedTimeout::Number(quoted(digits)))?;
+    Ok(unit(number))
+}
+
+/// What is wrong with a `grpc-timeout`.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum MalformedTimeout {
+    /// No digit, or no unit.
+    #[error("malformed grpc-timeout: transport: timeout string is too short: {0:?}")]
+    TooShort(String),
+    /// More than eight digits.
+    #[error("malformed grpc-timeout: transport: timeout string is too long: {0:?}")]
+    TooLong(String),
+    /// None of the six units.
+    #[error("malformed grpc-timeout: transport: timeout unit is not recognized: {0:?}")]
+    Unit(String),
+    /// Something else than digits before the unit.
+    #[error("malformed grpc-timeout: strconv.ParseUint: parsing {0:?}: invalid syntax")]
+    Number(String),
 }
 
 /// How a caller compresses what it sends, and what it can read.
@@ -73,8 +123,8 @@ impl Encodings {
             .get("grpc-encoding")
             .filter(|value| value.as_bytes() != b"identity");
         Self {
-            sends: sends.cloned(),
-            accepts: headers.get("grpc-accept-encoding").cloned(),
+            sends: sends.map(detached),
+            accepts: headers.get("grpc-accept-encoding").map(detached),
         }
     }
 
@@ -131,20 +181,49 @@ mod tests {
     #[test]
     fn timeouts() {
         for (text, want) in [
-            ("1H", Some(Duration::from_secs(3600))),
-            ("20m", Some(Duration::from_millis(20))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("123456789S", None),
-            ("-1S", None),
-            ("S", None),
-            ("1", None),
-            ("", None),
-            ("1x", None),
+            ("1H", Duration::from_secs(3600)),
+            ("2M", Duration::from_secs(120)),
+            ("0S", Duration::ZERO),
+            ("20m", Duration::from_millis(20)),
+            ("00000007u", Duration::from_micros(7)),
+            ("99999999n", Duration::from_nanos(99_999_999)),
         ] {
             let got = timeout(&headers(&[("grpc-timeout", text)]));
-            // "S" has no digits at all: not a number.
-            assert_eq!(got, want, "{text}");
+            assert_eq!(got, Ok(Some(want)), "{text}");
         }
+        assert_eq!(timeout(&HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn timeouts_that_cannot_be_read() {
+        for (text, want) in [
+            ("", r#"transport: timeout string is too short: """#),
+            ("S", r#"transport: timeout string is too short: "S""#),
+            ("1", r#"transport: timeout string is too short: "1""#),
+            (
+                "123456789S",
+                r#"transport: timeout string is too long: "123456789S""#,
+            ),
+            ("1x", r#"transport: timeout unit is not recognized: "1x""#),
+            ("10", r#"transport: timeout unit is not recognized: "10""#),
+            ("-1S", r#"strconv.ParseUint: parsing "-1": invalid syntax"#),
+            ("+1S", r#"strconv.ParseUint: parsing "+1": invalid syntax"#),
+            (
+                "1.5S",
+                r#"strconv.ParseUint: parsing "1.5": invalid syntax"#,
+            ),
+            (" 1S", r#"strconv.ParseUint: parsing " 1": invalid syntax"#),
+        ] {
+            let error = timeout(&headers(&[("grpc-timeout", text)])).err();
+            let error = error.map(|error| error.to_string());
+            assert_eq!(error, Some(format!("malformed grpc-timeout: {want}")));
+        }
+        let mut several = headers(&[("grpc-timeout", "1S")]);
+        several.append("grpc-timeout", HeaderValue::from_static("2S"));
+        assert_eq!(timeout(&several), Ok(Some(Duration::from_secs(2))));
+        several.append("grpc-timeout", HeaderValue::from_static("2s"));
+        several.append("grpc-timeout", HeaderValue::from_static("3S"));
+        assert!(timeout(&several).is_err());
     }
 
     #[test]

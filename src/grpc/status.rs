@@ -27,6 +27,13 @@ pub fn head() -> Response<()> {
     response
 }
 
+/// The answer to a call whose head cannot be read: as grpc-go gives it, with an HTTP status for those who know no other.
+pub fn bad_request(message: &str) -> Response<()> {
+    let mut response = trailers_only(Code::Internal, message);
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
 /// The answer to a request that is not gRPC (gRPC over HTTP/2, "Requests": content-type).
 pub fn unsupported_media_type() -> Response<()> {
     let mut response = Response::new(());

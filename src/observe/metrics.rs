@@ -1,10 +1,11 @@
-//! The process's metrics, in the `OpenMetrics` text format.
+//! The process's metrics, as text in one of two formats.
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
 //! nothing, except that reasons and keys given by name are found in a short list. No label takes a
 //! value that a peer can choose.
 
+mod format;
 mod handles;
 mod labels;
 mod process;
@@ -23,17 +24,16 @@ use prometheus_client::{
 
 use self::process::Process;
 pub use self::{
+    format::Format,
     handles::{ByLabel, ByName, Held, Label},
     labels::{
-        AdminAction, AdminRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
-        SuccessorStream, TlsHandshake,
+        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
+        RouterProof, SuccessorStream, TlsHandshake,
     },
     reloads::Reloads,
     token_keys::TokenKeys,
 };
-
-/// The `Content-Type` of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::log;
 
 const PREFIX: &str = "jumpstarter_router";
 
@@ -47,6 +47,12 @@ pub struct Metrics {
 
     /// Connections now open, from accept to close. See [`Held`].
     pub connections_open: Gauge,
+    /// Of these, with a stream.
+    pub connections_with_streams: Gauge,
+    /// Of these, past their handshakes and without a stream.
+    pub connections_without_streams: Gauge,
+    /// Times that no connection could be accepted, for want of descriptors or memory.
+    pub accept_failures: Counter,
     /// Connections that arrived, by what was done with them.
     pub connections: ByLabel<ConnectionAccept>,
     /// TLS handshakes, by how they ended.
@@ -81,6 +87,8 @@ pub struct Metrics {
     pub stream_ends: ByName,
     /// Streams that were refused, by cause.
     pub stream_refusals: ByName,
+    /// Calls of other services that were refused, by cause.
+    pub call_refusals: ByLabel<CallRefusal>,
     /// Accepted tokens, by key.
     pub token_keys: TokenKeys,
     /// Times that credit was held back to keep a byte rate.
@@ -89,6 +97,8 @@ pub struct Metrics {
     pub successor_streams: ByLabel<SuccessorStream>,
     /// Streams that have found it there.
     pub successor_streams_open: Gauge,
+    /// Whether the other ends of forwarded streams are routers.
+    pub router_proofs: ByLabel<RouterProof>,
     /// Panics that were caught.
     pub panics: Counter,
     /// Changes of the configuration.
@@ -120,6 +130,12 @@ impl Metrics {
         r.register("build_info", "What is running", build_info.clone());
 
         let connections_open = gauge(r, "connections_open", "Connections now open");
+        let help = "Connections that carry a stream";
+        let connections_with_streams = gauge(r, "connections_with_streams", help);
+        let help = "Connections past their handshakes without a stream";
+        let connections_without_streams = gauge(r, "connections_without_streams", help);
+        let help = "Times that no connection could be accepted";
+        let accept_failures = counter(r, "accept_failures", help);
         let connections =
             ByLabel::register(r, "connections", "Connections that arrived, by result");
         let tls_handshakes =
@@ -183,6 +199,8 @@ impl Metrics {
         let stream_ends = ByName::register(r, "stream_ends", help, "reason", end_reasons);
         let help = "Streams refused, by cause";
         let stream_refusals = ByName::register(r, "stream_refusals", help, "cause", refusal_causes);
+        let help = "Calls of health, reflection and other services refused, by cause";
+        let call_refusals = ByLabel::register(r, "call_refusals", help);
         let token_keys = TokenKeys::register(r);
         let help = "Times that credit was held back to keep a byte rate, by limit";
         let credit_held_back = ByLabel::register(r, "credit_held_back", help);
@@ -190,7 +208,14 @@ impl Metrics {
         let successor_streams = ByLabel::register(r, "successor_streams", help);
         let help = "Pairs whose other side is at the successor now";
         let successor_streams_open = gauge(r, "successor_streams_open", help);
+        let help = "Proofs of being a router, at the other ends of forwarded streams, by result";
+        let router_proofs = ByLabel::register(r, "router_proofs", help);
         let panics = counter(r, "panics", "Panics caught");
+        let missing = &*log::MISSING;
+        let help = "Log lines lost because nobody read standard error";
+        r.register("log_lines_lost", help, missing.lost.clone());
+        let help = "Log lines left out because there were too many similar ones";
+        r.register("log_lines_left_out", help, missing.left_out.clone());
 
         let reloads = Reloads::register(r);
         let help = "When the certificate expires, from the epoch; 0 without TLS";
@@ -207,6 +232,9 @@ impl Metrics {
             registry: root,
             build_info,
             connections_open,
+            connections_with_streams,
+            connections_without_streams,
+            accept_failures,
             connections,
             tls_handshakes,
             connections_closed,
@@ -224,10 +252,12 @@ impl Metrics {
             forwarded_messages,
             stream_ends,
             stream_refusals,
+            call_refusals,
             token_keys,
             credit_held_back,
             successor_streams,
             successor_streams_open,
+            router_proofs,
             panics,
             reloads,
             admin_actions,
@@ -286,9 +316,17 @@ impl Metrics {
         self.certificate_expiry.set(since_epoch(at));
     }
 
-    /// All metrics in the format that [`CONTENT_TYPE`] names.
+    /// All metrics in this format.
     ///
     /// Reads `/proc`, so it may block for a moment.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::OpenMetrics => self.encode(),
+            Format::Prometheus => format::to_prometheus(&self.encode()),
+        }
+    }
+
+    /// All metrics as [`Format::OpenMetrics`].
     pub fn encode(&self) -> String {
         let mut out = String::with_capacity(16 * 1024);
         if text::encode(&mut out, &self.registry).is_err() {

@@ -3,6 +3,7 @@
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod panics;
 pub mod readiness;
 pub mod record;
 #[cfg(feature = "otel")]

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -39,9 +39,15 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The shared phase. Clones show and change the same one. Starts as [`Phase::Starting`].
+/// The shared phase, and whether anything hinders. Clones show and change the same. Starts as [`Phase::Starting`].
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: AtomicU8,
+    hindered: AtomicBool,
+}
 
 impl Readiness {
     /// Starts in [`Phase::Starting`].
@@ -52,12 +58,12 @@ impl Readiness {
     /// Moves to `phase`, but never backwards: a signal to stop that arrives during the start must
     /// not be undone by the start's own last step.
     pub fn set(&self, phase: Phase) {
-        self.0.fetch_max(phase as u8, Ordering::AcqRel);
+        self.0.phase.fetch_max(phase as u8, Ordering::AcqRel);
     }
 
     /// The current phase.
     pub fn get(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.phase.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Ready,
             2 => Phase::LameDuck,
@@ -65,9 +71,26 @@ impl Readiness {
         }
     }
 
-    /// Whether new streams are wanted.
+    /// Shows whether connections can be accepted.
+    pub fn set_accepting(&self, accepting: bool) {
+        self.0.hindered.store(!accepting, Ordering::Release);
+    }
+
+    fn is_hindered(&self) -> bool {
+        self.0.hindered.load(Ordering::Acquire)
+    }
+
+    /// Whether new streams are wanted, and can come.
     pub fn is_ready(&self) -> bool {
-        self.get() == Phase::Ready
+        self.get() == Phase::Ready && !self.is_hindered()
+    }
+
+    /// The phase, or what hinders in it.
+    pub fn as_str(&self) -> &'static str {
+        match self.get() {
+            Phase::Ready if self.is_hindered() => "cannot accept connections",
+            phase => phase.as_str(),
+        }
     }
 }
 
@@ -88,5 +111,20 @@ mod tests {
         readiness.set(Phase::Draining);
         readiness.set(Phase::Ready);
         assert_eq!(other.get(), Phase::Draining);
+    }
+
+    #[test]
+    fn is_ready_only_while_connections_can_be_accepted() {
+        let readiness = Readiness::new();
+        readiness.set(Phase::Ready);
+        readiness.set_accepting(false);
+        assert!(!readiness.is_ready());
+        assert_eq!(readiness.as_str(), "cannot accept connections");
+        readiness.set_accepting(true);
+        assert!(readiness.is_ready());
+        readiness.set(Phase::Draining);
+        readiness.set_accepting(true);
+        assert!(!readiness.is_ready());
+        assert_eq!(readiness.as_str(), "draining");
     }
 }

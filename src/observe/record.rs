@@ -4,6 +4,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tracing::{field, info};
 
+/// The target of the records' lines.
+pub(super) const TARGET: &str = module_path!();
+
 /// What one stream did, from its admission to its end. A pair leaves two, one per side.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {

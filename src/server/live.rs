@@ -158,6 +158,7 @@ pub(super) fn terms(
         key,
         clients,
         sessions: config.tls.session_cache as usize,
+        allow_missing_alpn: config.tls.allow_missing_alpn,
     })
 }
 

@@ -12,7 +12,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-use super::{ending::Cause, side::Totals};
+use super::{ending::Cause, side::Totals, standstill::Standstill};
 
 /// Where a stream is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +33,14 @@ pub struct Control {
     paired: AtomicBool,
     concluding: AtomicBool,
     carried: Carried,
-    /// Bytes that this stream's peer makes the router hold.
-    held: AtomicU64,
-    /// When the peer last took something while bytes wait: milliseconds from `made`, plus one; 0 if none wait.
-    stalled: AtomicU64,
+    /// Bytes that wait in the lane for this stream's peer.
+    waiting: AtomicU64,
+    /// Bytes that HTTP/2 was handed for the peer, and has not written yet.
+    unsent: AtomicU64,
+    /// Bytes that the peer sent and that wait for it: for the rest of their message, or for a partner.
+    unfinished: AtomicU64,
+    reading: Standstill,
+    sending: Standstill,
     waker: AtomicWaker,
 }
 
@@ -57,8 +61,11 @@ impl Default for Control {
             paired: AtomicBool::new(false),
             concluding: AtomicBool::new(false),
             carried: Carried::default(),
-            held: AtomicU64::new(0),
-            stalled: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+            unfinished: AtomicU64::new(0),
+            reading: Standstill::default(),
+            sending: Standstill::default(),
             waker: AtomicWaker::new(),
         }
     }
@@ -83,6 +90,8 @@ impl Control {
 
     /// The stream has met its partner.
     pub fn set_paired(&self) {
+        // What it sent early waited for the partner, not for its peer.
+        self.sending.end();
         self.paired.store(true, Ordering::Release);
     }
 
@@ -126,34 +135,64 @@ impl Control {
         }
     }
 
-    /// The stream's task says what its peer makes the router hold, and whether the peer took something since it last
-    /// said so.
-    pub fn report(&self, held: usize, moved: bool) {
-        self.held.store(held as u64, Ordering::Relaxed);
-        if held == 0 {
-            // Mostly it is 0 already, and a load is cheaper.
-            if self.stalled.load(Ordering::Relaxed) != 0 {
-                self.stalled.store(0, Ordering::Relaxed);
-            }
-        } else if moved || self.stalled.load(Ordering::Relaxed) == 0 {
-            let now = self.made.elapsed().as_millis() as u64 + 1;
-            self.stalled.store(now, Ordering::Relaxed);
-        }
+    /// The stream's task says what waits in the lane for its peer, and how much that peer sent that waits for the rest
+    /// of its message, or for a partner. Call [`Control::count`] before.
+    pub fn report(&self, waiting: u64, unfinished: u64) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.unfinished.store(unfinished, Ordering::Relaxed);
+        self.look();
     }
 
-    /// Bytes held for the peer.
+    /// HTTP/2 was handed so many bytes more for the peer.
+    pub fn handed(&self, bytes: u64) {
+        self.unsent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// HTTP/2 has written, or dropped, so many bytes that it was handed.
+    pub fn written(&self, bytes: u64) {
+        self.unsent.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the router keeps because the peer does not read them.
     pub fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+        self.waiting.load(Ordering::Relaxed) + self.unsent.load(Ordering::Relaxed)
     }
 
-    /// How long bytes have waited without the peer taking any, if that is at least `least`.
+    /// Bytes that the router keeps because of this peer: what it does not read, and what it has sent of a message that
+    /// is not whole.
+    pub fn kept(&self) -> u64 {
+        self.held() + self.unfinished.load(Ordering::Relaxed)
+    }
+
+    fn look(&self) -> (Option<Duration>, Option<Duration>) {
+        let (unsent, carried) = (self.unsent.load(Ordering::Relaxed), &self.carried);
+        let held = self.waiting.load(Ordering::Relaxed) + unsent;
+        let taken = carried
+            .bytes_out
+            .load(Ordering::Relaxed)
+            .saturating_sub(unsent);
+        let sent = carried.bytes_in.load(Ordering::Relaxed);
+        let unfinished = self.unfinished.load(Ordering::Relaxed);
+        let now = || self.made.elapsed();
+        (
+            self.reading.look(held, taken, now),
+            self.sending.look(unfinished, sent, now),
+        )
+    }
+
+    /// What the peer owes is not read: it does not stand still by itself.
+    pub fn excuse_sender(&self) {
+        self.sending.end();
+    }
+
+    /// For how long the peer has read next to nothing while bytes wait for it, if that is at least `least`.
     pub fn stalled_for(&self, least: Duration) -> Option<Duration> {
-        let since = self.stalled.load(Ordering::Relaxed).checked_sub(1)?;
-        let long = self
-            .made
-            .elapsed()
-            .saturating_sub(Duration::from_millis(since));
-        (long >= least).then_some(long)
+        self.look().0.filter(|long| *long >= least)
+    }
+
+    /// For how long the peer has sent next to nothing of a message that it had begun, if that is at least `least`.
+    pub fn unfinished_for(&self, least: Duration) -> Option<Duration> {
+        self.look().1.filter(|long| *long >= least)
     }
 
     /// For the stream's task only: the last caller is the one that is woken.

@@ -23,7 +23,8 @@ pub struct Deadlines {
     pub pairing: Duration,
     /// How long nothing may move either way.
     pub idle: Option<Duration>,
-    /// How long the peer may take nothing while bytes wait for it.
+    /// How long the peer may take next to nothing while bytes wait for it, or send next to nothing of a message that it
+    /// has begun.
     pub stall: Option<Duration>,
     /// How long the stream may last, from its arrival.
     pub lifetime: Option<Duration>,
@@ -99,10 +100,14 @@ impl Clock {
                 && at <= now
             {
                 let stalled = control.stalled_for(Duration::ZERO).unwrap_or_default();
+                let unfinished = control.unfinished_for(Duration::ZERO).unwrap_or_default();
                 if stalled >= long {
                     return Poll::Ready(Cause::Stalled(long));
                 }
-                self.stall_at = Some(now + long.saturating_sub(stalled));
+                if unfinished >= long {
+                    return Poll::Ready(Cause::Unfinished(long));
+                }
+                self.stall_at = Some(now + long.saturating_sub(stalled.max(unfinished)));
             }
             let next = self.next().unwrap_or(next);
             self.sleep.as_mut().reset(next);
@@ -135,8 +140,8 @@ pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
         if let Poll::Ready(ending) = side.poll_inbound(cx) {
             return Poll::Ready(Err(ending));
         }
-        control.report(side.early(), true);
         control.count(&side.totals());
+        control.report(0, side.early());
         if let Some(caller) = &mut caller
             && caller.as_mut().poll(cx).is_ready()
         {
@@ -163,11 +168,10 @@ pub async fn splice<S: Source, K: Sink>(
         if let Poll::Ready(cause) = control.poll_end(cx) {
             return Poll::Ready(cause.into());
         }
-        let before = side.totals().bytes_out;
         let ended = side.poll_paired(cx);
         let totals = side.totals();
-        control.report(side.held(), totals.bytes_out > before);
         control.count(&totals);
+        control.report(side.held(), side.unfinished());
         progress(&totals);
         if ended.is_ready() {
             return ended;
@@ -196,11 +200,6 @@ pub async fn conclude<S: Source, K: Sink>(
         side.sink().reset();
         return false;
     }
-    // What is held for it must be free soon.
-    let linger = match ending.cause {
-        Cause::Memory => linger.min(LINGER_IN_NEED),
-        _ => linger,
-    };
     let told = tell(side, paired, linger).await.is_ok();
     if told {
         side.sink().finish(ending);
@@ -216,9 +215,6 @@ pub async fn conclude<S: Source, K: Sink>(
 /// delivered once a call is over, and an exporter then keeps its connection for ever. Stock peers answer the frame
 /// by half-closing, within milliseconds.
 pub const FAREWELL: Duration = Duration::from_millis(500);
-
-/// The longest that a stream which ends for want of memory may make no progress.
-const LINGER_IN_NEED: Duration = Duration::from_secs(1);
 
 /// What is still to be said.
 enum Saying {

@@ -12,7 +12,8 @@
 //! | encodings do not match | GOAWAY frame, UNIMPLEMENTED | the same |
 //! | drain | GOAWAY frame, UNAVAILABLE | the same |
 //! | administrator | GOAWAY frame, ABORTED | the same |
-//! | the longest stalled, when memory ran out | reset | GOAWAY frame, `RESOURCE_EXHAUSTED` |
+//! | memory ran out, and it kept most while it read least | reset | GOAWAY frame, `RESOURCE_EXHAUSTED` |
+//! | memory ran out, and the pair moved nothing | GOAWAY frame, `RESOURCE_EXHAUSTED` | the same |
 //! | idle, too old, stalled, its connection too old | GOAWAY frame, `DEADLINE_EXCEEDED` | the same |
 //!
 //! What was accepted before always arrives first. The GOAWAY frame comes before the status because a stock
@@ -59,12 +60,16 @@ pub enum Cause {
     Draining,
     /// An administrator ended it.
     Administrator,
-    /// Memory ran out, and the peer had left bytes waiting longest.
+    /// Memory ran out, and the peer left bytes waiting.
     Memory,
+    /// Memory ran out, and the pair moved nothing: it stood inside a message, or idle among many.
+    MemoryIdle,
     /// Nothing moved for so long.
     Idle(Duration),
-    /// The peer took nothing for so long while bytes waited for it.
+    /// The peer took next to nothing for so long while bytes waited for it.
     Stalled(Duration),
+    /// The peer sent next to nothing for so long of a message that it had begun.
+    Unfinished(Duration),
     /// The stream lasted longer than allowed.
     TooOld(Duration),
     /// The peer's connection did.
@@ -144,9 +149,12 @@ impl Ending {
         "administrator",
         "memory",
         "peer_memory",
+        "memory_idle",
         "idle",
         "stalled",
         "peer_stalled",
+        "unfinished",
+        "peer_unfinished",
         "too_old",
         "connection_too_old",
         "peer_connection_too_old",
@@ -164,6 +172,11 @@ impl Ending {
     /// Whether the peer is still there to be told.
     pub fn can_be_told(self) -> bool {
         self.other || !matches!(self.cause, Cause::Cancelled | Cause::Lost | Cause::Memory)
+    }
+
+    /// Whether memory ran out, so that what the stream keeps must be free soon.
+    pub fn is_in_need(self) -> bool {
+        matches!(self.cause, Cause::Memory | Cause::MemoryIdle)
     }
 
     /// Who brought it about.
@@ -201,9 +214,12 @@ impl Ending {
             (Cause::Administrator, _) => "administrator",
             (Cause::Memory, false) => "memory",
             (Cause::Memory, true) => "peer_memory",
+            (Cause::MemoryIdle, _) => "memory_idle",
             (Cause::Idle(_), _) => "idle",
             (Cause::Stalled(_), false) => "stalled",
             (Cause::Stalled(_), true) => "peer_stalled",
+            (Cause::Unfinished(_), false) => "unfinished",
+            (Cause::Unfinished(_), true) => "peer_unfinished",
             (Cause::TooOld(_), _) => "too_old",
             (Cause::ConnectionTooOld(_), false) => "connection_too_old",
             (Cause::ConnectionTooOld(_), true) => "peer_connection_too_old",
@@ -215,15 +231,15 @@ impl Ending {
         match (self.cause, self.other) {
             (Cause::Completed, _) => Code::Ok,
             (Cause::Cancelled, false) => Code::Cancelled,
-            (Cause::Memory, _) | (Cause::Fault(Fault::TooLarge { .. }), false) => {
-                Code::ResourceExhausted
-            }
+            (Cause::Memory | Cause::MemoryIdle, _)
+            | (Cause::Fault(Fault::TooLarge { .. }), false) => Code::ResourceExhausted,
             (Cause::Fault(_) | Cause::Panicked, false) => Code::Internal,
             (Cause::Deadline, false)
             | (
                 Cause::Unpaired(_)
                 | Cause::Idle(_)
                 | Cause::Stalled(_)
+                | Cause::Unfinished(_)
                 | Cause::TooOld(_)
                 | Cause::ConnectionTooOld(_),
                 _,
@@ -277,19 +293,34 @@ impl Ending {
                  connect again"
                     .into()
             }
+            (Cause::MemoryIdle, _) => "the router is short of memory (memory.limit), and this pair moved nothing; \
+                 connect again"
+                .into(),
             (Cause::Idle(after), _) => format!(
                 "nothing was sent either way for {} (streams.idle_timeout); connect again",
                 humantime::format_duration(after)
             )
             .into(),
             (Cause::Stalled(after), false) => format!(
-                "this side took nothing for {} while bytes waited for it (streams.stall_timeout); \
+                "this side took next to nothing for {} while bytes waited for it (streams.stall_timeout); \
                  connect again, and read",
                 humantime::format_duration(after)
             )
             .into(),
             (Cause::Stalled(after), true) => format!(
-                "the other side took nothing for {} while bytes waited for it \
+                "the other side took next to nothing for {} while bytes waited for it \
+                 (streams.stall_timeout); connect again",
+                humantime::format_duration(after)
+            )
+            .into(),
+            (Cause::Unfinished(after), false) => format!(
+                "this side sent next to nothing for {} of a message that it had begun (streams.stall_timeout); \
+                 connect again, and send messages whole",
+                humantime::format_duration(after)
+            )
+            .into(),
+            (Cause::Unfinished(after), true) => format!(
+                "the other side sent next to nothing for {} of a message that it had begun \
                  (streams.stall_timeout); connect again",
                 humantime::format_duration(after)
             )
@@ -330,6 +361,8 @@ mod tests {
         Cause::Memory,
         Cause::Idle(Duration::from_secs(1)),
         Cause::Stalled(Duration::from_secs(1)),
+        Cause::Unfinished(Duration::from_secs(1)),
+        Cause::MemoryIdle,
         Cause::TooOld(Duration::from_secs(1)),
         Cause::ConnectionTooOld(Duration::from_secs(1)),
     ];

@@ -47,6 +47,11 @@ impl Part {
         let _ = self.own.set(own);
     }
 
+    /// What the lane holds, bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// The lane holds so much more.
     pub fn add(&self, bytes: u64) {
         self.change(bytes);

@@ -64,6 +64,8 @@ struct Shared {
     abandoned: Once<Ending>,
     consumer: AtomicWaker,
     producer: AtomicWaker,
+    /// Of what it holds: waits for the rest of its message.
+    unfinished: AtomicU64,
     /// Given back with the last end, which also drops the bytes.
     held: Part,
 }
@@ -97,6 +99,7 @@ fn with_slots(slots: usize, held: Part) -> (LaneSender, LaneReceiver) {
         abandoned: Once::new(),
         consumer: AtomicWaker::new(),
         producer: AtomicWaker::new(),
+        unfinished: AtomicU64::new(0),
         held,
     });
     let sender = LaneSender {
@@ -108,6 +111,7 @@ fn with_slots(slots: usize, held: Part) -> (LaneSender, LaneReceiver) {
         accepted: 0,
         counted: 0,
         ready: 0,
+        unfinished: 0,
         published: 0,
         credited: 0,
     };
@@ -134,6 +138,8 @@ pub struct LaneSender {
     accepted: u64,
     counted: u64,
     ready: u64,
+    /// As it was last told.
+    unfinished: u64,
     published: u64,
     credited: u64,
 }
@@ -179,6 +185,12 @@ impl LaneSender {
             self.shared.held.add(self.accepted - self.counted);
             self.counted = self.accepted;
         }
+        if self.unfinished != self.accepted - self.ready {
+            self.unfinished = self.accepted - self.ready;
+            self.shared
+                .unfinished
+                .store(self.unfinished, Ordering::Relaxed);
+        }
         if messages > 0 {
             let before = self.shared.messages.load(Ordering::Relaxed);
             self.shared
@@ -220,6 +232,11 @@ impl LaneSender {
     /// [`LaneSender::poll_credit`] has woken.
     pub fn backlog(&self) -> u64 {
         self.ready - self.published
+    }
+
+    /// Bytes that wait for the rest of their message.
+    pub fn unfinished(&self) -> u64 {
+        self.accepted - self.ready
     }
 
     /// Bytes taken and not yet credited: what this direction holds of the window.
@@ -276,6 +293,7 @@ impl LaneSender {
         self.tail = BytesMut::new();
         self.shared.held.remove(self.counted - self.published);
         self.counted = self.published;
+        self.shared.unfinished.store(0, Ordering::Relaxed);
         self.shared.end.set(end);
         self.shared.consumer.wake();
     }
@@ -354,6 +372,13 @@ impl LaneReceiver {
     pub fn waiting(&self) -> usize {
         let published = self.shared.published.load(Ordering::SeqCst);
         usize::try_from(published - self.taken).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes that the lane holds because the consumer does not take them: those that found no slot, too, but not those
+    /// that wait for the rest of their message.
+    pub fn held(&self) -> u64 {
+        let unfinished = self.shared.unfinished.load(Ordering::Relaxed);
+        self.shared.held.bytes().saturating_sub(unfinished)
     }
 
     fn available(&self) -> Option<Next> {

@@ -19,6 +19,7 @@ pub mod lane;
 mod mock;
 pub mod scanner;
 pub mod side;
+pub mod standstill;
 pub(crate) mod sync;
 
 use std::task::{Context, Poll};

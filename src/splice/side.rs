@@ -83,14 +83,19 @@ impl<S: Source, K: Sink> Side<S, K> {
         &mut self.sink
     }
 
-    /// Bytes held because the peer does not take them.
-    pub fn held(&self) -> usize {
-        self.rx.waiting()
+    /// Bytes that wait in the lane because the peer does not take them.
+    pub fn held(&self) -> u64 {
+        self.rx.held()
+    }
+
+    /// Bytes that the peer sent of a message that is not whole.
+    pub fn unfinished(&self) -> u64 {
+        self.tx.unfinished()
     }
 
     /// Bytes held for a partner that has not come.
-    pub fn early(&self) -> usize {
-        self.tx.held() as usize
+    pub fn early(&self) -> u64 {
+        self.tx.held()
     }
 
     /// What the stream has carried so far.

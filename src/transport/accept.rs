@@ -1,74 +1,33 @@
-//! Takes connections in: listening socket, limits, TLS.
+//! Takes connections in: limits, then the [first words](hello), then HTTP/2.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+mod hello;
+mod outage;
+mod socket;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::{future::poll_fn, io, net::IpAddr, sync::Arc, time::Duration};
+
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
+use self::outage::Outage;
+pub use self::socket::{bind, prepare};
 use super::{
     addresses::{Origin, Visit},
     connection,
     current_tls::CurrentTls,
-    memory::{CONNECTION, Level, Share},
+    memory::Level,
     proxy_protocol::{self, HeaderError},
-    router::{ConnectionSettings, Router},
-    tls::{self, FirstBytes},
-    tls_stream::TlsStream,
+    router::Router,
+    spares::Need,
     wire::Wire,
 };
-use crate::observe::metrics::{ConnectionAccept, ConnectionEnd, Held, TlsHandshake};
-
-/// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too; on a host
-/// without IPv6 it is taken for the unspecified IPv4 address.
-///
-/// `shared`: other processes of this user may listen there, too (`SO_REUSEPORT`), if they do it in the same way.
-pub fn bind(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::net::TcpListener> {
-    match bind_exactly(address, backlog, shared) {
-        Err(error)
-            if error.raw_os_error() == Some(EAFNOSUPPORT)
-                && address.is_ipv6()
-                && address.ip().is_unspecified() =>
-        {
-            let address = (Ipv4Addr::UNSPECIFIED, address.port());
-            bind_exactly(address.into(), backlog, shared)
-        }
-        result => result,
-    }
-}
-
-/// The system knows no such address family (Linux).
-const EAFNOSUPPORT: i32 = 97;
-
-fn bind_exactly(
-    address: SocketAddr,
-    backlog: u32,
-    shared: bool,
-) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // A restarted router takes its port back from connections that are closing.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
-}
+use crate::observe::{
+    metrics::{ConnectionAccept, ConnectionEnd, Held},
+    panics::caught,
+};
 
 /// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.
 ///
@@ -83,28 +42,29 @@ pub async fn run(
     let (draining, stop) = (router.draining.clone(), router.stop.clone());
     let door = Arc::new(Door { router, tls });
     let tasks = TaskTracker::new();
-    let mut pause = Duration::ZERO;
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             // What comes after that is for others.
             biased;
             () = stop.cancelled() => break,
             () = draining.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = poll_fn(|cx| {
+                let accepted = listener.poll_accept(cx);
+                if accepted.is_pending() {
+                    trouble.over(&door.router);
+                }
+                accepted
+            }) => accepted,
         };
         match accepted {
             Ok((socket, address)) => {
-                pause = Duration::ZERO;
+                trouble.pause = Duration::ZERO;
                 door.take_in(&tasks, socket, address.ip());
             }
             // The peer is gone already; the listener is fine.
             Err(error) if is_about_the_peer(&error) => {}
-            Err(error) => {
-                // Out of file descriptors or memory: trying again at once would only burn the processor.
-                pause = (pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
-                tracing::warn!(%error, "cannot accept connections; trying again in {pause:?}");
-                sleep(pause).await;
-            }
+            Err(error) => sleep(trouble.begin(&door.router, &error)).await,
         }
     }
     if handed_over || stop.is_cancelled() {
@@ -114,6 +74,48 @@ pub async fn run(
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// What there is while nothing can be accepted, for want of file descriptors or memory.
+#[derive(Default)]
+struct Trouble {
+    pause: Duration,
+    outage: Outage,
+}
+
+/// Connections without a stream that are taken back each time, as each has a descriptor.
+const SPARES: usize = 16;
+
+impl Trouble {
+    /// How long to wait: trying again at once would only burn the processor.
+    fn begin(&mut self, router: &Router, error: &io::Error) -> Duration {
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        router.metrics.accept_failures.inc();
+        router.set_accepting(false);
+        let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Room));
+        let taken_back = told.count();
+        if let Some(left_out) = self.outage.failed(Instant::now()) {
+            tracing::warn!(
+                %error,
+                taken_back,
+                left_out = (left_out > 0).then_some(left_out),
+                "cannot accept connections, so the router is not ready; are there too few file descriptors \
+                 (ulimit -n, LimitNOFILE=)?"
+            );
+        }
+        self.pause
+    }
+
+    /// All that waited has been accepted: only then the router is ready again, as it would be for moments else.
+    fn over(&mut self, router: &Router) {
+        let Some(over) = self.outage.over(Instant::now()) else {
+            return;
+        };
+        router.set_accepting(true);
+        if let Some(long) = over.to_say {
+            tracing::info!(after_s = long.as_secs(), "connections are accepted again");
+        }
+    }
 }
 
 /// Accepts what the kernel holds ready, and closes the listener.
@@ -143,10 +145,9 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's place among all, and in memory; given back on drop.
+/// A connection's place among all; given back on drop.
 struct Place {
     _open: Held,
-    _memory: Share,
 }
 
 /// What every connection passes on its way in.
@@ -178,23 +179,19 @@ impl Door {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
-        if usize::try_from(metrics.connections_open.get()).unwrap_or(0) >= limit {
+        let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
+        if !self.router.spares.make_room(open, limit) {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
-            self.log_refusal(peer, "connections.max", limit);
+            log_refusal(peer, "connections.max", limit);
             return None;
         }
-        if self.router.memory.level() >= Level::Evict {
+        if self.router.memory.level() >= Level::Full {
             metrics.connections.inc(ConnectionAccept::RefusedMemory);
-            if let Some(left_out) = self.router.may_log_refusal() {
-                tracing::info!(%peer, left_out = (left_out > 0).then_some(left_out), "connection refused: memory is short");
-            }
+            tracing::info!(%peer, "connection refused: memory is short");
             return None;
         }
-        let mut memory = Share::new(self.router.memory.clone());
-        memory.set(CONNECTION);
         Some(Place {
             _open: Held::new(&metrics.connections_open),
-            _memory: memory,
         })
     }
 
@@ -210,14 +207,33 @@ impl Door {
                 .connections
                 .inc(ConnectionAccept::RefusedAddressLimit);
             let limit = limit.unwrap_or_default();
-            self.log_refusal(peer, "connections.max_per_address", limit);
+            log_refusal(peer, "connections.max_per_address", limit);
         }
         visit
     }
 
-    fn log_refusal(&self, peer: IpAddr, name: &str, limit: usize) {
-        if let Some(left_out) = self.router.may_log_refusal() {
-            tracing::info!(%peer, limit, name, left_out = (left_out > 0).then_some(left_out), "connection refused: limit reached");
+    /// Runs a connection from its first byte to its last. Each phase is in a box of its own: one that only waits does not
+    /// keep room for its handshake.
+    async fn run(&self, socket: TcpStream, peer: &Origin) -> ConnectionEnd {
+        let router = &self.router;
+        if let Err(error) = prepare(&socket, &router.settings.load().connections) {
+            tracing::debug!(%peer, %error, "cannot set socket options");
+        }
+        match &self.tls {
+            Some(tls) => match Box::pin(hello::handshake(router, peer, tls, socket)).await {
+                Ok((wire, certificate)) => {
+                    let peer = peer.clone().with_certificate(certificate);
+                    Box::pin(connection::serve(router.clone(), peer, wire)).await
+                }
+                Err(end) => end,
+            },
+            None => match Box::pin(hello::plaintext(router, peer, &socket)).await {
+                Ok(()) => {
+                    let wire = Wire::new(socket);
+                    Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await
+                }
+                Err(end) => end,
+            },
         }
     }
 
@@ -229,11 +245,20 @@ impl Door {
     }
 }
 
+fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
+    tracing::info!(%peer, limit, name, "connection refused: limit reached");
+}
+
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
 async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
     let router = &door.router;
     let long = router.settings.load().connections.proxy_header_timeout;
-    let (result, error) = match timeout(long, proxy_protocol::read(&mut socket)).await {
+    let header = timeout(long, proxy_protocol::read(&mut socket));
+    let what = "a connection's task panicked at its PROXY header";
+    let Some(header) = caught(&router.metrics, proxy, what, header).await else {
+        return;
+    };
+    let (result, error) = match header {
         Ok(Ok(named)) => {
             if let Some(visit) = door.enter(named.unwrap_or(proxy)) {
                 Box::pin(serve(door, socket, visit, place)).await;
@@ -255,182 +280,18 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
         ),
     };
     router.metrics.connections.inc(result);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %proxy,
-            error,
-            left_out = (left_out > 0).then_some(left_out),
-            "connection refused: its address is in listen.proxy_protocol_from"
-        );
-    }
+    tracing::info!(%proxy, error, "connection refused: its address is in listen.proxy_protocol_from");
 }
-
-/// Bytes the kernel may hold unsent before the socket counts as full.
-const UNSENT: u32 = 128 * 1024;
 
 async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {
-    let router = &door.router;
+    let metrics = &door.router.metrics;
     let peer = &visit.origin;
-    if let Err(error) = prepare(&socket, &router.settings.load().connections) {
-        tracing::debug!(%peer, %error, "cannot set socket options");
-    }
-    // Each phase in a box of its own: a connection that only waits should not keep room for its handshake.
-    let end = match &door.tls {
-        Some(tls) => match Box::pin(handshake(router, peer, tls, socket)).await {
-            Ok((wire, certificate)) => {
-                let peer = peer.clone().with_certificate(certificate);
-                Box::pin(connection::serve(router.clone(), peer, wire)).await
-            }
-            Err(end) => end,
-        },
-        None => match Box::pin(plaintext(router, peer, &socket)).await {
-            Ok(()) => {
-                let wire = Wire::new(socket);
-                Box::pin(connection::serve(router.clone(), peer.clone(), wire)).await
-            }
-            Err(end) => end,
-        },
-    };
-    router.metrics.connections_closed.inc(end);
+    let what = "a connection's task panicked; its streams were ended";
+    let run = Box::pin(door.run(socket, peer));
+    let end = caught(metrics, peer, what, run).await;
+    let end = end.unwrap_or(ConnectionEnd::Panicked);
+    metrics.connections_closed.inc(end);
     tracing::debug!(%peer, reason = end.as_str(), "connection closed");
-}
-
-pub(super) fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let socket = SockRef::from(socket);
-    // Finds peers that vanished without a word while nothing is sent to them.
-    if let Some(interval) = settings.keepalive_interval {
-        let keepalive = TcpKeepalive::new()
-            .with_time(interval)
-            .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
-    // Bytes wait here, where a PING's answer can still go before them, rather than in the kernel.
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(settings.tcp_user_timeout)
-}
-
-/// Waits for enough bytes to tell the protocol, without taking them.
-async fn first_bytes(socket: &TcpStream) -> io::Result<FirstBytes> {
-    let mut bytes = [0; 4];
-    loop {
-        let count = socket.peek(&mut bytes).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if bytes[0] == 0x16 || count == bytes.len() {
-            return Ok(FirstBytes::of(&bytes[..count]));
-        }
-        // Fewer than four bytes of plain text: peek would return them again at once.
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-fn refuse_protocol(router: &Router, peer: &Origin, found: FirstBytes, expected: &str) {
-    let found = match found {
-        FirstBytes::Tls => "TLS",
-        FirstBytes::Http2 => "plaintext HTTP/2",
-        FirstBytes::Http1 => "plaintext HTTP/1",
-        FirstBytes::Unknown => "an unknown protocol",
-    };
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(%peer, found, expected, left_out = (left_out > 0).then_some(left_out), "connection closed: wrong protocol");
-    }
-}
-
-async fn plaintext(
-    router: &Router,
-    peer: &Origin,
-    socket: &TcpStream,
-) -> Result<(), ConnectionEnd> {
-    let long = router.settings.load().connections.preface_timeout;
-    match timeout(long, first_bytes(socket)).await {
-        Ok(Ok(FirstBytes::Http2)) => Ok(()),
-        Ok(Ok(found)) => {
-            refuse_protocol(
-                router,
-                peer,
-                found,
-                "plaintext HTTP/2 (tls.plaintext is set)",
-            );
-            Err(ConnectionEnd::NotHttp2)
-        }
-        Ok(Err(_)) => Err(ConnectionEnd::PeerClosed),
-        Err(_) => Err(ConnectionEnd::PrefaceTimeout),
-    }
-}
-
-/// A connection after its handshake, and the subject of the certificate that the peer has shown.
-type Met = (Wire<TlsStream<TcpStream>>, Option<String>);
-
-async fn handshake(
-    router: &Router,
-    peer: &Origin,
-    tls: &CurrentTls,
-    socket: TcpStream,
-) -> Result<Met, ConnectionEnd> {
-    let long = router.settings.load().connections.tls_handshake_timeout;
-    match timeout(long, shake_hands(router, peer, tls, socket)).await {
-        Ok(result) => result,
-        Err(_) => {
-            router.metrics.tls_handshakes.inc(TlsHandshake::Timeout);
-            tracing::debug!(%peer, "TLS handshake not finished within {long:?}");
-            Err(ConnectionEnd::TlsTimeout)
-        }
-    }
-}
-
-async fn shake_hands(
-    router: &Router,
-    peer: &Origin,
-    tls: &CurrentTls,
-    socket: TcpStream,
-) -> Result<Met, ConnectionEnd> {
-    let handshakes = &router.metrics.tls_handshakes;
-    match first_bytes(&socket).await {
-        Ok(FirstBytes::Tls) => {}
-        Ok(found) => {
-            handshakes.inc(TlsHandshake::Plaintext);
-            refuse_protocol(router, peer, found, "TLS");
-            return Err(ConnectionEnd::NotHttp2);
-        }
-        // Port scanners and load balancers' probes: connected and closed.
-        Err(_) => return Err(ConnectionEnd::PeerClosed),
-    }
-    let mut stream = match tls.accept(socket).await {
-        Ok(stream) => stream,
-        Err(error) => {
-            let result = failure(&error);
-            handshakes.inc(result);
-            if let Some(left_out) = router.may_log_refusal() {
-                tracing::info!(%peer, cause = result.as_str(), %error, left_out = (left_out > 0).then_some(left_out), "TLS handshake failed");
-            }
-            return Err(ConnectionEnd::NotHttp2);
-        }
-    };
-    if stream.alpn_protocol().is_none() {
-        // Stock clients with `insecure` look at the certificate this way before each connection.
-        handshakes.inc(TlsHandshake::NoAlpn);
-        tracing::debug!(%peer, "TLS without ALPN: closed after the handshake");
-        let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
-        return Err(ConnectionEnd::NotHttp2);
-    }
-    handshakes.inc(TlsHandshake::Ok);
-    let certificate = stream.peer_certificate().and_then(tls::subject);
-    Ok((Wire::new(stream), certificate))
-}
-
-/// What a failed handshake counts as.
-fn failure(error: &io::Error) -> TlsHandshake {
-    let error = error
-        .get_ref()
-        .and_then(|error| error.downcast_ref::<rustls::Error>());
-    match error {
-        Some(rustls::Error::NoCertificatesPresented) => TlsHandshake::NoCertificate,
-        // The peer's, as the router shows its own to the peer.
-        Some(rustls::Error::InvalidCertificate(_)) => TlsHandshake::BadCertificate,
-        _ => TlsHandshake::Failed,
-    }
 }
 
 #[cfg(test)]
@@ -449,41 +310,5 @@ mod tests {
             let error = io::Error::from_raw_os_error(code);
             assert_eq!(is_about_the_peer(&error), peer, "{error}");
         }
-    }
-
-    #[test]
-    fn a_restarted_router_takes_its_port_back_but_never_anothers() {
-        let first = bind("127.0.0.1:0".parse().unwrap(), 16, false).unwrap();
-        let address = first.local_addr().unwrap();
-        let taken = bind(address, 16, false).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        // A connection the router closed first keeps the port in TIME_WAIT.
-        first.set_nonblocking(false).unwrap();
-        let client = std::net::TcpStream::connect(address).unwrap();
-        drop(first.accept().unwrap());
-        drop(first);
-        drop(client);
-        bind(address, 16, false).unwrap();
-    }
-
-    #[test]
-    fn two_listen_side_by_side_only_if_both_want_to() {
-        let first = bind("127.0.0.1:0".parse().unwrap(), 16, true).unwrap();
-        let address = first.local_addr().unwrap();
-        bind(address, 16, false).unwrap_err();
-        let second = bind(address, 16, true).unwrap();
-        drop(first);
-        drop(second);
-        let _alone = bind(address, 16, false).unwrap();
-        bind(address, 16, true).unwrap_err();
-    }
-
-    #[test]
-    fn all_interfaces_take_both_families() {
-        let Ok(listener) = bind("[::]:0".parse().unwrap(), 16, false) else {
-            panic!("an unspecified address is taken on any machine")
-        };
-        let port = listener.local_addr().unwrap().port();
-        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     }
 }

@@ -2,30 +2,41 @@
 //!
 //! IPv6 is counted by networks of 64 bits, the least that a customer or a host is given: who has one such network
 //! has 2^64 addresses. An address is remembered while it has connections, and after that until its buckets are full
-//! again: a peer that reconnects finds what it spent. More than [`MOST_WITHOUT_CONNECTION`] are not remembered that
+//! again and it may be named again: a peer that reconnects finds what it spent. More than [`MOST_WITHOUT_CONNECTION`] are not remembered that
 //! long, so that connections from ever new addresses do not fill the memory.
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use dashmap::DashMap;
+use tokio::time::Instant;
 
-use super::bucket::Bucket;
+use super::{bucket::Bucket, spares::Spares};
+use crate::observe::log::network;
 
-/// Addresses remembered though they have no connection, about 200 bytes each.
+/// Addresses remembered though they have no connection, about 250 bytes each.
 pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
+
+/// How often a line names an address whose peers speak another protocol, such as a probe's, at most.
+const NAMED_EVERY: Duration = Duration::from_secs(600);
 
 /// What is counted for one address.
 #[derive(Debug, Default)]
 pub struct Address {
     connections: AtomicUsize,
     streams: AtomicUsize,
+    /// Streams of its host, if it is one of several addresses that are known to be of one.
+    host: Option<Arc<AtomicUsize>>,
+    spares: Spares,
+    /// When a line named it for its wrong protocol.
+    named: Mutex<Option<Instant>>,
     /// New streams.
     pub arrivals: Bucket,
     /// Tokens that were refused.
@@ -37,12 +48,50 @@ pub struct Address {
 impl Address {
     fn is_at_rest(&self) -> bool {
         let buckets = [&self.arrivals, &self.refusals, &self.bytes];
-        self.connections.load(Ordering::SeqCst) == 0 && buckets.iter().all(|b| b.is_full())
+        let named = *self.named();
+        self.connections.load(Ordering::SeqCst) == 0
+            && buckets.iter().all(|b| b.is_full())
+            && named.is_none_or(|at| at.elapsed() >= NAMED_EVERY)
+    }
+
+    fn of(host: Option<Arc<AtomicUsize>>) -> Self {
+        Self {
+            host,
+            ..Self::default()
+        }
+    }
+
+    /// Whether its host has a stream, on whatever connection.
+    pub fn has_stream(&self) -> bool {
+        let streams = self.host.as_deref().unwrap_or(&self.streams);
+        streams.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a line may name it now for its wrong protocol, as it has not for a while.
+    pub fn may_be_named(&self, now: Instant) -> bool {
+        let mut named = self.named();
+        let may = named.is_none_or(|at| now >= at + NAMED_EVERY);
+        if may {
+            *named = Some(now);
+        }
+        may
+    }
+
+    fn named(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its connections without a stream.
+    pub fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// Counts a stream, unless `limit` are open.
     pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<OpenStream> {
         let before = self.streams.fetch_add(1, Ordering::Relaxed);
+        if let Some(host) = &self.host {
+            host.fetch_add(1, Ordering::Relaxed);
+        }
         let open = OpenStream(self.clone());
         limit.is_none_or(|limit| before < limit).then_some(open)
     }
@@ -55,6 +104,9 @@ pub struct OpenStream(Arc<Address>);
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Some(host) = &self.0.host {
+            host.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -90,24 +142,22 @@ pub struct Addresses {
     known: DashMap<IpAddr, Arc<Address>>,
     /// Of those known, how many have a connection.
     connected: AtomicUsize,
-}
-
-/// The addresses that are counted together with `ip`: itself, or its IPv6 network.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-    }
+    /// Streams of all loopback addresses.
+    loopback: Arc<AtomicUsize>,
 }
 
 impl Addresses {
-    /// Counts a connection, unless `limit` are open from its address.
+    /// Counts a connection, unless `limit` are open from its address and none of them is spare.
     pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<Visit> {
         let network = network(ip);
         // The entry is locked, so connections that come at once cannot pass the limit together.
-        let address = self.known.entry(network).or_default();
+        let address = self.known.entry(network).or_insert_with(|| {
+            // A name such as localhost has several, and a peer's stream comes over one of them.
+            let host = ip.is_loopback().then(|| self.loopback.clone());
+            Arc::new(Address::of(host))
+        });
         let before = address.connections.load(Ordering::SeqCst);
-        if limit.is_some_and(|limit| before >= limit) {
+        if limit.is_some_and(|limit| !address.spares.make_room(before, limit)) {
             return None;
         }
         address.connections.store(before + 1, Ordering::SeqCst);
@@ -170,7 +220,7 @@ impl Drop for Visit {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::{net::Ipv4Addr, time::Duration};
+    use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
     use tokio::time::advance;
@@ -254,6 +304,62 @@ mod tests {
         drop(one);
         assert!(address.open_stream(Some(1)).is_some());
         assert_eq!(address.streams.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_loopback_addresses_are_one_host_and_others_are_not() {
+        let all = Arc::new(Addresses::default());
+        let enter = |text| all.enter(ip(text), None).unwrap();
+        let visits = ["127.0.0.1", "::1", "127.0.0.2", "192.0.2.1", "192.0.2.2"].map(enter);
+        let has = || {
+            visits
+                .each_ref()
+                .map(|visit| visit.origin.address.has_stream())
+        };
+        let stream = visits[0].origin.address.open_stream(None);
+        assert_eq!(has(), [true, true, true, false, false]);
+        drop(stream);
+        assert_eq!(has(), [false; 5]);
+        let _stream = visits[3].origin.address.open_stream(None);
+        assert_eq!(has(), [false, false, false, true, false]);
+        // Limits are each address's own.
+        assert!(all.enter(ip("127.0.0.9"), Some(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_named_once_in_a_while_even_if_it_leaves_in_between() {
+        let all = Arc::new(Addresses::default());
+        let named = |text| {
+            let visit = all.enter(ip(text), None).unwrap();
+            visit.origin.address.may_be_named(Instant::now())
+        };
+        assert!(named("192.0.2.1"));
+        for _ in 0..59 {
+            advance(Duration::from_secs(10)).await;
+            all.sweep();
+            assert!(!named("192.0.2.1"));
+        }
+        assert!(named("192.0.2.2"), "another");
+        advance(Duration::from_secs(10)).await;
+        assert!(named("192.0.2.1"));
+        advance(NAMED_EVERY).await;
+        all.sweep();
+        assert_eq!(all.known(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spare_connection_makes_room_for_another_from_its_address() {
+        let (all, spares) = (Arc::new(Addresses::default()), Arc::new(Spares::default()));
+        let visits = [(); 2].map(|()| all.enter(ip("10.0.0.1"), Some(2)).unwrap());
+        assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
+        let address = &visits[0].origin.address;
+        let bell = crate::transport::doorbell::Doorbell::new();
+        let spare = spares.enter(address, Instant::now(), bell);
+        let third = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
+        assert!(spare.told().is_some());
+        assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none(), "no other");
+        drop(spare);
+        drop((visits, third));
     }
 
     proptest! {

@@ -3,15 +3,21 @@
 //! Cheap checks come first: an address that sends too many calls, or too many bad tokens, is turned away before any
 //! signature is looked at.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION};
 use tonic::Code;
 
-use super::{addresses::Origin, memory::Level, router::Router};
+use super::{
+    addresses::Origin,
+    memory::Level,
+    router::Router,
+    voucher::{self, Unproven},
+};
 use crate::{
     auth::Admission,
     grpc::{headers, status},
+    observe::metrics::RouterProof,
     pairing::table::Refused,
 };
 
@@ -27,8 +33,17 @@ pub const REFUSALS: &[&str] = &[
     "token_spent",
     "forwarded_to_itself",
     "not_grpc",
+    "malformed_timeout",
     "method",
 ];
+
+/// A call that may become a stream.
+pub(super) struct Admitted {
+    /// What its token says.
+    pub admission: Admission,
+    /// The caller's own deadline.
+    pub timeout: Option<Duration>,
+}
 
 /// Checks everything that the request's head says. On refusal: the response.
 pub(super) fn admit(
@@ -36,11 +51,16 @@ pub(super) fn admit(
     peer: &Origin,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Admission, Response<()>> {
+) -> Result<Admitted, Response<()>> {
     if !headers::is_grpc(headers) {
         router.metrics.stream_refusals.inc("not_grpc");
         return Err(status::unsupported_media_type());
     }
+    let timeout = headers::timeout(headers).map_err(|error| {
+        let text = error.to_string();
+        note(router, peer, None, "malformed_timeout", &text);
+        status::bad_request(&text)
+    })?;
     if method != Method::POST {
         router.metrics.stream_refusals.inc("method");
         return Err(status::trailers_only(
@@ -78,24 +98,15 @@ pub(super) fn admit(
             peer.address.refusals.take_one(limit);
         }
         router.metrics.stream_refusals.inc(refusal.cause());
-        if let Some(left_out) = router.may_log_refusal() {
-            tracing::info!(
-                %peer,
-                cause = refusal.cause(),
-                error = %refusal,
-                left_out = (left_out > 0).then_some(left_out),
-                "router authentication failed"
-            );
-        }
+        tracing::info!(%peer, cause = refusal.cause(), error = %refusal, "router authentication failed");
         status::trailers_only(Code::Unauthenticated, refusal.message())
     })?;
     let key = &rules.keys.keys()[admission.key];
     router.metrics.token_keys.accepted(key.name(), now);
     if router.memory.level() >= Level::NoStreams {
-        let text = "the router is short of memory (memory.limit); try again later";
-        return Err(over_limit(router, peer, "memory", text));
+        return Err(short_of_memory(router, peer));
     }
-    Ok(admission)
+    Ok(Admitted { admission, timeout })
 }
 
 /// The response to a call that `process` forwards, if it cannot be served here: a stream is forwarded once, and not to
@@ -117,6 +128,44 @@ pub(super) fn forwarded(
     };
     let code = Code::Unavailable;
     Some(turn_away(router, peer, Some(subject), cause, code, text))
+}
+
+/// The response to a call for which there is no memory.
+pub(super) fn short_of_memory(router: &Router, peer: &Origin) -> Response<()> {
+    let text = "the router is short of memory (memory.limit); try again later";
+    over_limit(router, peer, "memory", text)
+}
+
+/// What proves to the peer, which says that it is a router, that so is this one. `None` if it does not prove it: then it
+/// is a peer like any other, whatever it says.
+pub(super) fn voucher(
+    router: &Router,
+    peer: &Origin,
+    subject: &str,
+    headers: &HeaderMap,
+) -> Option<HeaderValue> {
+    let authorization = headers.get(AUTHORIZATION)?;
+    let answer = voucher::answer(
+        &router.rules.load(),
+        headers,
+        authorization,
+        SystemTime::now(),
+    );
+    router.metrics.router_proofs.inc(match answer {
+        Ok(_) => RouterProof::CallerGood,
+        Err(Unproven::Missing) => RouterProof::CallerMissing,
+        Err(Unproven::Wrong) => RouterProof::CallerWrong,
+        Err(Unproven::Stale) => RouterProof::CallerStale,
+    });
+    if let Err(error) = answer {
+        tracing::info!(
+            %peer,
+            stream = subject,
+            %error,
+            "a peer says that it is a router, and is served as a peer"
+        );
+    }
+    answer.ok()
 }
 
 /// The response to a call from an address that has too many streams.
@@ -163,16 +212,12 @@ fn turn_away(
     code: Code,
     text: &str,
 ) -> Response<()> {
-    router.metrics.stream_refusals.inc(cause);
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::info!(
-            %peer,
-            stream = subject,
-            cause,
-            error = text,
-            left_out = (left_out > 0).then_some(left_out),
-            "stream refused"
-        );
-    }
+    note(router, peer, subject, cause, text);
     status::trailers_only(code, text)
+}
+
+/// Counts a refusal, and logs it if there were not too many.
+fn note(router: &Router, peer: &Origin, subject: Option<&str>, cause: &'static str, text: &str) {
+    router.metrics.stream_refusals.inc(cause);
+    tracing::info!(%peer, stream = subject, cause, error = text, "stream refused");
 }

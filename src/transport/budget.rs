@@ -31,6 +31,11 @@ impl Budget {
         self.granted.load(Ordering::Relaxed)
     }
 
+    /// Whether more than half is granted.
+    pub fn is_tight(&self) -> bool {
+        self.granted() > self.limit.load(Ordering::Relaxed) / 2
+    }
+
     fn take(&self, bytes: u64) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         self.granted

@@ -11,40 +11,111 @@ pub fn memory_limit() -> Option<u64> {
     limit(Path::new("/sys/fs/cgroup"), &own)
 }
 
+/// What the process's control group is charged for.
+#[derive(Debug)]
+pub struct Group {
+    charged: PathBuf,
+    stat: PathBuf,
+}
+
+impl Group {
+    /// The group that the process is in: version 2, then 1.
+    pub fn own() -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Self::find(Path::new("/sys/fs/cgroup"), &own)
+    }
+
+    fn find(mount: &Path, own: &str) -> Option<Self> {
+        hierarchies(mount, own).find_map(|(top, path, version)| {
+            let file = match version {
+                Version::Two => "memory.current",
+                Version::One => "memory.usage_in_bytes",
+            };
+            let groups = ancestors(&top, path);
+            let group = groups
+                .into_iter()
+                .find(|group| group.join(file).is_file())?;
+            Some(Self {
+                charged: group.join(file),
+                stat: group.join("memory.stat"),
+            })
+        })
+    }
+
+    /// All that the group is charged for, bytes.
+    pub fn charged(&self) -> Option<u64> {
+        fs::read_to_string(&self.charged).ok()?.trim().parse().ok()
+    }
+
+    /// What the kernel can take back at any time of it, as it lies in files, too, bytes.
+    pub fn cache(&self) -> Option<u64> {
+        let stat = fs::read_to_string(&self.stat).ok()?;
+        Some(cache(&stat))
+    }
+}
+
+/// Of `memory.stat`. Version 1 counts the group alone, and with `total_` the groups below it, too, as its charge does.
+fn cache(stat: &str) -> u64 {
+    let value = |name: &str| {
+        let line = stat
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<u64>().ok())
+    };
+    let file = |name: &str| value(&format!("total_{name}")).or_else(|| value(name));
+    file("active_file").unwrap_or(0) + file("inactive_file").unwrap_or(0)
+}
+
+#[derive(Clone, Copy)]
+enum Version {
+    One,
+    Two,
+}
+
+/// The hierarchies that control memory: where they are mounted, and the process's group there.
+fn hierarchies<'a>(
+    mount: &'a Path,
+    own: &'a str,
+) -> impl Iterator<Item = (PathBuf, &'a str, Version)> {
+    own.lines().filter_map(move |line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let path = path.trim_start_matches('/');
+        if controllers.is_empty() {
+            Some((mount.to_owned(), path, Version::Two))
+        } else if controllers.split(',').any(|name| name == "memory") {
+            Some((mount.join("memory"), path, Version::One))
+        } else {
+            None
+        }
+    })
+}
+
+/// The group and those above it. The path is that of the host if the mount is not: then only the top is there.
+fn ancestors(top: &Path, path: &str) -> Vec<PathBuf> {
+    let group = top.join(path);
+    let groups = group.ancestors().take_while(|group| group.starts_with(top));
+    groups.map(Path::to_owned).collect()
+}
+
 /// `own`: the process's groups, as in `/proc/self/cgroup`. In a container the path there is mostly `/`, as the mount
 /// shows only what is the container's.
 fn limit(mount: &Path, own: &str) -> Option<u64> {
-    let files = own.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?);
-        let (top, file) = if controllers.is_empty() {
-            (mount.to_owned(), "memory.max")
-        } else if controllers.split(',').any(|name| name == "memory") {
-            (mount.join("memory"), "memory.limit_in_bytes")
-        } else {
-            return None;
+    let limits = hierarchies(mount, own).flat_map(|(top, path, version)| {
+        let file = match version {
+            Version::Two => "memory.max",
+            Version::One => "memory.limit_in_bytes",
         };
-        lowest(&top, path.trim_start_matches('/'), file)
+        let groups = ancestors(&top, path).into_iter();
+        groups.filter_map(move |group| limit_of(&group.join(file)))
     });
-    files.min()
+    limits.min()
 }
 
-fn lowest(top: &Path, path: &str, file: &str) -> Option<u64> {
-    let mut group: PathBuf = top.join(path);
-    let mut least = None;
-    // The path is that of the host if the mount is not: then only the top is there.
-    loop {
-        if let Ok(text) = fs::read_to_string(group.join(file))
-            && let Ok(bytes) = text.trim().parse::<u64>()
-            // Version 1 says "no limit" with a huge number, version 2 with "max".
-            && bytes < 1 << 60
-        {
-            least = Some(least.map_or(bytes, |least: u64| least.min(bytes)));
-        }
-        if group == top || !group.pop() {
-            return least;
-        }
-    }
+/// Version 1 says "no limit" with a huge number, version 2 with "max".
+fn limit_of(file: &Path) -> Option<u64> {
+    let bytes: u64 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (bytes < 1 << 60).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -92,5 +163,28 @@ mod tests {
         assert_eq!(limit(mount.path(), "9:memory:/jobs\n"), Some(77));
         assert_eq!(limit(mount.path(), "9:memory:/\n"), None);
         assert_eq!(limit(mount.path(), "nonsense"), None);
+    }
+
+    #[test]
+    fn what_a_group_is_charged_for_less_what_can_be_taken_back() {
+        let two = mount(&[
+            ("pod/memory.current", "1000\n"),
+            (
+                "pod/memory.stat",
+                "anon 5\nactive_file 100\ninactive_file 20\n",
+            ),
+        ]);
+        let group = Group::find(two.path(), "0::/pod\n").unwrap();
+        assert_eq!((group.charged(), group.cache()), (Some(1000), Some(120)));
+        let one = mount(&[
+            ("memory/memory.usage_in_bytes", "900\n"),
+            (
+                "memory/memory.stat",
+                "active_file 1\ntotal_active_file 30\n",
+            ),
+        ]);
+        let group = Group::find(one.path(), "9:memory:/host/path\n0::/\n").unwrap();
+        assert_eq!((group.charged(), group.cache()), (Some(900), Some(30)));
+        assert!(Group::find(one.path(), "0::/\n").is_none());
     }
 }

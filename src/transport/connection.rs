@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
-    future::{Either, lazy},
+    future::{Either, OptionFuture, lazy},
     stream::FuturesUnordered,
 };
 use h2::{Ping, PingPong, RecvStream, server::SendResponse};
@@ -26,47 +25,29 @@ use super::{
     budget::Grant,
     deadlines::{Deadlines, Verdict, View},
     doorbell::Doorbell,
-    memory::{Level, Reader, Reading, Share},
+    memory::{Level, Reader, Reading},
+    outgoing::Outgoing,
     peer::Passage,
     router::{ConnectionSettings, Router},
-    routes, stream,
+    routes,
+    spares::{Calls, SPARE_AFTER, Spare},
+    stream,
     window::{Change, Growth},
     wire::{Gather, Wire},
 };
-use crate::{observe::metrics::ConnectionEnd, splice::ending::Cause};
+use crate::{
+    observe::metrics::{ConnectionEnd, Held},
+    splice::ending::Cause,
+};
 
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
 
-/// What a connection keeps while its socket takes nothing, besides what its streams have handed over: HTTP/2's and TLS'
-/// buffers.
-const BLOCKED: u64 = 144 * 1024;
-
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What streams have handed to HTTP/2 and it could not write: up to a send buffer for each stream while the socket is full.
-#[derive(Default)]
-struct Unsent {
-    /// How it was when all was written.
-    handed: u64,
-    written: u64,
-}
-
-impl Unsent {
-    /// HTTP/2 has written all it was handed.
-    fn reset(&mut self, handed: u64, written: u64) {
-        *self = Self { handed, written };
-    }
-
-    /// Bytes. What is written counts with the headers of frames, so it is a little less than what is kept.
-    fn bytes(&self, handed: u64, written: u64) -> u64 {
-        (handed - self.handed).saturating_sub(written - self.written)
-    }
-}
-
 type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Http2<T> = h2::server::Connection<Wire<T>, Bytes>;
+type Http2<T> = h2::server::Connection<Wire<T>, Outgoing>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
 pub async fn serve<T>(router: Arc<Router>, peer: Origin, wire: Wire<T>) -> ConnectionEnd
@@ -94,15 +75,17 @@ where
         stream_bell,
         http2,
         streams: FuturesUnordered::new(),
-        any_stream: false,
+        any_call: false,
+        calls: Arc::default(),
+        counted: Held::new(&router.metrics.connections_without_streams),
+        carries: false,
+        spare: None,
         pings,
         wire,
         passage: Arc::default(),
         allowance: Allowance::default(),
-        unsent: Unsent::default(),
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.windows.clone()),
-        share: Share::new(router.memory.clone()),
         reader: router.memory.reader(bell.clone()),
         bell,
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
@@ -167,15 +150,20 @@ struct Connection<T: Gather> {
     stream_waker: Waker,
     http2: Box<Http2<T>>,
     streams: FuturesUnordered<StreamTask>,
-    any_stream: bool,
+    any_call: bool,
+    /// Those that were let in.
+    calls: Arc<Calls>,
+    /// Whether it carries a stream, and is counted among those that do.
+    carries: bool,
+    counted: Held,
+    /// While it can be taken back.
+    spare: Option<Spare>,
     pings: Option<PingPong>,
     wire: Wire<T>,
     passage: Arc<Passage>,
     allowance: Allowance,
-    unsent: Unsent,
     growth: Growth,
     grant: Grant,
-    share: Share,
     reader: Arc<Reader>,
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
@@ -203,17 +191,15 @@ impl<T: Gather> Connection<T> {
                 if let Poll::Ready(end) = self.poll_http2() {
                     break Some(end);
                 }
-                // HTTP/2 stops only when it has nothing left to write or the socket takes nothing.
-                let activity = self.wire.activity();
-                if !activity.blocked {
-                    self.unsent.reset(self.passage.handed(), activity.written);
-                }
             }
             if let Poll::Ready(end) = self.poll_deadlines(cx) {
                 break Some(end);
             }
             if self.gives_way() {
                 break Some(ConnectionEnd::Memory);
+            }
+            if let Some(end) = self.spare.as_ref().and_then(Spare::told) {
+                break Some(end);
             }
             self.poll_draining(cx);
             if self.bell.is_rung() || self.stream_bell.is_rung() {
@@ -238,7 +224,9 @@ impl<T: Gather> Connection<T> {
     fn allow_reading(&mut self) {
         let next = self.allowance.next(self.passage.received());
         let held = self.passage.held().bytes();
-        match self.router.memory.reading(held, &self.reader) {
+        let reading = self.router.memory.reading(held, &self.reader);
+        self.passage.set_paused(reading != Reading::Free);
+        match reading {
             Reading::Free => self.wire.allow(Some(next), false),
             Reading::Little => self.wire.allow(Some(Allowance::LITTLE), true),
             Reading::Later => self.wire.allow(None, true),
@@ -247,7 +235,7 @@ impl<T: Gather> Connection<T> {
 
     /// Nobody misses a connection without streams: gRPC peers open another when they need one.
     fn gives_way(&self) -> bool {
-        self.any_stream && self.streams.is_empty() && self.router.memory.level() >= Level::Evict
+        self.any_call && self.streams.is_empty() && self.router.memory.level() >= Level::Evict
     }
 
     /// Sends all that this round wrote, in as few calls as possible.
@@ -255,13 +243,6 @@ impl<T: Gather> Connection<T> {
         // When the socket has room again, HTTP/2 looks again, too.
         let mut cx = Context::from_waker(&self.waker);
         let pushed = self.wire.poll_push(&mut cx);
-        let blocked = if pushed.is_pending() { BLOCKED } else { 0 };
-        let written = self.wire.activity().written;
-        let unsent = self.unsent.bytes(self.passage.handed(), written);
-        let unread = self.wire.unread() as u64;
-        let slack = self.allowance.slack(self.passage.held().bytes());
-        let notes = self.allowance.notes();
-        self.share.set(notes + blocked + unsent + unread + slack);
         match (end, pushed) {
             (Some(end), _) => Poll::Ready(end),
             (None, Poll::Ready(Err(_))) => Poll::Ready(ConnectionEnd::TransportError),
@@ -272,10 +253,45 @@ impl<T: Gather> Connection<T> {
     fn poll_streams(&mut self) {
         let mut cx = Context::from_waker(&self.stream_waker);
         while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(&mut cx) {}
+        let carries = self.calls.streams() > 0;
+        if carries != self.carries {
+            self.changed_load(carries);
+        }
+        if self.calls.others() > 0 {
+            self.spare = None;
+        }
         if self.streams.is_empty() {
             // Sets the idle deadline anew.
             self.clock_set = true;
         }
+    }
+
+    /// The first stream has been let in, or the last one has gone.
+    fn changed_load(&mut self, carries: bool) {
+        let metrics = &self.router.metrics;
+        let gauge = if carries {
+            self.spare = None;
+            &metrics.connections_with_streams
+        } else {
+            self.clock_set = true;
+            &metrics.connections_without_streams
+        };
+        self.counted = Held::new(gauge);
+        self.carries = carries;
+    }
+
+    /// Whoever has had no stream for a while, and asks for nothing else, can be taken back. Otherwise: when to look again.
+    fn look_for_spare(&mut self, now: Instant) -> Option<Instant> {
+        let since = self.deadlines.idle_since()?;
+        if self.spare.is_some() || self.calls.others() > 0 {
+            return None;
+        }
+        if since + SPARE_AFTER > now {
+            return Some(since + SPARE_AFTER);
+        }
+        let (address, bell) = (&self.peer.address, self.bell.clone());
+        self.spare = Some(self.router.spares.enter(address, since, bell));
+        None
     }
 
     fn poll_http2(&mut self) -> Poll<ConnectionEnd> {
@@ -286,7 +302,8 @@ impl<T: Gather> Connection<T> {
         {
             let now = Instant::now();
             self.deadlines.ponged(now);
-            let change = self.growth.ponged(self.passage.released(), now);
+            let path = self.wire.round_trip();
+            let change = self.growth.ponged(self.passage.released(), now, path);
             self.change_window(change);
             self.clock_set = true;
         }
@@ -306,22 +323,28 @@ impl<T: Gather> Connection<T> {
         }
     }
 
-    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        self.any_stream = true;
+    fn start(&mut self, request: Request<RecvStream>, respond: SendResponse<Outgoing>) {
+        self.any_call = true;
         let router = self.router.clone();
         let peer = self.peer.clone();
         let passage = self.passage.clone();
+        let calls = self.calls.clone();
         // What HTTP/2 has for this connection, whatever may have been set since.
         let window = self.growth.start();
         // Not one block: that would keep room for the request as long as the stream lives.
         let task = lazy(move |_| {
             if request.uri().path() == stream::PATH {
                 let task = stream::serve(router, &peer, request, respond, passage, window);
-                Either::Left(task)
+                // What was refused is no stream.
+                let task = task.map(|task| {
+                    let counted = calls.stream();
+                    task.map(move |()| drop(counted))
+                });
+                Either::Left(OptionFuture::from(task).map(drop))
             } else {
-                let task = Box::pin(routes::serve(router.routes.clone(), request, respond));
-                // An error means that the caller is gone: nobody to tell.
-                Either::Right(task.map(|_| ()))
+                let counted = calls.other();
+                let task = routes::serve(router, &peer, request, respond, &passage);
+                Either::Right(Box::pin(task).map(move |()| drop(counted)))
             }
         });
         let metrics = self.router.metrics.clone();
@@ -392,8 +415,10 @@ impl<T: Gather> Connection<T> {
                 read: activity.read,
                 written: activity.written,
                 blocked: activity.blocked,
-                any_stream: self.any_stream,
-                streams: self.streams.len(),
+                any_stream: self.calls.any_stream(),
+                streams: self.calls.streams(),
+                other_calls: self.calls.others(),
+                kept: self.peer.address.has_stream(),
             };
             let now = Instant::now();
             match self.deadlines.check(view, now) {
@@ -417,10 +442,14 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     if self.growth.look_at().is_some_and(|at| at <= now) {
-                        let change = self.growth.look(self.passage.released(), now);
+                        let need = self.router.windows.is_tight()
+                            || self.router.memory.level() >= Level::NoGrowth;
+                        let change = self.growth.look(self.passage.released(), now, need);
                         self.change_window(change);
                     }
-                    let next = next.into_iter().chain(self.growth.look_at()).min();
+                    let spare_at = self.look_for_spare(now);
+                    let next = [next, self.growth.look_at(), spare_at];
+                    let next = next.into_iter().flatten().min();
                     // A day stands for never: a sleep must be registered somewhere.
                     let next = next.unwrap_or(now + Duration::from_secs(86_400));
                     self.clock.as_mut().reset(next);
@@ -445,8 +474,9 @@ impl<T: Gather> Connection<T> {
             self.draining = None;
             self.goaway_due = true;
         }
-        // A connection that is opened during the drain is told by its first stream's status, which says why.
-        if self.goaway_due && self.any_stream {
+        // A connection that is opened during the drain is told by its first stream's status, which says why. One that is
+        // spare may never have a stream.
+        if self.goaway_due && (self.any_call || self.spare.is_some()) {
             self.goaway_due = false;
             self.drained = true;
             self.http2.graceful_shutdown();

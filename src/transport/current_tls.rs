@@ -43,12 +43,14 @@ pub struct Ready {
 impl Ready {
     fn new(terms: Terms, crypto: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let config = tls::server_config(&terms, crypto.clone())?;
-        let looks = if terms.clients.as_ref().is_some_and(|all| !all.optional()) {
+        let asks = terms.clients.as_ref().is_some_and(|all| !all.optional());
+        let looks = if asks && !terms.allow_missing_alpn {
             let terms = Terms {
                 key: terms.key.clone(),
                 clients: None,
                 // What was agreed on without a certificate must not be gone on with.
                 sessions: 0,
+                allow_missing_alpn: false,
             };
             Some(tls::server_config(&terms, crypto.clone())?)
         } else {
@@ -109,19 +111,33 @@ impl CurrentTls {
 
     /// Makes a handshake. Not cancellation safe: drop the connection instead.
     ///
-    /// A connection without ALPN is not asked for a certificate: stock clients look at the router's that way, before they
-    /// connect. It can be used for nothing else, and has to be closed.
-    pub async fn accept<T>(&self, io: T) -> io::Result<TlsStream<T>>
+    /// A connection without ALPN is not asked for a certificate, unless such connections may stay: stock clients look at the
+    /// router's that way, before they connect.
+    pub async fn accept<T>(&self, io: T) -> io::Result<Accepted<T>>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let ready = self.state.load_full();
-        let Some(looks) = &ready.looks else {
-            return TlsStream::accept(io, ready.config.clone()).await;
+        let stream = match &ready.looks {
+            None => TlsStream::accept(io, ready.config.clone()).await?,
+            Some(looks) => {
+                let choose = |alpn| if alpn { &ready.config } else { looks };
+                TlsStream::accept_by_alpn(io, |alpn| choose(alpn).clone()).await?
+            }
         };
-        let choose = |alpn| if alpn { &ready.config } else { looks };
-        TlsStream::accept_by_alpn(io, |alpn| choose(alpn).clone()).await
+        // Of the same settings: whoever was not asked for a certificate must not stay after they have changed.
+        let may_stay = stream.alpn_protocol().is_some() || ready.terms.allow_missing_alpn;
+        Ok(Accepted { stream, may_stay })
     }
+}
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub struct Accepted<T> {
+    /// The connection.
+    pub stream: TlsStream<T>,
+    /// Whether it may be used: it has agreed on HTTP/2, or does not need to.
+    pub may_stay: bool,
 }
 
 /// The end of the certificate's validity; that of the first in the chain, as old roots at its end do no harm. `None` if
@@ -196,6 +212,7 @@ mod tests {
             key: key.clone(),
             clients: None,
             sessions,
+            allow_missing_alpn: false,
         }
     }
 

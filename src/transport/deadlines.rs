@@ -21,10 +21,14 @@ pub struct View {
     pub written: u64,
     /// The socket is full.
     pub blocked: bool,
-    /// Whether any stream has arrived yet.
+    /// Whether any stream was ever admitted.
     pub any_stream: bool,
     /// Streams now served.
     pub streams: usize,
+    /// Other calls now served.
+    pub other_calls: usize,
+    /// Whether the peer's address has a stream, on whatever connection.
+    pub kept: bool,
 }
 
 /// What to do.
@@ -46,12 +50,14 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Deadlines {
     settings: ConnectionSettings,
-    opened: Instant,
     retire_at: Option<Instant>,
     retired: bool,
     /// The streams are being told.
     expired: bool,
+    /// Since when there is no stream.
     idle_since: Option<Instant>,
+    /// From when that counts: not while the connection is kept for its address's stream.
+    counted_from: Option<Instant>,
     read: u64,
     heard: Instant,
     pinged: Option<Instant>,
@@ -68,11 +74,11 @@ impl Deadlines {
             .map(|age| now + age.mul_f64(1.0 + jitter.clamp(-1.0, 1.0) / 10.0));
         Self {
             settings,
-            opened: now,
             retire_at,
             retired: false,
             expired: false,
-            idle_since: None,
+            idle_since: Some(now),
+            counted_from: Some(now),
             read: 0,
             heard: now,
             pinged: None,
@@ -86,6 +92,11 @@ impl Deadlines {
         self.retired
     }
 
+    /// Since when there is no stream, as of the last look.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.idle_since
+    }
+
     /// The answer to the PING has come.
     pub fn ponged(&mut self, now: Instant) {
         self.pinged = None;
@@ -95,17 +106,8 @@ impl Deadlines {
     /// What to do now.
     pub fn check(&mut self, view: View, now: Instant) -> Verdict {
         let mut next = Next(None);
-        if !view.any_stream && next.due(now, Some(self.opened + self.settings.first_stream_timeout))
-        {
-            return Verdict::End(ConnectionEnd::FirstStreamTimeout);
-        }
-        if view.any_stream && view.streams == 0 {
-            let since = *self.idle_since.get_or_insert(now);
-            if next.due(now, self.settings.idle_timeout.map(|long| since + long)) {
-                return Verdict::End(ConnectionEnd::Idle);
-            }
-        } else {
-            self.idle_since = None;
+        if let Some(end) = self.idle(view, now, &mut next) {
+            return Verdict::End(end);
         }
         if !self.retired && next.due(now, self.retire_at) {
             self.retired = true;
@@ -131,6 +133,29 @@ impl Deadlines {
             return Verdict::End(ConnectionEnd::WriteStalled);
         }
         Verdict::Wait(next.0)
+    }
+
+    /// A connection without a stream has a time, unless its peer has one on another connection. That is seen only by
+    /// looking, so the time counts from the first look that finds none. Other calls are let finish, but win no time.
+    fn idle(&mut self, view: View, now: Instant, next: &mut Next) -> Option<ConnectionEnd> {
+        if view.streams > 0 {
+            (self.idle_since, self.counted_from) = (None, None);
+            return None;
+        }
+        self.idle_since.get_or_insert(now);
+        let (long, end) = if view.any_stream {
+            (self.settings.idle_timeout?, ConnectionEnd::Idle)
+        } else {
+            let long = self.settings.first_stream_timeout;
+            (long, ConnectionEnd::FirstStreamTimeout)
+        };
+        if view.kept {
+            self.counted_from = None;
+            next.at(now + long);
+            return None;
+        }
+        let from = *self.counted_from.get_or_insert(now);
+        (next.due(now, Some(from + long)) && view.other_calls == 0).then_some(end)
     }
 
     fn keepalive(&mut self, view: View, now: Instant, next: &mut Next) -> Option<Verdict> {

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    memory::{CONNECTION, Share},
+    outgoing::Outgoing,
     peer::{self, Passage, broken},
     router::{Offer, Registered, Router},
     seats::Seat,
@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{
     grpc::headers,
-    observe::metrics::{Held, SuccessorStream},
+    observe::{
+        metrics::{Held, SuccessorStream},
+        panics::caught,
+    },
     splice::{
-        Broken, Sink, Source,
-        drive::{self, Deadlines},
-        ending::Ending,
-        scanner::Scanner,
+        Broken, Sink, Source, control::Control, drive::Deadlines, ending::Ending, scanner::Scanner,
         side::Side,
     },
 };
@@ -67,18 +67,25 @@ pub(super) fn start(router: &Arc<Router>, reached: Reached, offer: Offer) {
         router: router.clone(),
         registered,
     };
-    let source = SuccessorSource(reached.receive);
+    let source = SuccessorSource {
+        stream: reached.receive,
+        believed: reached.believed,
+    };
     let sink = SuccessorSink {
         body: reached.send,
+        control: forward.registered.live.control.clone(),
         half_closed: false,
     };
     let lanes = offer.lanes.into_inner();
     let side = Side::new(source, sink, scanner, lanes, window);
-    let task = forward.run(side, reached.driver);
-    let stop = router.stop.clone();
-    router
-        .forwards
-        .spawn(async move { stop.run_until_cancelled_owned(task).await });
+    let task = Box::pin(forward.run(side, reached.driver));
+    let (stop, metrics) = (router.stop.clone(), router.metrics.clone());
+    let peer = first.peer;
+    router.forwards.spawn(async move {
+        let what = "a forwarded stream's task panicked; the peer was told";
+        let task = caught(&metrics, peer, what, task);
+        stop.run_until_cancelled_owned(task).await
+    });
 }
 
 type SuccessorSide = Side<SuccessorSource, SuccessorSink>;
@@ -94,8 +101,6 @@ struct Forward {
 
 impl Forward {
     async fn run(self, side: SuccessorSide, mut driver: Driver) {
-        let mut share = Share::new(self.router.memory.clone());
-        share.set(CONNECTION);
         let lost = {
             let mut talk = std::pin::pin!(self.talk(side));
             tokio::select! {
@@ -125,19 +130,22 @@ impl Forward {
             linger: self.linger,
         };
         let ending = stream::splice(router, live, &mut side, &deadlines).await;
-        live.control.set_concluding();
-        let told = drive::conclude(&mut side, ending, true, self.linger).await;
+        let told = stream::conclude(router, live, &mut side, ending, true, self.linger).await;
         let met = Some((self.other, Duration::ZERO));
         stream::record(router, live, side.totals(), ending, met, told);
     }
 }
 
 /// What the successor sends: what its peer does, and behind it how that one's stream ended.
-struct SuccessorSource(RecvStream);
+struct SuccessorSource {
+    stream: RecvStream,
+    /// Whether it is a router, as only those know that.
+    believed: bool,
+}
 
 impl SuccessorSource {
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Broken>> {
-        let trailers = match ready!(self.0.poll_trailers(cx)) {
+        let trailers = match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.unwrap_or_default(),
             Err(error) => return Poll::Ready(Some(broken(&error))),
         };
@@ -146,9 +154,9 @@ impl SuccessorSource {
             status.is_some_and(|status| status.as_bytes() == b"0")
         };
         Poll::Ready(match headers::ending(&trailers) {
-            Some(ending) => Some(Broken::Told(ending)),
-            None if ok(&trailers) => None,
-            None => Some(Broken::Lost),
+            Some(ending) if self.believed => Some(Broken::Told(ending)),
+            _ if ok(&trailers) => None,
+            _ => Some(Broken::Lost),
         })
     }
 }
@@ -156,7 +164,7 @@ impl SuccessorSource {
 impl Source for SuccessorSource {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
-            return Poll::Ready(match ready!(self.0.poll_data(cx)) {
+            return Poll::Ready(match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => Some(Ok(chunk)),
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -167,13 +175,14 @@ impl Source for SuccessorSource {
 
     fn release(&mut self, _: &mut Context<'_>, bytes: usize) {
         // As for a peer: fails only if the stream is gone.
-        let _ = self.0.flow_control().release_capacity(bytes);
+        let _ = self.stream.flow_control().release_capacity(bytes);
     }
 }
 
 /// The way to the successor.
 struct SuccessorSink {
-    body: SendStream<Bytes>,
+    body: SendStream<Outgoing>,
+    control: Arc<Control>,
     half_closed: bool,
 }
 
@@ -183,6 +192,7 @@ impl Sink for SuccessorSink {
     }
 
     fn send(&mut self, chunk: Bytes) -> Result<(), Broken> {
+        let chunk = Outgoing::of(&self.control, chunk);
         let sent = self.body.send_data(chunk, false);
         sent.map_err(|error| broken(&error))
     }
@@ -201,7 +211,7 @@ impl Sink for SuccessorSink {
     fn half_close(&mut self) {
         self.half_closed = true;
         // An error means that the stream is gone, which the next read tells.
-        let _ = self.body.send_data(Bytes::new(), true);
+        let _ = self.body.send_data(Outgoing::default(), true);
     }
 
     fn finish(&mut self, ending: Ending) {

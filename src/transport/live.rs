@@ -34,6 +34,37 @@ pub struct Live {
     passage: Arc<Passage>,
     received: Rate,
     sent: Rate,
+    noted: Noted,
+}
+
+/// What a stream had carried at the last two looks. Only one thread looks, so all access is relaxed.
+#[derive(Debug, Default)]
+struct Noted {
+    last: AtomicU64,
+    before: AtomicU64,
+    /// When it was last seen to have carried more: milliseconds from its arrival.
+    moved: AtomicU64,
+}
+
+impl Noted {
+    fn note(&self, carried: u64, now: Duration) {
+        let last = self.last.swap(carried, Ordering::Relaxed);
+        self.before.store(last, Ordering::Relaxed);
+        if carried != last {
+            self.moved.store(now.as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn lately(&self, carried: u64) -> u64 {
+        carried.saturating_sub(self.before.load(Ordering::Relaxed))
+    }
+
+    fn quiet_for(&self, carried: u64, now: Duration) -> Duration {
+        if carried != self.last.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        now.saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+    }
 }
 
 /// A count of bytes and how fast it grows. Only the sampler writes, so all access is relaxed.
@@ -66,6 +97,7 @@ impl Live {
         arrived: Instant,
         passage: Arc<Passage>,
     ) -> Self {
+        passage.opened();
         Self {
             id,
             subject,
@@ -77,7 +109,13 @@ impl Live {
             passage,
             received: Rate::default(),
             sent: Rate::default(),
+            noted: Noted::default(),
         }
+    }
+
+    /// It is gone.
+    pub(super) fn close(&self) {
+        self.passage.closed();
     }
 
     /// It came to a stream that waited.
@@ -93,6 +131,37 @@ impl Live {
     /// Whether it is a stream of the connection whose streams pass here.
     pub(super) fn is_on(&self, passage: &Arc<Passage>) -> bool {
         Arc::ptr_eq(&self.passage, passage)
+    }
+
+    /// Tells its connection from others.
+    pub(super) fn connection(&self) -> usize {
+        Arc::as_ptr(&self.passage).addr()
+    }
+
+    /// Whether its connection is not read for want of memory.
+    pub(super) fn is_paused(&self) -> bool {
+        self.passage.is_paused()
+    }
+
+    /// Notes what it has carried, for [`Live::lately`] and [`Live::quiet_for`]. To be called at even intervals.
+    pub(super) fn note(&self) {
+        let carried = self.carried();
+        self.noted.note(carried, self.arrived.elapsed());
+    }
+
+    /// Bytes that it has carried in the last one to two intervals.
+    pub(super) fn lately(&self) -> u64 {
+        self.noted.lately(self.carried())
+    }
+
+    /// For how long it has carried nothing.
+    pub(super) fn quiet_for(&self) -> Duration {
+        self.noted.quiet_for(self.carried(), self.arrived.elapsed())
+    }
+
+    fn carried(&self) -> u64 {
+        let totals = self.control.carried();
+        totals.bytes_in + totals.bytes_out
     }
 
     /// What the peer may send before it is read, bytes.
@@ -133,6 +202,20 @@ pub async fn sample(router: Arc<Router>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_moved_lately_is_forgotten_after_two_looks() {
+        let noted = Noted::default();
+        let second = Duration::from_secs;
+        noted.note(5_000, second(1));
+        assert_eq!(noted.lately(7_000), 7_000);
+        assert_eq!(noted.quiet_for(7_000, second(2)), Duration::ZERO);
+        noted.note(7_000, second(2));
+        assert_eq!(noted.lately(7_000), 2_000);
+        noted.note(7_000, second(3));
+        assert_eq!(noted.lately(7_000), 0);
+        assert_eq!(noted.quiet_for(7_000, second(5)), second(3));
+    }
 
     #[test]
     fn a_rate_is_what_came_in_the_time_between() {

@@ -1,9 +1,8 @@
 //! How much memory is in use, and who may take more.
 //!
-//! What is in use is reckoned, not asked of the system: an allocator keeps what was freed for the next need, so
-//! resident memory stays high after a flood, and would have everything refused for ever. The reckoning is what the
-//! process needed at its start, what each connection says of itself, and what the lanes hold. Connections look at it
-//! before each read, so it is never passed by more than what the threads read at once.
+//! What is in use is counted, not reckoned: the live heap, whatever part of the program allocated it, and what the
+//! system holds for the process beyond it, which [`resident`](super::resident) measures. Connections look at it before
+//! each read, so it is never passed by more than what the threads read at once.
 
 use std::sync::{
     Arc, Weak,
@@ -11,47 +10,40 @@ use std::sync::{
 };
 
 use dashmap::DashMap;
+use jumpstarter_router_system::heap;
 
 use super::doorbell::Doorbell;
 use crate::splice::gauge::Gauge;
 
-/// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what cannot be
-/// reckoned: the gaps between allocations, which are large when many connections go and bytes take their place, and the
-/// memory of the kernel's sockets. With 5,000 pairs that flood at once up to a quarter more was resident than was ever
-/// reckoned: docs/performance.md, "Memory under siege".
+/// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what comes between two
+/// looks: gaps between allocations that open as bytes take the place of connections, and the kernel's buffers. Measured
+/// in docs/performance.md, "Memory under siege".
 const SHARES: [(u64, Level); 4] = [
-    (48, Level::NoGrowth),
-    (57, Level::NoStreams),
-    (61, Level::Evict),
-    (65, Level::Full),
+    (55, Level::NoGrowth),
+    (64, Level::Evict),
+    (74, Level::NoStreams),
+    (80, Level::Full),
 ];
 
-/// Stalled pairs are ended until so much is in use, in percent.
-const RELIEVED: u64 = 56;
-
-/// What a byte in a lane needs at least, in eighths: chunks keep the blocks they were read into, and blocks of joined
-/// small messages have room at their end. Live heap of stalled pairs: 1.03 bytes for messages of 32 KiB, 1.18 for 100.
-/// Frames that do not fill a block need more: [`allowance`](super::allowance).
-const HELD_EIGHTHS: u64 = 10;
+/// Streams that stand still are ended until so much is in use, in percent.
+const RELIEVED: u64 = 60;
 
 /// A connection that holds no more than this for others is not what fills the memory.
 const LIGHT: u64 = 16 * 1024;
-
-/// What an open connection with one stream needs: measured with 1,000 idle pairs (`load --workload idle`).
-pub const CONNECTION: u64 = if cfg!(debug_assertions) { 64 } else { 44 } * 1024;
 
 /// How high memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// All is well.
     Normal,
-    /// Windows do not grow.
+    /// Windows do not grow, and calls that need no token are refused.
     NoGrowth,
-    /// And new streams are refused.
-    NoStreams,
-    /// And stalled pairs are ended, connections that hold much are not read, and new ones are closed.
+    /// In addition, streams that stand still are ended, connections without a stream are closed, and a connection that
+    /// has a stream gets no other.
     Evict,
-    /// And only connections that hold nothing are read, a little at a time.
+    /// In addition, new streams are refused, and connections that hold much are not read.
+    NoStreams,
+    /// In addition, only connections that hold nothing are read, a little at a time, and new ones are closed.
     Full,
 }
 
@@ -94,9 +86,9 @@ pub enum Reading {
 #[derive(Debug)]
 pub struct Memory {
     limit: AtomicU64,
-    base: AtomicU64,
+    heap: fn() -> u64,
+    beyond: AtomicU64,
     lanes: Arc<Gauge>,
-    connections: AtomicU64,
     readers: DashMap<u64, Weak<Reader>>,
     next: AtomicU64,
 }
@@ -104,21 +96,31 @@ pub struct Memory {
 impl Default for Memory {
     /// Without a limit.
     fn default() -> Self {
-        Self {
-            limit: AtomicU64::new(u64::MAX),
-            base: AtomicU64::new(0),
-            lanes: Arc::default(),
-            connections: AtomicU64::new(0),
-            readers: DashMap::new(),
-            next: AtomicU64::new(0),
-        }
+        Self::of_heap(heap::live)
     }
 }
 
 impl Memory {
-    /// What the process needs without any connection, bytes.
-    pub fn set_base(&self, base: u64) {
-        self.base.store(base, Ordering::Relaxed);
+    /// Without a limit. `heap` says how much is allocated now.
+    fn of_heap(heap: fn() -> u64) -> Self {
+        Self {
+            limit: AtomicU64::new(u64::MAX),
+            heap,
+            beyond: AtomicU64::new(0),
+            lanes: Arc::default(),
+            readers: DashMap::new(),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes allocated now; 0 in a program that does not count them, where all that is resident is beyond.
+    pub fn heap(&self) -> u64 {
+        (self.heap)()
+    }
+
+    /// What the system holds for the process beyond the live heap, bytes.
+    pub fn set_beyond(&self, bytes: u64) {
+        self.beyond.store(bytes, Ordering::Relaxed);
     }
 
     /// Sets the limit, bytes; `None` takes it away.
@@ -141,19 +143,15 @@ impl Memory {
 
     /// Bytes in use.
     pub fn used(&self) -> u64 {
-        self.base.load(Ordering::Relaxed)
-            + self.connections.load(Ordering::Relaxed)
-            + Self::needed_for(self.lanes.bytes())
-    }
-
-    /// What so many bytes in lanes need.
-    pub fn needed_for(held: u64) -> u64 {
-        held * HELD_EIGHTHS / 8
+        self.heap() + self.beyond.load(Ordering::Relaxed)
     }
 
     /// How high it is.
     pub fn level(&self) -> Level {
-        Level::of(self.used(), self.limit.load(Ordering::Relaxed))
+        match self.limit.load(Ordering::Relaxed) {
+            u64::MAX => Level::Normal,
+            limit => Level::of(self.used(), limit),
+        }
     }
 
     /// How much should be freed.
@@ -177,23 +175,16 @@ impl Memory {
 
     /// Whether a connection whose streams hold `held` bytes may be read now.
     pub fn reading(&self, held: u64, reader: &Reader) -> Reading {
-        if self.limit().is_none() {
-            return Reading::Free;
-        }
-        let now = self.reading_at(held);
+        let now = match self.level() {
+            Level::Full if held == 0 => Reading::Little,
+            Level::Full => Reading::Later,
+            Level::NoStreams if held > LIGHT => Reading::Later,
+            _ => Reading::Free,
+        };
         if now == Reading::Later {
             reader.paused.store(true, Ordering::SeqCst);
         }
         now
-    }
-
-    fn reading_at(&self, held: u64) -> Reading {
-        match self.level() {
-            Level::Full if held == 0 => Reading::Little,
-            Level::Full => Reading::Later,
-            Level::Evict if held > LIGHT => Reading::Later,
-            _ => Reading::Free,
-        }
     }
 
     /// Rings for all who wait to read. To be called again and again.
@@ -213,38 +204,6 @@ impl Memory {
         for reader in readers.iter().filter(|reader| who(reader)) {
             reader.bell.ring();
         }
-    }
-}
-
-/// What one connection needs besides its lanes; given back on drop.
-#[derive(Debug)]
-pub struct Share {
-    memory: Arc<Memory>,
-    bytes: u64,
-}
-
-impl Share {
-    /// Nothing yet.
-    pub fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, bytes: 0 }
-    }
-
-    /// It needs `bytes`.
-    pub fn set(&mut self, bytes: u64) {
-        if bytes != self.bytes {
-            // Two's complement: adding a negative difference takes it off.
-            let difference = bytes.wrapping_sub(self.bytes);
-            self.memory
-                .connections
-                .fetch_add(difference, Ordering::Relaxed);
-            self.bytes = bytes;
-        }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0);
     }
 }
 
@@ -274,41 +233,36 @@ mod tests {
 
     #[test]
     fn levels_rise_with_memory() {
-        for (used, level) in [
-            (0, Level::Normal),
-            (479, Level::Normal),
-            (480, Level::NoGrowth),
-            (570, Level::NoStreams),
-            (610, Level::Evict),
-            (650, Level::Full),
-            (5_000, Level::Full),
-        ] {
-            assert_eq!(Level::of(used, 1_000), level, "{used}");
+        let mut before = Level::Normal;
+        for (percent, level) in SHARES {
+            assert_eq!(Level::of(percent * 10 - 1, 1_000), before, "{percent}");
+            assert_eq!(Level::of(percent * 10, 1_000), level, "{percent}");
+            before = level;
         }
-        assert_eq!(Level::of(1 << 40, u64::MAX), Level::Normal, "no limit");
+        assert_eq!(Level::of(5_000, 1_000), Level::Full);
+        assert_eq!(Memory::default().level(), Level::Normal, "no limit");
     }
 
     #[test]
     fn what_holds_much_waits_first() {
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(Memory::of_heap(|| 100_000));
         let bell = Doorbell::new();
         bell.answer();
         let reader = memory.reader(bell.clone());
-        let mut share = Share::new(memory.clone());
-        share.set(700_000);
+        memory.set_beyond(900_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
-        memory.set_base(100_000);
         memory.set_limit(Some(1_000_000));
-        share.set(470_000);
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "57 %");
-        share.set(510_000);
+        memory.set_beyond(550_000);
+        assert_eq!(memory.level(), Level::Evict);
+        assert_eq!(memory.excess(), 50_000);
+        assert_eq!(memory.reading(1 << 20, &reader), Reading::Free);
+        memory.set_beyond(660_000);
         memory.wake_paused();
         assert!(!bell.is_rung(), "it does not wait");
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later, "61 %");
+        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later);
         assert_eq!(memory.reading(LIGHT, &reader), Reading::Free);
-        assert_eq!(memory.excess(), 50_000);
-        share.set(550_000);
-        assert_eq!(memory.reading(1, &reader), Reading::Later, "65 %");
+        memory.set_beyond(710_000);
+        assert_eq!(memory.reading(1, &reader), Reading::Later);
         assert_eq!(memory.reading(0, &reader), Reading::Little);
         memory.wake_paused();
         assert!(bell.answer());
@@ -318,17 +272,7 @@ mod tests {
         memory.set_limit(None);
         assert!(bell.answer(), "the limit is gone");
         assert_eq!(memory.reading(1, &reader), Reading::Free);
-        drop(share);
-        assert_eq!(memory.used(), 100_000);
         drop(reader);
         assert!(memory.readers.is_empty());
-    }
-
-    #[test]
-    fn lanes_count() {
-        let memory = Memory::default();
-        let part = crate::splice::gauge::Part::new(memory.lanes().clone());
-        part.add(64 * 1024);
-        assert_eq!(memory.used(), 80 * 1024);
     }
 }

@@ -3,19 +3,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::Response;
 
-use super::allowance::{self, Received};
+use super::{allowance::Received, outgoing::Outgoing};
 use crate::{
     grpc::{headers, status},
-    splice::{Broken, Sink, Source, ending::Ending, gauge::Gauge},
+    splice::{Broken, Sink, Source, control::Control, ending::Ending, gauge::Gauge},
 };
 
 pub(super) fn broken(error: &h2::Error) -> Broken {
@@ -43,14 +43,26 @@ pub struct Passage {
     received: AtomicU64,
     /// DATA frames received.
     frames: AtomicU64,
-    /// What these need beyond their bytes.
-    slack: AtomicU64,
-    /// Bytes handed to HTTP/2.
-    handed: AtomicU64,
     /// What the lanes hold that these streams fill.
     held: Arc<Gauge>,
+    /// Streams admitted and not yet gone.
+    streams: AtomicU32,
+    /// The connection is not read for want of memory.
+    paused: AtomicBool,
     /// The window of each of the connection's streams, bytes.
     window: AtomicU32,
+    /// Calls that ask for no token and are open.
+    calls: AtomicU32,
+}
+
+/// One call that asks for no token; ended on drop.
+#[derive(Debug)]
+pub struct OpenCall(Arc<Passage>);
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Passage {
@@ -64,18 +76,40 @@ impl Passage {
         Received {
             bytes: self.received.load(Ordering::Relaxed),
             frames: self.frames.load(Ordering::Relaxed),
-            slack: self.slack.load(Ordering::Relaxed),
         }
-    }
-
-    /// Bytes handed to HTTP/2 so far, to be sent.
-    pub fn handed(&self) -> u64 {
-        self.handed.load(Ordering::Relaxed)
     }
 
     /// What the lanes hold that these streams fill.
     pub fn held(&self) -> &Arc<Gauge> {
         &self.held
+    }
+
+    /// Whether the connection is not read for want of memory.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// The connection is read, or not.
+    pub fn set_paused(&self, paused: bool) {
+        // Mostly nothing changes, and a load is cheaper.
+        if self.is_paused() != paused {
+            self.paused.store(paused, Ordering::Relaxed);
+        }
+    }
+
+    /// Streams admitted and not yet gone.
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// A stream was admitted.
+    pub fn opened(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is gone.
+    pub fn closed(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What a peer may send on each stream before it is read, bytes.
@@ -86,6 +120,13 @@ impl Passage {
     /// The connection has changed its streams' window.
     pub fn set_window(&self, bytes: u32) {
         self.window.store(bytes, Ordering::Relaxed);
+    }
+
+    /// One more call that asks for no token, unless `limit` are open.
+    pub fn open_call(self: &Arc<Self>, limit: u32) -> Option<OpenCall> {
+        let before = self.calls.fetch_add(1, Ordering::Relaxed);
+        let call = OpenCall(self.clone());
+        (before < limit).then_some(call)
     }
 
     fn add(counter: &AtomicU64, more: u64) {
@@ -123,10 +164,6 @@ impl Source for PeerSource {
                 Some(Ok(chunk)) => {
                     Passage::add(&self.passage.received, chunk.len() as u64);
                     Passage::add(&self.passage.frames, 1);
-                    let slack = allowance::slack(chunk.len() as u64);
-                    if slack > 0 {
-                        Passage::add(&self.passage.slack, slack);
-                    }
                     Some(Ok(chunk))
                 }
                 Some(Err(error)) => Some(Err(broken(&error))),
@@ -147,19 +184,19 @@ impl Source for PeerSource {
 /// The way back: first the response's head, once, then its body.
 #[derive(Debug)]
 pub struct PeerSink {
-    respond: SendResponse<Bytes>,
-    body: Option<SendStream<Bytes>>,
-    passage: Arc<Passage>,
+    respond: SendResponse<Outgoing>,
+    body: Option<SendStream<Outgoing>>,
+    control: Arc<Control>,
     is_router: bool,
 }
 
 impl PeerSink {
-    /// Nothing is sent yet. `is_router`: as for [`PeerSource::new`], the other way round.
-    pub fn new(respond: SendResponse<Bytes>, passage: Arc<Passage>, is_router: bool) -> Self {
+    /// Nothing is sent yet. What is unsent counts in `control`. `is_router`: as for [`PeerSource::new`], the other way round.
+    pub fn new(respond: SendResponse<Outgoing>, control: Arc<Control>, is_router: bool) -> Self {
         Self {
             respond,
             body: None,
-            passage,
+            control,
             is_router,
         }
     }
@@ -175,8 +212,8 @@ impl PeerSink {
 }
 
 /// How many bytes the stream takes now, at least one, given that `want` wait.
-pub(super) fn poll_capacity(
-    body: &mut SendStream<Bytes>,
+pub(super) fn poll_capacity<B: Buf>(
+    body: &mut SendStream<B>,
     cx: &mut Context<'_>,
     want: usize,
 ) -> Poll<Result<usize, Broken>> {
@@ -217,7 +254,7 @@ impl Sink for PeerSink {
         let Some(body) = &mut self.body else {
             return Err(Broken::Lost);
         };
-        Passage::add(&self.passage.handed, chunk.len() as u64);
+        let chunk = Outgoing::of(&self.control, chunk);
         body.send_data(chunk, false).map_err(|error| broken(&error))
     }
 

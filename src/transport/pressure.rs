@@ -1,17 +1,24 @@
 //! Ends what stands still when memory runs out, and shows how high memory is.
 //!
-//! As [`memory`](super::memory) fills, in this order: windows stop growing, new streams are refused, connections whose
-//! streams hold much are not read, and the pairs whose readers have stood still longest are ended. A pair that moves
-//! holds next to nothing, so ending stalled ones is enough.
+//! As [`memory`](super::memory) fills, in this order: windows stop growing; streams that stand still are ended, those
+//! first that keep most and have stood longest; new streams are refused, and connections whose streams hold much are not
+//! read. A pair that moves holds next to nothing, so ending what stands is enough.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use jumpstarter_router_system::heap;
+use tokio::time::Instant;
+
 use super::{
-    memory::{Level, Memory},
+    live::Live,
+    memory::Level,
+    resident::{Gaps, Resident},
     router::Router,
+    spares::Need,
 };
 use crate::splice::{control::Control, ending::Cause};
 
@@ -24,64 +31,143 @@ const LOOK_FOR_A_LIMIT: Duration = Duration::from_millis(500);
 /// A look takes about 50 ns for each stream; it shall not take more than a fortieth of a processor.
 const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
 
-/// A reader that took something in this time has not stalled.
+/// Who took something in this time has not stalled.
 pub(super) const STALLED: Duration = Duration::from_millis(500);
 
-/// And as it counts when all have to wait: longer than a round trip on a short path.
+/// As [`STALLED`] when all have to wait: longer than a round trip on a short path.
 const STALLED_IN_NEED: Duration = Duration::from_millis(100);
 
-/// A reader that has stood still for so long makes room for newcomers.
-const STALLED_LONG: Duration = Duration::from_secs(10);
+/// A pair that moved nothing for so long makes room for newcomers, though nothing waits in it.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// So many streams with one token or on one connection are a crowd: stock peers have one of each.
+const CROWD: usize = 16;
+
+/// What streams carry is noted so often. Longer than a machine with 5,000 besiegers held up a pair that moves.
+const NOTE: Duration = Duration::from_millis(1500);
+
+/// Who carried so many times what it keeps, in the last one or two times [`NOTE`], moves well.
+const MOVES_WELL: u64 = 16;
+
+/// What stands still is what fills the memory if it keeps so large a part of what is in use.
+const PART: u64 = 16;
+
+/// Memory that was freed is asked back from the allocator so seldom, and only if more than this part of what is in use is
+/// not allocated: it takes 3 to 280 ms in which no thread can allocate.
+const TRIM: (Duration, u64) = (Duration::from_secs(1), 4);
 
 /// Watches until the router is gone. To be called before it serves.
 ///
-/// On a thread of its own: when it matters most, the runtime's threads are busy, and a task would be late by 100 ms.
-pub fn watch(router: &Arc<Router>) -> std::io::Result<()> {
-    match resident() {
-        Some(base) => router.memory.set_base(base),
-        None => tracing::warn!(
+/// `resident` is asked what the system holds. On a thread of its own: when it matters most, the runtime's threads are
+/// busy, and a task would be late by 100 ms.
+pub fn watch(router: &Arc<Router>, mut resident: Resident) -> std::io::Result<()> {
+    if resident.bytes().is_none() {
+        tracing::warn!(
             "cannot read the memory in use; memory.limit does not include what the program itself needs"
-        ),
+        );
     }
+    let mut watcher = Watcher {
+        resident,
+        gaps: Gaps::default(),
+        trimmed: Instant::now(),
+        noted: Instant::now(),
+        level: Level::Normal,
+    };
+    watcher.measure(router);
     let router = Arc::downgrade(router);
     let thread = std::thread::Builder::new().name("memory".to_owned());
-    thread.spawn(move || look_on(&router)).map(drop)
+    thread.spawn(move || watcher.look_on(&router)).map(drop)
 }
 
-fn look_on(router: &Weak<Router>) {
-    let mut before = Level::Normal;
-    while let Some(router) = router.upgrade() {
-        let level = router.memory.level();
-        if level != before {
-            let used = router.memory.used();
-            tracing::info!(used, pressure = ?level, "memory pressure changed");
-            if level >= Level::Evict {
-                router.memory.wake_all();
-            }
-            before = level;
+struct Watcher {
+    resident: Resident,
+    gaps: Gaps,
+    trimmed: Instant,
+    noted: Instant,
+    level: Level,
+}
+
+impl Watcher {
+    fn look_on(mut self, router: &Weak<Router>) {
+        while let Some(router) = router.upgrade() {
+            self.measure(&router);
+            let pause = self.look(&router);
+            drop(router);
+            std::thread::sleep(pause);
         }
-        let limited = router.memory.limit().is_some();
-        let mut pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
-        let stalled = match level {
+    }
+
+    /// Asks what there is beyond the heap.
+    fn measure(&mut self, router: &Router) {
+        let memory = &router.memory;
+        if let Some(resident) = self.resident.bytes() {
+            memory.set_beyond(self.gaps.look(resident, memory.heap()));
+        }
+    }
+
+    /// Frees what has to be freed. Returns for how long that will do.
+    fn look(&mut self, router: &Arc<Router>) -> Duration {
+        let memory = &router.memory;
+        let level = memory.level();
+        if level != self.level {
+            tracing::info!(used = memory.used(), pressure = ?level, "memory pressure changed");
+            self.level = level;
+            if level >= Level::Evict {
+                // Those without streams close.
+                memory.wake_all();
+            }
+        }
+        let least = match level {
             Level::Normal | Level::NoGrowth => None,
-            Level::NoStreams => Some(STALLED_LONG),
-            Level::Evict => Some(STALLED),
+            Level::Evict | Level::NoStreams => Some(STALLED),
             Level::Full => Some(STALLED_IN_NEED),
         };
-        if let Some(stalled) = stalled {
-            let ended = evict(&router, stalled);
+        if level >= Level::Evict {
+            router.calls.give_way();
+        }
+        if let Some(least) = least {
+            let (pause, part) = TRIM;
+            let beyond = memory.used().saturating_sub(memory.heap());
+            if self.trimmed.elapsed() >= pause && beyond > memory.used() / part {
+                // What is resident then is in use, or lies in gaps.
+                heap::trim();
+                self.trimmed = Instant::now();
+                self.measure(router);
+            }
+            let ended = evict(router, least);
             if ended > 0 {
                 tracing::warn!(
-                    used = router.memory.used(),
-                    pairs = ended,
-                    "out of memory: ended the pairs that stalled longest"
+                    used = memory.used(),
+                    streams = ended,
+                    "out of memory: ended streams that stood still"
                 );
             }
-            pause = pause.max(PAUSE_PER_STREAM * router.streams() as u32);
         }
-        router.memory.wake_paused();
-        drop(router);
-        std::thread::sleep(pause);
+        if level >= Level::Evict {
+            take_back(router);
+        }
+        memory.wake_paused();
+        if self.noted.elapsed() >= NOTE {
+            self.noted = Instant::now();
+            router.for_each_live(|live| live.note());
+        }
+        let limited = memory.limit().is_some();
+        let pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
+        let streams = u32::try_from(router.streams()).unwrap_or(u32::MAX);
+        match least {
+            Some(_) => pause.max(PAUSE_PER_STREAM * streams),
+            None => pause,
+        }
+    }
+}
+
+/// Connections without a stream that are taken back in one look. Each frees some 30 KiB.
+const SPARES: usize = 64;
+
+fn take_back(router: &Router) {
+    let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Memory));
+    if told.count() > 0 {
+        tracing::debug!("memory is short: connections without a stream are taken back");
     }
 }
 
@@ -105,63 +191,150 @@ pub async fn survey(router: Arc<Router>) {
     }
 }
 
-/// Whether the peer has left bytes waiting for long. Whoever waits for a partner reads nothing because there is nothing.
+/// Whether the peer has left bytes waiting for long, or a message unfinished. Whoever waits for a partner reads nothing
+/// because there is nothing.
 fn is_stalled(control: &Control) -> bool {
-    control.is_paired() && control.stalled_for(STALLED).is_some()
+    control.is_paired()
+        && (control.stalled_for(STALLED).is_some() || control.unfinished_for(STALLED).is_some())
 }
 
-/// Ends pairs that have stalled for `least`, longest first, until they held what is too much. Returns how many.
+/// Ends what has stood still for `least` until it kept what is too much. Returns how many.
 fn evict(router: &Router, least: Duration) -> usize {
-    let mut stalled: Vec<(Duration, Arc<Control>)> = Vec::new();
-    let mut excess = router.memory.excess();
-    router.for_each_stream(|control| {
-        // What is being ended will be free soon.
+    let memory = &router.memory;
+    let share = memory.heap() / (router.streams() as u64 + 1);
+    // What is being ended will be free soon.
+    let mut leaving = 0;
+    let mut kept = 0;
+    let mut standing: Vec<(u64, Cause, Arc<Control>)> = Vec::new();
+    router.for_each_live(|live| {
+        let control = &live.control;
+        if live.is_paused() {
+            // The rest of its message is not read, which is not its fault.
+            control.excuse_sender();
+        }
         if control.is_ending() {
-            excess = excess.saturating_sub(Memory::needed_for(control.held()));
-        } else if let Some(long) = control.stalled_for(least) {
-            stalled.push((long, control.clone()));
+            leaving += control.kept().max(share);
+        } else if let Some((weight, cause)) = weigh(control, live.lately(), least) {
+            kept += control.kept();
+            standing.push((weight, cause, control.clone()));
         }
     });
-    stalled.sort_by(|(one, _), (other, _)| other.cmp(one));
+    let mut excess = memory.excess().saturating_sub(leaving);
     let mut ended = 0;
-    for (_, control) in stalled {
+    if kept < memory.used() / PART {
+        // What waits for peers is not what fills the memory.
+        ended = end_quiet(router, least, (excess / share.max(1)) as usize);
+        excess = excess.saturating_sub(ended as u64 * share);
+        if ended > 0 {
+            return ended;
+        }
+    }
+    standing.sort_unstable_by_key(|(weight, ..)| std::cmp::Reverse(*weight));
+    for (_, cause, control) in standing {
         if excess == 0 {
             break;
         }
-        excess = excess.saturating_sub(Memory::needed_for(control.held()));
-        control.end(Cause::Memory);
+        excess = excess.saturating_sub(control.kept());
+        control.end(cause);
         ended += 1;
     }
     ended
 }
 
-/// Bytes of this process in memory.
-fn resident() -> Option<u64> {
-    const PAGE: u64 = 4096;
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * PAGE)
+/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has, against
+/// what it carried `lately`. `None` if it does not stand, or moves well, and is held up for a moment only.
+fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)> {
+    let stalled = control.stalled_for(least);
+    let unfinished = control.unfinished_for(least);
+    let cause = if stalled >= unfinished {
+        Cause::Memory
+    } else {
+        Cause::MemoryIdle
+    };
+    let long = stalled.max(unfinished)?.as_millis() as u64;
+    let kept = control.kept();
+    let carried = lately / kept.max(1);
+    (carried < MOVES_WELL).then(|| (kept.saturating_mul(long.max(1)) / (1 + carried), cause))
+}
+
+/// Ends `count` of the streams that move nothing: of the largest crowds first, and among these the last to come. Streams
+/// cost memory even if nothing waits in them, and thousands can be had with one token. Returns how many it ended.
+fn end_quiet(router: &Router, least: Duration, count: usize) -> usize {
+    if count == 0 {
+        return 0;
+    }
+    let mut of_subject: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut of_connection: HashMap<usize, usize> = HashMap::new();
+    let mut quiet: Vec<(Duration, Arc<Live>)> = Vec::new();
+    router.for_each_live(|live| {
+        *of_subject.entry(live.subject.clone()).or_default() += 1;
+        *of_connection.entry(live.connection()).or_default() += 1;
+        let long = live.quiet_for();
+        if long >= least && !live.control.is_ending() {
+            quiet.push((long, live.clone()));
+        }
+    });
+    let crowd = |live: &Live| of_subject[&live.subject].max(of_connection[&live.connection()]);
+    let mut chosen: Vec<_> = quiet
+        .into_iter()
+        .map(|(long, live)| (crowd(&live), long, live))
+        .filter(|(crowd, long, _)| *crowd >= CROWD || *long >= QUIET)
+        .collect();
+    chosen.sort_unstable_by_key(|(crowd, _, live)| std::cmp::Reverse((*crowd, live.id)));
+    chosen.truncate(count);
+    for (_, _, live) in &chosen {
+        live.control.end(Cause::MemoryIdle);
+    }
+    chosen.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::splice::side::Totals;
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_alone_is_not_stalled() {
         let control = Control::default();
         // Sent early, for a partner that has not come.
-        control.report(1000, true);
+        control.report(0, 1000);
         tokio::time::advance(2 * STALLED).await;
         assert!(!is_stalled(&control));
         control.set_paired();
+        control.report(1000, 0);
+        assert!(!is_stalled(&control), "its partner has just come");
+        tokio::time::advance(2 * STALLED).await;
         assert!(is_stalled(&control));
-        control.report(1000, true);
+        control.count(&Totals {
+            bytes_out: 1000,
+            ..Totals::default()
+        });
+        control.report(1000, 0);
         assert!(!is_stalled(&control));
     }
 
-    #[test]
-    fn resident_memory_can_be_read() {
-        assert!(resident().is_some_and(|bytes| bytes > 1 << 20));
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_most_and_has_stood_longest_weighs_most() {
+        let weight = |control: &Control| weigh(control, 0, STALLED).map(|(weight, _)| weight);
+        let (little, much, inside) = <(Control, Control, Control)>::default();
+        little.report(1_000, 0);
+        assert_eq!(weight(&little), None, "it has only begun");
+        tokio::time::advance(STALLED).await;
+        much.report(100_000, 0);
+        inside.report(0, 60_000);
+        tokio::time::advance(STALLED).await;
+        assert!(weight(&little) < weight(&inside) && weight(&inside) < weight(&much));
+        let cause = |control: &Control| weigh(control, 0, STALLED).map(|(_, cause)| cause);
+        assert_eq!(cause(&much), Some(Cause::Memory));
+        assert_eq!(cause(&inside), Some(Cause::MemoryIdle));
+        // A byte now and then is as good as none.
+        much.count(&Totals {
+            bytes_out: 10,
+            ..Totals::default()
+        });
+        much.report(100_000, 0);
+        assert!(weight(&much).is_some());
+        assert!(weigh(&much, 200_000, STALLED) < weigh(&much, 0, STALLED));
+        assert!(weigh(&much, 1_600_000, STALLED).is_none(), "it moves well");
     }
 }

@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use http::HeaderValue;
 use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
@@ -25,13 +25,15 @@ use super::{
     memory::Memory,
     pace::Rates,
     peer::Passage,
+    routes::places::Calls,
     seats::{Seat, Seats},
+    spares::Spares,
     successor::{Own, Successor},
 };
 use crate::{
     auth::Rules,
     grpc::headers::Encodings,
-    observe::{log::Thinner, metrics::Metrics},
+    observe::metrics::Metrics,
     pairing::table::Table,
     splice::{
         control::Control,
@@ -92,9 +94,9 @@ pub struct ConnectionSettings {
     pub tls_handshake_timeout: Duration,
     /// From there to the HTTP/2 preface.
     pub preface_timeout: Duration,
-    /// From there to the first stream.
+    /// From there to the first stream, while none is open from the same address.
     pub first_stream_timeout: Duration,
-    /// Without a stream.
+    /// Without a stream, while none is open from the same address.
     pub idle_timeout: Option<Duration>,
     /// From accept; the connection then takes no more streams.
     pub max_age: Option<Duration>,
@@ -154,6 +156,8 @@ pub struct Router {
     pub draining: CancellationToken,
     /// Cancelled when everything ends.
     pub stop: CancellationToken,
+    /// Whether connections can be accepted.
+    pub accepting: watch::Sender<bool>,
     /// Where streams that wait in vain for a partner go when the router stops.
     pub successor: ArcSwap<Successor>,
     /// Where this process listens; set once it does.
@@ -170,14 +174,17 @@ pub struct Router {
     pub memory: Arc<Memory>,
     /// Where connections come from.
     pub addresses: Arc<Addresses>,
+    /// Connections without a stream.
+    pub spares: Arc<Spares>,
     /// How fast all streams together are forwarded. Zero unless [`sample`](super::live::sample) runs.
     pub forwarded: Rate,
     pub(super) seats: Seats,
+    /// Calls that ask for no token.
+    pub(super) calls: Arc<Calls>,
     /// Services other than the router's own.
     pub(super) routes: Routes,
     streams: DashMap<u64, Arc<Live>>,
     next: AtomicU64,
-    refusals: std::sync::Mutex<Thinner>,
 }
 
 impl Router {
@@ -198,6 +205,7 @@ impl Router {
             leaving: CancellationToken::new(),
             draining: CancellationToken::new(),
             stop: CancellationToken::new(),
+            accepting: watch::Sender::new(true),
             successor: ArcSwap::default(),
             own: OnceLock::new(),
             process: process(),
@@ -206,12 +214,13 @@ impl Router {
             windows,
             memory: Arc::default(),
             addresses: Arc::default(),
+            spares: Arc::default(),
             forwarded: Rate::default(),
             seats: Seats::default(),
+            calls: Arc::default(),
             routes: routes.prepare(),
             streams: DashMap::new(),
             next: AtomicU64::new(1),
-            refusals: std::sync::Mutex::new(Thinner::default()),
         })
     }
 
@@ -302,12 +311,10 @@ impl Router {
         self.streams.len()
     }
 
-    /// Whether a line about a refused stream or connection may be logged now; how many were left out before.
-    pub(super) fn may_log_refusal(&self) -> Option<u64> {
-        self.refusals
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .admit(Instant::now())
+    /// Shows whether connections can be accepted.
+    pub(super) fn set_accepting(&self, accepting: bool) {
+        let change = |shown: &mut bool| std::mem::replace(shown, accepting) != accepting;
+        self.accepting.send_if_modified(change);
     }
 }
 
@@ -326,6 +333,7 @@ pub(super) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        self.live.close();
         self.router.streams.remove(&self.live.id);
     }
 }

@@ -9,17 +9,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{FutureExt, future::OptionFuture};
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use sync_wrapper::SyncWrapper;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use super::{
     addresses::{OpenStream, Origin},
-    admission, forward,
+    admission::{self, Admitted},
+    forward,
     live::Live,
+    memory::Level,
+    outgoing::Outgoing,
     pace::Paced,
     peer::{Passage, PeerSink, PeerSource},
     router::{Offer, Partner, Registered, Router, StreamSettings},
@@ -56,20 +60,21 @@ pub const WHOLE_MESSAGE: u32 = 80 * 1024;
 
 type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 
-/// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection.
+/// Serves the call, counting into `passage`. Ready once its last frame is handed to the connection. `None`: it was
+/// refused, and told so.
 ///
 /// `window`: the credit that streams of this connection start with, bytes.
 pub fn serve(
     router: Arc<Router>,
     peer: &Origin,
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Outgoing>,
     passage: Arc<Passage>,
     window: u32,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> Option<impl Future<Output = ()> + Send + use<>> {
     // Outside of the future, which would keep room for the request.
-    let begun = begin(router, peer, request, respond, passage, window);
-    OptionFuture::from(begun.map(|(call, side, start)| call.serve(side, start))).map(drop)
+    let (call, side, start) = begin(router, peer, request, respond, passage, window)?;
+    Some(call.serve(side, start))
 }
 
 /// How a call begins.
@@ -85,14 +90,19 @@ fn begin(
     router: Arc<Router>,
     peer: &Origin,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Outgoing>,
     passage: Arc<Passage>,
     window: u32,
 ) -> Option<(Call, PeerSide, Start)> {
     let arrived = Instant::now();
+    if passage.streams() > 0 && router.memory.level() >= Level::Evict {
+        let response = admission::short_of_memory(&router, peer);
+        return refuse(&mut respond, response);
+    }
     let (head, body) = request.into_parts();
-    let admission = match admission::admit(&router, peer, &head.method, &head.headers) {
-        Ok(admission) => admission,
+    let admitted = admission::admit(&router, peer, &head.method, &head.headers);
+    let Admitted { admission, timeout } = match admitted {
+        Ok(admitted) => admitted,
         Err(response) => return refuse(&mut respond, response),
     };
     let forwarded_by = head.headers.get(headers::FORWARDED_BY);
@@ -101,7 +111,10 @@ fn begin(
     {
         return refuse(&mut respond, response);
     }
-    let is_router = forwarded_by.is_some();
+    let voucher = forwarded_by
+        .and_then(|_| admission::voucher(&router, peer, &admission.subject, &head.headers))
+        .map(Box::new);
+    let is_router = voucher.is_some();
     let settings = router.settings.load().streams.clone();
     let Some(open) = peer.address.open_stream(settings.max_per_address) else {
         let limit = settings.max_per_address.unwrap_or_default();
@@ -146,19 +159,12 @@ fn begin(
     };
     router.metrics.streams.inc();
 
-    let deadlines = Deadlines {
-        pairing: settings.pairing_timeout,
-        idle: settings.idle_timeout,
-        stall: settings.stall_timeout,
-        lifetime: settings.max_duration,
-        caller: headers::timeout(&head.headers).map(|after| arrived + after),
-        linger: settings.linger,
-    };
+    let deadlines = deadlines(&settings, timeout.map(|after| arrived + after));
     let filled = passage.held().clone();
-    let source = PeerSource::new(body, passage.clone(), is_router);
+    let source = PeerSource::new(body, passage, is_router);
     let step = side::credit_step(window);
     let source = Paced::new(source, router.clone(), peer.address.clone(), step);
-    let sink = PeerSink::new(respond, passage, is_router);
+    let sink = PeerSink::new(respond, registered.live.control.clone(), is_router);
     let mut call = Call {
         router,
         registered,
@@ -166,8 +172,9 @@ fn begin(
         peer: peer.ip,
         _open: open,
         encodings,
-        authorization: head.headers.get(AUTHORIZATION).cloned(),
-        is_router,
+        authorization: head.headers.get(AUTHORIZATION).map(headers::detached),
+        is_forwarded: forwarded_by.is_some(),
+        voucher,
         deadlines,
         arrived,
         seat: None,
@@ -192,10 +199,22 @@ fn begin(
     Some((call, side, start))
 }
 
-fn refuse<T>(respond: &mut SendResponse<Bytes>, response: Response<()>) -> Option<T> {
+fn refuse<T>(respond: &mut SendResponse<Outgoing>, response: Response<()>) -> Option<T> {
     // An error means that the peer is gone, which is what a refusal brings about anyway.
     let _ = respond.send_response(response, true);
     None
+}
+
+/// `caller`: when the caller's own deadline passes.
+fn deadlines(settings: &StreamSettings, caller: Option<Instant>) -> Deadlines {
+    Deadlines {
+        pairing: settings.pairing_timeout,
+        idle: settings.idle_timeout,
+        stall: settings.stall_timeout,
+        lifetime: settings.max_duration,
+        caller,
+        linger: settings.linger,
+    }
 }
 
 /// What a waiting stream finds.
@@ -225,8 +244,10 @@ struct Call {
     peer: IpAddr,
     encodings: Encodings,
     authorization: Option<HeaderValue>,
-    /// The peer is another router, which forwards it.
-    is_router: bool,
+    /// The peer says that it is another router, which forwards it.
+    is_forwarded: bool,
+    /// It is one; this proves to it that so is this one.
+    voucher: Option<Box<HeaderValue>>,
     deadlines: Deadlines,
     arrived: Instant,
     _open: OpenStream,
@@ -348,7 +369,7 @@ impl Call {
         self.router.forwarding.cancelled().await;
         match &self.authorization {
             // Whoever forwarded it here finds the way to the next one by itself.
-            Some(authorization) if !self.is_router => {
+            Some(authorization) if !self.is_forwarded => {
                 let call = Repeated {
                     authorization: authorization.clone(),
                     encodings: self.encodings.clone(),
@@ -384,6 +405,15 @@ impl Call {
         meeting
     }
 
+    /// The head with what proves to another router that this is one.
+    fn vouched(&self, mut head: Response<()>) -> Response<()> {
+        if let Some(voucher) = &self.voucher {
+            let voucher = HeaderValue::clone(voucher);
+            head.headers_mut().insert(headers::PROOF, voucher);
+        }
+        head
+    }
+
     async fn run(&self, side: &mut PeerSide, meeting: Result<Box<Meeting>, Ending>) {
         let mut met = None;
         let paired = meeting.is_ok();
@@ -393,7 +423,8 @@ impl Call {
             Ok(mut meeting) => {
                 met = Some((meeting.other_peer, meeting.waited));
                 counted = meeting.counted.take();
-                let (head, ended) = (meeting.head.take(), meeting.ended);
+                let head = meeting.head.take().map(|head| self.vouched(head));
+                let ended = meeting.ended;
                 drop(meeting);
                 let live = &self.registered.live;
                 match open(side, head, ended) {
@@ -405,18 +436,57 @@ impl Call {
         // Another router takes the head for the partner: if there is none, it gets the status alone.
         if ending.can_be_told()
             && ending.cause != Cause::Completed
-            && (paired || !self.is_router)
-            && let Err(broken) = side.sink().open(status::head())
+            && (paired || self.voucher.is_none())
+            && let Err(broken) = side.sink().open(self.vouched(status::head()))
         {
             ending = broken.into();
         }
-        self.control().set_concluding();
+        let (live, linger) = (&self.registered.live, self.deadlines.linger);
         // In a box: it is short, and a stream shall not keep room for it.
-        let told = Box::pin(drive::conclude(side, ending, paired, self.deadlines.linger)).await;
+        let told = Box::pin(conclude(&self.router, live, side, ending, paired, linger)).await;
         drop(counted);
-        let live = &self.registered.live;
         record(&self.router, live, side.totals(), ending, met, told);
     }
+}
+
+/// Tells the peer, and says whether it could be told. While memory is short here, which another router that says so cannot
+/// know, a peer that does not take what is left is not waited for.
+pub(super) async fn conclude<S: Source, K: Sink>(
+    router: &Router,
+    live: &Live,
+    side: &mut Side<S, K>,
+    ending: Ending,
+    paired: bool,
+    linger: Duration,
+) -> bool {
+    /// The longest that it may take for what is left when that has to be free soon.
+    const IN_NEED: Duration = Duration::from_secs(1);
+    live.control.set_concluding();
+    let in_need = ending.is_in_need() && router.memory.level() >= Level::NoGrowth;
+    let linger = if in_need { linger.min(IN_NEED) } else { linger };
+    let needed = async {
+        if in_need {
+            // However it trickles away.
+            sleep(linger + drive::FAREWELL).await;
+        } else {
+            poll_fn(|cx| match live.control.poll_end(cx) {
+                Poll::Ready(cause) if !ending.is_in_need() && Ending::from(cause).is_in_need() => {
+                    Poll::Ready(())
+                }
+                _ => Poll::Pending,
+            })
+            .await;
+        }
+    };
+    let told = tokio::select! {
+        biased;
+        told = drive::conclude(side, ending, paired, linger) => Some(told),
+        () = needed => None,
+    };
+    if told.is_none() {
+        side.sink().reset();
+    }
+    told.unwrap_or(false)
 }
 
 /// Forwards until the stream has to end, and says why.

@@ -8,12 +8,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
 use tokio::{
@@ -27,15 +26,17 @@ use tonic::{Code, Status};
 use super::{
     accept,
     current_tls::CurrentTls,
+    outgoing::Outgoing,
     router::Router,
     trust::{self, Trust},
+    voucher::{Claim, Unproven},
 };
 use crate::{
     grpc::{
         headers::{self, Encodings},
         status,
     },
-    observe::metrics::{Metrics, SuccessorStream},
+    observe::metrics::{Metrics, RouterProof, SuccessorStream},
     splice::ending::{Cause, Ending},
 };
 
@@ -106,7 +107,9 @@ pub(super) struct Reached {
     pub address: IpAddr,
     /// The partner's.
     pub encodings: Encodings,
-    pub send: SendStream<Bytes>,
+    /// It has proved that it is a router, so it is believed how the partner's stream ended.
+    pub believed: bool,
+    pub send: SendStream<Outgoing>,
     pub receive: RecvStream,
     /// The connection, which has this one stream. It must be polled for anything to pass.
     pub driver: Driver,
@@ -188,14 +191,14 @@ pub(super) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         };
         let failure = match connected {
             Ok(connected) => match connected.ask(router, call).await {
-                Ok((address, encodings, streams, driver)) => {
-                    let (send, receive) = streams;
+                Ok(met) => {
                     return Ok(Box::new(Reached {
-                        address,
-                        encodings,
-                        send,
-                        receive,
-                        driver,
+                        address: met.address,
+                        encodings: met.encodings,
+                        believed: met.believed,
+                        send: met.send,
+                        receive: met.receive,
+                        driver: met.driver,
                         outcome,
                     }));
                 }
@@ -217,20 +220,14 @@ pub(super) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         Failure::Refused { .. } => SuccessorStream::Refused,
         _ => SuccessorStream::Unreachable,
     });
-    if let Some(left_out) = router.may_log_refusal() {
-        tracing::warn!(
-            error = %failure,
-            left_out = (left_out > 0).then_some(left_out),
-            "cannot forward a waiting stream to the successor"
-        );
-    }
+    tracing::warn!(error = %failure, "cannot forward a waiting stream to the successor");
     Err(Cause::Draining.into())
 }
 
 /// A connection that has answered.
 struct Connected {
     address: IpAddr,
-    sender: SendRequest<Bytes>,
+    sender: SendRequest<Outgoing>,
     driver: Driver,
 }
 
@@ -289,12 +286,26 @@ async fn connect(router: &Router) -> Result<Connected, Failure> {
     })
 }
 
-type Asked = (IpAddr, Encodings, (SendStream<Bytes>, RecvStream), Driver);
+/// A stream that has met its partner.
+struct Met {
+    address: IpAddr,
+    encodings: Encodings,
+    believed: bool,
+    send: SendStream<Outgoing>,
+    receive: RecvStream,
+    driver: Driver,
+}
 
 impl Connected {
     /// Repeats the call and waits for the partner.
-    async fn ask(mut self, router: &Router, call: &Repeated) -> Result<Asked, Failure> {
-        let request = request(router, call);
+    async fn ask(mut self, router: &Router, call: &Repeated) -> Result<Met, Failure> {
+        let claim = Claim::new(
+            &router.rules.load(),
+            &call.authorization,
+            &router.process,
+            SystemTime::now(),
+        );
+        let request = request(router, call, claim.as_ref());
         let driver = &mut self.driver;
         let mut sender = driven(driver, self.sender.ready()).await??;
         let (response, send) = sender.send_request(request, false)?;
@@ -308,12 +319,32 @@ impl Connected {
             let (code, message) = (Code::Unknown, format!("HTTP {}", head.status));
             return Err(Failure::Refused { code, message });
         }
-        let encodings = Encodings::of(&head.headers);
-        Ok((self.address, encodings, (send, receive), self.driver))
+        Ok(Met {
+            address: self.address,
+            encodings: Encodings::of(&head.headers),
+            believed: is_router(router, claim.as_ref(), &head.headers),
+            send,
+            receive,
+            driver: self.driver,
+        })
     }
 }
 
-fn request(router: &Router, call: &Repeated) -> Request<()> {
+/// Whether the successor has proved it.
+fn is_router(router: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> bool {
+    let answered = claim.map_or(Err(Unproven::Missing), |claim| claim.is_answered(headers));
+    router.metrics.router_proofs.inc(match answered {
+        Ok(()) => RouterProof::SuccessorGood,
+        Err(Unproven::Missing) => RouterProof::SuccessorMissing,
+        Err(_) => RouterProof::SuccessorWrong,
+    });
+    if let Err(error) = answered {
+        tracing::debug!(%error, "the successor is not believed how its peers' streams end");
+    }
+    answered.is_ok()
+}
+
+fn request(router: &Router, call: &Repeated, claim: Option<&Claim>) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
@@ -328,6 +359,9 @@ fn request(router: &Router, call: &Repeated) -> Request<()> {
     map.insert(header::TE, HeaderValue::from_static("trailers"));
     map.insert(header::AUTHORIZATION, call.authorization.clone());
     map.insert(headers::FORWARDED_BY, router.process.clone());
+    if let Some(claim) = claim {
+        claim.add_to(map);
+    }
     if let Some(encoding) = &call.encodings.sends {
         map.insert("grpc-encoding", encoding.clone());
     }

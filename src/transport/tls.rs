@@ -238,6 +238,8 @@ pub struct Terms {
     /// How many sessions are remembered at most, so that they can be resumed; 0 turns that off. While peers are asked for
     /// certificates none is: each connection shows one that is good now.
     pub sessions: usize,
+    /// Whether peers that offer no ALPN may stay, if they speak HTTP/2.
+    pub allow_missing_alpn: bool,
 }
 
 impl PartialEq for Terms {
@@ -246,6 +248,7 @@ impl PartialEq for Terms {
         self.key.cert == other.key.cert
             && self.clients == other.clients
             && self.sessions == other.sessions
+            && self.allow_missing_alpn == other.allow_missing_alpn
     }
 }
 
@@ -331,7 +334,7 @@ pub fn server_config(
 pub enum FirstBytes {
     /// A TLS handshake record.
     Tls,
-    /// The HTTP/2 preface in plain text.
+    /// The HTTP/2 preface in plain text, or what may become it.
     Http2,
     /// A plain HTTP/1 request.
     Http1,
@@ -340,14 +343,25 @@ pub enum FirstBytes {
 }
 
 impl FirstBytes {
-    /// Looks at the beginning; four bytes tell.
+    /// What they look like, in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Http2 => "plaintext HTTP/2",
+            Self::Http1 => "plaintext HTTP/1",
+            Self::Unknown => "an unknown protocol",
+        }
+    }
+
+    /// Looks at the beginning, which may be a part: one byte tells TLS, and rules HTTP/2 out.
     pub fn of(bytes: &[u8]) -> Self {
         const METHODS: [&[u8]; 9] = [
             b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PATC", b"CONN", b"TRAC",
         ];
         match bytes {
             [0x16, ..] => Self::Tls,
-            bytes if bytes.starts_with(b"PRI ") => Self::Http2,
+            [] => Self::Unknown,
+            bytes if bytes.starts_with(b"PRI ") || b"PRI ".starts_with(bytes) => Self::Http2,
             bytes if METHODS.iter().any(|method| bytes.starts_with(method)) => Self::Http1,
             _ => Self::Unknown,
         }
@@ -360,7 +374,7 @@ mod tests {
 
     #[test]
     fn first_bytes_tell_the_protocol() {
-        let cases: [(&[u8], FirstBytes); 12] = [
+        let cases: [(&[u8], FirstBytes); 18] = [
             (b"\x16", FirstBytes::Tls),
             (b"\x16\x03\x01\x00", FirstBytes::Tls),
             (b"PRI ", FirstBytes::Http2),
@@ -373,6 +387,12 @@ mod tests {
             (b"SSH-", FirstBytes::Unknown),
             (b"\x15\x03\x01\x00", FirstBytes::Unknown),
             (b"", FirstBytes::Unknown),
+            (b"P", FirstBytes::Http2),
+            (b"PR", FirstBytes::Http2),
+            (b"PRI", FirstBytes::Http2),
+            (b"PO", FirstBytes::Unknown),
+            (b"G", FirstBytes::Unknown),
+            (b"x", FirstBytes::Unknown),
         ];
         for (bytes, expected) in cases {
             assert_eq!(FirstBytes::of(bytes), expected, "{bytes:?}");

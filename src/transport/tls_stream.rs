@@ -213,6 +213,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         }
     }
 
+    /// Waits for the first bytes of the peer, and leaves them for the next read. None: it has closed its side.
+    pub async fn first_bytes(&mut self) -> io::Result<&[u8]> {
+        poll_fn(|cx| self.poll_plain(cx)).await?;
+        Ok(&self.plain[self.plain_start..])
+    }
+
+    fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.plain.is_empty() {
+            match self.step(None, false)? {
+                Step::Again | Step::Encrypted => {}
+                Step::PeerClosed | Step::Closed => break,
+                Step::Read => {
+                    ready!(self.poll_push(cx))?;
+                    if self.peer_closed || ready!(self.poll_fill(cx))? == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// The protocol agreed on, if any.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.tls.alpn_protocol()
@@ -239,8 +261,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     }
 
     /// Room that what was read, and not yet taken, keeps here, bytes.
-    pub fn unread(&self) -> usize {
+    #[cfg(test)]
+    fn unread(&self) -> usize {
         self.incoming.capacity() + self.plain.capacity()
+    }
+
+    /// The byte stream below TLS.
+    pub fn get_ref(&self) -> &T {
+        &self.io
     }
 
     /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`. With `encrypt`, what

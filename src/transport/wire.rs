@@ -6,8 +6,10 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
+use jumpstarter_router_system::tcp;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -29,13 +31,13 @@ pub trait Gather: AsyncRead + AsyncWrite + Unpin {
     /// Nothing will be read for a while.
     fn rest(&mut self) {}
 
-    /// Room that what was read ahead keeps, bytes.
-    fn unread(&self) -> usize {
-        0
+    /// The shortest round trip of the path to the peer, if the system knows it.
+    fn round_trip(&self) -> Option<Duration> {
+        None
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Gather for TlsStream<T> {
+impl Gather for TlsStream<TcpStream> {
     fn set_deferred(&mut self, deferred: bool) {
         Self::set_deferred(self, deferred);
     }
@@ -52,8 +54,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Gather for TlsStream<T> {
         Self::rest(self);
     }
 
-    fn unread(&self) -> usize {
-        Self::unread(self)
+    fn round_trip(&self) -> Option<Duration> {
+        self.get_ref().round_trip()
     }
 }
 
@@ -63,6 +65,10 @@ impl Gather for TcpStream {
 
     fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        tcp::shortest_round_trip(self).unwrap_or_default()
     }
 }
 
@@ -123,9 +129,9 @@ impl<T: Gather> Wire<T> {
         }
     }
 
-    /// See [`Gather::unread`].
-    pub fn unread(&self) -> usize {
-        self.lock().io.unread()
+    /// See [`Gather::round_trip`].
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.lock().io.round_trip()
     }
 
     /// See [`Gather::set_deferred`].

@@ -12,6 +12,9 @@ use super::exposition::Exposition;
 /// What Prometheus adds to every series of a scrape.
 const TARGET: [&str; 2] = ["job", "instance"];
 
+/// What Prometheus itself notes of every target: whether it has answered.
+const UP: &str = "up";
+
 type Labels = BTreeSet<String>;
 
 /// The labels of the expression's result, or what is wrong with it.
@@ -88,6 +91,9 @@ fn selected(exposed: &Exposition, selector: &VectorSelector) -> Result<Labels, S
         .name
         .as_deref()
         .ok_or("a selector without a name")?;
+    if name == UP {
+        return Ok(TARGET.map(ToOwned::to_owned).into());
+    }
     let (family, _) = exposed
         .series(name)
         .ok_or_else(|| format!("no such series: {name}"))?;

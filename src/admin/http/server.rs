@@ -1,12 +1,22 @@
-//! A small HTTP/1.1 server that a few slow or hostile clients cannot hold up.
+//! A small HTTP/1.1 server that slow or hostile clients cannot hold up.
 //!
-//! `axum::serve` sets no limits, so connections are served here: few at once, one request each, and
-//! each with a deadline for its header and for its whole life. Connections over the limit wait in
-//! the kernel's queue, which for a probe is better than being refused.
+//! `axum::serve` sets no limits, so connections are served here: so many at once, one request each, and each with a
+//! deadline for its header, for its whole request and for its life. Connections are accepted at all times: when all
+//! [places] are taken, one that says nothing gives way, so a probe that speaks at once is answered at once.
 
-use std::{future::Future, io, net, pin::pin, time::Duration};
+use std::{
+    fs::File,
+    future::Future,
+    io, net,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use axum::{Router, http::Request};
+use axum::{Router, body::Body, http::Request, response::Response};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -15,11 +25,13 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
+
+use super::places::{Places, Spoken};
 
 /// What a client may use up.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +40,8 @@ pub(super) struct Limits {
     pub connections: usize,
     /// From accept to the end of the request's header.
     pub header: Duration,
+    /// From accept to the end of the request's body.
+    pub request: Duration,
     /// From accept to close.
     pub life: Duration,
     /// From the call to shut down until open connections are cut.
@@ -37,8 +51,10 @@ pub(super) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            // A newcomer that is silent gives way after so many others, which take some milliseconds to come.
+            connections: 256,
             header: Duration::from_secs(5),
+            request: Duration::from_secs(10),
             life: Duration::from_secs(60),
             grace: Duration::from_secs(1),
         }
@@ -49,11 +65,14 @@ impl Default for Limits {
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// How long to wait after a failed accept, which mostly means that no descriptor is free.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whoever says nothing for so long keeps no descriptor while there are none.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// Serves `app` on `listener` until `shutdown` ends, then gives open connections one second.
 ///
-/// At most 64 connections are served at once. Each carries one request and lives at most 60 s.
+/// At most 256 connections are served at once. Each carries one request and lives at most 60 s.
 /// Fails only if the listener cannot be used. Keep it running while the router drains, so that
 /// probes see why it is not ready.
 pub async fn serve(
@@ -73,26 +92,39 @@ pub(super) async fn serve_with(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
+    let mut places = Places::default();
+    let mut spare = Spare::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
+            biased;
             () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => {
-                if ended.is_err_and(|error| error.is_panic()) {
-                    error!("a handler of the admin server panicked");
-                }
+            Some(ended) = connections.join_next_with_id() => {
+                let id = match ended {
+                    Ok((id, ())) => id,
+                    Err(failed) => {
+                        if failed.is_panic() {
+                            error!("a handler of the admin server panicked");
+                        }
+                        failed.id()
+                    }
+                };
+                places.leave(id);
+                spare.take_back();
             }
-            accepted = listener.accept(), if connections.len() < limits.connections => {
-                match accepted {
-                    Ok((socket, remote)) => {
-                        connections.spawn(connection(socket, remote, app.clone(), limits));
-                    }
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        warn!(%error, "admin server cannot accept connections");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
+            accepted = accept(&listener, &mut spare, &mut places) => {
+                let Some((socket, remote)) = accepted else {
+                    continue;
+                };
+                if places.taken() >= limits.connections {
+                    places.make_room();
                 }
+                let spoken = Spoken::default();
+                let serving = connection(socket, remote, app.clone(), limits, spoken.clone());
+                let task = connections.spawn(serving);
+                places.take(remote.ip(), spoken, task);
+                // So that it can read what has come already, before others come that it might give way to.
+                yield_now().await;
             }
         }
     }
@@ -103,11 +135,68 @@ pub(super) async fn serve_with(
     Ok(())
 }
 
+/// The next connection, or none if that failed.
+async fn accept(
+    listener: &TcpListener,
+    spare: &mut Spare,
+    places: &mut Places,
+) -> Option<(TcpStream, net::SocketAddr)> {
+    let error = match listener.accept().await {
+        Ok(accepted) => return Some(accepted),
+        Err(error) if is_of_one_connection(&error) => return None,
+        Err(error) => error,
+    };
+    // Peers may have all descriptors, but a probe is answered still.
+    let given = spare.give();
+    match listener.accept().now_or_never() {
+        Some(Ok(accepted)) => return Some(accepted),
+        // Nobody waits: Linux asks for a descriptor before it looks.
+        None => spare.take_back(),
+        Some(Err(_)) => {
+            spare.take_back();
+            // Otherwise it serves somebody, and perhaps nobody else waits.
+            if given {
+                warn!(%error, "admin server cannot accept connections");
+            }
+            places.end_silent(SILENT);
+            sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    None
+}
+
+/// A file descriptor that is kept for when no other is free.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Closes it, so that one is free. False if that was done before.
+    fn give(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+
+    /// Takes one again that has become free.
+    fn take_back(&mut self) {
+        if self.0.is_none() {
+            *self = Self::new();
+        }
+    }
+}
+
 /// Who sent a request. Every request has this among its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote(pub net::SocketAddr);
 
-async fn connection(socket: TcpStream, remote: net::SocketAddr, app: Router, limits: Limits) {
+async fn connection(
+    socket: TcpStream,
+    remote: net::SocketAddr,
+    app: Router,
+    limits: Limits,
+    spoken: Spoken,
+) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
@@ -116,16 +205,71 @@ async fn connection(socket: TcpStream, remote: net::SocketAddr, app: Router, lim
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(HEADER_BYTES);
+    let whole = spoken.clone();
     let app = app.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Remote(remote));
-        request
+        request.map(|body| Body::new(Listening::new(body, whole.clone())))
+    });
+    let answered = spoken.clone();
+    let app = app.map_response(move |response: Response| {
+        // Perhaps without having read the body.
+        answered.set();
+        response
     });
     let service = TowerToHyperService::new(app);
     let served = builder.serve_connection(TokioIo::new(socket), service);
-    match timeout(limits.life, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(error = &*error, "admin connection failed"),
-        Err(_) => debug!("admin connection took too long"),
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            debug!(error = &*error, "admin connection failed");
+        },
+        () = too_late(limits, spoken) => debug!("admin connection took too long"),
+    }
+}
+
+/// Ends when the request is not whole in time, or when the connection has lasted too long.
+async fn too_late(limits: Limits, spoken: Spoken) {
+    sleep(limits.request).await;
+    if spoken.get() {
+        sleep(limits.life.saturating_sub(limits.request)).await;
+    }
+}
+
+/// The body of a request, which notes its end.
+struct Listening {
+    body: Incoming,
+    spoken: Spoken,
+}
+
+impl Listening {
+    fn new(body: Incoming, spoken: Spoken) -> Self {
+        if body.is_end_stream() {
+            spoken.set();
+        }
+        Self { body, spoken }
+    }
+}
+
+impl http_body::Body for Listening {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.spoken.set();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

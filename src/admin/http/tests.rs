@@ -14,14 +14,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use axum::routing::post;
+
 use super::{
     server::{Limits, serve_with},
     *,
 };
+use crate::observe::readiness::Phase;
 
 const SHORT: Limits = Limits {
     connections: 2,
     header: Duration::from_millis(300),
+    request: Duration::from_millis(400),
     life: Duration::from_millis(600),
     grace: Duration::from_millis(200),
 };
@@ -93,6 +97,11 @@ async fn tells_health_and_readiness() {
     assert_eq!(get_path(at, "/readyz").await, answer(503, "starting"));
     readiness.set(Phase::Ready);
     assert_eq!(get_path(at, "/readyz").await, answer(200, "ready"));
+    readiness.set_accepting(false);
+    let hindered = answer(503, "cannot accept connections");
+    assert_eq!(get_path(at, "/readyz").await, hindered);
+    readiness.set_accepting(true);
+    assert_eq!(get_path(at, "/readyz").await, answer(200, "ready"));
     readiness.set(Phase::Draining);
     assert_eq!(get_path(at, "/readyz").await, answer(503, "draining"));
     assert_eq!(get_path(at, "/healthz").await, answer(200, "ok"));
@@ -120,8 +129,17 @@ async fn shows_metrics_and_nothing_else_on_their_own_address() {
     for address in [only.address, both.address] {
         let (status, header, body) = request(address, "GET", "/metrics").await;
         assert_eq!(status, 200);
+        assert!(header.contains("content-type: text/plain; version=0.0.4"));
+        assert!(body.contains("\njumpstarter_router_pairs_total 1\n"));
+        assert!(body.contains("\n# TYPE jumpstarter_router_pairs_total counter\n"));
+        assert!(!body.contains("# UNIT") && !body.contains("# EOF"));
+
+        let accept = "/metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\nx:";
+        let (status, header, body) = request(address, "GET", accept).await;
+        assert_eq!(status, 200);
         assert!(header.contains("content-type: application/openmetrics-text; version=1.0.0"));
         assert!(body.contains("\njumpstarter_router_pairs_total 1\n"));
+        assert!(body.contains("\n# TYPE jumpstarter_router_pairs counter\n"));
         assert!(body.ends_with("# EOF\n"));
     }
     for path in ["/", "/healthz", "/readyz"] {
@@ -129,20 +147,60 @@ async fn shows_metrics_and_nothing_else_on_their_own_address() {
     }
 }
 
+/// Sends this, and nothing more.
+async fn begin(address: SocketAddr, text: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(text.as_bytes()).await.unwrap();
+    socket
+}
+
+/// How a request begins whose body never comes.
+const BODY_TO_COME: &str = "POST / HTTP/1.1\r\nHost: r\r\nContent-Length: 9\r\n\r\n{";
+
 #[tokio::test]
-async fn cuts_clients_that_do_not_finish_their_header() {
-    let server = start(full(state()), SHORT);
-    let begun = Instant::now();
-    let mut slow = TcpStream::connect(server.address).await.unwrap();
-    let mut silent = TcpStream::connect(server.address).await.unwrap();
-    slow.write_all(b"GET /healthz HTTP/1.1\r\nHo")
-        .await
-        .unwrap();
-    // Both places are taken, so this one waits for one to be freed.
+async fn cuts_clients_that_do_not_finish_their_request() {
+    let app = full(state()).route("/body", post(|body: String| async { body }));
+    let server = start(app, SHORT);
+    for text in ["", "GET /healthz HTTP/1.1\r\nHo", BODY_TO_COME] {
+        let begun = Instant::now();
+        let mut socket = begin(server.address, &text.replace("/ ", "/body ")).await;
+        assert!(!read_all(&mut socket).await.contains("200 OK"));
+        let took = begun.elapsed() + Duration::from_millis(20);
+        assert!((SHORT.header..SHORT.life).contains(&took), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_makes_room_for_who_speaks() {
+    let app = full(state()).route("/body", post(|body: String| async { body }));
+    let server = start(app, Limits::default());
+    for text in ["", "GET /healthz HTTP/1.1\r\nHo", BODY_TO_COME] {
+        let mut silent = Vec::new();
+        for _ in 0..2 * Limits::default().connections {
+            silent.push(begin(server.address, &text.replace("/ ", "/body ")).await);
+        }
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(get_path(server.address, "/healthz").await.0, 200);
+        }
+        assert!(begun.elapsed() < Limits::default().header, "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_makes_room_for_who_speaks() {
+    let long = Router::new().route("/", get(async || "x".repeat(16 << 20)));
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let server = start(long.route("/healthz", get("ok")), limits);
+    let request = "GET / HTTP/1.1\r\nHost: r\r\n\r\n";
+    let mut stuck = Vec::new();
+    for _ in 0..4 {
+        stuck.push(begin(server.address, request).await);
+    }
     assert_eq!(get_path(server.address, "/healthz").await.0, 200);
-    assert!(begun.elapsed() + Duration::from_millis(50) >= SHORT.header);
-    assert!(!read_all(&mut slow).await.contains("200 OK"));
-    assert_eq!(read_all(&mut silent).await, "");
 }
 
 #[tokio::test]

@@ -73,6 +73,11 @@ impl Fields {
         self.lines.push('\n');
     }
 
+    /// Appends a field with a number.
+    pub fn number(&mut self, name: &str, value: u64) {
+        self.plain(name, value);
+    }
+
     /// Appends a field with a number or a truth value.
     fn plain(&mut self, name: &str, value: impl fmt::Display) {
         if name.starts_with(BRIDGE) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tracing::{debug, error, info, info_span, subscriber::with_default, trace, warn};
 
 use super::*;
+use crate::observe::record::StreamRecord;
 
 const HOSTILE: &str = "a\nlevel=error \"x\" \\ \r\t\u{1b}[31m\u{0}\u{9b}\u{202e}\u{2028}é";
 
@@ -36,9 +37,17 @@ impl Memory {
 fn capture(format: LogFormat, filter: &str, act: impl FnOnce(&LogHandle)) -> Vec<String> {
     let memory = Memory::default();
     let writer = memory.clone();
-    let (subscriber, handle) = build(format, filter, move || writer.clone()).unwrap();
+    let (subscriber, handle) = build(plain(format), filter, move || writer.clone()).unwrap();
     with_default(subscriber, || act(&handle));
     memory.lines()
+}
+
+fn plain(format: LogFormat) -> Line {
+    Line {
+        style: style(format),
+        priorities: false,
+        thinner: None,
+    }
 }
 
 /// Parses a line, checks it against the shared schema and returns it.
@@ -221,18 +230,14 @@ fn the_filter_changes_live() {
 
 #[test]
 fn bad_filters_name_the_part() {
-    let Err(error) = build(LogFormat::Json, "info,verbos", io::sink) else {
+    let Err(error) = build(plain(LogFormat::Json), "info,verbos", io::sink) else {
         panic!("accepted");
     };
     assert!(error.to_string().contains("\"verbos\""), "{error}");
 }
 
-#[test]
-fn a_stream_record_has_all_fields() {
-    use crate::observe::record::StreamRecord;
-    use std::time::Duration;
-
-    let mut record = StreamRecord {
+fn record() -> StreamRecord {
+    StreamRecord {
         id: 7,
         stream: HOSTILE.to_owned(),
         peer: "::ffff:192.0.2.1".parse().unwrap(),
@@ -248,7 +253,12 @@ fn a_stream_record_has_all_fields() {
         reason: "finished",
         status: "OK",
         detail: Some("\"}\n".to_owned()),
-    };
+    }
+}
+
+#[test]
+fn a_stream_record_has_all_fields() {
+    let mut record = record();
     let lines = capture(LogFormat::Json, "info", |_| {
         record.log();
         record.other_peer = None;
@@ -267,6 +277,97 @@ fn a_stream_record_has_all_fields() {
     assert_eq!(Value::Object(first), expected);
     let second = object(&lines[1]);
     assert!(!second.contains_key("other_peer") && !second.contains_key("detail"));
+}
+
+/// Lines with priorities, thinned, and how many were left out.
+fn capture_all(filter: &str, act: impl FnOnce()) -> (Vec<String>, u64) {
+    let (memory, left_out) = (Memory::default(), Counter::default());
+    let writer = memory.clone();
+    let line = Line {
+        style: Style::Json,
+        priorities: true,
+        thinner: Some(SharedThinner::new(left_out.clone())),
+    };
+    let (subscriber, _) = build(line, filter, move || writer.clone()).unwrap();
+    with_default(subscriber, act);
+    (memory.lines(), left_out.get())
+}
+
+#[test]
+fn the_journal_gets_priorities() {
+    let (lines, _) = capture_all("trace", || {
+        error!("e");
+        warn!("w");
+        info!("i");
+        debug!("d");
+        trace!("t");
+    });
+    let starts: Vec<_> = lines.iter().map(|line| &line[..4]).collect();
+    assert_eq!(starts, ["<3>{", "<4>{", "<6>{", "<7>{", "<7>{"]);
+}
+
+#[test]
+fn what_one_address_repeats_is_thinned_and_nothing_else_is() {
+    let refuse = |peer: &str| info!(%peer, "refused");
+    let (lines, left_out) = capture_all("debug", || {
+        for port in 0..300_u16 {
+            refuse("192.0.2.1");
+            refuse(&format!("2001:db8::{port:x}"));
+            info!(remote = format!("[2001:db8:0:1::1]:{port}"), "asked");
+            info!(target: "library", "without an address");
+            debug!(peer = "192.0.2.1", "asked for");
+        }
+        refuse("192.0.2.2");
+    });
+    let count = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(count("asked for"), 300);
+    assert_eq!(count("\"msg\":\"refused\""), 201);
+    assert_eq!(count("192.0.2.2"), 1);
+    assert_eq!(count("\"msg\":\"asked\""), 100);
+    assert_eq!(count("without an address"), 100);
+    assert_eq!(left_out, 4 * 200);
+}
+
+#[test]
+fn a_thinned_line_says_how_many_were_left_out() {
+    let refuse = || info!(peer = "192.0.2.1", "refused");
+    let (lines, left_out) = capture_all("info", || {
+        (0..150).for_each(|_| refuse());
+        std::thread::sleep(Duration::from_millis(1_050));
+        refuse();
+    });
+    assert_eq!((lines.len(), left_out), (101, 50));
+    assert!(lines[..100].iter().all(|line| !line.contains("left_out")));
+    assert!(lines[100].contains("\"left_out\":50"), "{}", lines[100]);
+}
+
+#[test]
+fn records_of_streams_are_thinned_only_far_beyond_what_stock_peers_do() {
+    let mut record = record();
+    let (lines, left_out) = capture_all("info", || {
+        for id in 0..10_100 {
+            record.id = id;
+            record.log();
+        }
+    });
+    // Some may be earned meanwhile, at ten a second.
+    assert!((10_000..10_050).contains(&lines.len()), "{}", lines.len());
+    assert_eq!(lines.len() as u64 + left_out, 10_100);
+}
+
+#[test]
+fn a_panic_goes_to_the_log() {
+    let (lines, _) = capture_all("error", || {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(panics::tell));
+        let panicked = panic::catch_unwind(|| panic!("on purpose, {}", 1));
+        panic::set_hook(before);
+        panicked.unwrap_err();
+    });
+    let line = object(lines[0].strip_prefix("<3>").unwrap());
+    assert_eq!(line["panic"], "on purpose, 1");
+    assert!(line["place"].as_str().unwrap().contains("tests.rs:"));
+    assert!(line["msg"].as_str().unwrap().contains("panicked"));
 }
 
 #[test]

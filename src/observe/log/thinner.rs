@@ -1,101 +1,365 @@
-//! Thins out floods of similar lines.
+//! Thins out floods of similar lines, so that a peer cannot fill a disk.
+//!
+//! Lines are similar if they come from the same place in the code and are about the same address, or about addresses
+//! of the same IPv6 network of 64 bits. So many of them pass at once and so many a second after that, first for the
+//! address, then for all addresses together: one that floods hides no lines about others. How many were left out is
+//! told with the next one that passes, or once the flood is over.
 
 use std::{
-    mem,
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Beyond the limit, one line in this many still passes, so that an ongoing flood stays visible.
-const SAMPLE: u64 = 100;
+use prometheus_client::metrics::counter::Counter;
+use tracing::{Metadata, callsite::Identifier};
 
-/// Lets a number of lines of one kind through in each second, and one in a hundred beyond that.
-///
-/// It reads no clock: the caller says what time it is. A kind of line that strangers can cause,
-/// such as a refusal, has a thinner of its own, so that a flood cannot hide other lines.
+use crate::observe::record;
+
+/// How many lines pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// At once.
+    pub burst: u32,
+    /// A second after that.
+    pub per_second: u32,
+}
+
+/// How many similar lines pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// About one address.
+    pub address: Rate,
+    /// About all addresses together.
+    pub all: Rate,
+}
+
+/// For most lines. A stock peer causes none of those that peers can cause, or a few a minute.
+const USUAL: Allowance = Allowance {
+    address: Rate {
+        burst: 100,
+        per_second: 1,
+    },
+    all: Rate {
+        burst: 1_000,
+        per_second: 50,
+    },
+};
+
+/// For the record of each stream, by which is found out later who did what. The bursts are those of a drain that ends
+/// every stream, which may all come from one load balancer. At 500 bytes a line that is 430 MB a day and address.
+const RECORDS: Allowance = Allowance {
+    address: Rate {
+        burst: 10_000,
+        per_second: 10,
+    },
+    all: Rate {
+        burst: 100_000,
+        per_second: 200,
+    },
+};
+
+/// What passes of lines from this place in the code.
+pub fn allowance(metadata: &Metadata<'_>) -> Allowance {
+    if metadata.target() == record::TARGET {
+        RECORDS
+    } else {
+        USUAL
+    }
+}
+
+/// Kinds of lines with an address that are remembered, about 150 bytes each. Beyond that, lines about further addresses
+/// are thinned together.
+const MOST: usize = 10_000;
+
+/// A flood without a line for so long is over.
+const OVER: Duration = Duration::from_secs(10);
+
+/// What was left out in a flood that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// The message of the lines.
+    pub message: String,
+    /// The address or network that they were about. `None`: none, or several.
+    pub from: Option<IpAddr>,
+    /// How many.
+    pub left_out: u64,
+}
+
+/// Decides about each line. It reads no clock. `K` is the kind of a line: its place in the code.
 #[derive(Debug)]
-pub struct Thinner {
-    limit: u64,
-    second: Option<Instant>,
-    seen: u64,
-    dropped: u64,
+pub struct Thinner<K> {
+    similar: HashMap<(K, Option<IpAddr>), Similar>,
+    all: HashMap<K, Meter>,
+    most: usize,
+    looked: Option<Instant>,
 }
 
-impl Default for Thinner {
-    /// A limit of 100 lines per second.
-    fn default() -> Self {
-        Self::new(100)
-    }
+#[derive(Debug)]
+struct Similar {
+    meter: Meter,
+    last: Instant,
+    left_out: u64,
+    message: String,
 }
 
-impl Thinner {
-    /// Lets `limit` lines per second through before it thins.
-    pub const fn new(limit: u64) -> Self {
+impl<K: Hash + Eq + Clone> Thinner<K> {
+    /// Remembers at most `most` kinds with their addresses.
+    pub fn new(most: usize) -> Self {
         Self {
-            limit,
-            second: None,
-            seen: 0,
-            dropped: 0,
+            similar: HashMap::new(),
+            all: HashMap::new(),
+            most,
+            looked: None,
         }
     }
 
-    /// Asks to log one line. `Some` means go ahead; the number says how many lines were dropped
-    /// since the last one that passed.
-    pub fn admit(&mut self, now: Instant) -> Option<u64> {
-        let over = |start| now.saturating_duration_since(start) >= Duration::from_secs(1);
-        if self.second.is_none_or(over) {
-            self.second = Some(now);
-            self.seen = 0;
-        }
-        self.seen += 1;
-        let beyond = self.seen.saturating_sub(self.limit);
-        if beyond.is_multiple_of(SAMPLE) {
-            Some(mem::take(&mut self.dropped))
+    /// Asks to write one line. `Some` means go ahead; the number says how many similar ones were left out since the
+    /// last one that passed.
+    pub fn admit(
+        &mut self,
+        (kind, from): (K, Option<IpAddr>),
+        allowance: Allowance,
+        message: &str,
+        now: Instant,
+    ) -> Option<u64> {
+        let from = from.map(network);
+        let from = from.filter(|_| self.has_room(&(kind.clone(), from), now));
+        let similar = match self.similar.entry((kind.clone(), from)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Similar {
+                meter: Meter(now),
+                last: now,
+                left_out: 0,
+                message: String::new(),
+            }),
+        };
+        similar.last = now;
+        let all = self.all.entry(kind).or_insert(Meter(now));
+        if similar.meter.take(allowance.address, now) && all.take(allowance.all, now) {
+            similar.message = String::new();
+            Some(std::mem::take(&mut similar.left_out))
         } else {
-            self.dropped += 1;
+            if similar.left_out == 0 {
+                message.clone_into(&mut similar.message);
+            }
+            similar.left_out += 1;
             None
         }
     }
 
-    /// How many lines were dropped since the last one that passed, and forgets them. For a report
-    /// at the end of a flood.
-    pub fn take_dropped(&mut self) -> u64 {
-        mem::take(&mut self.dropped)
+    /// Whether this kind and address is known, or can be remembered.
+    fn has_room(&mut self, similar: &(K, Option<IpAddr>), now: Instant) -> bool {
+        if self.similar.len() < self.most || self.similar.contains_key(similar) {
+            return true;
+        }
+        // To look through all of them takes some 100 µs, which a flood from ever new addresses must not cost each time.
+        let second = Duration::from_secs(1);
+        let over = |looked| now.saturating_duration_since(looked) >= second;
+        if self.looked.is_none_or(over) {
+            self.looked = Some(now);
+            self.forget(now);
+        }
+        self.similar.len() < self.most
+    }
+
+    /// Forgets what would change no decision.
+    fn forget(&mut self, now: Instant) {
+        self.similar
+            .retain(|_, similar| similar.left_out > 0 || similar.meter.0 > now);
+    }
+
+    /// Forgets what would change no decision, and gives the floods that are over.
+    pub fn settle(&mut self, now: Instant) -> Vec<Flood> {
+        let mut floods = Vec::new();
+        for ((_, from), similar) in &mut self.similar {
+            let over = now.saturating_duration_since(similar.last) >= OVER;
+            if over && similar.left_out > 0 {
+                floods.push(Flood {
+                    message: std::mem::take(&mut similar.message),
+                    from: *from,
+                    left_out: std::mem::take(&mut similar.left_out),
+                });
+            }
+        }
+        self.forget(now);
+        floods
+    }
+}
+
+/// The time until which everything earned is spent (the generic cell rate algorithm).
+#[derive(Clone, Copy, Debug)]
+struct Meter(Instant);
+
+impl Meter {
+    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let cost = Duration::from_secs(1) / rate.per_second;
+        let spent = self.0.max(now) + cost;
+        let passes = spent <= now + cost * rate.burst;
+        if passes {
+            self.0 = spent;
+        }
+        passes
+    }
+}
+
+/// The addresses that are counted together with `ip`: itself, or its IPv6 network of 64 bits, the least that a
+/// customer or a host is given.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// The thinner of the whole log.
+#[derive(Clone, Debug)]
+pub struct SharedThinner {
+    thinner: Arc<Mutex<Thinner<Identifier>>>,
+    left_out: Counter,
+}
+
+impl SharedThinner {
+    /// Lines that were left out are counted in `left_out`, too.
+    pub fn new(left_out: Counter) -> Self {
+        Self {
+            thinner: Arc::new(Mutex::new(Thinner::new(MOST))),
+            left_out,
+        }
+    }
+
+    /// As [`Thinner::admit`], for a line from the place in the code that `metadata` is of.
+    pub fn admit(
+        &self,
+        metadata: &Metadata<'_>,
+        from: Option<IpAddr>,
+        message: &str,
+    ) -> Option<u64> {
+        let similar = (metadata.callsite(), from);
+        let allowance = allowance(metadata);
+        let admitted = self
+            .lock()
+            .admit(similar, allowance, message, Instant::now());
+        if admitted.is_none() {
+            self.left_out.inc();
+        }
+        admitted
+    }
+
+    /// As [`Thinner::settle`].
+    pub fn settle(&self, now: Instant) -> Vec<Flood> {
+        self.lock().settle(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Thinner<Identifier>> {
+        self.thinner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    #[test]
-    fn passes_the_limit_then_one_in_a_hundred() {
-        let start = Instant::now();
-        let mut thinner = Thinner::default();
-        let passed: Vec<u64> = (0..1100).filter_map(|_| thinner.admit(start)).collect();
-        assert_eq!(passed.len(), 110);
-        assert_eq!(passed[..100], [0; 100]);
-        assert_eq!(passed[100..], [99; 10]);
-        assert_eq!(thinner.take_dropped(), 0);
+    const FEW: Allowance = Allowance {
+        address: Rate {
+            burst: 3,
+            per_second: 1,
+        },
+        all: Rate {
+            burst: 5,
+            per_second: 2,
+        },
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[allow(clippy::unnecessary_wraps, reason = "as it is asked for")]
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    /// How many of ten pass, and what they say was left out.
+    fn passed(
+        thinner: &mut Thinner<u8>,
+        kind: u8,
+        from: Option<IpAddr>,
+        now: Instant,
+    ) -> (usize, u64) {
+        let asked = (0..10).map(|_| thinner.admit((kind, from), FEW, "m", now));
+        let passed: Vec<u64> = asked.flatten().collect();
+        (passed.len(), passed.iter().sum())
     }
 
     #[test]
-    fn starts_again_each_second_and_reports_what_was_lost() {
-        let start = Instant::now();
-        let mut thinner = Thinner::new(2);
-        let admitted: Vec<_> = (0..5).map(|_| thinner.admit(start)).collect();
-        assert_eq!(admitted, [Some(0), Some(0), None, None, None]);
-        let later = start + Duration::from_secs(1);
-        assert_eq!(thinner.admit(later), Some(3));
-        assert_eq!(thinner.admit(later), Some(0));
-        assert_eq!(thinner.admit(later), None);
-        assert_eq!(thinner.take_dropped(), 1);
+    fn a_burst_passes_and_then_so_many_a_second_and_what_was_left_out_is_told() {
+        let (mut thinner, start) = (Thinner::new(9), Instant::now());
+        assert_eq!(passed(&mut thinner, 0, None, start), (3, 0));
+        assert_eq!(passed(&mut thinner, 0, None, start), (0, 0));
+        assert_eq!(passed(&mut thinner, 0, None, start + SECOND), (1, 17));
+        assert_eq!(passed(&mut thinner, 0, None, start), (0, 0), "a clock back");
+        assert_eq!(passed(&mut thinner, 0, None, start + 60 * SECOND), (3, 19));
     }
 
     #[test]
-    fn bears_a_clock_that_steps_back() {
-        let start = Instant::now();
-        let mut thinner = Thinner::new(1);
-        assert_eq!(thinner.admit(start + Duration::from_secs(3)), Some(0));
-        assert_eq!(thinner.admit(start), None);
+    fn one_address_hides_no_other_and_no_other_kind() {
+        let (mut thinner, now) = (Thinner::new(9), Instant::now());
+        for _ in 0..100 {
+            passed(&mut thinner, 0, ip("192.0.2.1"), now);
+        }
+        assert_eq!(passed(&mut thinner, 1, ip("192.0.2.1"), now), (3, 0));
+        assert_eq!(passed(&mut thinner, 0, ip("192.0.2.2"), now), (2, 0));
+        // All together have had their share by now.
+        assert_eq!(passed(&mut thinner, 0, ip("192.0.2.3"), now), (0, 0));
+        let later = now + SECOND;
+        assert_eq!(passed(&mut thinner, 0, ip("192.0.2.3"), later), (1, 10));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address() {
+        let (mut thinner, now) = (Thinner::new(9), Instant::now());
+        assert_eq!(passed(&mut thinner, 0, ip("2001:db8::1"), now), (3, 0));
+        assert_eq!(passed(&mut thinner, 0, ip("2001:db8::2:1"), now), (0, 0));
+        assert_eq!(passed(&mut thinner, 0, ip("2001:db8:0:1::1"), now), (2, 0));
+        assert_eq!(
+            network(ip("::ffff:192.0.2.1").unwrap()),
+            ip("192.0.2.1").unwrap()
+        );
+    }
+
+    #[test]
+    fn a_flood_that_is_over_is_told_once() {
+        let (mut thinner, start) = (Thinner::new(9), Instant::now());
+        let from = ip("2001:db8::7");
+        passed(&mut thinner, 0, from, start);
+        assert_eq!(thinner.settle(start + 9 * SECOND), []);
+        let flood = Flood {
+            message: "m".to_owned(),
+            from: ip("2001:db8::"),
+            left_out: 7,
+        };
+        assert_eq!(thinner.settle(start + 10 * SECOND), [flood]);
+        assert_eq!(thinner.settle(start + 20 * SECOND), []);
+        assert!(thinner.similar.is_empty());
+    }
+
+    #[test]
+    fn ever_new_addresses_do_not_fill_the_memory() {
+        let (mut thinner, now) = (Thinner::new(4), Instant::now());
+        let mut told = 0;
+        for number in 0..1_000_u32 {
+            let from = Some(Ipv4Addr::from(number).into());
+            told += u64::from(thinner.admit((0, from), FEW, "m", now).is_some());
+        }
+        assert_eq!(told, 5, "what passes of all");
+        assert_eq!(thinner.similar.len(), 5, "four, and one for all others");
+        let later = now + 60 * SECOND;
+        assert_eq!(thinner.admit((0, None), FEW, "m", later), Some(995));
+        assert_eq!(passed(&mut thinner, 0, ip("192.0.2.1"), later), (3, 0));
     }
 }

@@ -82,6 +82,52 @@ label! {
 }
 
 label! {
+    /// Why a call that is no stream was refused, or ended early.
+    CallRefusal, "cause" {
+        /// It was not gRPC.
+        NotGrpc => "not_grpc",
+        /// Its `grpc-timeout` could not be read.
+        MalformedTimeout => "malformed_timeout",
+        /// Its connection had too many.
+        TooManyOnConnection => "too_many_on_connection",
+        /// The router had too many.
+        TooMany => "too_many",
+        /// A newer one needed its place.
+        MadeRoom => "made_room",
+        /// Memory was short.
+        Memory => "memory",
+        /// Its request was too large.
+        TooLarge => "too_large",
+        /// Its request was no message.
+        Malformed => "malformed",
+        /// It did not go on.
+        TooSlow => "too_slow",
+        /// The caller's own deadline passed.
+        Deadline => "deadline",
+    }
+}
+
+label! {
+    /// Whether the other end of a forwarded stream proved that it is a router.
+    RouterProof, "result" {
+        /// Who called did.
+        CallerGood => "caller_good",
+        /// Who called showed no proof.
+        CallerMissing => "caller_missing",
+        /// Who called showed one that does not fit.
+        CallerWrong => "caller_wrong",
+        /// Who called showed one of another time.
+        CallerStale => "caller_stale",
+        /// The successor did.
+        SuccessorGood => "successor_good",
+        /// The successor showed no proof.
+        SuccessorMissing => "successor_missing",
+        /// The successor showed one that does not fit.
+        SuccessorWrong => "successor_wrong",
+    }
+}
+
+label! {
     /// How a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.
@@ -120,6 +166,8 @@ label! {
         Idle => "idle",
         /// It had no stream, and memory was short.
         Memory => "memory",
+        /// It had no stream, and another connection needed its place.
+        MadeRoom => "made_room",
         /// It reached its greatest age.
         Age => "age",
         /// The peer did not answer a ping in time.

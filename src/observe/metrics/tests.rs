@@ -256,3 +256,37 @@ fn reloads_are_counted_and_the_last_one_shown() {
     metrics.reloads.count(Reload::Ok, at(30));
     assert_eq!(shown(), [1.0, 1.0, 1.0, 30.0]);
 }
+
+#[test]
+fn both_formats_say_the_same() {
+    let metrics = metrics();
+    metrics.pairs.inc();
+    let series = |text: &str| -> Vec<String> {
+        let series = text.lines().filter(|line| !line.starts_with('#'));
+        // Between two scrapes the process goes on.
+        let series = series.filter(|line| !line.starts_with("process_"));
+        series.map(ToOwned::to_owned).collect()
+    };
+    let plain = metrics.encode_as(Format::Prometheus);
+    assert_eq!(
+        series(&plain),
+        series(&metrics.encode_as(Format::OpenMetrics))
+    );
+    // Each comment is about the series that follow, under the name that Prometheus gives them.
+    let mut kinds = std::collections::BTreeMap::new();
+    for line in plain.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' ')) {
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            kinds.insert(name, kind);
+        } else if let Some(rest) = line.strip_prefix("# ") {
+            assert!(rest.starts_with("HELP "), "{line}");
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let mut base = ["_bucket", "_sum", "_count"].iter();
+            let base = base
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .filter(|n| kinds.contains_key(n));
+            assert!(kinds.contains_key(base.unwrap_or(name)), "{line}");
+        }
+    }
+}

@@ -141,6 +141,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("tls.plaintext", "true"),
     ("tls.client_ca", "{files}/two.crt"),
     ("tls.client_certificate_optional", "true"),
+    ("tls.allow_missing_alpn", "true"),
     ("tls.provider", "ring"),
     ("tls.session_cache", "5"),
     ("auth.key", OTHER),

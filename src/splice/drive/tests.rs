@@ -238,16 +238,64 @@ async fn a_peer_that_takes_nothing_stalls_whatever_it_sends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_a_little_now_and_then_has_not_stalled() {
+async fn a_sender_that_stops_inside_a_message_is_ended() {
+    for trickles in [false, true] {
+        let (mut side, peer, _tx, mut rx) = side();
+        let (start, control) = (Instant::now(), Control::default());
+        let mut deadlines = deadlines();
+        deadlines.stall = Some(30 * SECOND);
+        let mut bytes = message(5).into_iter().chain(message(1_000));
+        peer.sends(bytes.by_ref().take(500).collect::<Vec<_>>());
+        let sending = async {
+            loop {
+                sleep(SECOND).await;
+                if trickles {
+                    peer.sends(bytes.by_ref().take(1).collect::<Vec<_>>());
+                }
+            }
+        };
+        let ending = tokio::select! {
+            ending = splice(&mut side, &control, &deadlines, start, |_| {}) => ending,
+            () = sending => unreachable!(),
+        };
+        assert_eq!(ending, Cause::Unfinished(30 * SECOND).into());
+        let long = start.elapsed();
+        assert!((30 * SECOND..31 * SECOND).contains(&long), "{long:?}");
+        assert_eq!(drain(&mut rx), message(5), "what is whole is not lost");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_now_and_then_is_as_good_as_none() {
+    let (mut side, peer, mut tx, _rx) = side();
+    let (start, control) = (Instant::now(), Control::default());
+    let mut deadlines = deadlines();
+    deadlines.stall = Some(30 * SECOND);
+    give(&mut tx, message(1_000));
+    let reading = async {
+        loop {
+            sleep(SECOND).await;
+            peer.opens(1);
+        }
+    };
+    let ending = tokio::select! {
+        ending = splice(&mut side, &control, &deadlines, start, |_| {}) => ending,
+        () = reading => unreachable!(),
+    };
+    assert_eq!(ending, Cause::Stalled(30 * SECOND).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_peer_that_takes_what_is_there_in_time_has_not_stalled() {
     let (mut side, peer, mut tx, _rx) = side();
     let (start, control) = (Instant::now(), Control::default());
     let mut deadlines = deadlines();
     deadlines.stall = Some(30 * SECOND);
     give(&mut tx, message(1_000));
     let moving = async {
-        for _ in 0..20 {
+        for _ in 0..5 {
             sleep(29 * SECOND).await;
-            peer.opens(1);
+            peer.opens(180);
         }
         peer.opens(2_000);
         sleep(300 * SECOND).await;

@@ -24,8 +24,10 @@ impl Ending {
             Cause::Draining => ("draining", &[]),
             Cause::Administrator => ("administrator", &[]),
             Cause::Memory => ("memory", &[]),
+            Cause::MemoryIdle => ("memory_idle", &[]),
             Cause::Idle(long) => ("idle", &[millis(long)]),
             Cause::Stalled(long) => ("stalled", &[millis(long)]),
+            Cause::Unfinished(long) => ("unfinished", &[millis(long)]),
             Cause::TooOld(long) => ("too_old", &[millis(long)]),
             Cause::ConnectionTooOld(long) => ("connection_too_old", &[millis(long)]),
         };
@@ -38,6 +40,8 @@ impl Ending {
     }
 
     /// What [`Ending::to_text`] wrote. `None` if it is nothing that a router says of a stream that broke off.
+    ///
+    /// Least of all that the peer of this side is gone: that one has to get what was accepted for it.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let other = match words.next()? {
@@ -64,13 +68,15 @@ impl Ending {
             ("draining", []) => Cause::Draining,
             ("administrator", []) => Cause::Administrator,
             ("memory", []) => Cause::Memory,
+            ("memory_idle", []) => Cause::MemoryIdle,
             ("idle", &[long]) => Cause::Idle(millis(long)),
             ("stalled", &[long]) => Cause::Stalled(millis(long)),
+            ("unfinished", &[long]) => Cause::Unfinished(millis(long)),
             ("too_old", &[long]) => Cause::TooOld(millis(long)),
             ("connection_too_old", &[long]) => Cause::ConnectionTooOld(millis(long)),
             _ => return None,
         };
-        Some(Self { cause, other })
+        Some(Self { cause, other }).filter(|ending| ending.for_other().can_be_told())
     }
 }
 
@@ -90,7 +96,8 @@ mod tests {
         for cause in causes.chain(faults.map(Cause::Fault)) {
             for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
                 let text = ending.to_text();
-                let expected = Some(ending).filter(|_| cause != Cause::Completed);
+                let can_be = cause != Cause::Completed && ending.for_other().can_be_told();
+                let expected = Some(ending).filter(|_| can_be);
                 assert_eq!(Ending::from_text(&text), expected, "{text}");
             }
         }
@@ -110,6 +117,9 @@ mod tests {
             "this  lost",
             "it lost",
             "this eaten",
+            "other memory",
+            "other lost",
+            "other cancelled",
         ] {
             assert_eq!(Ending::from_text(text), None, "{text:?}");
         }

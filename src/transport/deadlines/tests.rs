@@ -14,6 +14,8 @@ const NEW: View = View {
     blocked: false,
     any_stream: false,
     streams: 0,
+    other_calls: 0,
+    kept: false,
 };
 
 const BUSY: View = View {
@@ -120,6 +122,47 @@ fn idle_is_without_a_stream_and_after_one() {
         Verdict::Wait(Some(since + 2 * SECOND))
     );
     ends_at(deadlines, EMPTY, since + 2 * SECOND, ConnectionEnd::Idle);
+}
+
+#[test]
+fn other_calls_are_let_finish_but_win_no_time() {
+    let (mut deadlines, now) = with(|settings| settings.first_stream_timeout = 5 * SECOND);
+    let asking = View {
+        other_calls: 1,
+        ..NEW
+    };
+    let due = now + 5 * SECOND;
+    assert_eq!(deadlines.check(asking, now), Verdict::Wait(Some(due)));
+    assert_eq!(deadlines.check(NEW, now + SECOND), Verdict::Wait(Some(due)));
+    // Its end is when the connection is looked at again.
+    assert_eq!(deadlines.check(asking, due + SECOND), Verdict::Wait(None));
+    let end = Verdict::End(ConnectionEnd::FirstStreamTimeout);
+    assert_eq!(deadlines.check(NEW, due + 2 * SECOND), end);
+}
+
+#[test]
+fn a_connection_is_kept_while_its_peer_has_a_stream_elsewhere() {
+    for (view, end) in [
+        (NEW, ConnectionEnd::FirstStreamTimeout),
+        (EMPTY, ConnectionEnd::Idle),
+    ] {
+        let (mut deadlines, now) = with(|settings| {
+            settings.first_stream_timeout = 5 * SECOND;
+            settings.idle_timeout = Some(5 * SECOND);
+        });
+        let kept = View { kept: true, ..view };
+        let mut at = now;
+        for _ in 0..100 {
+            let next = at + 5 * SECOND;
+            assert_eq!(deadlines.check(kept, at), Verdict::Wait(Some(next)));
+            at = next;
+        }
+        assert_eq!(deadlines.idle_since(), Some(now));
+        // The stream may have ended just now.
+        let due = at + 5 * SECOND;
+        assert_eq!(deadlines.check(view, at), Verdict::Wait(Some(due)));
+        ends_at(deadlines, view, due, end);
+    }
 }
 
 #[test]

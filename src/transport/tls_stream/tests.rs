@@ -19,6 +19,7 @@ fn server() -> (Arc<rustls::ServerConfig>, CertificateDer<'static>) {
         key: key.into(),
         clients: None,
         sessions: 10,
+        allow_missing_alpn: false,
     };
     let config = tls::server_config(&terms, crypto).unwrap();
     (config, certificate)

@@ -1,0 +1,105 @@
+//! Proves that one has a signing key, to another who has it, without a token being made.
+//!
+//! A proof is a message authentication code (HMAC-SHA256) over a label and some fields. The label says what the proof is
+//! for, so one made for one purpose is worth nothing for another. No proof is a token's signature, nor the other way
+//! round: what is signed here begins with a length, hence with a zero byte, and what a token signs is base64.
+
+use jsonwebtoken::crypto::aws_lc;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use subtle::ConstantTimeEq;
+
+use super::Key;
+
+/// What a proof is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose(&'static str);
+
+impl Purpose {
+    /// The label must tell it from all others, and its version from those before.
+    pub const fn new(label: &'static str) -> Self {
+        Self(label)
+    }
+}
+
+/// A proof. Compared in constant time.
+#[derive(Clone, Debug)]
+pub struct Proof(Vec<u8>);
+
+impl Proof {
+    /// The proof that `key` makes for these fields in this order.
+    ///
+    /// # Panics
+    ///
+    /// Not for any input: a raw secret is always an HMAC key.
+    pub fn make(key: &Key, purpose: Purpose, fields: &[&[u8]]) -> Self {
+        let key = EncodingKey::from_secret(key.secret());
+        // Named outright for the reason given in KeyRing::signer_of.
+        let signer = (aws_lc::DEFAULT_PROVIDER.signer_factory)(&Algorithm::HS256, &key);
+        let signer = signer.expect("a raw secret is an HMAC key");
+        Self(signer.sign(&message(purpose, fields)))
+    }
+
+    /// Its bytes, to be sent.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether these bytes are this very proof.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.0.ct_eq(bytes).into()
+    }
+}
+
+/// The label and each field behind its length, so that no two lists of fields give the same bytes.
+fn message(Purpose(label): Purpose, fields: &[&[u8]]) -> Vec<u8> {
+    let parts = || [label.as_bytes()].into_iter().chain(fields.iter().copied());
+    let mut message = Vec::with_capacity(parts().map(|part| 8 + part.len()).sum());
+    for part in parts() {
+        message.extend((part.len() as u64).to_be_bytes());
+        message.extend(part);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREETING: Purpose = Purpose::new("greeting v1");
+
+    fn key(secret: &str) -> Key {
+        Key::new("test", secret.as_bytes())
+    }
+
+    #[test]
+    fn only_the_same_key_purpose_and_fields_give_the_same_proof() {
+        let proof = Proof::make(&key("a"), GREETING, &[b"one", b"two"]);
+        assert!(proof.is(Proof::make(&key("a"), GREETING, &[b"one", b"two"]).bytes()));
+        let farewell = Purpose::new("farewell v1");
+        for (case, other) in [
+            ("key", Proof::make(&key("b"), GREETING, &[b"one", b"two"])),
+            ("label", Proof::make(&key("a"), farewell, &[b"one", b"two"])),
+            (
+                "bounds",
+                Proof::make(&key("a"), GREETING, &[b"onet", b"wo"]),
+            ),
+            ("order", Proof::make(&key("a"), GREETING, &[b"two", b"one"])),
+            (
+                "number",
+                Proof::make(&key("a"), GREETING, &[b"one", b"two", b""]),
+            ),
+        ] {
+            assert!(!proof.is(other.bytes()), "{case}");
+        }
+        assert!(!proof.is(&proof.bytes()[..31]), "cut off");
+        assert!(!proof.is(b""));
+    }
+
+    /// RFC 2104 over the bytes as they are documented, so that another implementation can follow.
+    #[test]
+    fn the_bytes_are_those_that_are_documented() {
+        let documented = b"\0\0\0\0\0\0\0\x0bgreeting v1\0\0\0\0\0\0\0\x01x\0\0\0\0\0\0\0\0";
+        assert_eq!(message(GREETING, &[b"x", b""]), documented);
+        assert_eq!(Proof::make(&key("a"), GREETING, &[]).bytes().len(), 32);
+    }
+}
