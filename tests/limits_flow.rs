@@ -49,14 +49,14 @@ async fn a_reader_that_takes_nothing_is_told_when_it_reads_again() {
         sender.send_bytes(source.clone()).await;
         // The other direction moves, which does not help.
         reader.send_data(b"I send").await;
-        let text = "the other side took nothing for 1s while bytes waited for it \
+        let text = "the other side took next to nothing for 1s while bytes waited for it \
                     (streams.stall_timeout); connect again";
         let got = sender.collect().await;
         let code = Code::DeadlineExceeded;
         assert_told(&case, &got, &message(b"I send"), code, text);
         assert!(start.elapsed() >= STALL, "{case}: too early");
         reader.read(true);
-        let text = "this side took nothing for 1s while bytes waited for it \
+        let text = "this side took next to nothing for 1s while bytes waited for it \
                     (streams.stall_timeout); connect again, and read";
         assert_told(&case, &reader.collect().await, &source, code, text);
         innocent.send_data(b"still here").await;

@@ -58,8 +58,8 @@ fn stalled_pairs_end_before_memory_does_and_a_moving_one_goes_on() {
         let pairs = |what: &str| report["extra"][what].as_f64().unwrap();
         assert!(pairs("pairs_ended") > 0.0, "none was ended: {report}");
         assert!(pairs("pairs_made") > 100.0, "{report}");
-        let warning = process.line("out of memory: ended the pairs that stalled longest");
-        assert!(warning["pairs"].as_u64().unwrap() > 0, "{warning}");
+        let warning = process.line("out of memory: ended streams that stood still");
+        assert!(warning["streams"].as_u64().unwrap() > 0, "{warning}");
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0));
     }

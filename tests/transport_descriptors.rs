@@ -163,7 +163,7 @@ fn too_low_a_limit_is_said_at_the_start_and_by_check() {
     assert_eq!(router.line(said)["level"], "warning");
     let checked = run(under("-n 64", &["check"]), b"");
     checked.ended(0, &[said, "LimitNOFILE="]);
-    // 64 of its own, and a listener with 64 connections each for probes and administrators.
+    // 65 of its own, and a listener with 256 connections each for probes and administrators.
     let enough = ["check", "--set", "connections.max=64"];
-    assert_eq!(run(under("-n 260", &enough), b"").stderr, "");
+    assert_eq!(run(under("-n 643", &enough), b"").stderr, "");
 }

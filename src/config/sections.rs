@@ -141,8 +141,8 @@ sections! {
         bytes_per_second_per_address: Size = 0,
         /// End a pair on which nothing moved for so long.
         idle_timeout: Option<Duration> = "0s",
-        /// End a pair when one side took nothing for so long while more than the send buffer waited for
-        /// it.
+        /// End a pair when one side took less than an eighth of what waited for it in so long, or sent
+        /// as little of a message that it had begun.
         stall_timeout: Option<Duration> = "0s",
         /// End a stream this long after it arrived, whether it waits or is paired.
         max_duration: Option<Duration> = "0s",
@@ -152,8 +152,9 @@ sections! {
 
     /// Memory.
     memory: Memory {
-        /// The most memory the process should use. As it comes near, windows stop growing, new streams
-        /// are refused, and the pairs stalled longest are ended. Unset: what the control group allows.
+        /// The most memory the process should use. As it comes near, windows stop growing, streams that
+        /// stand still are ended, and new ones are refused. Unset: what the control group allows, for
+        /// all that it is charged for.
         limit: Option<Size> = unset,
         /// By how much all windows together may grow beyond those that streams start with.
         windows: Size = "128MiB",

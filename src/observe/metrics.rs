@@ -166,9 +166,9 @@ impl Metrics {
         let memory_pressure = gauge(
             r,
             "memory_pressure",
-            "0 normal, 1 no window grows, 2 new streams are refused, 3 stalled pairs are ended, 4 full",
+            "0 normal, 1 no window grows, 2 stalled streams are ended, 3 new ones are refused, 4 full",
         );
-        let memory_used = gauge(r, "memory_used_bytes", "Memory in use, reckoned");
+        let memory_used = gauge(r, "memory_used_bytes", "Memory in use");
         let help = "Memory that may be used; 0 is no limit";
         let memory_limit = gauge(r, "memory_limit_bytes", help);
         let streams = counter(r, "streams", "Streams admitted");

@@ -20,7 +20,7 @@ pub struct Status {
     pub phase: Cow<'static, str>,
     /// Since the start, seconds.
     pub uptime_seconds: f64,
-    /// `normal`, `no_growth`, `no_streams` or `evict`.
+    /// `normal`, `no_growth`, `evict`, `no_streams` or `full`.
     pub memory_pressure: Cow<'static, str>,
     /// Bytes that wait for peers to take them.
     pub held_bytes: i64,
