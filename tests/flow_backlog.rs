@@ -131,7 +131,7 @@ fn kept(router: &Router) -> u64 {
 fn press(router: &Router) {
     router
         .memory
-        .set_limit(Some(router.memory.used() * 100 / 70));
+        .set_limit(Some(router.memory.used() * 100 / 65));
 }
 
 /// A message of 64 KiB whose last byte never comes is held back, and neither peer takes or owes anything else.
@@ -218,7 +218,7 @@ async fn a_second_stream_of_a_connection_waits_for_better_times() {
         let memory = &harness.router.memory;
         memory.set_limit(Some(memory.used() * 100 / percent));
     };
-    limit(70);
+    limit(65);
     let (mut client, driver) = client::handshake(harness.connector.tls().await.unwrap())
         .await
         .unwrap();

@@ -436,8 +436,8 @@ async fn the_memory_limit_can_be_changed() {
         Pair::open(&connector, &format!("room {round}")).await;
         std::thread::sleep(Duration::from_millis(2200));
         let used = operated.metric("memory_used_bytes").unwrap();
-        // From 74 % on new streams are refused, and below 80 % connections are let in.
-        operated.rewrite(&config((used / 0.77) as u64));
+        // From 69 % on new streams are refused, and below 75 % connections are let in.
+        operated.rewrite(&config((used / 0.72) as u64));
         let line = operated.process.line("configuration reloaded");
         assert_eq!(line["changed"], "memory.limit");
         let status = within("an answer", call(channel.clone(), &token("new"), vec![])).await;

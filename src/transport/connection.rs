@@ -90,6 +90,7 @@ where
         wire,
         passage: Arc::default(),
         allowance: Allowance::default(),
+        thrifty: false,
         growth: Growth::new(window, max_window, now),
         grant: Grant::new(router.windows.clone()),
         reader: router.memory.reader(bell.clone()),
@@ -175,6 +176,7 @@ struct Connection<T: Gather> {
     wire: Wire<T>,
     passage: Arc<Passage>,
     allowance: Allowance,
+    thrifty: bool,
     growth: Growth,
     grant: Grant,
     reader: Arc<Reader>,
@@ -237,12 +239,26 @@ impl<T: Gather> Connection<T> {
     fn allow_reading(&mut self) {
         let next = self.allowance.next(self.passage.received());
         let held = self.passage.held().bytes();
+        self.save_kernel_memory();
         let reading = self.router.memory.reading(held, &self.reader);
         self.passage.set_paused(reading != Reading::Free);
         match reading {
             Reading::Free => self.wire.allow(Some(next), false),
             Reading::Little => self.wire.allow(Some(Allowance::LITTLE), true),
             Reading::Later => self.wire.allow(None, true),
+        }
+    }
+
+    /// While memory is short the kernel's buffers count, too.
+    fn save_kernel_memory(&mut self) {
+        let thrifty = match self.router.memory.level() {
+            Level::Normal => false,
+            Level::NoGrowth => self.thrifty,
+            _ => true,
+        };
+        if thrifty != self.thrifty {
+            self.thrifty = thrifty;
+            self.wire.set_thrifty(thrifty);
         }
     }
 

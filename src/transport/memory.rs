@@ -19,14 +19,14 @@ use crate::splice::gauge::Gauge;
 /// looks: gaps between allocations that open as bytes take the place of connections, and the kernel's buffers. Measured
 /// in docs/performance.md, "Memory under siege".
 const SHARES: [(u64, Level); 4] = [
-    (55, Level::NoGrowth),
-    (64, Level::Evict),
-    (74, Level::NoStreams),
-    (80, Level::Full),
+    (52, Level::NoGrowth),
+    (60, Level::Evict),
+    (69, Level::NoStreams),
+    (75, Level::Full),
 ];
 
 /// Streams that stand still are ended until so much is in use, in percent.
-const RELIEVED: u64 = 60;
+const RELIEVED: u64 = 57;
 
 /// A connection that holds no more than this for others is not what fills the memory.
 const LIGHT: u64 = 16 * 1024;
@@ -252,16 +252,16 @@ mod tests {
         memory.set_beyond(900_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
         memory.set_limit(Some(1_000_000));
-        memory.set_beyond(550_000);
+        memory.set_beyond(520_000);
         assert_eq!(memory.level(), Level::Evict);
         assert_eq!(memory.excess(), 50_000);
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Free);
-        memory.set_beyond(660_000);
+        memory.set_beyond(610_000);
         memory.wake_paused();
         assert!(!bell.is_rung(), "it does not wait");
         assert_eq!(memory.reading(1 << 20, &reader), Reading::Later);
         assert_eq!(memory.reading(LIGHT, &reader), Reading::Free);
-        memory.set_beyond(710_000);
+        memory.set_beyond(660_000);
         assert_eq!(memory.reading(1, &reader), Reading::Later);
         assert_eq!(memory.reading(0, &reader), Reading::Little);
         memory.wake_paused();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use jumpstarter_router_system::tcp;
+use jumpstarter_router_system::tcp::{self, Receive};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -17,6 +17,11 @@ use tokio::{
 };
 
 use super::tls_stream::TlsStream;
+
+/// The kernel's receive buffer that a connection begins with, and has at most while memory is short, bytes. The kernel
+/// enlarges it while it is read. Of a connection that is not read for want of memory it stays full: with the kernel's own
+/// first size, mostly 128 KiB, as much as the window of a stream.
+pub const RECEIVE_BUFFER: u16 = 48 * 1024;
 
 /// A byte stream that may gather what is written until it is pushed.
 pub trait Gather: AsyncRead + AsyncWrite + Unpin {
@@ -39,6 +44,9 @@ pub trait Gather: AsyncRead + AsyncWrite + Unpin {
 
     /// What the peer has not read will not be kept for it once this is dropped.
     fn abandon(&mut self) {}
+
+    /// The kernel shall keep little of what is not read, or as much as it likes.
+    fn set_thrifty(&mut self, _thrifty: bool) {}
 }
 
 impl Gather for TlsStream<TcpStream> {
@@ -65,6 +73,10 @@ impl Gather for TlsStream<TcpStream> {
     fn abandon(&mut self) {
         self.get_mut().abandon();
     }
+
+    fn set_thrifty(&mut self, thrifty: bool) {
+        self.get_mut().set_thrifty(thrifty);
+    }
 }
 
 /// Plain text goes out at once, and none is read ahead.
@@ -82,6 +94,16 @@ impl Gather for TcpStream {
     fn abandon(&mut self) {
         // Fails only for a socket that is gone.
         let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn set_thrifty(&mut self, thrifty: bool) {
+        let receive = if thrifty {
+            Receive::AtMost(RECEIVE_BUFFER)
+        } else {
+            Receive::Free
+        };
+        // As above.
+        let _ = tcp::set_receive_buffer(self, receive);
     }
 }
 
@@ -150,6 +172,11 @@ impl<T: Gather> Wire<T> {
     /// See [`Gather::abandon`].
     pub fn abandon(&self) {
         self.lock().io.abandon();
+    }
+
+    /// See [`Gather::set_thrifty`].
+    pub fn set_thrifty(&self, thrifty: bool) {
+        self.lock().io.set_thrifty(thrifty);
     }
 
     /// See [`Gather::set_deferred`].

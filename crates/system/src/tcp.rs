@@ -51,6 +51,79 @@ pub fn shortest_round_trip(_: &impl AsFd) -> io::Result<Option<Duration>> {
     Ok(None)
 }
 
+/// How large the receive buffer of a socket may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receive {
+    /// So many bytes now, and more as the kernel sees fit while it is read, as from its own first size
+    /// (`net.ipv4.tcp_rmem`). What a listener accepts begins with that.
+    From(u16),
+    /// So many bytes and no more.
+    AtMost(u16),
+    /// As the kernel sees fit from now on.
+    Free,
+}
+
+/// Sets it. Returns whether the kernel can do that (Linux 5.14 and newer); otherwise nothing has changed.
+///
+/// # Errors
+/// What the system says if `socket` is no socket.
+#[cfg(target_os = "linux")]
+pub fn set_receive_buffer(socket: &impl AsFd, receive: Receive) -> io::Result<bool> {
+    use std::os::fd::AsRawFd;
+
+    // The number on all architectures that Rust's standard library supports but SPARC (asm-generic/socket.h). There it
+    // is another option, so it is not tried.
+    const SO_BUF_LOCK: libc::c_int = 72;
+    const SIZE: libc::socklen_t = 4;
+    const _: () = assert!(size_of::<libc::c_int>() == SIZE as usize);
+    if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+        return Ok(false);
+    }
+    let set = |option: libc::c_int, value: libc::c_int| {
+        // SAFETY: the descriptor is open for as long as `socket` is borrowed; the kernel reads the four bytes of
+        // `value`, which lives until the call returns (setsockopt(2)).
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const value).cast(),
+                SIZE,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // A size that is set is locked: the kernel would leave it at that for ever. So only if the lock can be taken off.
+    match set(SO_BUF_LOCK, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => return Ok(false),
+        result => result?,
+    }
+    // The kernel doubles it, for what it needs besides the bytes themselves (socket(7)).
+    let size = |bytes: u16| set(libc::SO_RCVBUF, libc::c_int::from(bytes) / 2);
+    match receive {
+        Receive::From(bytes) => {
+            size(bytes)?;
+            set(SO_BUF_LOCK, 0)?;
+        }
+        Receive::AtMost(bytes) => size(bytes)?,
+        Receive::Free => {}
+    }
+    Ok(true)
+}
+
+/// Other systems keep their own size.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn set_receive_buffer(_: &impl AsFd, _: Receive) -> io::Result<bool> {
+    Ok(false)
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
@@ -77,6 +150,40 @@ mod tests {
             "{trip:?}"
         );
         assert!(shortest_round_trip(&std::fs::File::open("/dev/null")?).is_err());
+        Ok(())
+    }
+
+    /// How much a reader that reads all finds in the end.
+    fn grown(receive: [Receive; 2]) -> io::Result<Option<usize>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        if !set_receive_buffer(&listener, receive[0])? {
+            return Ok(None);
+        }
+        let mut near = TcpStream::connect(listener.local_addr()?)?;
+        let (mut far, _) = listener.accept()?;
+        set_receive_buffer(&far, receive[1])?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        let mut buffer = vec![0; 1 << 18];
+        let mut most = 0;
+        for _ in 0..5_000 {
+            while near.write(&[0; 16 * 1024]).is_ok() {}
+            if let Ok(count) = far.read(&mut buffer) {
+                most = most.max(count);
+            }
+        }
+        Ok(Some(most))
+    }
+
+    #[test]
+    fn a_small_receive_buffer_grows_if_it_may() -> io::Result<()> {
+        let small = 32 * 1024;
+        if let Some(grown) = grown([Receive::From(small), Receive::Free])? {
+            assert!(grown > 64 * 1024, "{grown}");
+        }
+        if let Some(grown) = grown([Receive::From(small), Receive::AtMost(small)])? {
+            assert!(grown <= usize::from(small), "{grown}");
+        }
         Ok(())
     }
 }
