@@ -6,7 +6,6 @@ mod socket;
 
 use std::{future::poll_fn, io, net::IpAddr, sync::Arc, time::Duration};
 
-use jumpstarter_router_system::tcp::{self, Receive};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, sleep, timeout},
@@ -23,7 +22,7 @@ use super::{
     proxy_protocol::{self, HeaderError},
     router::Router,
     spares::Need,
-    wire::{RECEIVE_BUFFER, Wire},
+    wire::Wire,
 };
 use crate::observe::{
     metrics::{ConnectionAccept, ConnectionEnd, Held},
@@ -40,10 +39,6 @@ pub async fn run(
     tls: Option<Arc<CurrentTls>>,
     handed_over: bool,
 ) {
-    let receive = Receive::From(RECEIVE_BUFFER);
-    if let Err(error) = tcp::set_receive_buffer(&listener, receive) {
-        tracing::debug!(%error, "connections begin with the system's own receive buffer");
-    }
     let (draining, stop) = (router.draining.clone(), router.stop.clone());
     let door = Arc::new(Door { router, tls });
     let tasks = TaskTracker::new();

@@ -54,12 +54,9 @@ pub fn shortest_round_trip(_: &impl AsFd) -> io::Result<Option<Duration>> {
 /// How large the receive buffer of a socket may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receive {
-    /// So many bytes now, and more as the kernel sees fit while it is read, as from its own first size
-    /// (`net.ipv4.tcp_rmem`). What a listener accepts begins with that.
-    From(u16),
     /// So many bytes and no more.
     AtMost(u16),
-    /// As the kernel sees fit from now on.
+    /// As the kernel sees fit from now on, as it is at first (`net.ipv4.tcp_rmem`).
     Free,
 }
 
@@ -105,10 +102,6 @@ pub fn set_receive_buffer(socket: &impl AsFd, receive: Receive) -> io::Result<bo
     // The kernel doubles it, for what it needs besides the bytes themselves (socket(7)).
     let size = |bytes: u16| set(libc::SO_RCVBUF, libc::c_int::from(bytes) / 2);
     match receive {
-        Receive::From(bytes) => {
-            size(bytes)?;
-            set(SO_BUF_LOCK, 0)?;
-        }
         Receive::AtMost(bytes) => size(bytes)?,
         Receive::Free => {}
     }
@@ -154,14 +147,15 @@ mod tests {
     }
 
     /// How much a reader that reads all finds in the end.
-    fn grown(receive: [Receive; 2]) -> io::Result<Option<usize>> {
+    fn grown(receive: &[Receive]) -> io::Result<Option<usize>> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        if !set_receive_buffer(&listener, receive[0])? {
-            return Ok(None);
-        }
         let mut near = TcpStream::connect(listener.local_addr()?)?;
         let (mut far, _) = listener.accept()?;
-        set_receive_buffer(&far, receive[1])?;
+        for receive in receive {
+            if !set_receive_buffer(&far, *receive)? {
+                return Ok(None);
+            }
+        }
         near.set_nonblocking(true)?;
         far.set_nonblocking(true)?;
         let mut buffer = vec![0; 1 << 18];
@@ -178,10 +172,10 @@ mod tests {
     #[test]
     fn a_small_receive_buffer_grows_if_it_may() -> io::Result<()> {
         let small = 32 * 1024;
-        if let Some(grown) = grown([Receive::From(small), Receive::Free])? {
+        if let Some(grown) = grown(&[Receive::AtMost(small), Receive::Free])? {
             assert!(grown > 64 * 1024, "{grown}");
         }
-        if let Some(grown) = grown([Receive::From(small), Receive::AtMost(small)])? {
+        if let Some(grown) = grown(&[Receive::AtMost(small)])? {
             assert!(grown <= usize::from(small), "{grown}");
         }
         Ok(())
