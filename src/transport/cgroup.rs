@@ -15,6 +15,8 @@ pub fn memory_limit() -> Option<u64> {
 #[derive(Debug)]
 pub struct Group {
     charged: PathBuf,
+    /// Version 1 counts sockets apart, if anybody has set a limit for them.
+    sockets: PathBuf,
     stat: PathBuf,
 }
 
@@ -37,6 +39,7 @@ impl Group {
                 .find(|group| group.join(file).is_file())?;
             Some(Self {
                 charged: group.join(file),
+                sockets: group.join("memory.kmem.tcp.usage_in_bytes"),
                 stat: group.join("memory.stat"),
             })
         })
@@ -44,7 +47,8 @@ impl Group {
 
     /// All that the group is charged for, bytes.
     pub fn charged(&self) -> Option<u64> {
-        fs::read_to_string(&self.charged).ok()?.trim().parse().ok()
+        let number = |path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        Some(number(&self.charged)? + number(&self.sockets).unwrap_or(0))
     }
 
     /// What the kernel can take back at any time of it, as it lies in files, too, bytes.
@@ -178,13 +182,14 @@ mod tests {
         assert_eq!((group.charged(), group.cache()), (Some(1000), Some(120)));
         let one = mount(&[
             ("memory/memory.usage_in_bytes", "900\n"),
+            ("memory/memory.kmem.tcp.usage_in_bytes", "7\n"),
             (
                 "memory/memory.stat",
                 "active_file 1\ntotal_active_file 30\n",
             ),
         ]);
         let group = Group::find(one.path(), "9:memory:/host/path\n0::/\n").unwrap();
-        assert_eq!((group.charged(), group.cache()), (Some(900), Some(30)));
+        assert_eq!((group.charged(), group.cache()), (Some(907), Some(30)));
         assert!(Group::find(one.path(), "0::/\n").is_none());
     }
 }

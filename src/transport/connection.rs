@@ -16,7 +16,10 @@ use futures_util::{
 };
 use h2::{Ping, PingPong, RecvStream, server::SendResponse};
 use http::Request;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
@@ -42,6 +45,9 @@ use crate::{
 
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
+
+/// How long a peer may take to read that its connection is closed.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -134,6 +140,13 @@ fn end_of(error: &h2::Error) -> ConnectionEnd {
     } else {
         ConnectionEnd::ProtocolError
     }
+}
+
+/// Reads until the peer has closed, or is gone.
+async fn closed<T: Gather>(mut wire: Wire<T>) {
+    wire.allow(Some(usize::MAX), true);
+    let mut bytes = [0; 1024];
+    while wire.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
 
 /// From -1 to 1. Hashing with a fresh key is random enough to spread reconnects.
@@ -502,7 +515,7 @@ impl<T: Gather> Connection<T> {
         if let Some(reason) = reason {
             http2.abrupt_shutdown(reason);
             let flushed = poll_fn(|cx| http2.poll_closed(cx).map(|_| ()));
-            let _ = timeout(Duration::from_secs(1), flushed).await;
+            let _ = timeout(PARTING, flushed).await;
         }
         // The streams learn that the connection is gone even if HTTP/2 has not noticed, as when a push failed.
         drop(http2);
@@ -510,6 +523,10 @@ impl<T: Gather> Connection<T> {
             while streams.next().await.is_some() {}
         })
         .await;
+        if end == ConnectionEnd::Memory && timeout(PARTING, closed(wire.clone())).await.is_err() {
+            // The kernel would keep it for minutes, and counts it as this process's.
+            wire.abandon();
+        }
     }
 }
 

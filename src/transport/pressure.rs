@@ -61,7 +61,7 @@ const TRIM: (Duration, u64) = (Duration::from_secs(1), 4);
 /// `resident` is asked what the system holds. On a thread of its own: when it matters most, the runtime's threads are
 /// busy, and a task would be late by 100 ms.
 pub fn watch(router: &Arc<Router>, mut resident: Resident) -> std::io::Result<()> {
-    if resident.bytes().is_none() {
+    if resident.held().is_none() {
         tracing::warn!(
             "cannot read the memory in use; memory.limit does not include what the program itself needs"
         );
@@ -100,8 +100,9 @@ impl Watcher {
     /// Asks what there is beyond the heap.
     fn measure(&mut self, router: &Router) {
         let memory = &router.memory;
-        if let Some(resident) = self.resident.bytes() {
-            memory.set_beyond(self.gaps.look(resident, memory.heap()));
+        if let Some(held) = self.resident.held() {
+            let gaps = self.gaps.look(held.process, memory.heap());
+            memory.set_beyond(gaps + held.others);
         }
     }
 

@@ -38,6 +38,15 @@ impl Gaps {
     }
 }
 
+/// What the system holds, bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// For this process.
+    pub process: u64,
+    /// Besides that, in its control group.
+    pub others: u64,
+}
+
 /// Asks the system again and again.
 #[derive(Debug)]
 pub struct Resident {
@@ -46,39 +55,38 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// `group`: counts what this control group is charged for, rather than the process's resident memory.
+    /// `group`: counts all that this control group is charged for, too.
     pub fn new(group: Option<Group>) -> Self {
         Self { group, cache: None }
     }
 
-    /// Bytes that the system holds now and cannot take back.
-    pub fn bytes(&mut self) -> Option<u64> {
+    /// What the system holds now and cannot take back.
+    pub fn held(&mut self) -> Option<Held> {
         let Some(group) = &self.group else {
-            return of_process();
+            let process = pages(RESIDENT)?;
+            return Some(Held { process, others: 0 });
         };
         let now = Instant::now();
         let cache = match self.cache {
             Some((at, cache)) if now - at < CACHE_LOOK => cache,
-            _ => group.cache()?,
+            _ => {
+                let cache = group.cache()?;
+                self.cache = Some((now, cache));
+                cache
+            }
         };
-        if self.cache.is_none_or(|(at, _)| now - at >= CACHE_LOOK) {
-            self.cache = Some((now, cache));
-        }
-        // What the group is charged for counts at least what this process needs by itself.
+        // What it shares with others, such as the program's own file, is cache.
+        let process = pages(RESIDENT)?.saturating_sub(pages(SHARED)?);
         let charged = group.charged()?.saturating_sub(cache);
-        Some(charged.max(of_process_alone()?))
+        Some(Held {
+            process,
+            others: charged.saturating_sub(process),
+        })
     }
 }
 
-/// Bytes of this process in memory.
-fn of_process() -> Option<u64> {
-    pages(1)
-}
-
-/// The same without what it may share with others, such as the program's own file.
-fn of_process_alone() -> Option<u64> {
-    Some(pages(1)?.saturating_sub(pages(2)?))
-}
+const RESIDENT: usize = 1;
+const SHARED: usize = 2;
 
 /// A field of `/proc/self/statm` (proc(5)), which counts pages.
 fn pages(field: usize) -> Option<u64> {
@@ -95,9 +103,9 @@ mod tests {
 
     #[test]
     fn resident_memory_can_be_read() {
-        let bytes = Resident::new(None).bytes();
-        assert!(bytes.is_some_and(|bytes| bytes > MIB));
-        assert!(of_process_alone() <= of_process());
+        let held = Resident::new(None).held();
+        assert!(held.is_some_and(|held| held.process > MIB && held.others == 0));
+        assert!(pages(SHARED) < pages(RESIDENT));
     }
 
     #[test]

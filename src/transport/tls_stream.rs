@@ -271,6 +271,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         &self.io
     }
 
+    /// See [`TlsStream::get_ref`].
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.io
+    }
+
     /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`. With `encrypt`, what
     /// was gathered becomes one record, for which `outgoing` has room.
     ///

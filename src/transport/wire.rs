@@ -10,6 +10,7 @@ use std::{
 };
 
 use jumpstarter_router_system::tcp;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -35,6 +36,9 @@ pub trait Gather: AsyncRead + AsyncWrite + Unpin {
     fn round_trip(&self) -> Option<Duration> {
         None
     }
+
+    /// What the peer has not read will not be kept for it once this is dropped.
+    fn abandon(&mut self) {}
 }
 
 impl Gather for TlsStream<TcpStream> {
@@ -57,6 +61,10 @@ impl Gather for TlsStream<TcpStream> {
     fn round_trip(&self) -> Option<Duration> {
         self.get_ref().round_trip()
     }
+
+    fn abandon(&mut self) {
+        self.get_mut().abandon();
+    }
 }
 
 /// Plain text goes out at once, and none is read ahead.
@@ -69,6 +77,11 @@ impl Gather for TcpStream {
 
     fn round_trip(&self) -> Option<Duration> {
         tcp::shortest_round_trip(self).unwrap_or_default()
+    }
+
+    fn abandon(&mut self) {
+        // Fails only for a socket that is gone.
+        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -132,6 +145,11 @@ impl<T: Gather> Wire<T> {
     /// See [`Gather::round_trip`].
     pub fn round_trip(&self) -> Option<Duration> {
         self.lock().io.round_trip()
+    }
+
+    /// See [`Gather::abandon`].
+    pub fn abandon(&self) {
+        self.lock().io.abandon();
     }
 
     /// See [`Gather::set_deferred`].
