@@ -3,8 +3,10 @@
 
 mod support;
 
-use jumpstarter_router::{client::stream, config::Size};
-use support::{Harness, Kind, assert_bytes, message, noise};
+use std::time::Duration;
+
+use jumpstarter_router::{cli::load::delay, client::stream, config::Size};
+use support::{Harness, Kind, assert_bytes, message, noise, within};
 
 /// A message that is held back until it is complete needs credit for all of it, though what was forwarded before
 /// it has not been worth a `WINDOW_UPDATE` yet.
@@ -80,4 +82,67 @@ async fn many_pairs_share_connections() {
     support::within("all pairs", tasks.join_all()).await;
     drop(channels);
     harness.idle("shared").await;
+}
+
+/// A window that has grown on a long path is taken back while nothing moves. What was not worth a `WINDOW_UPDATE` of the
+/// large window may be all of the small one: the sender must get it then, or it waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_that_shrinks_leaves_the_sender_some() {
+    const PAIRS: usize = 8;
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let start = Size::new(128 * 1024);
+    let mut harness = Harness::start(|config| {
+        config.streams.initial_window = start;
+        config.streams.max_window = Size::new(2 << 20);
+    })
+    .await;
+    let distance = delay::start(
+        harness.connector.endpoint().to_owned(),
+        Duration::from_millis(20),
+    );
+    harness.connector = harness.connector.clone().via(distance.await.unwrap());
+    let largest = |harness: &Harness| {
+        let mut largest = 0;
+        harness
+            .router
+            .for_each_live(|live| largest = largest.max(live.window()));
+        largest as usize
+    };
+
+    let mut pairs = Vec::new();
+    for number in 0..PAIRS {
+        let case = format!("pair {number}");
+        pairs.push(harness.pair((Kind::Raw, Kind::Raw), &case).await);
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, (mut first, mut second)) in pairs.into_iter().enumerate() {
+        tasks.spawn(async move {
+            let mut sent = 0;
+            // Each stops at another place between two returns of credit.
+            let lengths = [2 << 20, 2 << 20, 2 << 20, 2 << 20, 1 + number * 60_000];
+            for part in lengths.map(|length| noise(1, length)) {
+                first.send_data(&part).await;
+                sent += message(&part).len();
+            }
+            second.arrived(sent).await;
+            (first, second, sent)
+        });
+    }
+    let pairs = within("all windows to grow", tasks.join_all()).await;
+    assert!(largest(&harness) > start.bytes(), "none has grown");
+    // What is granted beyond it is taken back early.
+    harness.router.windows.set_limit(0);
+    support::until("all windows to shrink", || {
+        largest(&harness) == start.bytes()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (number, (mut first, mut second, sent)) in pairs.into_iter().enumerate() {
+        let more = noise(3, 256 * 1024);
+        assert!(
+            first.try_send(&more, PATIENCE).await,
+            "pair {number} has no credit"
+        );
+        second.arrived(sent + message(&more).len()).await;
+    }
 }

@@ -78,6 +78,11 @@ impl Control {
         self.waker.wake();
     }
 
+    /// Has the stream's task look at everything again.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Whether it was asked to end.
     pub fn is_ending(&self) -> bool {
         self.cause.get().is_some()

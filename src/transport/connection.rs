@@ -52,6 +52,10 @@ const PARTING: Duration = Duration::from_secs(1);
 /// After a connection is gone its streams have this long to tell their partners. They need no waiting for that.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// So many PINGs ask a peer whether it has taken note of a smaller window; after that the answers to others do. The first
+/// goes out before the change does.
+const SHRINK_PINGS: u8 = 8;
+
 type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Http2<T> = h2::server::Connection<Wire<T>, Outgoing>;
 
@@ -92,6 +96,7 @@ where
         allowance: Allowance::default(),
         thrifty: false,
         growth: Growth::new(window, max_window, now),
+        shrinking: None,
         grant: Grant::new(router.windows.clone()),
         reader: router.memory.reader(bell.clone()),
         bell,
@@ -178,6 +183,8 @@ struct Connection<T: Gather> {
     allowance: Allowance,
     thrifty: bool,
     growth: Growth,
+    /// The peer may not have taken note of a smaller window yet: how many PINGs may still ask.
+    shrinking: Option<u8>,
     grant: Grant,
     reader: Arc<Reader>,
     deadlines: Deadlines,
@@ -331,6 +338,7 @@ impl<T: Gather> Connection<T> {
         {
             let now = Instant::now();
             self.deadlines.ponged(now);
+            self.watch_shrinking();
             let path = self.wire.round_trip();
             let change = self.growth.ponged(self.passage.released(), now, path);
             self.change_window(change);
@@ -403,13 +411,8 @@ impl<T: Gather> Connection<T> {
     fn watch_window(&mut self) {
         // Windows grow by what was passed on, not by what arrived: a peer whose partner does not read earns nothing.
         let released = self.passage.released();
-        if self.growth.is_busy(released)
-            && self.growth.should_ping(released, Instant::now())
-            && let Some(pings) = &mut self.pings
-        {
-            // Refused only while one is on its way; then that one's answer is taken for it.
-            let _ = pings.send_ping(Ping::opaque());
-            self.bell.ring();
+        if self.growth.is_busy(released) && self.growth.should_ping(released, Instant::now()) {
+            self.ping();
         }
     }
 
@@ -428,8 +431,47 @@ impl<T: Gather> Connection<T> {
         {
             self.growth.changed(window);
             self.passage.set_window(window);
+            if matches!(change, Change::Shrink(_)) {
+                self.shrinking = Some(SHRINK_PINGS);
+                self.ping();
+            }
             self.bell.ring();
         }
+    }
+
+    fn ping(&mut self) {
+        if let Some(pings) = &mut self.pings {
+            // Refused only while one is on its way; then that one's answer is taken for it.
+            let _ = pings.send_ping(Ping::opaque());
+        }
+        self.bell.ring();
+    }
+
+    /// A PING was answered: whether the peer knows by now that its windows are smaller.
+    fn watch_shrinking(&mut self) {
+        let Some(pings) = self.shrinking else {
+            return;
+        };
+        // HTTP/2 refuses a change, and be it none, until the peer has acknowledged the one before.
+        if self
+            .http2
+            .set_initial_window_size(self.growth.window())
+            .is_err()
+        {
+            if pings > 0 {
+                self.shrinking = Some(pings - 1);
+                self.ping();
+            }
+            return;
+        }
+        self.shrinking = None;
+        self.passage.set_shrunk();
+        self.router.for_each_live(|live| {
+            if live.is_on(&self.passage) {
+                live.control.wake();
+            }
+        });
+        self.stream_bell.ring();
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionEnd> {
@@ -462,11 +504,7 @@ impl<T: Gather> Connection<T> {
                     self.clock_set = true;
                 }
                 Verdict::Ping => {
-                    if let Some(pings) = &mut self.pings {
-                        // Refused only while one is on its way.
-                        let _ = pings.send_ping(Ping::opaque());
-                    }
-                    self.bell.ring();
+                    self.ping();
                     self.clock_set = true;
                 }
                 Verdict::Wait(next) => {

@@ -31,6 +31,8 @@ pub(super) fn broken(error: &h2::Error) -> Broken {
 pub struct PeerSource {
     stream: RecvStream,
     passage: Arc<Passage>,
+    /// Of the times that the window was made smaller, those that this stream has seen.
+    shrunk: u32,
     is_router: bool,
 }
 
@@ -51,6 +53,8 @@ pub struct Passage {
     paused: AtomicBool,
     /// The window of each of the connection's streams, bytes.
     window: AtomicU32,
+    /// How often the window was made smaller, and the peer knows.
+    shrunk: AtomicU32,
     /// Calls that ask for no token and are open.
     calls: AtomicU32,
 }
@@ -122,6 +126,11 @@ impl Passage {
         self.window.store(bytes, Ordering::Relaxed);
     }
 
+    /// The peer knows that the window is smaller. Streams take note once they are polled.
+    pub fn set_shrunk(&self) {
+        self.shrunk.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// One more call that asks for no token, unless `limit` are open.
     pub fn open_call(self: &Arc<Self>, limit: u32) -> Option<OpenCall> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -139,8 +148,19 @@ impl PeerSource {
     pub fn new(stream: RecvStream, passage: Arc<Passage>, is_router: bool) -> Self {
         Self {
             stream,
+            shrunk: passage.shrunk.load(Ordering::Relaxed),
             passage,
             is_router,
+        }
+    }
+
+    /// Sends the credit that was not worth a frame while the window was larger. It may be all that the peer has of the
+    /// smaller one, and nothing comes then that would have it sent.
+    fn send_credit(&mut self) {
+        let shrunk = self.passage.shrunk.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.shrunk, shrunk) != shrunk {
+            // HTTP/2 (h2) looks at what has become of it only when credit is released, and be it none.
+            let _ = self.stream.flow_control().release_capacity(0);
         }
     }
 
@@ -157,6 +177,7 @@ impl PeerSource {
 
 impl Source for PeerSource {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.send_credit();
         loop {
             return Poll::Ready(match ready!(self.stream.poll_data(cx)) {
                 // An empty DATA frame is nothing to forward.

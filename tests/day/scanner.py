@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import threading
 import time
 
 PATIENCE = 2
@@ -54,19 +55,39 @@ def look(port: int) -> None:
 
 
 class Silent:
-    """Connections that say nothing more, until `close`."""
+    """Connections that say nothing more; each comes again when it was closed, until `close`."""
 
     def __init__(self, port: int, count: int, words: bytes = b""):
-        self.connections = [connection for _ in range(count) if (connection := _open(port))]
-        for connection in self.connections:
-            try:
-                connection.sendall(words)
-            except OSError:
-                pass
+        self.port, self.words = port, words
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self._stay, daemon=True) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _stay(self) -> None:
+        while not self.over.is_set():
+            if not (connection := _open(self.port)):
+                self.over.wait(0.5)
+                continue
+            with connection:
+                try:
+                    connection.sendall(self.words)
+                    while not self.over.is_set() and not self._closed(connection):
+                        pass
+                except OSError:
+                    pass
+
+    def _closed(self, connection: socket.socket) -> bool:
+        connection.settimeout(0.5)
+        try:
+            return not connection.recv(4096)
+        except TimeoutError:
+            return False
 
     def close(self) -> None:
-        for connection in self.connections:
-            connection.close()
+        self.over.set()
+        for thread in self.threads:
+            thread.join(PATIENCE + 1)
 
 
 def scan(ports: list[int], seconds: float) -> int:
