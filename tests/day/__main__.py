@@ -193,13 +193,14 @@ class Day(Lab):
 
     def besieged(self) -> None:
         with self.phase("a siege"):
-            argv = [os.environ["SIEGE_BIN"], "--router", f"127.0.0.1:{self.router.port}", "--mix", "--duration", "120s"]
+            argv = [os.environ["SIEGE_BIN"], "--router", f"127.0.0.1:{self.router.port}", "--mix", "--duration", "240s"]
             argv += ["--pid", str(self.router.pid), "--group", str(self.group.path)]
             argv += ["--metrics", f"127.0.0.1:{self.router.metrics_port}"]
             siege = self.start("siege", argv, ROUTER_KEY=self.key)
-            time.sleep(60)
-            self.newcomer()
-            code = siege.wait(180)
+            for _ in range(3):
+                time.sleep(50)
+                self.newcomer()
+            code = siege.wait(300)
             for line in siege.out.read_text().splitlines():
                 self.say(f"    {line}")
             self.check(code == 0, "the siege was not held off")
