@@ -17,7 +17,8 @@
 //! [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`]
 //! (statuses, headers), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
-//! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward.
+//! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward. What safe Rust cannot ask of the system,
+//! live heap above all, is in the package `crates/system`.
 
 pub mod admin;
 pub mod auth;

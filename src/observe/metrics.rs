@@ -73,7 +73,7 @@ pub struct Metrics {
     pub windows_granted_bytes: Gauge,
     /// How high memory is: 0 normal, 1 no growth, 2 no new streams, 3 stalled pairs are ended, 4 full.
     pub memory_pressure: Gauge,
-    /// Memory in use as it is reckoned, bytes.
+    /// Memory in use, bytes.
     pub memory_used: Gauge,
     /// Memory that may be used, bytes; 0 is no limit.
     pub memory_limit: Gauge,

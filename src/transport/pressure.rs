@@ -242,8 +242,8 @@ fn evict(router: &Router, least: Duration) -> usize {
     ended
 }
 
-/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has, against
-/// what it carried `lately`. `None` if it does not stand, or moves well, and is held up for a moment only.
+/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has (an hour is
+/// no worse than [`QUIET`]: it may be a few bytes for a computer that sleeps), against what it carried `lately`. `None` if it does not stand, or moves well, and is held up for a moment only.
 fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)> {
     let stalled = control.stalled_for(least);
     let unfinished = control.unfinished_for(least);
@@ -252,7 +252,7 @@ fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)
     } else {
         Cause::MemoryIdle
     };
-    let long = stalled.max(unfinished)?.as_millis() as u64;
+    let long = stalled.max(unfinished)?.min(QUIET).as_millis() as u64;
     let kept = control.kept();
     let carried = lately / kept.max(1);
     (carried < MOVES_WELL).then(|| (kept.saturating_mul(long.max(1)) / (1 + carried), cause))
@@ -276,17 +276,33 @@ fn end_quiet(router: &Router, least: Duration, count: usize) -> usize {
         }
     });
     let crowd = |live: &Live| of_subject[&live.subject].max(of_connection[&live.connection()]);
-    let mut chosen: Vec<_> = quiet
+    let quiet = quiet
         .into_iter()
-        .map(|(long, live)| (crowd(&live), long, live))
-        .filter(|(crowd, long, _)| *crowd >= CROWD || *long >= QUIET)
-        .collect();
-    chosen.sort_unstable_by_key(|(crowd, _, live)| std::cmp::Reverse((*crowd, live.id)));
-    chosen.truncate(count);
-    for (_, _, live) in &chosen {
+        .map(|(long, live)| (crowd(&live), long, live.id, live));
+    let chosen = choose(quiet.collect(), of_connection.values().sum(), count);
+    let ended = chosen.len();
+    for live in chosen {
         live.control.end(Cause::MemoryIdle);
     }
-    chosen.len()
+    ended
+}
+
+/// Chooses `count` at most among quiet streams: how many are like it, for how long it has been quiet, and its number.
+/// Those that are no crowd are left alone if there are few of them: then they are not what fills the memory.
+fn choose<T>(
+    quiet: Vec<(usize, Duration, u64, T)>,
+    streams: usize,
+    count: usize,
+) -> impl ExactSizeIterator<Item = T> {
+    let is_crowd = |crowd: usize| crowd >= CROWD;
+    let alone =
+        |(crowd, long, ..): &&(usize, Duration, u64, T)| !is_crowd(*crowd) && *long >= QUIET;
+    let many_alone = quiet.iter().filter(alone).count() * PART as usize >= streams;
+    let mut chosen = quiet;
+    chosen.retain(|(crowd, long, ..)| is_crowd(*crowd) || many_alone && *long >= QUIET);
+    chosen.sort_unstable_by_key(|(crowd, _, id, _)| std::cmp::Reverse((*crowd, *id)));
+    chosen.truncate(count);
+    chosen.into_iter().map(|(.., stream)| stream)
 }
 
 #[cfg(test)]
@@ -312,6 +328,26 @@ mod tests {
         });
         control.report(1000, 0);
         assert!(!is_stalled(&control));
+    }
+
+    #[test]
+    fn crowds_go_first_and_who_is_alone_only_among_many() {
+        let chosen = |quiet: &[(usize, u64, u64)], count: usize| -> Vec<u64> {
+            let quiet = quiet
+                .iter()
+                .map(|(crowd, seconds, id)| (*crowd, Duration::from_secs(*seconds), *id, *id));
+            choose(quiet.collect(), 64, count).collect()
+        };
+        let crowds = [(1, 3_600, 1), (20, 1, 2), (40, 1, 3), (40, 1, 4)];
+        assert_eq!(chosen(&crowds, 9), [4, 3, 2], "a console is left alone");
+        assert_eq!(chosen(&crowds, 2), [4, 3]);
+        let alone = [(1, 3_600, 1), (1, 11, 2), (2, 12, 3), (1, 13, 4), (1, 1, 5)];
+        assert_eq!(chosen(&alone, 2), [3, 4], "the last to come of many");
+        assert_eq!(
+            chosen(&alone, 9).len(),
+            4,
+            "one has only just fallen silent"
+        );
     }
 
     #[tokio::test(start_paused = true)]
