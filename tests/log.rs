@@ -125,8 +125,8 @@ async fn a_log_that_nobody_reads_holds_up_nothing_and_tells_what_it_lost() {
     let told: u64 = told.map(|line| line["lines"].as_u64().unwrap()).sum();
     assert!(told >= count, "{told} of {count} lost lines were told");
     // What was lost may be told behind it, as that waits for room.
-    let said = lines.iter().filter(|line| line["lines"].is_null());
-    assert_eq!(said.last().unwrap()["msg"], "stopped");
+    let mut said = lines.iter().filter(|line| line["lines"].is_null());
+    assert_eq!(said.next_back().unwrap()["msg"], "stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
