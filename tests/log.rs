@@ -109,7 +109,21 @@ async fn a_log_that_nobody_reads_holds_up_nothing_and_tells_what_it_lost() {
         read.read_to_string(&mut rest).unwrap();
         rest
     });
-    pair.ping_pong().await;
+    let begun = Instant::now();
+    let mut count = count;
+    loop {
+        pair.ping_pong().await;
+        let now = lost(health).await;
+        if now == count {
+            break;
+        }
+        assert!(
+            begun.elapsed() < LONG,
+            "lines are lost though somebody reads"
+        );
+        count = now;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     drop(pair);
     let (status, _) = router.stop();
     assert_eq!(status.code(), Some(0));
@@ -124,9 +138,8 @@ async fn a_log_that_nobody_reads_holds_up_nothing_and_tells_what_it_lost() {
     });
     let told: u64 = told.map(|line| line["lines"].as_u64().unwrap()).sum();
     assert!(told >= count, "{told} of {count} lost lines were told");
-    // What was lost may be told behind it, as that waits for room.
-    let mut said = lines.iter().filter(|line| line["lines"].is_null());
-    assert_eq!(said.next_back().unwrap()["msg"], "stopped");
+    // What was lost may be told behind it, and libraries have last words of their own.
+    assert!(lines.iter().any(|line| line["msg"] == "stopped"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@
 //! `component` first, then the event's fields, then those of the enclosing spans. The filter can be
 //! changed while the process runs.
 //!
-//! Who logs never waits: lines go through a [queue] to a [writer] on a thread of its own. What nobody reads in time is
-//! lost and counted. Lines that peers can cause are [thinned](thinner) by address.
+//! Who logs never waits: lines go through a queue to a writer on a thread of its own. What nobody reads in time is
+//! lost and counted. Lines that peers can cause are thinned by address.
 
 pub mod escape;
 mod fields;

@@ -1,4 +1,4 @@
-//! Takes connections in: limits, then the [first words](hello), then HTTP/2.
+//! Takes connections in: limits, then the first words, then HTTP/2.
 
 mod hello;
 mod outage;

@@ -6,7 +6,7 @@
 //!
 //! Growth is earned by a path. A PING's answer is late, too, when either end's processor is busy, as at the start of many
 //! streams at once; the kernel's own shortest round trip is not. But behind a proxy the kernel knows only the way to the
-//! proxy. So the kernel is believed at first, and a longer path only once it is [proven](PROOF).
+//! proxy. So the kernel is believed at first, and a longer path only once several answers alike prove it.
 //!
 //! Pure: no sockets, no clock.
 #![allow(clippy::cast_sign_loss)] // sizes and times are positive

@@ -1,6 +1,6 @@
 //! Counts live heap: what was allocated and not freed, by whatever part of the program.
 //!
-//! Each thread counts for itself and adds to the shared sum only once it has changed by [`STEP`], so an allocation costs
+//! Each thread counts for itself and adds to the shared sum only once it has changed by 64 KiB, so an allocation costs
 //! no shared memory access. The sum is therefore exact to one step for each thread.
 
 use std::{
