@@ -64,6 +64,16 @@ class Router:
         connection.close()
         return json.loads(body)
 
+    def wait_for_pair(self, subject: str) -> None:
+        """Both calls are answered before the second one has come, so this is asked for."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            streams = self.get("/api/streams")["streams"]
+            if any(stream["subject"] == subject and stream["state"] == "paired" for stream in streams):
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no pair {subject!r}: {streams}")
+
     def load(self, *options: str) -> None:
         """Pairs that do something for as long as the test lasts."""
         command = [os.environ["ROUTER_BIN"], "load", "--router", self.address, "--plaintext", "--quiet", "--key", KEY]

@@ -47,6 +47,7 @@ class PageTest(unittest.TestCase):
         self.addCleanup(first.close)
         self.addCleanup(second.close)
         first.send(b"hello")
+        (router or self.router).wait_for_pair(subject)
         return first, second
 
     def test_live_streams_are_shown_sorted_filtered_and_ended(self):

@@ -14,6 +14,10 @@ use super::{queue::Queue, thinner::SharedThinner};
 /// How much is written at once, bytes: what a pipe takes.
 const CHUNK: usize = 64 * 1024;
 
+/// How long lines are gathered after some were written. To wake this thread for each line cost 5 to 10 % of the CPU time of
+/// new pairs on new connections, of which each logs its end.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// How long to wait before a write is tried again that has failed, as on a full disk, or for want of a reader.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,9 @@ pub fn start(
             if settled.elapsed() >= SETTLE {
                 settled = Instant::now();
                 tell_left_out(&thinner, settled);
+            }
+            if (1..CHUNK).contains(&taken.bytes) {
+                thread::sleep(GATHER);
             }
         }
     };
