@@ -19,7 +19,7 @@ use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
     pairing::table::{Place, Table},
     splice::scanner::Scanner,
-    transport::doorbell::Doorbell,
+    transport::http2::wake_flag::Doorbell,
 };
 use support::{FRAME, KEY, headers, lane::Fused, memory::WHOLE, message};
 

@@ -38,7 +38,7 @@ use client::{Counts, Target};
 use jumpstarter_router::{
     cli::load::{dial::Dialer, pattern::mix},
     client::{Connector, Trust},
-    transport::trust::{self, client_config},
+    transport::tls::trust::{self, client_config},
 };
 use tokio::{runtime::Builder, sync::Semaphore, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;

@@ -40,18 +40,21 @@ use crate::{
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
     transport::{
-        accept, admission,
-        budget::Budget,
-        cgroup::{self, Group},
-        current_tls::CurrentTls,
+        accept,
+        call::{
+            admission, stream,
+            successor::{Own, Successor, SuccessorTrust, Target},
+        },
+        limits::pace::Rates,
         live as live_streams,
-        pace::Rates,
-        pressure,
-        resident::Resident,
-        router::{ConnectionSettings, Router, Settings, StreamSettings},
-        stream,
-        successor::{Own, Successor, SuccessorTrust, Target},
-        tls::{self, Provider},
+        memory::{
+            budget::Budget,
+            cgroup::{self, Group},
+            pressure,
+            resident::Resident,
+        },
+        shared::{ConnectionSettings, Router, Settings, StreamSettings},
+        tls::{self, current::CurrentTls, settings::Provider},
     },
 };
 
@@ -336,7 +339,7 @@ fn rules(config: &Config) -> Result<Rules, KeyRingError> {
     })
 }
 
-fn table(config: &Config) -> Table<crate::transport::router::Offer> {
+fn table(config: &Config) -> Table<crate::transport::shared::Offer> {
     Table::new(max_waiting(config), config.auth.single_use)
 }
 
@@ -405,7 +408,7 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
         Some(file) => {
             let text = live::text("drain.forward_ca", file)?;
             let what = "the authorities of the successor's certificate";
-            let (authorities, _) = tls::authorities((&file.path, text), what)?;
+            let (authorities, _) = tls::settings::authorities((&file.path, text), what)?;
             SuccessorTrust::Signed(authorities)
         }
     };

@@ -14,7 +14,7 @@ use helpers::{Running, raw, raw::Raw, raw::frame, token, until, within};
 use http::{HeaderMap, Request};
 use jumpstarter_router::{
     observe::metrics::CallRefusal::{self, MadeRoom, TooLarge, TooMany, TooManyOnConnection},
-    transport::stream::PATH,
+    transport::call::stream::PATH,
 };
 use tonic::{Code, Status};
 

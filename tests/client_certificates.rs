@@ -14,8 +14,8 @@ use helpers::{
 use jumpstarter_router::{
     client::{Connector, Identity},
     observe::metrics::{ConnectionEnd, TlsHandshake},
-    transport::{
-        tls::Provider,
+    transport::tls::{
+        settings::Provider,
         trust::{Trust, client_config},
     },
 };

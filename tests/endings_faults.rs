@@ -18,9 +18,11 @@ use jumpstarter_router::{
     observe::metrics::ConnectionEnd,
     splice::ending::GOAWAY_MESSAGE,
     transport::{
-        connection,
-        stream::PATH,
-        wire::{Gather, Wire},
+        call::stream::PATH,
+        http2::{
+            connection,
+            wire::{Gather, Wire},
+        },
     },
 };
 use support::{

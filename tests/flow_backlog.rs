@@ -6,7 +6,7 @@ mod support;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client};
 use http::Request;
-use jumpstarter_router::transport::{router::Router, stream::PATH};
+use jumpstarter_router::transport::{call::stream::PATH, shared::Router};
 use jumpstarter_router_system::heap::Counting;
 use support::{Harness, Kind, WINDOW, assert_told, message, until, within};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};

@@ -13,7 +13,7 @@ use jumpstarter_router::{
     client::{Call, call, stream::data},
     observe::metrics::RouterProof,
     splice::ending::GOAWAY_MESSAGE,
-    transport::stream::PATH,
+    transport::call::stream::PATH,
 };
 use prost::Message as _;
 use tokio::net::TcpListener;

@@ -9,7 +9,7 @@ use helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until,
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, call},
-    transport::router::Settings,
+    transport::shared::Settings,
 };
 use tokio::task::JoinHandle;
 use tonic::{Code, Status, transport::Channel};
@@ -335,7 +335,7 @@ fn the_page_says_what_the_program_does() {
         config::{find, keys},
         observe::metrics::{ConnectionAccept, ConnectionEnd, Label, Metrics},
         splice::ending::Ending,
-        transport::admission,
+        transport::call::admission,
     };
     let page = include_str!("../docs/limits.md");
     let rows: Vec<Vec<&str>> = page

@@ -16,7 +16,7 @@ use jumpstarter_router::{
     protocol::v1::StreamRequest,
     server::Drained,
     splice::ending::Cause,
-    transport::router::Router,
+    transport::shared::Router,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use tokio::task::JoinHandle;

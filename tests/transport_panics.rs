@@ -17,9 +17,9 @@ use jumpstarter_router::{
     pairing::table::Table,
     transport::{
         accept,
-        budget::Budget,
-        pace::Rates,
-        router::{ConnectionSettings, Router, Settings, StreamSettings},
+        limits::pace::Rates,
+        memory::budget::Budget,
+        shared::{ConnectionSettings, Router, Settings, StreamSettings},
     },
 };
 use tokio::{net::TcpListener, task::JoinHandle};

@@ -15,7 +15,7 @@ use helpers::{
 use jumpstarter_router::{
     client::{Connector, Trust},
     observe::metrics::{ConnectionAccept, ConnectionEnd},
-    transport::spares::{Need, SPARE_AFTER},
+    transport::limits::spares::{Need, SPARE_AFTER},
 };
 use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::client::TlsStream;

@@ -15,7 +15,7 @@ use helpers::{
 use jumpstarter_router::{
     client::{Connector, Trust},
     observe::metrics::{ConnectionEnd, TlsHandshake},
-    transport::trust::{self, client_config},
+    transport::tls::trust::{self, client_config},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
-use jumpstarter_router::transport::tls::{self, Provider, Terms};
+use jumpstarter_router::transport::tls::settings::{self, Provider, Terms};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,9 +37,11 @@ impl Serving {
         let certified = match self.certificate.as_ref().zip(self.key.as_ref()) {
             Some((certificate, key)) => {
                 let text = (std::fs::read(certificate)?, std::fs::read(key)?);
-                tls::certified((certificate, &text.0), (key, &text.1), &crypto)?
+                settings::certified((certificate, &text.0), (key, &text.1), &crypto)?
             }
-            None => tls::self_signed(&self.listen.ip().to_string(), SystemTime::now(), &crypto)?,
+            None => {
+                settings::self_signed(&self.listen.ip().to_string(), SystemTime::now(), &crypto)?
+            }
         };
         let terms = Terms {
             key: certified.into(),
@@ -47,7 +49,7 @@ impl Serving {
             sessions: 10_000,
             allow_missing_alpn: false,
         };
-        Ok(tls::server_config(&terms, crypto)?.into())
+        Ok(settings::server_config(&terms, crypto)?.into())
     }
 }
 

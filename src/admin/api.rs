@@ -38,7 +38,7 @@ use self::guard::Guard;
 use super::{http::Remote, page};
 use crate::{
     observe::{log::LogHandle, metrics::AdminAction, readiness::Readiness},
-    transport::{router::Router as Streams, tls::Provider},
+    transport::{shared::Router as Streams, tls::settings::Provider},
 };
 
 /// No request has a body that is longer, bytes.

@@ -25,7 +25,7 @@ use super::streams::StreamsCommand;
 use super::token::TokenCommand;
 use super::top::TopArgs;
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
-use crate::transport::tls::Provider;
+use crate::transport::tls::settings::Provider;
 
 /// What exactly runs, for reports of defects.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {

@@ -11,9 +11,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::transport::{
+use crate::transport::tls::{
     pem::{self, PemError},
-    tls::Provider,
+    settings::Provider,
     trust,
 };
 

@@ -21,7 +21,7 @@ use super::{
     settings::{self, Settings, SettingsError},
     tokens::{Holder, Kind},
 };
-use crate::transport::tls::Provider;
+use crate::transport::tls::settings::Provider;
 
 /// What is wrong with the directory.
 #[derive(Debug, Error)]

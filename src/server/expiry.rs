@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use crate::{observe::metrics::Metrics, transport::current_tls::CurrentTls};
+use crate::{observe::metrics::Metrics, transport::tls::current::CurrentTls};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -20,10 +20,13 @@ use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
-        current_tls::{CurrentTls, Ready},
-        router::{Router, Settings},
-        successor::Successor,
-        tls::{self, Clients, Provider, Terms, TlsError},
+        call::successor::Successor,
+        shared::{Router, Settings},
+        tls::{
+            self,
+            current::{CurrentTls, Ready},
+            settings::{Clients, Provider, Terms, TlsError},
+        },
     },
 };
 
@@ -259,12 +262,12 @@ fn certificate(
     let files = config.tls.certificate.as_ref().zip(config.tls.key.as_ref());
     let Some((certificate, key)) = files else {
         let name = &config.listen.endpoint.host;
-        let key = tls::self_signed(name, SystemTime::now(), crypto)?;
+        let key = tls::settings::self_signed(name, SystemTime::now(), crypto)?;
         return Ok((key, true));
     };
     let certificate = (&*certificate.path, text("tls.certificate", certificate)?);
     let key = (&*key.path, text("tls.key", key)?);
-    Ok((tls::certified(certificate, key, crypto)?, false))
+    Ok((tls::settings::certified(certificate, key, crypto)?, false))
 }
 
 pub(super) fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {

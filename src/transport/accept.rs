@@ -14,19 +14,20 @@ use tokio_util::task::TaskTracker;
 
 use self::outage::Outage;
 pub use self::socket::{bind, prepare};
-use super::{
-    addresses::{Origin, Visit},
-    connection,
-    current_tls::CurrentTls,
-    memory::Level,
-    proxy_protocol::{self, HeaderError},
-    router::Router,
-    spares::Need,
-    wire::Wire,
-};
 use crate::observe::{
     metrics::{ConnectionAccept, ConnectionEnd, Held},
     panics::caught,
+};
+use crate::transport::{
+    http2::{connection, wire::Wire},
+    limits::{
+        addresses::{Origin, Visit},
+        proxy_protocol::{self, HeaderError},
+        spares::Need,
+    },
+    memory::level::Level,
+    shared::Router,
+    tls::current::CurrentTls,
 };
 
 /// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.

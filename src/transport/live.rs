@@ -11,8 +11,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{peer::Passage, pressure::STALLED, router::Router};
 use crate::splice::control::Control;
+use crate::transport::{call::peer::Passage, memory::pressure::STALLED, shared::Router};
 
 /// One stream: what is known of it from the start, and the handle that its task shares.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Rate {
 }
 
 impl Live {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: u64,
         subject: Arc<str>,
         peer: IpAddr,
@@ -114,12 +114,12 @@ impl Live {
     }
 
     /// It is gone.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.passage.closed();
     }
 
     /// It came to a stream that waited.
-    pub(super) fn set_first(&self, id: u64) {
+    pub(crate) fn set_first(&self, id: u64) {
         let _ = self.first.set(id);
     }
 
@@ -129,33 +129,33 @@ impl Live {
     }
 
     /// Whether it is a stream of the connection whose streams pass here.
-    pub(super) fn is_on(&self, passage: &Arc<Passage>) -> bool {
+    pub(crate) fn is_on(&self, passage: &Arc<Passage>) -> bool {
         Arc::ptr_eq(&self.passage, passage)
     }
 
     /// Tells its connection from others.
-    pub(super) fn connection(&self) -> usize {
+    pub(crate) fn connection(&self) -> usize {
         Arc::as_ptr(&self.passage).addr()
     }
 
     /// Whether its connection is not read for want of memory.
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.passage.is_paused()
     }
 
     /// Notes what it has carried, for [`Live::lately`] and [`Live::quiet_for`]. To be called at even intervals.
-    pub(super) fn note(&self) {
+    pub(crate) fn note(&self) {
         let carried = self.carried();
         self.noted.note(carried, self.arrived.elapsed());
     }
 
     /// Bytes that it has carried in the last one to two intervals.
-    pub(super) fn lately(&self) -> u64 {
+    pub(crate) fn lately(&self) -> u64 {
         self.noted.lately(self.carried())
     }
 
     /// For how long it has carried nothing.
-    pub(super) fn quiet_for(&self) -> Duration {
+    pub(crate) fn quiet_for(&self) -> Duration {
         self.noted.quiet_for(self.carried(), self.arrived.elapsed())
     }
 

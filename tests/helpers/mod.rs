@@ -30,7 +30,7 @@ use jumpstarter_router::{
     observe::metrics::{ConnectionEnd, Metrics},
     protocol::v1::FrameType,
     server::Server,
-    transport::tls::self_signed_pair,
+    transport::tls::settings::self_signed_pair,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::{Code, transport::Channel};

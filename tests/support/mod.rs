@@ -27,7 +27,7 @@ use jumpstarter_router::{
     protocol::v1::StreamRequest,
     server::{Drained, Server},
     splice::ending::GOAWAY_MESSAGE,
-    transport::{router::Router, tls::self_signed_pair},
+    transport::{shared::Router, tls::settings::self_signed_pair},
 };
 use prost::Message as _;
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
-use crate::transport::memory::Level;
+use crate::transport::memory::level::Level;
 
 /// The body of `GET /api/status`. Bytes are those of messages with their prefixes, both directions together.
 #[derive(Debug, Deserialize, Serialize)]

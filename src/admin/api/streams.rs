@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     splice::control::State,
-    transport::{live::Live, router::Router},
+    transport::{live::Live, shared::Router},
 };
 
 /// How many are listed unless more are asked for.

@@ -18,7 +18,7 @@ use crate::{
     client::{Connector, Trust},
     config::{Config, PemFile, Secret},
     server::Server,
-    transport::tls::{Provider, self_signed_pair},
+    transport::tls::settings::{Provider, self_signed_pair},
 };
 
 /// How long a stream waits for its partner: short, as the demo waits for it.

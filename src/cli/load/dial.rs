@@ -21,7 +21,7 @@ use super::{failure::Failure, histogram::Histogram};
 use crate::{
     auth::{Claims, mint},
     client::Connector,
-    transport::stream::PATH,
+    transport::call::stream::PATH,
 };
 
 /// The connection's window, unless its streams' is larger.

@@ -14,7 +14,7 @@ use crate::{
     observe::metrics::Metrics,
     server::table,
     splice::ending::Ending,
-    transport::{budget::Budget, tls::self_signed_pair},
+    transport::{memory::budget::Budget, tls::settings::self_signed_pair},
 };
 
 const KEY: &str = "the key that is always there, 32+";

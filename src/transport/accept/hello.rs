@@ -11,12 +11,14 @@ use tokio::{
 use crate::{
     observe::metrics::{ConnectionEnd, TlsHandshake},
     transport::{
-        addresses::Origin,
-        current_tls::{Accepted, CurrentTls},
-        router::Router,
-        tls::{self, FirstBytes},
-        tls_stream::TlsStream,
-        wire::Wire,
+        http2::wire::Wire,
+        limits::addresses::Origin,
+        shared::Router,
+        tls::{
+            current::{Accepted, CurrentTls},
+            settings::{self, FirstBytes},
+            stream::TlsStream,
+        },
     },
 };
 
@@ -86,7 +88,7 @@ pub async fn handshake(
         // In a box: it is seldom needed.
         Box::pin(without_alpn(router, peer, &mut stream, may_stay)).await?;
     }
-    let certificate = stream.peer_certificate().and_then(tls::subject);
+    let certificate = stream.peer_certificate().and_then(settings::subject);
     Ok((Wire::new(stream), certificate))
 }
 

@@ -9,7 +9,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use crate::transport::router::ConnectionSettings;
+use crate::transport::shared::ConnectionSettings;
 
 /// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too; on a host
 /// without IPv6 it is taken for the unspecified IPv4 address.

@@ -1,0 +1,392 @@
+//! The way to the router that takes over while this one drains: a stream there for a peer that still waits here.
+//!
+//! The call is repeated there with the same token, and says which process forwards it. Nothing that the peer sent goes
+//! along until the partner is found, so that an attempt that fails costs nothing and another can follow.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use h2::{Ping, RecvStream, SendStream, client::SendRequest};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use rustls_pki_types::{CertificateDer, ServerName};
+use thiserror::Error;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
+use tonic::{Code, Status};
+
+use crate::transport::{
+    accept,
+    call::voucher::{Claim, Unproven},
+    http2::outgoing::Outgoing,
+    shared::Router,
+    tls::{
+        current::CurrentTls,
+        trust::{self, Trust},
+    },
+};
+use crate::{
+    grpc::{
+        headers::{self, Encodings},
+        status,
+    },
+    observe::metrics::{Metrics, RouterProof, SuccessorStream},
+    splice::ending::{Cause, Ending},
+};
+
+/// One attempt to connect may take so long; then the next begins.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Between two attempts, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Where the successor is, and how it is recognised.
+#[derive(Clone, Debug, Default)]
+pub struct Successor {
+    /// `None`: nothing is forwarded.
+    pub to: Option<Target>,
+    /// Which certificate it must show.
+    pub trust: SuccessorTrust,
+    /// How long it may take to be reached once the drain has begun.
+    pub timeout: Duration,
+    /// Streams that wait are forwarded from the signal to stop on, not only once the drain begins.
+    pub early: bool,
+}
+
+/// An address of the successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one this process listened on.
+    Own,
+    /// host:port.
+    Endpoint(String),
+}
+
+/// Which certificate the successor must show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SuccessorTrust {
+    /// The one that this process uses.
+    #[default]
+    Same,
+    /// One that is, or is signed by, one of these, for the name of `listen.endpoint`.
+    Signed(Vec<CertificateDer<'static>>),
+    /// Any.
+    Any,
+}
+
+/// What a router knows of itself once it listens.
+#[derive(Debug)]
+pub struct Own {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name that its certificate is for.
+    pub name: ServerName<'static>,
+    /// Its certificate with the rest of TLS; `None` without TLS.
+    pub tls: Option<Arc<CurrentTls>>,
+    /// The call's target, as its peers write it.
+    pub target: Uri,
+}
+
+/// A call as it is repeated.
+#[derive(Debug)]
+pub(crate) struct Repeated {
+    pub authorization: HeaderValue,
+    pub encodings: Encodings,
+}
+
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A stream at the successor that has met its partner there.
+pub(crate) struct Reached {
+    pub address: IpAddr,
+    /// The partner's.
+    pub encodings: Encodings,
+    /// It has proved that it is a router, so it is believed how the partner's stream ended.
+    pub believed: bool,
+    pub send: SendStream<Outgoing>,
+    pub receive: RecvStream,
+    /// The connection, which has this one stream. It must be polled for anything to pass.
+    pub driver: Driver,
+    pub outcome: Outcome,
+}
+
+impl fmt::Debug for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reached({})", self.address)
+    }
+}
+
+/// Counts, once, how it went. If nobody says, the stream ended or met its partner here.
+pub(crate) struct Outcome {
+    metrics: Arc<Metrics>,
+    result: SuccessorStream,
+}
+
+impl Outcome {
+    pub fn set(&mut self, result: SuccessorStream) {
+        self.result = result;
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.metrics.successor_streams.inc(self.result);
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("HTTP/2: {0}")]
+    Http2(#[from] h2::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("no answer within {ATTEMPT:?}")]
+    Silent,
+    #[error("the connection was lost")]
+    Lost,
+    #[error("it refused the stream: {message} ({name})", name = status::name(*code))]
+    Refused { code: Code, message: String },
+}
+
+impl Failure {
+    /// Whether another attempt may go better.
+    fn is_final(&self) -> bool {
+        match self {
+            // That is also how a router says that it is about to stop, or that it is this very process.
+            Self::Refused { code, .. } => *code != Code::Unavailable,
+            _ => false,
+        }
+    }
+}
+
+/// Opens a stream at the successor and waits until it has met its partner there. Gives up when the successor was not
+/// reached `drain.forward_timeout` after the drain began. Dropping the future takes the stream back.
+pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reached>, Ending> {
+    let mut outcome = Outcome {
+        metrics: router.metrics.clone(),
+        result: SuccessorStream::GivenUp,
+    };
+    let mut late = std::pin::pin!(async {
+        router.draining.cancelled().await;
+        let long = router.successor.load().timeout;
+        sleep(long).await;
+    });
+    let mut last = None;
+    let mut pause = PAUSE.0;
+    let failure = loop {
+        // Only to be reached has a deadline. Then the stream waits there, as it would here.
+        let connected = tokio::select! {
+            biased;
+            connected = timeout(ATTEMPT, connect(router)) => connected.unwrap_or(Err(Failure::Silent)),
+            () = &mut late => break last.unwrap_or(Failure::Silent),
+        };
+        let failure = match connected {
+            Ok(connected) => match connected.ask(router, call).await {
+                Ok(met) => {
+                    return Ok(Box::new(Reached {
+                        address: met.address,
+                        encodings: met.encodings,
+                        believed: met.believed,
+                        send: met.send,
+                        receive: met.receive,
+                        driver: met.driver,
+                        outcome,
+                    }));
+                }
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        tracing::debug!(error = %failure, "the successor does not take a stream yet");
+        if failure.is_final() && router.draining.is_cancelled() {
+            break failure;
+        }
+        last = Some(failure);
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+            () = &mut late => break last.unwrap_or(Failure::Silent),
+        }
+    };
+    outcome.set(match failure {
+        Failure::Refused { .. } => SuccessorStream::Refused,
+        _ => SuccessorStream::Unreachable,
+    });
+    tracing::warn!(error = %failure, "cannot forward a waiting stream to the successor");
+    Err(Cause::Draining.into())
+}
+
+/// A connection that has answered.
+struct Connected {
+    address: IpAddr,
+    sender: SendRequest<Outgoing>,
+    driver: Driver,
+}
+
+async fn connect(router: &Router) -> Result<Connected, Failure> {
+    let successor = router.successor.load_full();
+    let Some((target, own)) = successor.to.as_ref().zip(router.own.get()) else {
+        return Err(Failure::Lost);
+    };
+    let socket = match target {
+        Target::Own => TcpStream::connect(reachable(own.address)).await?,
+        Target::Endpoint(endpoint) => TcpStream::connect(endpoint).await?,
+    };
+    let address = socket.peer_addr()?.ip().to_canonical();
+    let settings = router.settings.load_full();
+    accept::prepare(&socket, &settings.connections)?;
+    let wire = match &own.tls {
+        None => Either::Left(socket),
+        Some(tls) => {
+            let key = tls.key();
+            let trust = match &successor.trust {
+                SuccessorTrust::Same => {
+                    Trust::Exactly(key.cert.first().ok_or(Failure::Lost)?.clone())
+                }
+                SuccessorTrust::Signed(certificates) => Trust::Signed(certificates.clone()),
+                SuccessorTrust::Any => Trust::Any,
+            };
+            let tls = TlsConnector::from(Arc::new(trust::client_config(trust, Some(key))?));
+            let connected = Box::pin(tls.connect(own.name.clone(), socket)).await;
+            Either::Right(connected?)
+        }
+    };
+    let window = settings.streams.window;
+    let (sender, mut connection) = h2::client::Builder::new()
+        .enable_push(false)
+        .initial_window_size(window)
+        // One stream; as for a router's peers, the stream's window is the bound.
+        .initial_connection_window_size(window.saturating_mul(3) / 2)
+        .max_send_buffer_size(settings.connections.send_buffer)
+        .max_header_list_size(settings.connections.max_header_size)
+        .handshake(wire)
+        .await?;
+    let pings = connection.ping_pong();
+    let mut driver: Driver = Box::pin(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to the successor ended");
+        }
+    });
+    // Somebody has to be there: a connection can lie in the queue of a socket that nobody listens on now.
+    if let Some(mut pings) = pings {
+        driven(&mut driver, pings.ping(Ping::opaque())).await??;
+    }
+    Ok(Connected {
+        address,
+        sender,
+        driver,
+    })
+}
+
+/// A stream that has met its partner.
+struct Met {
+    address: IpAddr,
+    encodings: Encodings,
+    believed: bool,
+    send: SendStream<Outgoing>,
+    receive: RecvStream,
+    driver: Driver,
+}
+
+impl Connected {
+    /// Repeats the call and waits for the partner.
+    async fn ask(mut self, router: &Router, call: &Repeated) -> Result<Met, Failure> {
+        let claim = Claim::new(
+            &router.rules.load(),
+            &call.authorization,
+            &router.process,
+            SystemTime::now(),
+        );
+        let request = request(router, call, claim.as_ref());
+        let driver = &mut self.driver;
+        let mut sender = driven(driver, self.sender.ready()).await??;
+        let (response, send) = sender.send_request(request, false)?;
+        let response = driven(driver, response).await??;
+        let (head, receive) = response.into_parts();
+        if let Some(status) = Status::from_header_map(&head.headers) {
+            let (code, message) = (status.code(), status.message().to_owned());
+            return Err(Failure::Refused { code, message });
+        }
+        if head.status != StatusCode::OK {
+            let (code, message) = (Code::Unknown, format!("HTTP {}", head.status));
+            return Err(Failure::Refused { code, message });
+        }
+        Ok(Met {
+            address: self.address,
+            encodings: Encodings::of(&head.headers),
+            believed: is_router(router, claim.as_ref(), &head.headers),
+            send,
+            receive,
+            driver: self.driver,
+        })
+    }
+}
+
+/// Whether the successor has proved it.
+fn is_router(router: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> bool {
+    let answered = claim.map_or(Err(Unproven::Missing), |claim| claim.is_answered(headers));
+    router.metrics.router_proofs.inc(match answered {
+        Ok(()) => RouterProof::SuccessorGood,
+        Err(Unproven::Missing) => RouterProof::SuccessorMissing,
+        Err(_) => RouterProof::SuccessorWrong,
+    });
+    if let Err(error) = answered {
+        tracing::debug!(%error, "the successor is not believed how its peers' streams end");
+    }
+    answered.is_ok()
+}
+
+fn request(router: &Router, call: &Repeated, claim: Option<&Claim>) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    if let Some(own) = router.own.get() {
+        request.uri_mut().clone_from(&own.target);
+    }
+    let map = request.headers_mut();
+    map.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    map.insert(header::TE, HeaderValue::from_static("trailers"));
+    map.insert(header::AUTHORIZATION, call.authorization.clone());
+    map.insert(headers::FORWARDED_BY, router.process.clone());
+    if let Some(claim) = claim {
+        claim.add_to(map);
+    }
+    if let Some(encoding) = &call.encodings.sends {
+        map.insert("grpc-encoding", encoding.clone());
+    }
+    if let Some(encodings) = &call.encodings.accepts {
+        map.insert("grpc-accept-encoding", encodings.clone());
+    }
+    request
+}
+
+/// Awaits `future` while the connection is kept going.
+async fn driven<F: Future>(driver: &mut Driver, future: F) -> Result<F::Output, Failure> {
+    tokio::select! {
+        biased;
+        output = future => Ok(output),
+        () = driver => Err(Failure::Lost),
+    }
+}
+
+/// Where a connection from this machine reaches a listener.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    if listening.ip().to_canonical().is_unspecified() {
+        // All interfaces take IPv4, also those of IPv6.
+        return (Ipv4Addr::LOCALHOST, listening.port()).into();
+    }
+    listening
+}

@@ -1,0 +1,269 @@
+//! A connection's byte stream, shared between HTTP/2, which reads and writes it, and the connection's task, which
+//! sends what has gathered and looks at the activity.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use jumpstarter_router_system::tcp::{self, Receive};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::transport::tls::stream::TlsStream;
+
+/// The kernel's receive buffer that a connection has at most while memory is short, bytes. Otherwise the kernel sees to it:
+/// it begins with 128 KiB mostly, as much as the window of a stream, and enlarges that while it is read. Of a connection
+/// that is not read it stays full: 900 connections had up to 100 MiB.
+const RECEIVE_BUFFER: u16 = 48 * 1024;
+
+/// A byte stream that may gather what is written until it is pushed.
+pub trait Gather: AsyncRead + AsyncWrite + Unpin {
+    /// From now on flushing may leave bytes behind, until the next [`Gather::poll_push`].
+    fn set_deferred(&mut self, deferred: bool);
+
+    /// Sends all that was written. Pending only if the socket is full.
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// From now on as little as possible is read ahead of what is asked for.
+    fn set_sparing(&mut self, _sparing: bool) {}
+
+    /// Nothing will be read for a while.
+    fn rest(&mut self) {}
+
+    /// The shortest round trip of the path to the peer, if the system knows it.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What the peer has not read will not be kept for it once this is dropped.
+    fn abandon(&mut self) {}
+
+    /// The kernel shall keep little of what is not read, or as much as it likes.
+    fn set_thrifty(&mut self, _thrifty: bool) {}
+}
+
+impl Gather for TlsStream<TcpStream> {
+    fn set_deferred(&mut self, deferred: bool) {
+        Self::set_deferred(self, deferred);
+    }
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_push(self, cx)
+    }
+
+    fn set_sparing(&mut self, sparing: bool) {
+        Self::set_sparing(self, sparing);
+    }
+
+    fn rest(&mut self) {
+        Self::rest(self);
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.get_ref().round_trip()
+    }
+
+    fn abandon(&mut self) {
+        self.get_mut().abandon();
+    }
+
+    fn set_thrifty(&mut self, thrifty: bool) {
+        self.get_mut().set_thrifty(thrifty);
+    }
+}
+
+/// Plain text goes out at once, and none is read ahead.
+impl Gather for TcpStream {
+    fn set_deferred(&mut self, _: bool) {}
+
+    fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        tcp::shortest_round_trip(self).unwrap_or_default()
+    }
+
+    fn abandon(&mut self) {
+        // Fails only for a socket that is gone.
+        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn set_thrifty(&mut self, thrifty: bool) {
+        let receive = if thrifty {
+            Receive::AtMost(RECEIVE_BUFFER)
+        } else {
+            Receive::Free
+        };
+        // As above.
+        let _ = tcp::set_receive_buffer(self, receive);
+    }
+}
+
+/// What has passed a wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Whether the last attempt to write found the socket full.
+    pub blocked: bool,
+}
+
+struct Inner<T> {
+    io: T,
+    /// `None`: nothing is read, and whoever changes that wakes the reader.
+    allowance: Option<usize>,
+    activity: Activity,
+}
+
+/// A handle on a byte stream. Only one task uses it and its clones, so the lock is never waited for.
+pub struct Wire<T>(Arc<Mutex<Inner<T>>>);
+
+impl<T> Clone for Wire<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Gather> Wire<T> {
+    /// Takes the stream over.
+    pub fn new(io: T) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            io,
+            allowance: Some(usize::MAX),
+            activity: Activity::default(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has passed.
+    pub fn activity(&self) -> Activity {
+        self.lock().activity
+    }
+
+    /// About so many bytes may be read until the next call; then the reader is woken, and has to wait for it. With
+    /// `None` nothing is read, and the reader is not woken. `sparing`: see [`Gather::set_sparing`].
+    pub fn allow(&self, bytes: Option<usize>, sparing: bool) {
+        let mut inner = self.lock();
+        inner.allowance = bytes;
+        inner.io.set_sparing(sparing);
+        if bytes.is_none() {
+            inner.io.rest();
+        }
+    }
+
+    /// See [`Gather::round_trip`].
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.lock().io.round_trip()
+    }
+
+    /// See [`Gather::abandon`].
+    pub fn abandon(&self) {
+        self.lock().io.abandon();
+    }
+
+    /// See [`Gather::set_thrifty`].
+    pub fn set_thrifty(&self, thrifty: bool) {
+        self.lock().io.set_thrifty(thrifty);
+    }
+
+    /// See [`Gather::set_deferred`].
+    pub fn set_deferred(&self, deferred: bool) {
+        self.lock().io.set_deferred(deferred);
+    }
+
+    /// See [`Gather::poll_push`].
+    pub fn poll_push(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        let result = inner.io.poll_push(cx);
+        inner.activity.blocked = result.is_pending();
+        result
+    }
+}
+
+impl<T: Gather> AsyncRead for Wire<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        let allowed = match inner.allowance {
+            None => return Poll::Pending,
+            Some(0) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(allowed) => allowed,
+        };
+        let before = buf.filled().len();
+        let result = if allowed >= buf.remaining() {
+            Pin::new(&mut inner.io).poll_read(cx, buf)
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(allowed));
+            let result = Pin::new(&mut inner.io).poll_read(cx, &mut part);
+            let count = part.filled().len();
+            buf.advance(count);
+            result
+        };
+        let count = buf.filled().len() - before;
+        inner.allowance = Some(allowed - count);
+        inner.activity.read += count as u64;
+        result
+    }
+}
+
+impl<T: Gather> AsyncWrite for Wire<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut inner = self.lock();
+        let result = Pin::new(&mut inner.io).poll_write_vectored(cx, slices);
+        match &result {
+            Poll::Ready(Ok(bytes)) => {
+                inner.activity.written += *bytes as u64;
+                inner.activity.blocked = false;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => inner.activity.blocked = true,
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.lock().io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.lock();
+        let result = Pin::new(&mut inner.io).poll_flush(cx);
+        inner.activity.blocked |= result.is_pending();
+        result
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.lock().io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,363 @@
+//! Connections without a stream: who they are, and which has to go when there is need of its place.
+//!
+//! Stock peers keep a connection to every address of a name, of which one carries their stream. The others are spare:
+//! they stay while there is room, and are taken back longest idle first. A connection that has just been opened, or
+//! whose stream has just ended, is not spare yet: mostly the next call is on its way.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::observe::metrics::ConnectionEnd;
+use crate::transport::{http2::wake_flag::Doorbell, limits::addresses::Address};
+
+/// How long a connection has no stream before it is spare: long enough for a call that follows a handshake.
+pub const SPARE_AFTER: Duration = Duration::from_secs(1);
+
+/// Calls that are served on one connection. One task counts and looks, so all access is relaxed.
+#[derive(Debug, Default)]
+pub struct Calls {
+    streams: AtomicUsize,
+    others: AtomicUsize,
+    any_stream: AtomicBool,
+}
+
+impl Calls {
+    /// Counts an admitted stream until the guard is dropped.
+    pub fn stream(self: &Arc<Self>) -> Served {
+        self.any_stream.store(true, Ordering::Relaxed);
+        Served::count(self, |calls| &calls.streams)
+    }
+
+    /// Counts a call of another service until the guard is dropped.
+    pub fn other(self: &Arc<Self>) -> Served {
+        Served::count(self, |calls| &calls.others)
+    }
+
+    /// Admitted streams now served.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Calls of other services now served.
+    pub fn others(&self) -> usize {
+        self.others.load(Ordering::Relaxed)
+    }
+
+    /// Whether a stream was ever admitted.
+    pub fn any_stream(&self) -> bool {
+        self.any_stream.load(Ordering::Relaxed)
+    }
+}
+
+/// One call; no longer counted once dropped.
+#[derive(Debug)]
+pub struct Served {
+    calls: Arc<Calls>,
+    counter: fn(&Calls) -> &AtomicUsize,
+}
+
+impl Served {
+    fn count(calls: &Arc<Calls>, counter: fn(&Calls) -> &AtomicUsize) -> Self {
+        counter(calls).fetch_add(1, Ordering::Relaxed);
+        Self {
+            calls: calls.clone(),
+            counter,
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        (self.counter)(&self.calls).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a spare connection's place is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Another connection.
+    Room,
+    /// Memory is short.
+    Memory,
+}
+
+/// Where a spare connection stands: it waits, is told why it has to go, or is spare no longer.
+const WAITS: u8 = 0;
+const TOLD_ROOM: u8 = 1;
+const TOLD_MEMORY: u8 = 2;
+const OVER: u8 = 3;
+
+#[derive(Debug)]
+struct Entry {
+    since: Instant,
+    id: u64,
+    state: AtomicU8,
+    bell: Arc<Doorbell>,
+    all: Arc<Spares>,
+    address: Arc<Address>,
+}
+
+impl Entry {
+    fn both(&self) -> [&Spares; 2] {
+        [&self.all, self.address.spares()]
+    }
+
+    /// Asks it to go. False if it was asked before, or is spare no longer.
+    fn tell(&self, need: Need) -> bool {
+        let told = match need {
+            Need::Room => TOLD_ROOM,
+            Need::Memory => TOLD_MEMORY,
+        };
+        // Counted before it is told, as it takes that back when it has gone.
+        for spares in self.both() {
+            spares.leaving.fetch_add(1, Ordering::SeqCst);
+        }
+        let told = self
+            .state
+            .compare_exchange(WAITS, told, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
+        if told {
+            self.bell.ring();
+        } else {
+            self.left();
+        }
+        told
+    }
+
+    fn left(&self) {
+        for spares in self.both() {
+            spares.leaving.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Spare connections: all of them, or those of one address.
+#[derive(Debug, Default)]
+pub struct Spares {
+    /// By the time since they have no stream, and a number.
+    waiting: Mutex<BTreeMap<(Instant, u64), Arc<Entry>>>,
+    /// Told to go, and not gone yet.
+    leaving: AtomicUsize,
+    next: AtomicU64,
+}
+
+impl Spares {
+    /// A connection from `address` that has no stream since then. It is known in both places until the guard is dropped;
+    /// `bell` is rung when it has to go.
+    pub fn enter(
+        self: &Arc<Self>,
+        address: &Arc<Address>,
+        since: Instant,
+        bell: Arc<Doorbell>,
+    ) -> Spare {
+        let entry = Arc::new(Entry {
+            since,
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            state: AtomicU8::new(WAITS),
+            bell,
+            all: self.clone(),
+            address: address.clone(),
+        });
+        for spares in entry.both() {
+            spares.lock().insert((since, entry.id), entry.clone());
+        }
+        Spare(entry)
+    }
+
+    /// Of `open` connections those that may be counted on to stay.
+    pub fn staying(&self, open: usize) -> usize {
+        open.saturating_sub(self.leaving.load(Ordering::SeqCst))
+    }
+
+    /// Makes room for one more among `open` connections of which `limit` may be open, if spare ones can be taken back
+    /// for it. They are open for a moment beyond the limit, so only a few leave at once.
+    pub fn make_room(&self, open: usize, limit: usize) -> bool {
+        let most = (limit / 16).max(16);
+        while self.staying(open) >= limit {
+            if self.leaving.load(Ordering::SeqCst) >= most || !self.take_back(Need::Room) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Asks the one to go that is idle longest. False if there is none.
+    pub fn take_back(&self, need: Need) -> bool {
+        loop {
+            // Let go of the lock first: whoever drops an entry may need it.
+            let Some((_, entry)) = self.lock().pop_first() else {
+                return false;
+            };
+            if entry.tell(need) {
+                return true;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Arc<Entry>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A spare connection; spare no longer once dropped.
+#[derive(Debug)]
+pub struct Spare(Arc<Entry>);
+
+impl Spare {
+    /// Why it has to go, once it has.
+    pub fn told(&self) -> Option<ConnectionEnd> {
+        match self.0.state.load(Ordering::SeqCst) {
+            TOLD_ROOM => Some(ConnectionEnd::MadeRoom),
+            TOLD_MEMORY => Some(ConnectionEnd::Memory),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let entry = &self.0;
+        for spares in entry.both() {
+            let gone = spares.lock().remove(&(entry.since, entry.id));
+            // After the lock.
+            drop(gone);
+        }
+        if entry.state.swap(OVER, Ordering::SeqCst) != WAITS {
+            entry.left();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Three {
+        all: Arc<Spares>,
+        addresses: [Arc<Address>; 2],
+        spares: Vec<Spare>,
+        bells: Vec<Arc<Doorbell>>,
+    }
+
+    /// Three connections, idle for 3, 2 and 1 s, of which the second is from another address.
+    fn three() -> Three {
+        let all = Arc::new(Spares::default());
+        let addresses = [(); 2].map(|()| Arc::new(Address::default()));
+        let start = Instant::now();
+        let bells: Vec<_> = (0..3).map(|_| Doorbell::new()).collect();
+        let enter = |(number, bell): (usize, &Arc<Doorbell>)| {
+            bell.answer();
+            let since = start + Duration::from_secs(number as u64);
+            all.enter(&addresses[number % 2], since, bell.clone())
+        };
+        let spares = bells.iter().enumerate().map(enter).collect();
+        Three {
+            all,
+            addresses,
+            spares,
+            bells,
+        }
+    }
+
+    fn told(spares: &[Spare]) -> Vec<Option<ConnectionEnd>> {
+        spares.iter().map(Spare::told).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_goes_first_and_is_rung_for() {
+        let Three {
+            all, spares, bells, ..
+        } = three();
+        let (room, memory) = (Some(ConnectionEnd::MadeRoom), Some(ConnectionEnd::Memory));
+        assert!(all.take_back(Need::Room));
+        assert_eq!(told(&spares), [room, None, None]);
+        assert!(all.take_back(Need::Memory));
+        assert_eq!(told(&spares), [room, memory, None]);
+        let rung: Vec<_> = bells.iter().map(|bell| bell.is_rung()).collect();
+        assert_eq!(rung, [true, true, false]);
+        assert!(all.take_back(Need::Room));
+        assert!(!all.take_back(Need::Room), "nobody is left");
+        assert_eq!(all.staying(3), 0);
+        drop(spares);
+        assert_eq!(all.staying(3), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_takes_back_its_own() {
+        let Three {
+            all,
+            addresses: [one, other],
+            spares,
+            ..
+        } = three();
+        assert!(other.spares().take_back(Need::Room));
+        assert!(!other.spares().take_back(Need::Room));
+        assert!(spares[1].told().is_some());
+        assert_eq!(other.spares().staying(1), 0);
+        assert_eq!((one.spares().staying(2), all.staying(3)), (2, 2));
+        // All take the others, and skip the one that was told.
+        assert!(all.take_back(Need::Room) && all.take_back(Need::Room));
+        assert!(!all.take_back(Need::Room));
+        assert_eq!(one.spares().staying(2), 0);
+        drop(spares);
+        assert_eq!((one.spares().staying(2), all.staying(3)), (2, 3));
+        assert!(all.lock().is_empty() && one.spares().lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_a_stream_again_is_not_taken_back() {
+        let Three {
+            all, mut spares, ..
+        } = three();
+        drop(spares.remove(0));
+        assert!(all.take_back(Need::Room));
+        assert!(spares[0].told().is_some());
+        assert!(spares[1].told().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_made_until_there_is_some_or_none_is_left() {
+        let Three { all, spares, .. } = three();
+        assert!(all.make_room(4, 5), "there is some");
+        assert_eq!(told(&spares), [None; 3]);
+        assert!(all.make_room(5, 5));
+        assert!(all.make_room(5, 5), "one is about to go");
+        assert_eq!(all.staying(5), 4);
+        // After the limit was lowered.
+        assert!(all.make_room(5, 3));
+        assert_eq!(all.staying(5), 2);
+        assert!(!all.make_room(6, 3));
+        assert_eq!(told(&spares), [Some(ConnectionEnd::MadeRoom); 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_leave_at_once() {
+        let all = Arc::new(Spares::default());
+        let address = Arc::new(Address::default());
+        let enter = |_| all.enter(&address, Instant::now(), Doorbell::new());
+        let spares: Vec<_> = (0..100).map(enter).collect();
+        let made = (0..100).filter(|more| all.make_room(100 + more, 100));
+        assert_eq!(made.count(), 16);
+        drop(spares);
+    }
+
+    #[test]
+    fn calls_are_counted_while_they_are_served() {
+        let calls = Arc::new(Calls::default());
+        let seen = || (calls.streams(), calls.others(), calls.any_stream());
+        let health = calls.other();
+        assert_eq!(seen(), (0, 1, false));
+        let stream = calls.stream();
+        assert_eq!(seen(), (1, 1, true));
+        drop((health, stream));
+        assert_eq!(seen(), (0, 0, true));
+    }
+}

@@ -1,0 +1,380 @@
+//! Ends what stands still when memory runs out, and shows how high memory is.
+//!
+//! As [`memory`](crate::transport::memory::level) fills, in this order: windows stop growing; streams that stand still are ended, those
+//! first that keep most and have stood longest; new streams are refused, and connections whose streams hold much are not
+//! read. A pair that moves holds next to nothing, so ending what stands is enough.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use jumpstarter_router_system::heap;
+use tokio::time::Instant;
+
+use crate::splice::{control::Control, ending::Cause};
+use crate::transport::{
+    limits::spares::Need,
+    live::Live,
+    memory::{
+        level::Level,
+        resident::{Gaps, Resident},
+    },
+    shared::Router,
+};
+
+/// Time between looks. Nothing depends on it but how long others wait when memory is full.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Without a limit: there may be one later.
+const LOOK_FOR_A_LIMIT: Duration = Duration::from_millis(500);
+
+/// A look takes about 50 ns for each stream; it shall not take more than a fortieth of a processor.
+const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
+
+/// Who took something in this time has not stalled.
+pub(crate) const STALLED: Duration = Duration::from_millis(500);
+
+/// As [`STALLED`] when all have to wait: longer than a round trip on a short path.
+const STALLED_IN_NEED: Duration = Duration::from_millis(100);
+
+/// A pair that moved nothing for so long makes room for newcomers, though nothing waits in it.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// So many streams with one token or on one connection are a crowd: stock peers have one of each.
+const CROWD: usize = 16;
+
+/// What streams carry is noted so often. Longer than a machine with 5,000 besiegers held up a pair that moves.
+const NOTE: Duration = Duration::from_millis(1500);
+
+/// Who carried so many times what it keeps, in the last one or two times [`NOTE`], moves well.
+const MOVES_WELL: u64 = 16;
+
+/// What stands still is what fills the memory if it keeps so large a part of what is in use.
+const PART: u64 = 16;
+
+/// Memory that was freed is asked back from the allocator so seldom, and only if more than this part of what is in use is
+/// not allocated: it takes 3 to 280 ms in which no thread can allocate.
+const TRIM: (Duration, u64) = (Duration::from_secs(1), 4);
+
+/// Watches until the router is gone. To be called before it serves.
+///
+/// `resident` is asked what the system holds. On a thread of its own: when it matters most, the runtime's threads are
+/// busy, and a task would be late by 100 ms.
+pub fn watch(router: &Arc<Router>, mut resident: Resident) -> std::io::Result<()> {
+    if resident.held().is_none() {
+        tracing::warn!(
+            "cannot read the memory in use; memory.limit does not include what the program itself needs"
+        );
+    }
+    let mut watcher = Watcher {
+        resident,
+        gaps: Gaps::default(),
+        trimmed: Instant::now(),
+        noted: Instant::now(),
+        level: Level::Normal,
+    };
+    watcher.measure(router);
+    let router = Arc::downgrade(router);
+    let thread = std::thread::Builder::new().name("memory".to_owned());
+    thread.spawn(move || watcher.look_on(&router)).map(drop)
+}
+
+struct Watcher {
+    resident: Resident,
+    gaps: Gaps,
+    trimmed: Instant,
+    noted: Instant,
+    level: Level,
+}
+
+impl Watcher {
+    fn look_on(mut self, router: &Weak<Router>) {
+        while let Some(router) = router.upgrade() {
+            self.measure(&router);
+            let pause = self.look(&router);
+            drop(router);
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Asks what there is beyond the heap.
+    fn measure(&mut self, router: &Router) {
+        let memory = &router.memory;
+        if let Some(held) = self.resident.held() {
+            let gaps = self.gaps.look(held.process, memory.heap());
+            memory.set_beyond(gaps + held.others);
+        }
+    }
+
+    /// Frees what has to be freed. Returns for how long that will do.
+    fn look(&mut self, router: &Arc<Router>) -> Duration {
+        let memory = &router.memory;
+        let level = memory.level();
+        if level != self.level {
+            tracing::info!(used = memory.used(), pressure = ?level, "memory pressure changed");
+            self.level = level;
+            if level >= Level::Evict {
+                // Those without streams close.
+                memory.wake_all();
+            }
+        }
+        let least = match level {
+            Level::Normal | Level::NoGrowth => None,
+            Level::Evict | Level::NoStreams => Some(STALLED),
+            Level::Full => Some(STALLED_IN_NEED),
+        };
+        if level >= Level::Evict {
+            router.calls.give_way();
+        }
+        if let Some(least) = least {
+            let (pause, part) = TRIM;
+            let beyond = memory.used().saturating_sub(memory.heap());
+            if self.trimmed.elapsed() >= pause && beyond > memory.used() / part {
+                // What is resident then is in use, or lies in gaps.
+                heap::trim();
+                self.trimmed = Instant::now();
+                self.measure(router);
+            }
+            let ended = evict(router, least);
+            if ended > 0 {
+                tracing::warn!(
+                    used = memory.used(),
+                    streams = ended,
+                    "out of memory: ended streams that stood still"
+                );
+            }
+        }
+        if level >= Level::Evict {
+            take_back(router);
+        }
+        memory.wake_paused();
+        if self.noted.elapsed() >= NOTE {
+            self.noted = Instant::now();
+            router.for_each_live(|live| live.note());
+        }
+        let limited = memory.limit().is_some();
+        let pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
+        let streams = u32::try_from(router.streams()).unwrap_or(u32::MAX);
+        match least {
+            Some(_) => pause.max(PAUSE_PER_STREAM * streams),
+            None => pause,
+        }
+    }
+}
+
+/// Connections without a stream that are taken back in one look. Each frees some 30 KiB.
+const SPARES: usize = 64;
+
+fn take_back(router: &Router) {
+    let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Memory));
+    if told.count() > 0 {
+        tracing::debug!("memory is short: connections without a stream are taken back");
+    }
+}
+
+/// Shows once a second what is held and granted.
+pub async fn survey(router: Arc<Router>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let mut stalled = 0;
+        router.for_each_stream(|control| stalled += i64::from(is_stalled(control)));
+        let metrics = &router.metrics;
+        let memory = &router.memory;
+        metrics.held_bytes.set(memory.lanes().bytes().cast_signed());
+        metrics.streams_stalled.set(stalled);
+        let granted = router.windows.granted();
+        metrics.windows_granted_bytes.set(granted.cast_signed());
+        metrics.memory_pressure.set(memory.level() as i64);
+        metrics.memory_used.set(memory.used().cast_signed());
+        let limit = memory.limit().unwrap_or_default();
+        metrics.memory_limit.set(limit.cast_signed());
+    }
+}
+
+/// Whether the peer has left bytes waiting for long, or a message unfinished. Whoever waits for a partner reads nothing
+/// because there is nothing.
+fn is_stalled(control: &Control) -> bool {
+    control.is_paired()
+        && (control.stalled_for(STALLED).is_some() || control.unfinished_for(STALLED).is_some())
+}
+
+/// Ends what has stood still for `least` until it kept what is too much. Returns how many.
+fn evict(router: &Router, least: Duration) -> usize {
+    let memory = &router.memory;
+    let share = memory.heap() / (router.streams() as u64 + 1);
+    // What is being ended will be free soon.
+    let mut leaving = 0;
+    let mut kept = 0;
+    let mut standing: Vec<(u64, Cause, Arc<Control>)> = Vec::new();
+    router.for_each_live(|live| {
+        let control = &live.control;
+        if live.is_paused() {
+            // The rest of its message is not read, which is not its fault.
+            control.excuse_sender();
+        }
+        if control.is_ending() {
+            leaving += control.kept().max(share);
+        } else if let Some((weight, cause)) = weigh(control, live.lately(), least) {
+            kept += control.kept();
+            standing.push((weight, cause, control.clone()));
+        }
+    });
+    let mut excess = memory.excess().saturating_sub(leaving);
+    let mut ended = 0;
+    if kept < memory.used() / PART {
+        // What waits for peers is not what fills the memory.
+        ended = end_quiet(router, least, (excess / share.max(1)) as usize);
+        excess = excess.saturating_sub(ended as u64 * share);
+        if ended > 0 {
+            return ended;
+        }
+    }
+    standing.sort_unstable_by_key(|(weight, ..)| std::cmp::Reverse(*weight));
+    for (_, cause, control) in standing {
+        if excess == 0 {
+            break;
+        }
+        excess = excess.saturating_sub(control.kept());
+        control.end(cause);
+        ended += 1;
+    }
+    ended
+}
+
+/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has (an hour is
+/// no worse than [`QUIET`]: it may be a few bytes for a computer that sleeps), against what it carried `lately`. `None` if it does not stand, or moves well, and is held up for a moment only.
+fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)> {
+    let stalled = control.stalled_for(least);
+    let unfinished = control.unfinished_for(least);
+    let cause = if stalled >= unfinished {
+        Cause::Memory
+    } else {
+        Cause::MemoryIdle
+    };
+    let long = stalled.max(unfinished)?.min(QUIET).as_millis() as u64;
+    let kept = control.kept();
+    let carried = lately / kept.max(1);
+    (carried < MOVES_WELL).then(|| (kept.saturating_mul(long.max(1)) / (1 + carried), cause))
+}
+
+/// Ends `count` of the streams that move nothing: of the largest crowds first, and among these the last to come. Streams
+/// cost memory even if nothing waits in them, and thousands can be had with one token. Returns how many it ended.
+fn end_quiet(router: &Router, least: Duration, count: usize) -> usize {
+    if count == 0 {
+        return 0;
+    }
+    let mut of_subject: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut of_connection: HashMap<usize, usize> = HashMap::new();
+    let mut quiet: Vec<(Duration, Arc<Live>)> = Vec::new();
+    router.for_each_live(|live| {
+        *of_subject.entry(live.subject.clone()).or_default() += 1;
+        *of_connection.entry(live.connection()).or_default() += 1;
+        let long = live.quiet_for();
+        if long >= least && !live.control.is_ending() {
+            quiet.push((long, live.clone()));
+        }
+    });
+    let crowd = |live: &Live| of_subject[&live.subject].max(of_connection[&live.connection()]);
+    let quiet = quiet
+        .into_iter()
+        .map(|(long, live)| (crowd(&live), long, live.id, live));
+    let chosen = choose(quiet.collect(), of_connection.values().sum(), count);
+    let ended = chosen.len();
+    for live in chosen {
+        live.control.end(Cause::MemoryIdle);
+    }
+    ended
+}
+
+/// Chooses `count` at most among quiet streams: how many are like it, for how long it has been quiet, and its number.
+/// Those that are no crowd are left alone if there are few of them: then they are not what fills the memory.
+fn choose<T>(
+    quiet: Vec<(usize, Duration, u64, T)>,
+    streams: usize,
+    count: usize,
+) -> impl ExactSizeIterator<Item = T> {
+    let is_crowd = |crowd: usize| crowd >= CROWD;
+    let alone =
+        |(crowd, long, ..): &&(usize, Duration, u64, T)| !is_crowd(*crowd) && *long >= QUIET;
+    let many_alone = quiet.iter().filter(alone).count() * PART as usize >= streams;
+    let mut chosen = quiet;
+    chosen.retain(|(crowd, long, ..)| is_crowd(*crowd) || many_alone && *long >= QUIET);
+    chosen.sort_unstable_by_key(|(crowd, _, id, _)| std::cmp::Reverse((*crowd, *id)));
+    chosen.truncate(count);
+    chosen.into_iter().map(|(.., stream)| stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::splice::side::Totals;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_alone_is_not_stalled() {
+        let control = Control::default();
+        // Sent early, for a partner that has not come.
+        control.report(0, 1000);
+        tokio::time::advance(2 * STALLED).await;
+        assert!(!is_stalled(&control));
+        control.set_paired();
+        control.report(1000, 0);
+        assert!(!is_stalled(&control), "its partner has just come");
+        tokio::time::advance(2 * STALLED).await;
+        assert!(is_stalled(&control));
+        control.count(&Totals {
+            bytes_out: 1000,
+            ..Totals::default()
+        });
+        control.report(1000, 0);
+        assert!(!is_stalled(&control));
+    }
+
+    #[test]
+    fn crowds_go_first_and_who_is_alone_only_among_many() {
+        let chosen = |quiet: &[(usize, u64, u64)], count: usize| -> Vec<u64> {
+            let quiet = quiet
+                .iter()
+                .map(|(crowd, seconds, id)| (*crowd, Duration::from_secs(*seconds), *id, *id));
+            choose(quiet.collect(), 64, count).collect()
+        };
+        let crowds = [(1, 3_600, 1), (20, 1, 2), (40, 1, 3), (40, 1, 4)];
+        assert_eq!(chosen(&crowds, 9), [4, 3, 2], "a console is left alone");
+        assert_eq!(chosen(&crowds, 2), [4, 3]);
+        let alone = [(1, 3_600, 1), (1, 11, 2), (2, 12, 3), (1, 13, 4), (1, 1, 5)];
+        assert_eq!(chosen(&alone, 2), [3, 4], "the last to come of many");
+        assert_eq!(
+            chosen(&alone, 9).len(),
+            4,
+            "one has only just fallen silent"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_most_and_has_stood_longest_weighs_most() {
+        let weight = |control: &Control| weigh(control, 0, STALLED).map(|(weight, _)| weight);
+        let (little, much, inside) = <(Control, Control, Control)>::default();
+        little.report(1_000, 0);
+        assert_eq!(weight(&little), None, "it has only begun");
+        tokio::time::advance(STALLED).await;
+        much.report(100_000, 0);
+        inside.report(0, 60_000);
+        tokio::time::advance(STALLED).await;
+        assert!(weight(&little) < weight(&inside) && weight(&inside) < weight(&much));
+        let cause = |control: &Control| weigh(control, 0, STALLED).map(|(_, cause)| cause);
+        assert_eq!(cause(&much), Some(Cause::Memory));
+        assert_eq!(cause(&inside), Some(Cause::MemoryIdle));
+        // A byte now and then is as good as none.
+        much.count(&Totals {
+            bytes_out: 10,
+            ..Totals::default()
+        });
+        much.report(100_000, 0);
+        assert!(weight(&much).is_some());
+        let weighed = |lately| weigh(&much, lately, STALLED).map(|(weight, _)| weight);
+        assert!(weighed(200_000) < weighed(0));
+        assert!(weigh(&much, 1_600_000, STALLED).is_none(), "it moves well");
+    }
+}

@@ -1,0 +1,462 @@
+//! The server's TLS settings: provider, certificate, client certificates, ALPN.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    server::{
+        NoServerSessionStorage, ParsedCertificate, ServerSessionMemoryCache, StoresServerSessions,
+        WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
+use thiserror::Error;
+
+use crate::transport::tls::pem::{self, KeyError, PemError};
+
+/// The protocol offered by ALPN; gRPC knows no other.
+pub const ALPN_H2: &[u8] = b"h2";
+
+const SELF_SIGNED_LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+/// Why there is no certificate to serve with.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file does not hold PEM of that kind.
+    #[error("{path} cannot be used as {what}: {error}", path = path.display())]
+    Unreadable {
+        /// What it should hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: PemError,
+    },
+    /// Certificates cannot be checked with what the file holds.
+    #[error("{path} cannot be used as {what}: {error}", path = path.display())]
+    Authority {
+        /// What it should hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What rustls says.
+        error: String,
+    },
+    /// The private key is of a kind that is not supported.
+    #[error("{path} cannot be used as the private key: {error}", path = path.display())]
+    Key {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// What stands first in the chain cannot be read.
+    #[error("{path} cannot be used as the certificate chain: its first certificate cannot be read; expected X.509", path = path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+    },
+    /// The key does not belong to the certificate.
+    #[error(
+        "the key {key} and the certificate {certificate} do not go together: the first certificate of the file is for \
+         another key", key = key.display(), certificate = certificate.display()
+    )]
+    Mismatch {
+        /// The key's file.
+        key: PathBuf,
+        /// The certificate's file.
+        certificate: PathBuf,
+    },
+    /// Making a self-signed certificate failed.
+    #[error("cannot make a self-signed certificate for {name:?}: {error}; check listen.endpoint")]
+    SelfSigned {
+        /// The name it was for.
+        name: String,
+        /// What rcgen or rustls says.
+        error: String,
+    },
+    /// The provider refused the settings.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// Which library does the encryption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provider {
+    /// The faster one on this processor.
+    #[default]
+    Auto,
+    /// AWS-LC.
+    AwsLcRs,
+    /// ring, for the ciphers; the rest stays with AWS-LC.
+    Ring,
+}
+
+impl Provider {
+    /// What `Auto` stands for here.
+    ///
+    /// AWS-LC's AES-GCM is written for AVX-512 and falls back to a plain path without it; ring has a path for
+    /// VAES with AVX2. Sealing 16 KiB: 2.5-3.7 against 4.9-6.6 GB/s on a processor with VAES and no AVX-512.
+    #[must_use]
+    pub fn resolve(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Auto
+            && std::arch::is_x86_feature_detected!("vaes")
+            && !std::arch::is_x86_feature_detected!("avx512f")
+        {
+            return Self::Ring;
+        }
+        match self {
+            Self::Auto => Self::AwsLcRs,
+            chosen => chosen,
+        }
+    }
+
+    /// The rustls provider. Key exchange and signatures are AWS-LC's in either case: it has the post-quantum
+    /// key exchange.
+    pub fn crypto(self) -> Arc<CryptoProvider> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        if self.resolve() == Self::Ring {
+            provider.cipher_suites = rustls::crypto::ring::default_provider().cipher_suites;
+        }
+        Arc::new(provider)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::AwsLcRs => "aws-lc-rs",
+            Self::Ring => "ring",
+        })
+    }
+}
+
+/// Makes something to serve with of a certificate chain and its key. `certificate` and `key` are files and what they
+/// hold, in PEM.
+///
+/// rustls would refuse certificates of version 1 here, as it looks at them with the eyes of a client. Peers may well
+/// believe one that they know, and Go serves them.
+pub fn certified(
+    certificate: (&Path, &[u8]),
+    key: (&Path, &[u8]),
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates(certificate, "the certificate chain")?;
+    let key_der = pem::private_key(key.1).map_err(|error| TlsError::Unreadable {
+        what: "the private key",
+        path: key.0.to_owned(),
+        error,
+    })?;
+    let unusable = KeyError::of(&key_der);
+    let signing = provider.key_provider.load_private_key(key_der);
+    let signing = signing.map_err(|_| TlsError::Key {
+        path: key.0.to_owned(),
+        error: unusable,
+    })?;
+    let shown = public_key(&chain[0]).ok_or_else(|| TlsError::Certificate {
+        path: certificate.0.to_owned(),
+    })?;
+    if signing.public_key().is_some_and(|own| own != shown) {
+        return Err(TlsError::Mismatch {
+            key: key.0.to_owned(),
+            certificate: certificate.0.to_owned(),
+        });
+    }
+    Ok(CertifiedKey::new(chain, signing))
+}
+
+/// The public key of a certificate of any version. `None` if it cannot be read.
+pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    if let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) {
+        return Some(certificate.public_key().raw.to_vec().into());
+    }
+    // Its own reader is stricter in some places and laxer in others.
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    Some(certificate.subject_public_key_info().into_owned())
+}
+
+/// All certificates of a file, of which there must be one. `file`: where it is and what it holds, in PEM.
+pub fn certificates(
+    (path, text): (&Path, &[u8]),
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pem::certificates(text).map_err(|error| TlsError::Unreadable {
+        what,
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// The certificates of a file, each of which can vouch for others. `file`: where it is and what it holds, in PEM.
+pub fn authorities(
+    file: (&Path, &[u8]),
+    what: &'static str,
+) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), TlsError> {
+    let authorities = certificates(file, what)?;
+    let mut roots = RootCertStore::empty();
+    for authority in &authorities {
+        let added = roots.add(authority.clone());
+        added.map_err(|error| TlsError::Authority {
+            what,
+            path: file.0.to_owned(),
+            error: error.to_string(),
+        })?;
+    }
+    Ok((authorities, roots))
+}
+
+/// Which certificates peers may show, and whether they must show one.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    authorities: Vec<CertificateDer<'static>>,
+    optional: bool,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl PartialEq for Clients {
+    fn eq(&self, other: &Self) -> bool {
+        // The verifier is made of these.
+        self.authorities == other.authorities && self.optional == other.optional
+    }
+}
+
+impl Clients {
+    /// Certificates signed by one of the authorities in `file`, which comes with what it holds in PEM. `optional`:
+    /// peers without a certificate are let in as well.
+    pub fn new(
+        file: (&Path, &[u8]),
+        optional: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let what = "the authorities of client certificates";
+        let (authorities, roots) = self::authorities(file, what)?;
+        let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let builder = if optional {
+            builder.allow_unauthenticated()
+        } else {
+            builder
+        };
+        let verifier = builder.build().map_err(|error| TlsError::Authority {
+            what,
+            path: file.0.to_owned(),
+            error: error.to_string(),
+        })?;
+        Ok(Self {
+            authorities,
+            optional,
+            verifier,
+        })
+    }
+
+    /// Whether peers without a certificate are let in as well.
+    pub fn optional(&self) -> bool {
+        self.optional
+    }
+}
+
+/// What handshakes are made with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The certificate and its key.
+    pub key: Arc<CertifiedKey>,
+    /// Which certificates peers may show; `None`: they are not asked for any.
+    pub clients: Option<Clients>,
+    /// How many sessions are remembered at most, so that they can be resumed; 0 turns that off. While peers are asked for
+    /// certificates none is: each connection shows one that is good now.
+    pub sessions: usize,
+    /// Whether peers that offer no ALPN may stay, if they speak HTTP/2.
+    pub allow_missing_alpn: bool,
+}
+
+impl PartialEq for Terms {
+    fn eq(&self, other: &Self) -> bool {
+        // A certificate goes with one key only.
+        self.key.cert == other.key.cert
+            && self.clients == other.clients
+            && self.sessions == other.sessions
+            && self.allow_missing_alpn == other.allow_missing_alpn
+    }
+}
+
+/// The subject of a certificate, such as `CN=lab-7, O=Example`. `None` if it has none, or cannot be read.
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let subject = certificate.subject().to_string();
+    // Nobody needs more to tell who it is.
+    let subject: String = subject.chars().take(MOST_OF_A_SUBJECT).collect();
+    (!subject.is_empty()).then_some(subject)
+}
+
+/// Characters of a subject that are kept.
+const MOST_OF_A_SUBJECT: usize = 200;
+
+/// Makes a self-signed ECDSA P-256 certificate for `name`, a DNS name or an IP address, good for a year.
+///
+/// ECDSA, because an RSA-2048 signature costs a handshake several times as much.
+pub fn self_signed(
+    name: &str,
+    now: SystemTime,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let failed = |error: String| TlsError::SelfSigned {
+        name: name.to_owned(),
+        error,
+    };
+    let (certificate, key) =
+        self_signed_pair(name, now).map_err(|error| failed(error.to_string()))?;
+    CertifiedKey::from_der(vec![certificate], key, provider)
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// The certificate and the key that [`self_signed`] is made of.
+pub fn self_signed_pair(
+    name: &str,
+    now: SystemTime,
+) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
+    let mut params = rcgen::CertificateParams::new([name.to_owned()])?;
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "jumpstarter router");
+    // A day early, for peers whose clocks are behind.
+    params.not_before = (now - Duration::from_secs(86_400)).into();
+    params.not_after = (now + SELF_SIGNED_LIFE).into();
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    Ok((certificate.der().clone(), key))
+}
+
+/// The server's settings: TLS 1.2 and 1.3, ALPN h2.
+pub fn server_config(
+    terms: &Terms,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match &terms.clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier.clone()),
+        None => builder.with_no_client_auth(),
+    };
+    let key = SingleCertAndKey::from(CertifiedKey::clone(&terms.key));
+    let mut config = builder.with_cert_resolver(Arc::new(key));
+    config.alpn_protocols = vec![ALPN_H2.to_vec()];
+    let sessions = if terms.clients.is_some() {
+        0
+    } else {
+        terms.sessions
+    };
+    // Stock peers resume at most once per connection.
+    config.send_tls13_tickets = usize::from(sessions > 0);
+    let storage: Arc<dyn StoresServerSessions> = match sessions {
+        0 => Arc::new(NoServerSessionStorage {}),
+        count => ServerSessionMemoryCache::new(count),
+    };
+    config.session_storage = storage;
+    Ok(Arc::new(config))
+}
+
+/// What the first bytes of a connection look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstBytes {
+    /// A TLS handshake record.
+    Tls,
+    /// The HTTP/2 preface in plain text, or what may become it.
+    Http2,
+    /// A plain HTTP/1 request.
+    Http1,
+    /// Something else.
+    Unknown,
+}
+
+impl FirstBytes {
+    /// What they look like, in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Http2 => "plaintext HTTP/2",
+            Self::Http1 => "plaintext HTTP/1",
+            Self::Unknown => "an unknown protocol",
+        }
+    }
+
+    /// Looks at the beginning, which may be a part: one byte tells TLS, and rules HTTP/2 out.
+    pub fn of(bytes: &[u8]) -> Self {
+        const METHODS: [&[u8]; 9] = [
+            b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PATC", b"CONN", b"TRAC",
+        ];
+        match bytes {
+            [0x16, ..] => Self::Tls,
+            [] => Self::Unknown,
+            bytes if bytes.starts_with(b"PRI ") || b"PRI ".starts_with(bytes) => Self::Http2,
+            bytes if METHODS.iter().any(|method| bytes.starts_with(method)) => Self::Http1,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_tell_the_protocol() {
+        let cases: [(&[u8], FirstBytes); 18] = [
+            (b"\x16", FirstBytes::Tls),
+            (b"\x16\x03\x01\x00", FirstBytes::Tls),
+            (b"PRI ", FirstBytes::Http2),
+            (b"GET ", FirstBytes::Http1),
+            (b"POST", FirstBytes::Http1),
+            (b"PUT ", FirstBytes::Http1),
+            (b"CONN", FirstBytes::Http1),
+            (b"PRIX", FirstBytes::Unknown),
+            (b"GETX", FirstBytes::Unknown),
+            (b"SSH-", FirstBytes::Unknown),
+            (b"\x15\x03\x01\x00", FirstBytes::Unknown),
+            (b"", FirstBytes::Unknown),
+            (b"P", FirstBytes::Http2),
+            (b"PR", FirstBytes::Http2),
+            (b"PRI", FirstBytes::Http2),
+            (b"PO", FirstBytes::Unknown),
+            (b"G", FirstBytes::Unknown),
+            (b"x", FirstBytes::Unknown),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(FirstBytes::of(bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn auto_stands_for_one_of_the_two() {
+        assert_ne!(Provider::Auto.resolve(), Provider::Auto);
+        for provider in [Provider::AwsLcRs, Provider::Ring] {
+            assert_eq!(provider.resolve(), provider);
+            let crypto = provider.crypto();
+            assert!(!crypto.cipher_suites.is_empty());
+            assert!(!crypto.kx_groups.is_empty());
+        }
+    }
+
+    #[test]
+    fn self_signed_certificates_are_made_for_names_and_addresses() {
+        let crypto = Provider::Auto.crypto();
+        for name in ["localhost", "router-0.example.com", "127.0.0.1", "::1"] {
+            let key = self_signed(name, SystemTime::now(), &crypto);
+            assert!(key.is_ok_and(|key| key.keys_match().is_ok()), "{name}");
+        }
+        let refused = self_signed("no\u{e9}l", SystemTime::now(), &crypto).err();
+        let said = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            said.contains("listen.endpoint"),
+            "says what to change: {said:?}"
+        );
+    }
+}
