@@ -1,10 +1,16 @@
 //! When a connection has to be told off, pinged or ended.
 //!
-//! Pure: the connection says what it sees, and gets what to do and when to ask again.
+//! [`Deadlines`] is pure: the connection says what it sees, and gets what to do and when to ask again. [`Timer`] wakes it
+//! then.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::observe::metrics::ConnectionEnd;
 use crate::transport::shared::ConnectionSettings;
@@ -220,9 +226,42 @@ impl Next {
     }
 }
 
-/// `Duration::ZERO` in the configuration is no limit.
-pub fn limit(long: Duration) -> Option<Duration> {
-    (!long.is_zero()).then_some(long)
+/// A timer that may be due before its time.
+#[derive(Debug)]
+pub(super) struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// What it was set by has changed.
+    stale: bool,
+}
+
+impl Timer {
+    /// Is due at once.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            sleep: Box::pin(sleep_until(now)),
+            stale: true,
+        }
+    }
+
+    /// What the timer was set by has changed: it is due at the next look.
+    pub(super) fn set_stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// Sets it to `at`.
+    pub(super) fn set(&mut self, at: Option<Instant>) {
+        // A day stands for never: a sleep must be registered somewhere.
+        let never = || Instant::now() + Duration::from_secs(86_400);
+        self.sleep.as_mut().reset(at.unwrap_or_else(never));
+    }
+
+    /// Ready when it is time, or when it is stale.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.stale) {
+            return Poll::Ready(());
+        }
+        self.sleep.as_mut().poll(cx)
+    }
 }
 
 #[cfg(test)]
