@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How often the log says how far it is, at least and at most.
 const TELL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
-/// How a drain went.
+/// Tells how a drain went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
     /// Streams that were still there at the deadline and were ended.

@@ -1,7 +1,6 @@
 //! When a connection is told with a GOAWAY that the router drains.
 
 use std::{
-    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -9,8 +8,8 @@ use std::{
 
 use crate::transport::phase::{Life, Phase};
 
-/// Whether the peer has been told.
-pub enum Goaway {
+/// Remembers whether the peer has been told.
+pub(super) enum Goaway {
     /// The drain has not begun, as far as is known.
     Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// It has begun, and the peer is not told yet.
@@ -19,24 +18,14 @@ pub enum Goaway {
     Sent,
 }
 
-impl fmt::Debug for Goaway {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Waiting(_) => "Waiting",
-            Self::Due => "Due",
-            Self::Sent => "Sent",
-        })
-    }
-}
-
 impl Goaway {
     /// Waits for the drain of this process.
-    pub fn new(life: &Life) -> Self {
+    pub(super) fn new(life: &Life) -> Self {
         Self::Waiting(Box::pin(life.until(Phase::is_draining)))
     }
 
     /// Looks whether the drain has begun; if not, `cx` is woken once it does.
-    pub fn watch(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
         if let Self::Waiting(draining) = self
             && let Poll::Ready(()) = draining.as_mut().poll(cx)
         {
@@ -46,7 +35,7 @@ impl Goaway {
 
     /// Whether to tell the peer now, which is done once. A connection that is opened during the drain is told by its first
     /// stream's status, which says why; one that is spare may never have a stream. So it must have had a call, or be spare.
-    pub fn take_due(&mut self, had_call_or_is_spare: bool) -> bool {
+    pub(super) fn take_due(&mut self, had_call_or_is_spare: bool) -> bool {
         let due = matches!(self, Self::Due) && had_call_or_is_spare;
         if due {
             *self = Self::Sent;
@@ -55,7 +44,7 @@ impl Goaway {
     }
 
     /// Whether the peer was told.
-    pub fn is_sent(&self) -> bool {
+    pub(super) fn is_sent(&self) -> bool {
         matches!(self, Self::Sent)
     }
 }

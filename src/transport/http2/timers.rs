@@ -18,14 +18,14 @@ use crate::transport::shared::ConnectionSettings;
 /// How long streams that are ended for the age of their connection have to be told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a connection looks like now.
+/// Describes what a connection looks like now.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// Bytes read so far.
     pub read: u64,
     /// Bytes written so far.
     pub written: u64,
-    /// The socket is full.
+    /// Whether the socket is full.
     pub blocked: bool,
     /// Whether any stream was ever admitted.
     pub any_stream: bool,
@@ -37,7 +37,7 @@ pub struct View {
     pub kept: bool,
 }
 
-/// What to do.
+/// Says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Ask again then; `None`: not before something happens.
@@ -52,7 +52,7 @@ pub enum Verdict {
     End(ConnectionEnd),
 }
 
-/// The deadlines of one connection.
+/// Keeps the deadlines of one connection.
 #[derive(Debug)]
 pub struct Deadlines {
     settings: ConnectionSettings,
@@ -98,18 +98,18 @@ impl Deadlines {
         self.retired
     }
 
-    /// Since when there is no stream, as of the last look.
+    /// Says since when there is no stream, as of the last look.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since
     }
 
-    /// The answer to the PING has come.
+    /// Tells that the answer to the PING has come.
     pub fn ponged(&mut self, now: Instant) {
         self.pinged = None;
         self.heard = now;
     }
 
-    /// What to do now.
+    /// Says what to do now.
     pub fn check(&mut self, view: View, now: Instant) -> Verdict {
         let mut next = Next(None);
         if let Some(end) = self.idle(view, now, &mut next) {
@@ -226,7 +226,7 @@ impl Next {
     }
 }
 
-/// A timer that may be due before its time.
+/// Wakes a connection at its time, or is due before it.
 #[derive(Debug)]
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,

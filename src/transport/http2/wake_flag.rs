@@ -78,15 +78,14 @@ impl Wake for WakeFlag {
 
 /// A flag with a waker that sets it.
 #[derive(Debug)]
-pub struct Woken {
-    /// The flag.
-    pub flag: Arc<WakeFlag>,
+pub(super) struct Woken {
+    pub(super) flag: Arc<WakeFlag>,
     waker: Waker,
 }
 
 impl Woken {
     /// Makes both.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let flag = WakeFlag::new();
         Self {
             waker: Waker::from(flag.clone()),
@@ -95,7 +94,7 @@ impl Woken {
     }
 
     /// For polling what sets the flag when it has work.
-    pub fn context(&self) -> Context<'_> {
+    pub(super) fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
 }

@@ -17,7 +17,7 @@ pub use crate::transport::tls::gather::Gather;
 /// HTTP/2 on a wire.
 pub(super) type Http2<T> = h2::server::Connection<Wire<T>, Outgoing>;
 
-/// What has passed a wire.
+/// Counts what has passed a wire.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activity {
     /// Bytes read.
@@ -45,7 +45,7 @@ impl<T> Clone for Wire<T> {
 }
 
 impl<T: Gather> Wire<T> {
-    /// Takes the stream over.
+    /// Takes the byte stream over.
     pub fn new(io: T) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             io,
@@ -58,7 +58,7 @@ impl<T: Gather> Wire<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has passed.
+    /// Returns what has passed.
     pub fn activity(&self) -> Activity {
         self.lock().activity
     }

@@ -32,7 +32,7 @@ pub trait Gather: AsyncRead + AsyncWrite + Unpin {
     /// From now on as little as possible is read ahead of what is asked for.
     fn set_sparing(&mut self, _sparing: bool) {}
 
-    /// Nothing will be read for a while.
+    /// Tells that nothing will be read for a while, so that little room is kept.
     fn rest(&mut self) {}
 
     /// The shortest round trip of the path to the peer, if the system knows it.

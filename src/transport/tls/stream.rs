@@ -47,7 +47,7 @@ const RECORD_HEADER: usize = 5;
 /// but credit, are smaller.
 const SPARING: usize = 1024;
 
-/// What TLS wants next.
+/// Says what TLS wants next.
 enum Step {
     /// Look again: something was done.
     Again,
