@@ -19,7 +19,7 @@ use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
     pairing::table::{Place, Table},
     splice::scanner::Scanner,
-    transport::http2::wake_flag::Doorbell,
+    transport::http2::wake_flag::WakeFlag,
 };
 use support::{FRAME, KEY, headers, lane::Fused, memory::WHOLE, message};
 
@@ -33,8 +33,8 @@ const CASES: [Case; 9] = [
     ("token_check", token_check),
     ("pair", pair),
     ("leave", leave),
-    ("doorbell_ring_answer", doorbell),
-    ("doorbell_quiet_look", quiet_look),
+    ("wake_flag_set_taken", wake_flag),
+    ("wake_flag_quiet_look", quiet_look),
 ];
 
 fn lane(size: usize, batch: usize, times: u64) {
@@ -86,21 +86,21 @@ fn leave(times: u64) {
     }
 }
 
-fn doorbell(times: u64) {
-    let bell = Doorbell::new();
+fn wake_flag(times: u64) {
+    let flag = WakeFlag::new();
     for _ in 0..times {
-        bell.attend(Waker::noop());
-        bell.ring();
-        assert!(bell.answer());
-        assert!(!bell.leave());
+        flag.start_looking(Waker::noop());
+        flag.set();
+        assert!(flag.take());
+        assert!(!flag.stop_looking());
     }
 }
 
 fn quiet_look(times: u64) {
-    let bell = Doorbell::new();
-    bell.answer();
+    let flag = WakeFlag::new();
+    flag.take();
     for _ in 0..times {
-        assert!(!black_box(&bell).answer());
+        assert!(!black_box(&flag).take());
     }
 }
 

@@ -3,7 +3,8 @@
 //! From what is decided on to what decides:
 //! - [`tls`] encrypts, and says whom to believe; [`memory`] counts what is in use and what may be read; [`limits`] counts
 //!   who comes from where, how many and how fast;
-//! - [`live`] is what can be seen of each stream, [`shared`] what all connections and streams share;
+//! - [`phase`] is where the process is in its life, [`live`] what can be seen of each stream, [`shared`] what all
+//!   connections and streams share;
 //! - [`call`] serves one call of `RouterService/Stream`, from its admission to its record;
 //! - [`http2`] runs one connection as one task that owns all its streams;
 //! - [`accept`] takes connections in, within limits.
@@ -14,5 +15,6 @@ pub mod http2;
 pub mod limits;
 pub mod live;
 pub mod memory;
+pub mod phase;
 pub mod shared;
 pub mod tls;

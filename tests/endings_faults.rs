@@ -349,8 +349,6 @@ struct Unsendable {
 }
 
 impl Gather for Unsendable {
-    fn set_deferred(&mut self, _: bool) {}
-
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.fails.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));

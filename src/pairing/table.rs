@@ -56,7 +56,6 @@ pub struct Table<T> {
     waiting: AtomicUsize,
     max_waiting: AtomicUsize,
     single_use: AtomicBool,
-    draining: AtomicBool,
 }
 
 impl<T> Table<T> {
@@ -68,7 +67,6 @@ impl<T> Table<T> {
             waiting: AtomicUsize::new(0),
             max_waiting: AtomicUsize::new(max_waiting),
             single_use: AtomicBool::new(single_use),
-            draining: AtomicBool::new(false),
         }
     }
 
@@ -86,9 +84,6 @@ impl<T> Table<T> {
         expires_at: SystemTime,
         offer: impl FnOnce() -> Result<T, Refused>,
     ) -> Result<Place<T>, Refused> {
-        if self.draining.load(Ordering::SeqCst) {
-            return Err(Refused::Draining);
-        }
         let single_use = self.single_use.load(Ordering::Relaxed);
         let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
         let limit = self.max_waiting.load(Ordering::Relaxed);
@@ -143,11 +138,6 @@ impl<T> Table<T> {
             slot.expire(now);
             !slot.is_free()
         });
-    }
-
-    /// From now on nobody is let in. Those who wait leave by themselves.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Streams that wait.
@@ -309,7 +299,6 @@ mod tests {
         Arrive(u8),
         Leave(usize),
         Expire(u8),
-        Drain,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -317,7 +306,6 @@ mod tests {
             6 => (0u8..4).prop_map(Step::Arrive),
             4 => (0usize..40).prop_map(Step::Leave),
             2 => (0u8..20).prop_map(Step::Expire),
-            1 => Just(Step::Drain),
         ]
     }
 
@@ -329,15 +317,12 @@ mod tests {
             let mut waiters: HashMap<u8, usize> = HashMap::new();
             let mut spent: HashMap<u8, u64> = HashMap::new();
             let mut tickets: Vec<(u8, Option<Ticket>)> = Vec::new();
-            let mut drained = false;
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Arrive(name) => {
                         let expiry = UNIX_EPOCH + Duration::from_secs(u64::from(name) * 5);
                         let got = table.arrive(&key(&name.to_string()), expiry, || Ok(number));
-                        let want = if drained {
-                            Err(Refused::Draining)
-                        } else if spent.contains_key(&name) {
+                        let want = if spent.contains_key(&name) {
                             Err(Refused::Spent)
                         } else if let Some(first) = waiters.remove(&name) {
                             if single_use { spent.insert(name, u64::from(name) * 5); }
@@ -362,7 +347,6 @@ mod tests {
                         table.expire(UNIX_EPOCH + Duration::from_secs(u64::from(at)));
                         spent.retain(|_, until| *until > u64::from(at));
                     }
-                    Step::Drain => { table.drain(); drained = true; }
                 }
                 prop_assert_eq!(table.waiting(), waiters.len());
                 prop_assert_eq!(table.slots.len(), waiters.len() + spent.len());

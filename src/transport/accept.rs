@@ -4,13 +4,13 @@ mod hello;
 mod outage;
 mod socket;
 
-use std::{future::poll_fn, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::task::TaskTracker;
 
 use self::outage::Outage;
 pub use self::socket::{bind, prepare};
@@ -26,11 +26,12 @@ use crate::transport::{
         spares::Need,
     },
     memory::level::Level,
+    phase::Phase,
     shared::Router,
     tls::current::CurrentTls,
 };
 
-/// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.
+/// Accepts until the drain, serves what there is until everything stops, then ends what is left. `tls`: `None` serves plain text.
 ///
 /// `handed_over`: other processes accept from the very same queue, so what waits there is left to them. Otherwise it would
 /// be lost when the listener is closed, so it is accepted first.
@@ -40,20 +41,21 @@ pub async fn run(
     tls: Option<Arc<CurrentTls>>,
     handed_over: bool,
 ) {
-    let (draining, stop) = (router.draining.clone(), router.stop.clone());
-    let door = Arc::new(Door { router, tls });
-    let tasks = TaskTracker::new();
+    let mut draining = pin!(router.life.until(Phase::is_draining));
+    let stopped = router.life.until(Phase::is_stopped);
+    let acceptor = Arc::new(Acceptor { router, tls });
+    let mut tasks = JoinSet::new();
     let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             // What comes after that is for others.
             biased;
-            () = stop.cancelled() => break,
-            () = draining.cancelled() => break,
+            () = &mut draining => break,
+            Some(_) = tasks.join_next() => continue,
             accepted = poll_fn(|cx| {
                 let accepted = listener.poll_accept(cx);
                 if accepted.is_pending() {
-                    trouble.over(&door.router);
+                    trouble.over(&acceptor.router);
                 }
                 accepted
             }) => accepted,
@@ -61,20 +63,24 @@ pub async fn run(
         match accepted {
             Ok((socket, address)) => {
                 trouble.pause = Duration::ZERO;
-                door.take_in(&tasks, socket, address.ip());
+                acceptor.take_in(&mut tasks, socket, address.ip());
             }
             // The peer is gone already; the listener is fine.
             Err(error) if is_about_the_peer(&error) => {}
-            Err(error) => sleep(trouble.begin(&door.router, &error)).await,
+            Err(error) => sleep(trouble.begin(&acceptor.router, &error)).await,
         }
     }
-    if handed_over || stop.is_cancelled() {
+    if handed_over || acceptor.router.life.phase().is_stopped() {
         drop(listener);
-    } else if let Err(error) = take_rest(&door, &tasks, listener) {
+    } else if let Err(error) = take_rest(&acceptor, &mut tasks, listener) {
         tracing::warn!(%error, "connections that had not been accepted are lost");
     }
-    tasks.close();
-    tasks.wait().await;
+    tokio::select! {
+        biased;
+        () = stopped => {}
+        () = async { while tasks.join_next().await.is_some() {} } => {}
+    }
+    tasks.shutdown().await;
 }
 
 /// What there is while nothing can be accepted, for want of file descriptors or memory.
@@ -92,7 +98,7 @@ impl Trouble {
     fn begin(&mut self, router: &Router, error: &io::Error) -> Duration {
         self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
         router.metrics.accept_failures.inc();
-        router.set_accepting(false);
+        router.life.set_accepting(false);
         let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Room));
         let taken_back = told.count();
         if let Some(left_out) = self.outage.failed(Instant::now()) {
@@ -112,7 +118,7 @@ impl Trouble {
         let Some(over) = self.outage.over(Instant::now()) else {
             return;
         };
-        router.set_accepting(true);
+        router.life.set_accepting(true);
         if let Some(long) = over.to_say {
             tracing::info!(after_s = long.as_secs(), "connections are accepted again");
         }
@@ -120,14 +126,18 @@ impl Trouble {
 }
 
 /// Accepts what the kernel holds ready, and closes the listener.
-fn take_rest(door: &Arc<Door>, tasks: &TaskTracker, listener: TcpListener) -> io::Result<()> {
+fn take_rest(
+    acceptor: &Arc<Acceptor>,
+    tasks: &mut JoinSet<()>,
+    listener: TcpListener,
+) -> io::Result<()> {
     let listener = listener.into_std()?;
     loop {
         match listener.accept() {
             Ok((socket, address)) => {
                 socket.set_nonblocking(true)?;
                 let socket = TcpStream::from_std(socket)?;
-                door.take_in(tasks, socket, address.ip());
+                acceptor.take_in(tasks, socket, address.ip());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if is_about_the_peer(&error) => {}
@@ -146,37 +156,28 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's place among all; given back on drop.
-struct Place {
-    _open: Held,
-}
-
 /// What every connection passes on its way in.
-struct Door {
+struct Acceptor {
     router: Arc<Router>,
     tls: Option<Arc<CurrentTls>>,
 }
 
-impl Door {
+impl Acceptor {
     /// Serves a connection, in a task of its own, unless a limit is reached.
-    fn take_in(self: &Arc<Self>, tasks: &TaskTracker, socket: TcpStream, address: IpAddr) {
+    fn take_in(self: &Arc<Self>, tasks: &mut JoinSet<()>, socket: TcpStream, address: IpAddr) {
         let peer = address.to_canonical();
-        let Some(place) = self.place(peer) else {
+        let Some(open) = self.count(peer) else {
             return;
         };
-        let stop = self.router.stop.clone();
         if self.is_proxy(peer) {
-            let task = Box::pin(serve_proxied(self.clone(), socket, peer, place));
-            tasks.spawn(stop.run_until_cancelled_owned(task));
+            tasks.spawn(serve_proxied(self.clone(), socket, peer, open));
         } else if let Some(visit) = self.enter(peer) {
-            // In a box: `run_until_cancelled_owned` keeps room for its argument three times.
-            let task = Box::pin(serve(self.clone(), socket, visit, place));
-            tasks.spawn(stop.run_until_cancelled_owned(task));
+            tasks.spawn(serve(self.clone(), socket, visit, open));
         }
     }
 
-    /// A place among all connections, if one is free; given back on drop.
-    fn place(&self, peer: IpAddr) -> Option<Place> {
+    /// Counts the connection as open until the guard is dropped, unless there are too many.
+    fn count(&self, peer: IpAddr) -> Option<Held> {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
@@ -191,9 +192,7 @@ impl Door {
             tracing::info!(%peer, "connection refused: memory is short");
             return None;
         }
-        Some(Place {
-            _open: Held::new(&metrics.connections_open),
-        })
+        Some(Held::new(&metrics.connections_open))
     }
 
     /// Lets in a connection from this address, unless it has too many.
@@ -213,8 +212,7 @@ impl Door {
         visit
     }
 
-    /// Runs a connection from its first byte to its last. Each phase is in a box of its own: one that only waits does not
-    /// keep room for its handshake.
+    /// Runs a connection from its first byte to its last.
     async fn run(&self, socket: TcpStream, peer: &Origin) -> ConnectionEnd {
         let router = &self.router;
         if let Err(error) = prepare(&socket, &router.settings.load().connections) {
@@ -251,8 +249,8 @@ fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
 }
 
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
-async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
-    let router = &door.router;
+async fn serve_proxied(acceptor: Arc<Acceptor>, mut socket: TcpStream, proxy: IpAddr, open: Held) {
+    let router = &acceptor.router;
     let long = router.settings.load().connections.proxy_header_timeout;
     let header = timeout(long, proxy_protocol::read(&mut socket));
     let what = "a connection's task panicked at its PROXY header";
@@ -261,8 +259,8 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
     };
     let (result, error) = match header {
         Ok(Ok(named)) => {
-            if let Some(visit) = door.enter(named.unwrap_or(proxy)) {
-                Box::pin(serve(door, socket, visit, place)).await;
+            if let Some(visit) = acceptor.enter(named.unwrap_or(proxy)) {
+                Box::pin(serve(acceptor, socket, visit, open)).await;
             }
             return;
         }
@@ -284,11 +282,11 @@ async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, pl
     tracing::info!(%proxy, error, "connection refused: its address is in listen.proxy_protocol_from");
 }
 
-async fn serve(door: Arc<Door>, socket: TcpStream, visit: Visit, _place: Place) {
-    let metrics = &door.router.metrics;
+async fn serve(acceptor: Arc<Acceptor>, socket: TcpStream, visit: Visit, _open: Held) {
+    let metrics = &acceptor.router.metrics;
     let peer = &visit.origin;
     let what = "a connection's task panicked; its streams were ended";
-    let run = Box::pin(door.run(socket, peer));
+    let run = Box::pin(acceptor.run(socket, peer));
     let end = caught(metrics, peer, what, run).await;
     let end = end.unwrap_or(ConnectionEnd::Panicked);
     metrics.connections_closed.inc(end);

@@ -5,10 +5,15 @@
 //! much credit the peer should have; [`outgoing`] is what is unsent. [`routes`] passes calls of other services on, within
 //! bounds of their own.
 
+mod closing;
 pub mod connection;
+mod goaway;
+mod load;
 pub mod outgoing;
+mod read_gate;
 pub mod routes;
 pub mod timers;
 pub mod wake_flag;
 pub mod window;
+mod windows;
 pub mod wire;

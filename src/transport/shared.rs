@@ -14,8 +14,8 @@ use dashmap::DashMap;
 use http::HeaderValue;
 use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
-use tokio::sync::{oneshot, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::transport::{
@@ -32,6 +32,7 @@ use crate::transport::{
     },
     live::{Live, Rate},
     memory::{budget::Budget, level::Memory},
+    phase::{Life, Phase},
 };
 use crate::{
     auth::Rules,
@@ -153,23 +154,15 @@ pub struct Router {
     pub settings: ArcSwap<Settings>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the router is asked to stop.
-    pub leaving: CancellationToken,
-    /// Cancelled when the drain begins: no connection is accepted from then on.
-    pub draining: CancellationToken,
-    /// Cancelled when everything ends.
-    pub stop: CancellationToken,
-    /// Whether connections can be accepted.
-    pub accepting: watch::Sender<bool>,
+    /// Where the process is in its life.
+    pub life: Life,
     /// Where streams that wait in vain for a partner go when the router stops.
     pub successor: ArcSwap<Successor>,
     /// Where this process listens; set once it does.
     pub own: OnceLock<Own>,
     /// Tells this process from all others.
     pub(crate) process: HeaderValue,
-    /// Cancelled when streams that wait are to be forwarded to the successor.
-    pub(crate) forwarding: CancellationToken,
-    /// Streams at the successor, which end with `stop`.
+    /// Streams at the successor, which end when everything does.
     pub(crate) forwards: TaskTracker,
     /// What windows may grow by, all together.
     pub windows: Arc<Budget>,
@@ -205,14 +198,10 @@ impl Router {
             table: Arc::new(table),
             settings: ArcSwap::from_pointee(settings),
             metrics,
-            leaving: CancellationToken::new(),
-            draining: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            accepting: watch::Sender::new(true),
+            life: Life::default(),
             successor: ArcSwap::default(),
             own: OnceLock::new(),
             process: process(),
-            forwarding: CancellationToken::new(),
             forwards: TaskTracker::new(),
             windows,
             memory: Arc::default(),
@@ -248,24 +237,19 @@ impl Router {
     /// The router is about to stop, but serves on: streams that wait are forwarded now if that is configured, and none
     /// are taken that other routers forward.
     pub fn leave(&self) {
-        self.leaving.cancel();
         let successor = self.successor.load();
-        if successor.early && successor.to.is_some() {
-            self.forwarding.cancel();
-        }
+        let forwarding = successor.early && successor.to.is_some();
+        self.life.advance(Phase::Leaving { forwarding });
     }
 
     /// Begins the drain: no connection is accepted, the others are told. Pairs go on. Streams that wait, and those that
     /// still come, find their partner at the successor; without one they are told, and nobody new is let in.
     pub fn drain(&self) {
-        self.leave();
-        if self.successor.load().to.is_some() {
-            self.forwarding.cancel();
-            self.draining.cancel();
+        let forwarding = self.successor.load().to.is_some();
+        self.life.advance(Phase::Draining { forwarding });
+        if forwarding {
             return;
         }
-        self.table.drain();
-        self.draining.cancel();
         self.for_each_stream(|control| {
             if !control.is_paired() {
                 control.end(Cause::Draining);
@@ -304,7 +288,7 @@ impl Router {
 
     /// Ends what is left at the successor, and waits for it.
     pub async fn close(&self) {
-        self.stop.cancel();
+        self.life.advance(Phase::Stopped);
         self.forwards.close();
         self.forwards.wait().await;
     }
@@ -312,12 +296,6 @@ impl Router {
     /// Streams now served.
     pub fn streams(&self) -> usize {
         self.streams.len()
-    }
-
-    /// Shows whether connections can be accepted.
-    pub(crate) fn set_accepting(&self, accepting: bool) {
-        let change = |shown: &mut bool| std::mem::replace(shown, accepting) != accepting;
-        self.accepting.send_if_modified(change);
     }
 }
 

@@ -85,7 +85,6 @@ pub async fn handshake(
         handshakes.inc(TlsHandshake::Ok);
     } else {
         handshakes.inc(TlsHandshake::NoAlpn);
-        // In a box: it is seldom needed.
         Box::pin(without_alpn(router, peer, &mut stream, may_stay)).await?;
     }
     let certificate = stream.peer_certificate().and_then(settings::subject);

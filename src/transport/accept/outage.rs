@@ -16,7 +16,7 @@ pub struct Outage {
     left_out: u64,
 }
 
-/// What became of one.
+/// Says what became of an outage.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Over {
     /// How long it was, if the log has said that it began.

@@ -128,7 +128,7 @@ pub(crate) fn forwarded(
     let (cause, text) = if *process == router.process {
         let text = "this stream comes from this very process, which is shutting down";
         ("forwarded_to_itself", text)
-    } else if router.leaving.is_cancelled() {
+    } else if router.life.phase().is_leaving() {
         let text = "the router is shutting down, too; forward to its successor";
         ("draining", text)
     } else {

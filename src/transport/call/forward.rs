@@ -19,6 +19,7 @@ use crate::transport::{
     },
     http2::outgoing::Outgoing,
     limits::seats::Seat,
+    phase::Phase,
     shared::{Offer, Registered, Router},
 };
 use crate::{
@@ -81,12 +82,16 @@ pub(crate) fn start(router: &Arc<Router>, reached: Reached, offer: Offer) {
     let lanes = offer.lanes.into_inner();
     let side = Side::new(source, sink, scanner, lanes, window);
     let task = Box::pin(forward.run(side, reached.driver));
-    let (stop, metrics) = (router.stop.clone(), router.metrics.clone());
+    let stop = router.life.until(Phase::is_stopped);
+    let metrics = router.metrics.clone();
     let peer = first.peer;
     router.forwards.spawn(async move {
         let what = "a forwarded stream's task panicked; the peer was told";
-        let task = caught(&metrics, peer, what, task);
-        stop.run_until_cancelled_owned(task).await
+        tokio::select! {
+            biased;
+            () = stop => {}
+            _ = caught(&metrics, peer, what, task) => {}
+        }
     });
 }
 

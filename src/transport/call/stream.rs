@@ -32,6 +32,7 @@ use crate::transport::{
     },
     live::Live,
     memory::level::Level,
+    phase::Phase,
     shared::{Offer, Partner, Registered, Router, StreamSettings},
 };
 use crate::{
@@ -128,6 +129,11 @@ fn begin(
         arrived,
         passage.clone(),
     );
+    // Looked at once it is registered: whoever begins the drain later ends all that are.
+    if router.life.phase().refuses_streams() {
+        let response = admission::no_place(&router, peer, &admission.subject, Refused::Draining);
+        return refuse(&mut respond, response);
+    }
     let encodings = Encodings::of(&head.headers);
     let (joined, on_joined) = oneshot::channel();
     let mut own = None;
@@ -366,7 +372,7 @@ impl Call {
 
     /// When the router is about to stop: finds the partner at its successor, if there is one.
     async fn leave(&self) -> Result<Box<Reached>, Ending> {
-        self.router.forwarding.cancelled().await;
+        self.router.life.until(Phase::is_forwarding).await;
         match &self.authorization {
             // Whoever forwarded it here finds the way to the next one by itself.
             Some(authorization) if !self.is_forwarded => {

@@ -27,6 +27,7 @@ use crate::transport::{
     accept,
     call::voucher::{Claim, Unproven},
     http2::outgoing::Outgoing,
+    phase::Phase,
     shared::Router,
     tls::{
         current::CurrentTls,
@@ -178,7 +179,7 @@ pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         result: SuccessorStream::GivenUp,
     };
     let mut late = std::pin::pin!(async {
-        router.draining.cancelled().await;
+        router.life.until(Phase::is_draining).await;
         let long = router.successor.load().timeout;
         sleep(long).await;
     });
@@ -209,7 +210,7 @@ pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
             Err(failure) => failure,
         };
         tracing::debug!(error = %failure, "the successor does not take a stream yet");
-        if failure.is_final() && router.draining.is_cancelled() {
+        if failure.is_final() && router.life.phase().is_draining() {
             break failure;
         }
         last = Some(failure);

@@ -30,7 +30,7 @@ impl Outgoing {
     }
 }
 
-/// Counts for no stream.
+/// Makes bytes that count for no stream.
 impl From<Bytes> for Outgoing {
     fn from(bytes: Bytes) -> Self {
         Self {

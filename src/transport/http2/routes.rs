@@ -92,7 +92,7 @@ impl Kind {
         small.map_or((Self::Other, None), |(path, kind)| (*kind, Some(*path)))
     }
 
-    /// For the log.
+    /// Returns its name in the log.
     fn as_str(self) -> &'static str {
         match self {
             Self::Unary => "health",

@@ -1,10 +1,16 @@
 //! When a connection has to be told off, pinged or ended.
 //!
-//! Pure: the connection says what it sees, and gets what to do and when to ask again.
+//! [`Deadlines`] is pure: the connection says what it sees, and gets what to do and when to ask again. [`Timer`] wakes it
+//! then.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::observe::metrics::ConnectionEnd;
 use crate::transport::shared::ConnectionSettings;
@@ -12,14 +18,14 @@ use crate::transport::shared::ConnectionSettings;
 /// How long streams that are ended for the age of their connection have to be told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a connection looks like now.
+/// Describes what a connection looks like now.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// Bytes read so far.
     pub read: u64,
     /// Bytes written so far.
     pub written: u64,
-    /// The socket is full.
+    /// Whether the socket is full.
     pub blocked: bool,
     /// Whether any stream was ever admitted.
     pub any_stream: bool,
@@ -31,7 +37,7 @@ pub struct View {
     pub kept: bool,
 }
 
-/// What to do.
+/// Says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Ask again then; `None`: not before something happens.
@@ -46,7 +52,7 @@ pub enum Verdict {
     End(ConnectionEnd),
 }
 
-/// The deadlines of one connection.
+/// Keeps the deadlines of one connection.
 #[derive(Debug)]
 pub struct Deadlines {
     settings: ConnectionSettings,
@@ -92,18 +98,18 @@ impl Deadlines {
         self.retired
     }
 
-    /// Since when there is no stream, as of the last look.
+    /// Says since when there is no stream, as of the last look.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since
     }
 
-    /// The answer to the PING has come.
+    /// Tells that the answer to the PING has come.
     pub fn ponged(&mut self, now: Instant) {
         self.pinged = None;
         self.heard = now;
     }
 
-    /// What to do now.
+    /// Says what to do now.
     pub fn check(&mut self, view: View, now: Instant) -> Verdict {
         let mut next = Next(None);
         if let Some(end) = self.idle(view, now, &mut next) {
@@ -220,9 +226,42 @@ impl Next {
     }
 }
 
-/// `Duration::ZERO` in the configuration is no limit.
-pub fn limit(long: Duration) -> Option<Duration> {
-    (!long.is_zero()).then_some(long)
+/// Wakes a connection at its time, or is due before it.
+#[derive(Debug)]
+pub(super) struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// What it was set by has changed.
+    stale: bool,
+}
+
+impl Timer {
+    /// Is due at once.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            sleep: Box::pin(sleep_until(now)),
+            stale: true,
+        }
+    }
+
+    /// What the timer was set by has changed: it is due at the next look.
+    pub(super) fn set_stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// Sets it to `at`.
+    pub(super) fn set(&mut self, at: Option<Instant>) {
+        // A day stands for never: a sleep must be registered somewhere.
+        let never = || Instant::now() + Duration::from_secs(86_400);
+        self.sleep.as_mut().reset(at.unwrap_or_else(never));
+    }
+
+    /// Ready when it is time, or when it is stale.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.stale) {
+            return Poll::Ready(());
+        }
+        self.sleep.as_mut().poll(cx)
+    }
 }
 
 #[cfg(test)]

@@ -1,78 +1,101 @@
 //! A waker that knows whether its owner is already at work.
 //!
 //! One task polls a connection and its streams. Each wakes the other through its waker, and a plain task waker
-//! would schedule the task once more for work it has just done. A doorbell wakes the task only if it is not
-//! being polled; otherwise the task sees that the bell was rung before it sleeps.
+//! would schedule the task once more for work it has just done. A wake flag wakes the task only if it is not
+//! being polled; otherwise the task sees that the flag is set before it sleeps.
 
 use std::{
     sync::Arc,
-    task::{Wake, Waker},
+    task::{Context, Wake, Waker},
 };
 
 use crate::splice::sync::{AtomicBool, AtomicWaker, Ordering};
 
 /// One source of wake-ups of a task.
 #[derive(Debug)]
-pub struct Doorbell {
-    rung: AtomicBool,
-    attended: AtomicBool,
+pub struct WakeFlag {
+    set: AtomicBool,
+    looking: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Doorbell {
-    /// Starts rung, so that the first look finds work.
+impl WakeFlag {
+    /// Starts set, so that the first look finds work.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            rung: AtomicBool::new(true),
-            attended: AtomicBool::new(false),
+            set: AtomicBool::new(true),
+            looking: AtomicBool::new(false),
             task: AtomicWaker::new(),
         })
     }
 
-    /// The task starts to look: until [`Doorbell::leave`], ringing does not wake it.
-    pub fn attend(&self, task: &Waker) {
+    /// Tells that the task begins to look: until [`WakeFlag::stop_looking`], setting the flag does not wake it.
+    pub fn start_looking(&self, task: &Waker) {
         self.task.register(task);
-        self.attended.store(true, Ordering::SeqCst);
+        self.looking.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it was rung since the last answer.
-    pub fn answer(&self) -> bool {
+    /// Clears the flag. True if it was set.
+    pub fn take(&self) -> bool {
         // Most looks find nothing: a load is cheaper than a swap.
-        self.rung.load(Ordering::SeqCst) && self.rung.swap(false, Ordering::SeqCst)
+        self.set.load(Ordering::SeqCst) && self.set.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether [`Doorbell::answer`] would find it rung.
-    pub fn is_rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
+    /// Whether [`WakeFlag::take`] would find it set.
+    pub fn is_set(&self) -> bool {
+        self.set.load(Ordering::SeqCst)
     }
 
-    /// The task stops looking. True if it was rung meanwhile: then the task must look again.
+    /// Tells that the task stops looking. True if the flag was set meanwhile: then the task must look again.
     ///
-    /// Either the ringer sees `attended` false and wakes, or its `rung` is seen here: both sides store, then
-    /// load the other's variable.
+    /// Either whoever sets the flag sees `looking` false and wakes, or the flag is seen set here: both sides store,
+    /// then load the other's variable.
     #[must_use]
-    pub fn leave(&self) -> bool {
-        self.attended.store(false, Ordering::SeqCst);
-        self.rung.load(Ordering::SeqCst)
+    pub fn stop_looking(&self) -> bool {
+        self.looking.store(false, Ordering::SeqCst);
+        self.set.load(Ordering::SeqCst)
     }
 
-    /// Rings.
-    pub fn ring(&self) {
-        // Not a store: whoever answers must see the work of all who rang, not only of the last.
-        self.rung.swap(true, Ordering::SeqCst);
-        if !self.attended.load(Ordering::SeqCst) {
+    /// Sets the flag, and wakes the task unless it is looking.
+    pub fn set(&self) {
+        // Not a store: whoever takes it must see the work of all who set it, not only of the last.
+        self.set.swap(true, Ordering::SeqCst);
+        if !self.looking.load(Ordering::SeqCst) {
             self.task.wake();
         }
     }
 }
 
-impl Wake for Doorbell {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.set();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
+        self.set();
+    }
+}
+
+/// A flag with a waker that sets it.
+#[derive(Debug)]
+pub(super) struct Woken {
+    pub(super) flag: Arc<WakeFlag>,
+    waker: Waker,
+}
+
+impl Woken {
+    /// Makes both.
+    pub(super) fn new() -> Self {
+        let flag = WakeFlag::new();
+        Self {
+            waker: Waker::from(flag.clone()),
+            flag,
+        }
+    }
+
+    /// For polling what sets the flag when it has work.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context::from_waker(&self.waker)
     }
 }
 
@@ -85,43 +108,43 @@ mod loom_tests {
     use super::*;
     use crate::splice::sync::{AtomicU64, Ordering};
 
-    /// Polls as a connection does: attends, answers until nothing is rung, leaves. A lost wake leaves
+    /// Polls as a connection does: looks, takes the flag until it is not set, stops looking. A lost wake leaves
     /// `block_on` asleep for ever, which loom reports as a deadlock.
-    fn wait_for(bell: &Arc<Doorbell>, work: &AtomicU64, all: u64) {
+    fn wait_for(flag: &Arc<WakeFlag>, work: &AtomicU64, all: u64) {
         block_on(poll_fn(|cx| {
-            bell.attend(cx.waker());
+            flag.start_looking(cx.waker());
             let mut done = false;
-            while bell.answer() {
+            while flag.take() {
                 done |= work.load(Ordering::Relaxed) == all;
-                if !bell.is_rung() {
+                if !flag.is_set() {
                     break;
                 }
             }
-            if bell.leave() {
+            if flag.stop_looking() {
                 cx.waker().wake_by_ref();
             }
             if done { Poll::Ready(()) } else { Poll::Pending }
         }));
     }
 
-    fn ringers(count: u64) {
+    fn setters(count: u64) {
         // Three preemptions take seconds, and all of them would take too long.
         let mut model = loom::model::Builder::new();
         model.preemption_bound = model.preemption_bound.or(Some(3));
         model.check(move || {
-            let bell = Doorbell::new();
-            assert!(bell.answer(), "starts rung");
+            let flag = WakeFlag::new();
+            assert!(flag.take(), "starts set");
             let work = loom::sync::Arc::new(AtomicU64::new(0));
             let threads: Vec<_> = (0..count)
                 .map(|_| {
-                    let (bell, work) = (bell.clone(), work.clone());
+                    let (flag, work) = (flag.clone(), work.clone());
                     thread::spawn(move || {
                         work.fetch_add(1, Ordering::Relaxed);
-                        bell.ring();
+                        flag.set();
                     })
                 })
                 .collect();
-            wait_for(&bell, &work, count);
+            wait_for(&flag, &work, count);
             for thread in threads {
                 thread.join().unwrap();
             }
@@ -129,12 +152,12 @@ mod loom_tests {
     }
 
     #[test]
-    fn loom_a_ring_is_never_lost() {
-        ringers(1);
+    fn loom_a_flag_is_never_lost() {
+        setters(1);
     }
 
     #[test]
-    fn loom_two_ringers_are_both_heard() {
-        ringers(2);
+    fn loom_two_who_set_it_are_both_heard() {
+        setters(2);
     }
 }

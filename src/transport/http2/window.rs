@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// The first PINGs of a busy connection are this far apart; each that finds nothing to grow doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// And at most this far.
+/// The PINGs of a busy connection are at most this far apart.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// So many answers that took about as long as the shortest show that a path is longer than the kernel says, or so many
@@ -34,21 +34,21 @@ const STEADY: u64 = 12;
 /// A connection that moves less than its starting window in this time needs no more than that.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// The same when others need what it has.
+/// [`QUIET`] is this short when others need what the connection has.
 const QUIET_IN_NEED: Duration = Duration::from_secs(2);
 
-/// What to do with the window.
+/// Says what to do with the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
+    /// It stays as it is.
     Keep,
-    /// Ask for this many bytes instead.
+    /// It should grow to this many bytes.
     Grow(u32),
-    /// Go back to this many.
+    /// It should go back to this many bytes.
     Shrink(u32),
 }
 
-/// Follows one connection.
+/// Follows one connection, and says how large its window should be.
 #[derive(Debug)]
 pub struct Growth {
     start: u32,
@@ -70,7 +70,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// From `start` to `max` bytes.
+    /// Keeps the window between `start` and `max` bytes.
     pub fn new(start: u32, max: u32, now: Instant) -> Self {
         Self {
             start,
@@ -87,12 +87,12 @@ impl Growth {
         }
     }
 
-    /// The window it started with.
+    /// Returns the window it started with, bytes.
     pub fn start(&self) -> u32 {
         self.start
     }
 
-    /// The window now.
+    /// Returns the window now, bytes.
     pub fn window(&self) -> u32 {
         self.window
     }
@@ -117,7 +117,7 @@ impl Growth {
         true
     }
 
-    /// The PING's answer has come. `kernel`: the shortest round trip that the kernel knows of.
+    /// Takes the sample of a PING whose answer has come. `kernel`: the shortest round trip that the kernel knows of.
     pub fn ponged(&mut self, passed: u64, now: Instant, kernel: Option<Duration>) -> Change {
         let Some((before, sent)) = self.pinged_at.take() else {
             return Change::Keep;
@@ -162,17 +162,17 @@ impl Growth {
         Change::Keep
     }
 
-    /// The change was made.
+    /// Tells that the change was made.
     pub fn changed(&mut self, window: u32) {
         self.window = window;
     }
 
-    /// When to look for quiet; only a grown window has to.
+    /// Says when to look for quiet; only a grown window has to.
     pub fn look_at(&self) -> Option<Instant> {
         (self.window > self.start).then(|| self.looked.max(self.seen.1) + QUIET_IN_NEED)
     }
 
-    /// The time to look has come. `need`: others want what this connection has been given.
+    /// Looks for quiet, as the time has come. `need`: others want what this connection has been given.
     pub fn look(&mut self, passed: u64, now: Instant, need: bool) -> Change {
         self.looked = now;
         if passed - self.seen.0 >= u64::from(self.start) {

@@ -9,105 +9,15 @@ use std::{
     time::Duration,
 };
 
-use jumpstarter_router_system::tcp::{self, Receive};
-use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::tls::stream::TlsStream;
+use crate::transport::http2::outgoing::Outgoing;
+pub use crate::transport::tls::gather::Gather;
 
-/// The kernel's receive buffer that a connection has at most while memory is short, bytes. Otherwise the kernel sees to it:
-/// it begins with 128 KiB mostly, as much as the window of a stream, and enlarges that while it is read. Of a connection
-/// that is not read it stays full: 900 connections had up to 100 MiB.
-const RECEIVE_BUFFER: u16 = 48 * 1024;
+/// HTTP/2 on a wire.
+pub(super) type Http2<T> = h2::server::Connection<Wire<T>, Outgoing>;
 
-/// A byte stream that may gather what is written until it is pushed.
-pub trait Gather: AsyncRead + AsyncWrite + Unpin {
-    /// From now on flushing may leave bytes behind, until the next [`Gather::poll_push`].
-    fn set_deferred(&mut self, deferred: bool);
-
-    /// Sends all that was written. Pending only if the socket is full.
-    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// From now on as little as possible is read ahead of what is asked for.
-    fn set_sparing(&mut self, _sparing: bool) {}
-
-    /// Nothing will be read for a while.
-    fn rest(&mut self) {}
-
-    /// The shortest round trip of the path to the peer, if the system knows it.
-    fn round_trip(&self) -> Option<Duration> {
-        None
-    }
-
-    /// What the peer has not read will not be kept for it once this is dropped.
-    fn abandon(&mut self) {}
-
-    /// The kernel shall keep little of what is not read, or as much as it likes.
-    fn set_thrifty(&mut self, _thrifty: bool) {}
-}
-
-impl Gather for TlsStream<TcpStream> {
-    fn set_deferred(&mut self, deferred: bool) {
-        Self::set_deferred(self, deferred);
-    }
-
-    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Self::poll_push(self, cx)
-    }
-
-    fn set_sparing(&mut self, sparing: bool) {
-        Self::set_sparing(self, sparing);
-    }
-
-    fn rest(&mut self) {
-        Self::rest(self);
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        self.get_ref().round_trip()
-    }
-
-    fn abandon(&mut self) {
-        self.get_mut().abandon();
-    }
-
-    fn set_thrifty(&mut self, thrifty: bool) {
-        self.get_mut().set_thrifty(thrifty);
-    }
-}
-
-/// Plain text goes out at once, and none is read ahead.
-impl Gather for TcpStream {
-    fn set_deferred(&mut self, _: bool) {}
-
-    fn poll_push(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn round_trip(&self) -> Option<Duration> {
-        tcp::shortest_round_trip(self).unwrap_or_default()
-    }
-
-    fn abandon(&mut self) {
-        // Fails only for a socket that is gone.
-        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
-    }
-
-    fn set_thrifty(&mut self, thrifty: bool) {
-        let receive = if thrifty {
-            Receive::AtMost(RECEIVE_BUFFER)
-        } else {
-            Receive::Free
-        };
-        // As above.
-        let _ = tcp::set_receive_buffer(self, receive);
-    }
-}
-
-/// What has passed a wire.
+/// Counts what has passed a wire.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activity {
     /// Bytes read.
@@ -135,7 +45,7 @@ impl<T> Clone for Wire<T> {
 }
 
 impl<T: Gather> Wire<T> {
-    /// Takes the stream over.
+    /// Takes the byte stream over.
     pub fn new(io: T) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             io,
@@ -148,7 +58,7 @@ impl<T: Gather> Wire<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has passed.
+    /// Returns what has passed.
     pub fn activity(&self) -> Activity {
         self.lock().activity
     }

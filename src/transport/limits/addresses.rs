@@ -353,8 +353,8 @@ mod tests {
         let visits = [(); 2].map(|()| all.enter(ip("10.0.0.1"), Some(2)).unwrap());
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
         let address = &visits[0].origin.address;
-        let bell = crate::transport::http2::wake_flag::Doorbell::new();
-        let spare = spares.enter(address, Instant::now(), bell);
+        let flag = crate::transport::http2::wake_flag::WakeFlag::new();
+        let spare = spares.enter(address, Instant::now(), flag);
         let third = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
         assert!(spare.told().is_some());
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none(), "no other");

@@ -16,7 +16,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::observe::metrics::ConnectionEnd;
-use crate::transport::{http2::wake_flag::Doorbell, limits::addresses::Address};
+use crate::transport::{http2::wake_flag::WakeFlag, limits::addresses::Address};
 
 /// How long a connection has no stream before it is spare: long enough for a call that follows a handshake.
 pub const SPARE_AFTER: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ struct Entry {
     since: Instant,
     id: u64,
     state: AtomicU8,
-    bell: Arc<Doorbell>,
+    flag: Arc<WakeFlag>,
     all: Arc<Spares>,
     address: Arc<Address>,
 }
@@ -125,7 +125,7 @@ impl Entry {
             .compare_exchange(WAITS, told, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok();
         if told {
-            self.bell.ring();
+            self.flag.set();
         } else {
             self.left();
         }
@@ -151,18 +151,18 @@ pub struct Spares {
 
 impl Spares {
     /// A connection from `address` that has no stream since then. It is known in both places until the guard is dropped;
-    /// `bell` is rung when it has to go.
+    /// `flag` is set when it has to go.
     pub fn enter(
         self: &Arc<Self>,
         address: &Arc<Address>,
         since: Instant,
-        bell: Arc<Doorbell>,
+        flag: Arc<WakeFlag>,
     ) -> Spare {
         let entry = Arc::new(Entry {
             since,
             id: self.next.fetch_add(1, Ordering::Relaxed),
             state: AtomicU8::new(WAITS),
-            bell,
+            flag,
             all: self.clone(),
             address: address.clone(),
         });
@@ -244,7 +244,7 @@ mod tests {
         all: Arc<Spares>,
         addresses: [Arc<Address>; 2],
         spares: Vec<Spare>,
-        bells: Vec<Arc<Doorbell>>,
+        flags: Vec<Arc<WakeFlag>>,
     }
 
     /// Three connections, idle for 3, 2 and 1 s, of which the second is from another address.
@@ -252,18 +252,18 @@ mod tests {
         let all = Arc::new(Spares::default());
         let addresses = [(); 2].map(|()| Arc::new(Address::default()));
         let start = Instant::now();
-        let bells: Vec<_> = (0..3).map(|_| Doorbell::new()).collect();
-        let enter = |(number, bell): (usize, &Arc<Doorbell>)| {
-            bell.answer();
+        let flags: Vec<_> = (0..3).map(|_| WakeFlag::new()).collect();
+        let enter = |(number, flag): (usize, &Arc<WakeFlag>)| {
+            flag.take();
             let since = start + Duration::from_secs(number as u64);
-            all.enter(&addresses[number % 2], since, bell.clone())
+            all.enter(&addresses[number % 2], since, flag.clone())
         };
-        let spares = bells.iter().enumerate().map(enter).collect();
+        let spares = flags.iter().enumerate().map(enter).collect();
         Three {
             all,
             addresses,
             spares,
-            bells,
+            flags,
         }
     }
 
@@ -272,17 +272,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_goes_first_and_is_rung_for() {
+    async fn the_longest_idle_goes_first_and_is_woken() {
         let Three {
-            all, spares, bells, ..
+            all, spares, flags, ..
         } = three();
         let (room, memory) = (Some(ConnectionEnd::MadeRoom), Some(ConnectionEnd::Memory));
         assert!(all.take_back(Need::Room));
         assert_eq!(told(&spares), [room, None, None]);
         assert!(all.take_back(Need::Memory));
         assert_eq!(told(&spares), [room, memory, None]);
-        let rung: Vec<_> = bells.iter().map(|bell| bell.is_rung()).collect();
-        assert_eq!(rung, [true, true, false]);
+        let set: Vec<_> = flags.iter().map(|flag| flag.is_set()).collect();
+        assert_eq!(set, [true, true, false]);
         assert!(all.take_back(Need::Room));
         assert!(!all.take_back(Need::Room), "nobody is left");
         assert_eq!(all.staying(3), 0);
@@ -342,7 +342,7 @@ mod tests {
     async fn few_leave_at_once() {
         let all = Arc::new(Spares::default());
         let address = Arc::new(Address::default());
-        let enter = |_| all.enter(&address, Instant::now(), Doorbell::new());
+        let enter = |_| all.enter(&address, Instant::now(), WakeFlag::new());
         let spares: Vec<_> = (0..100).map(enter).collect();
         let made = (0..100).filter(|more| all.make_room(100 + more, 100));
         assert_eq!(made.count(), 16);

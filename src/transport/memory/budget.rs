@@ -64,6 +64,11 @@ impl Grant {
         Self { budget, bytes: 0 }
     }
 
+    /// Whether more than half of the budget is granted.
+    pub fn is_tight(&self) -> bool {
+        self.budget.is_tight()
+    }
+
     /// Makes it `bytes`, more or less than before. False, and nothing changes, if the budget has not so much.
     pub fn resize(&mut self, bytes: u64) -> bool {
         if bytes > self.bytes {

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use jumpstarter_router_system::heap;
 
 use crate::splice::gauge::Gauge;
-use crate::transport::http2::wake_flag::Doorbell;
+use crate::transport::http2::wake_flag::WakeFlag;
 
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what comes between two
 /// looks: gaps between allocations that open as bytes take the place of connections, and the kernel's buffers. Measured
@@ -61,8 +61,24 @@ impl Level {
 pub struct Reader {
     memory: Arc<Memory>,
     id: u64,
-    bell: Arc<Doorbell>,
+    flag: Arc<WakeFlag>,
     paused: AtomicBool,
+}
+
+impl Reader {
+    /// Whether the connection, whose streams hold `held` bytes, may be read at this level.
+    pub fn reading(&self, level: Level, held: u64) -> Reading {
+        let now = match level {
+            Level::Full if held == 0 => Reading::Little,
+            Level::Full => Reading::Later,
+            Level::NoStreams if held > LIGHT => Reading::Later,
+            _ => Reading::Free,
+        };
+        if now == Reading::Later {
+            self.paused.store(true, Ordering::SeqCst);
+        }
+        now
+    }
 }
 
 impl Drop for Reader {
@@ -78,7 +94,7 @@ pub enum Reading {
     Free,
     /// Very little.
     Little,
-    /// Nothing until its bell rings.
+    /// Nothing until its flag is set.
     Later,
 }
 
@@ -160,39 +176,25 @@ impl Memory {
         self.used().saturating_sub(limit / 100 * RELIEVED)
     }
 
-    /// A new connection; `bell` is rung when it should ask again whether it may read.
-    pub fn reader(self: &Arc<Self>, bell: Arc<Doorbell>) -> Arc<Reader> {
+    /// A new connection; `flag` is set when it should ask again whether it may read.
+    pub fn reader(self: &Arc<Self>, flag: Arc<WakeFlag>) -> Arc<Reader> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let reader = Arc::new(Reader {
             memory: self.clone(),
             id,
-            bell,
+            flag,
             paused: AtomicBool::new(false),
         });
         self.readers.insert(id, Arc::downgrade(&reader));
         reader
     }
 
-    /// Whether a connection whose streams hold `held` bytes may be read now.
-    pub fn reading(&self, held: u64, reader: &Reader) -> Reading {
-        let now = match self.level() {
-            Level::Full if held == 0 => Reading::Little,
-            Level::Full => Reading::Later,
-            Level::NoStreams if held > LIGHT => Reading::Later,
-            _ => Reading::Free,
-        };
-        if now == Reading::Later {
-            reader.paused.store(true, Ordering::SeqCst);
-        }
-        now
-    }
-
-    /// Rings for all who wait to read. To be called again and again.
+    /// Wakes all who wait to read. To be called again and again.
     pub fn wake_paused(&self) {
         self.wake(|reader| reader.paused.swap(false, Ordering::SeqCst));
     }
 
-    /// Rings for all connections: those without streams close when memory is short.
+    /// Wakes all connections: those without streams close when memory is short.
     pub fn wake_all(&self) {
         self.wake(|_| true);
     }
@@ -202,7 +204,7 @@ impl Memory {
         // takes it out of the map that is locked here.
         let readers: Vec<_> = self.readers.iter().filter_map(|it| it.upgrade()).collect();
         for reader in readers.iter().filter(|reader| who(reader)) {
-            reader.bell.ring();
+            reader.flag.set();
         }
     }
 }
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn a_reader_may_go_while_it_is_woken() {
         let memory = Arc::new(Memory::default());
-        let reader = std::sync::Mutex::new(Some(memory.reader(Doorbell::new())));
+        let reader = std::sync::Mutex::new(Some(memory.reader(WakeFlag::new())));
         let (done, over) = std::sync::mpsc::channel();
         let readers = memory.clone();
         std::thread::spawn(move || {
@@ -246,32 +248,33 @@ mod tests {
     #[test]
     fn what_holds_much_waits_first() {
         let memory = Arc::new(Memory::of_heap(|| 100_000));
-        let bell = Doorbell::new();
-        bell.answer();
-        let reader = memory.reader(bell.clone());
+        let flag = WakeFlag::new();
+        flag.take();
+        let reader = memory.reader(flag.clone());
+        let reading = |held| reader.reading(memory.level(), held);
         memory.set_beyond(900_000);
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Free, "no limit");
+        assert_eq!(reading(1 << 20), Reading::Free, "no limit");
         memory.set_limit(Some(1_000_000));
         memory.set_beyond(520_000);
         assert_eq!(memory.level(), Level::Evict);
         assert_eq!(memory.excess(), 50_000);
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Free);
+        assert_eq!(reading(1 << 20), Reading::Free);
         memory.set_beyond(610_000);
         memory.wake_paused();
-        assert!(!bell.is_rung(), "it does not wait");
-        assert_eq!(memory.reading(1 << 20, &reader), Reading::Later);
-        assert_eq!(memory.reading(LIGHT, &reader), Reading::Free);
+        assert!(!flag.is_set(), "it does not wait");
+        assert_eq!(reading(1 << 20), Reading::Later);
+        assert_eq!(reading(LIGHT), Reading::Free);
         memory.set_beyond(660_000);
-        assert_eq!(memory.reading(1, &reader), Reading::Later);
-        assert_eq!(memory.reading(0, &reader), Reading::Little);
+        assert_eq!(reading(1), Reading::Later);
+        assert_eq!(reading(0), Reading::Little);
         memory.wake_paused();
-        assert!(bell.answer());
+        assert!(flag.take());
         memory.wake_paused();
-        assert!(!bell.is_rung(), "rung once");
-        assert_eq!(memory.reading(1, &reader), Reading::Later);
+        assert!(!flag.is_set(), "woken once");
+        assert_eq!(reading(1), Reading::Later);
         memory.set_limit(None);
-        assert!(bell.answer(), "the limit is gone");
-        assert_eq!(memory.reading(1, &reader), Reading::Free);
+        assert!(flag.take(), "the limit is gone");
+        assert_eq!(reading(1), Reading::Free);
         drop(reader);
         assert!(memory.readers.is_empty());
     }

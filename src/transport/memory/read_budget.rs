@@ -16,12 +16,12 @@ pub struct Received {
 
 /// Follows what one connection's streams take.
 #[derive(Debug, Default)]
-pub struct Allowance {
+pub struct ReadBudget {
     seen: Received,
     step: usize,
 }
 
-impl Allowance {
+impl ReadBudget {
     /// When memory is short: enough for the frames that give credit.
     pub const LITTLE: usize = 1024;
 
@@ -64,12 +64,12 @@ mod tests {
 
     #[test]
     fn small_frames_are_read_a_hundred_at_a_time_and_large_ones_as_they_come() {
-        let mut allowance = Allowance::default();
+        let mut budget = ReadBudget::default();
         let mut all = Received::default();
-        assert_eq!(allowance.next(all), 2048, "nothing is known");
-        assert_eq!(allowance.next(come(&mut all, 25, 1)), 3400);
-        assert_eq!(allowance.next(all), 3400, "nothing new");
-        assert_eq!(allowance.next(come(&mut all, 1, 100)), 2048);
-        assert_eq!(allowance.next(come(&mut all, 1024, 1)), 256 * 1024);
+        assert_eq!(budget.next(all), 2048, "nothing is known");
+        assert_eq!(budget.next(come(&mut all, 25, 1)), 3400);
+        assert_eq!(budget.next(all), 3400, "nothing new");
+        assert_eq!(budget.next(come(&mut all, 1, 100)), 2048);
+        assert_eq!(budget.next(come(&mut all, 1024, 1)), 256 * 1024);
     }
 }

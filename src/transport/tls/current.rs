@@ -8,12 +8,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::Notify,
-};
+use tokio::sync::Notify;
 
 use crate::transport::tls::{
+    gather::Gather,
     settings::{self, Terms, TlsError},
     stream::TlsStream,
 };
@@ -37,14 +35,14 @@ pub struct Ready {
     terms: Terms,
     config: Arc<ServerConfig>,
     /// For connections without ALPN, if others must show a certificate.
-    looks: Option<Arc<ServerConfig>>,
+    without_alpn: Option<Arc<ServerConfig>>,
 }
 
 impl Ready {
     fn new(terms: Terms, crypto: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let config = settings::server_config(&terms, crypto.clone())?;
         let asks = terms.clients.as_ref().is_some_and(|all| !all.optional());
-        let looks = if asks && !terms.allow_missing_alpn {
+        let without_alpn = if asks && !terms.allow_missing_alpn {
             let terms = Terms {
                 key: terms.key.clone(),
                 clients: None,
@@ -59,7 +57,7 @@ impl Ready {
         Ok(Self {
             terms,
             config,
-            looks,
+            without_alpn,
         })
     }
 }
@@ -113,15 +111,12 @@ impl CurrentTls {
     ///
     /// A connection without ALPN is not asked for a certificate, unless such connections may stay: stock clients look at the
     /// router's that way, before they connect.
-    pub async fn accept<T>(&self, io: T) -> io::Result<Accepted<T>>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub async fn accept<T: Gather>(&self, io: T) -> io::Result<Accepted<T>> {
         let ready = self.state.load_full();
-        let stream = match &ready.looks {
+        let stream = match &ready.without_alpn {
             None => TlsStream::accept(io, ready.config.clone()).await?,
-            Some(looks) => {
-                let choose = |alpn| if alpn { &ready.config } else { looks };
+            Some(without_alpn) => {
+                let choose = |alpn| if alpn { &ready.config } else { without_alpn };
                 TlsStream::accept_by_alpn(io, |alpn| choose(alpn).clone()).await?
             }
         };

@@ -63,7 +63,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
     }
 }
 
-/// The first private key.
+/// Finds the first private key.
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     PrivateKeyDer::from_pem_slice(text).map_err(|error| {
         // Headers are what the older form of encryption looks like, and no other key has any.

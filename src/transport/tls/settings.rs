@@ -100,7 +100,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// What `Auto` stands for here.
+    /// Says what `Auto` stands for here.
     ///
     /// AWS-LC's AES-GCM is written for AVX-512 and falls back to a plain path without it; ring has a path for
     /// VAES with AVX2. Sealing 16 KiB: 2.5-3.7 against 4.9-6.6 GB/s on a processor with VAES and no AVX-512.

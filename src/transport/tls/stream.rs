@@ -4,11 +4,14 @@
 //! - one read takes up to 64 KiB from the socket and is decrypted in place (the buffered interface reads 4 KiB
 //!   at first, and copies);
 //! - what is written gathers in full 16 KiB records, and goes to the socket in one call when the connection's task
-//!   has done its round, not after each frame: [`TlsStream::poll_push`];
+//!   has done its round, not after each frame: [`Gather::poll_push`];
 //! - a connection at rest holds no buffer at all.
 
+mod handshake;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -18,18 +21,18 @@ use std::{
 
 use rustls::{
     ServerConfig,
-    server::{Acceptor, UnbufferedServerConnection},
+    server::UnbufferedServerConnection,
     unbuffered::{
         ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
     },
 };
 use rustls_pki_types::CertificateDer;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::tls::staged::{self, Staged};
+use crate::transport::tls::{
+    gather::Gather,
+    staged::{self, Staged},
+};
 
 /// Plain bytes in a full record (RFC 8446 section 5.1).
 const RECORD: usize = 16_384;
@@ -44,10 +47,7 @@ const RECORD_HEADER: usize = 5;
 /// but credit, are smaller.
 const SPARING: usize = 1024;
 
-/// How long a peer that was refused may take to read why.
-const PARTING: Duration = Duration::from_secs(1);
-
-/// What TLS wants next.
+/// Says what TLS wants next.
 enum Step {
     /// Look again: something was done.
     Again,
@@ -74,10 +74,11 @@ pub struct TlsStream<T> {
     gathering: Staged,
     /// To the socket, encrypted.
     outgoing: Staged,
+    /// The peer has said that it sends no more.
     peer_closed: bool,
-    notified: bool,
-    connected: bool,
+    /// Flushing leaves bytes behind until the push.
     deferred: bool,
+    /// Little is read ahead.
     sparing: bool,
 }
 
@@ -104,27 +105,7 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
-    /// Makes the handshake. Not cancellation safe: drop the connection instead.
-    pub async fn accept(io: T, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let mut this = Self::new(io, config)?;
-        this.handshake().await?;
-        Ok(this)
-    }
-
-    /// As [`TlsStream::accept`], with the settings that `choose` gives for a client that offers ALPN, or does not.
-    pub async fn accept_by_alpn(
-        io: T,
-        choose: impl Fn(bool) -> Arc<ServerConfig>,
-    ) -> io::Result<Self> {
-        let mut this = Self::new(io, choose(true))?;
-        if !this.offers_alpn().await? {
-            this.tls = UnbufferedServerConnection::new(choose(false)).map_err(invalid)?;
-        }
-        this.handshake().await?;
-        Ok(this)
-    }
-
+impl<T: Gather> TlsStream<T> {
     fn new(io: T, config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             io,
@@ -135,104 +116,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             gathering: Staged::default(),
             outgoing: Staged::default(),
             peer_closed: false,
-            notified: false,
-            connected: false,
             deferred: false,
             sparing: false,
         })
-    }
-
-    /// Reads the client's first message, without taking it. What is no such message is left to the handshake.
-    async fn offers_alpn(&mut self) -> io::Result<bool> {
-        let mut acceptor = Acceptor::default();
-        loop {
-            let known = self.incoming.len();
-            if poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let mut new = &self.incoming.bytes()[known..];
-            while !new.is_empty() {
-                if acceptor.read_tls(&mut new).is_err() {
-                    return Ok(true);
-                }
-            }
-            match acceptor.accept() {
-                Ok(None) => {}
-                Ok(Some(accepted)) => return Ok(accepted.client_hello().alpn().is_some()),
-                Err(_) => return Ok(true),
-            }
-        }
-    }
-
-    async fn handshake(&mut self) -> io::Result<()> {
-        let shaken = poll_fn(|cx| self.poll_handshake(cx)).await;
-        if shaken
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::InvalidData)
-        {
-            // In a box: it is seldom needed.
-            let _ = timeout(PARTING, Box::pin(self.part())).await;
-        }
-        shaken
-    }
-
-    /// Lets the peer read the alert. Closing a socket with bytes unread resets it, and the peer may see only that.
-    async fn part(&mut self) -> io::Result<()> {
-        let count = self.incoming.len();
-        self.incoming.discard(count);
-        self.io.shutdown().await?;
-        while self.io.read(&mut [0; 1024]).await? > 0 {}
-        Ok(())
-    }
-
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let step = match self.step(None, false) {
-                Ok(step) => step,
-                Err(error) => {
-                    self.gather_alert();
-                    let _ = self.poll_outgoing(cx);
-                    return Poll::Ready(Err(error));
-                }
-            };
-            match step {
-                Step::Again => {}
-                Step::PeerClosed | Step::Closed | Step::Encrypted => {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Step::Read => {
-                    ready!(self.poll_push(cx))?;
-                    if self.connected {
-                        return Poll::Ready(Ok(()));
-                    }
-                    if ready!(self.poll_fill(cx))? == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for the first bytes of the peer, and leaves them for the next read. None: it has closed its side.
-    pub async fn first_bytes(&mut self) -> io::Result<&[u8]> {
-        poll_fn(|cx| self.poll_plain(cx)).await?;
-        Ok(&self.plain[self.plain_start..])
-    }
-
-    fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.plain.is_empty() {
-            match self.step(None, false)? {
-                Step::Again | Step::Encrypted => {}
-                Step::PeerClosed | Step::Closed => break,
-                Step::Read => {
-                    ready!(self.poll_push(cx))?;
-                    if self.peer_closed || ready!(self.poll_fill(cx))? == 0 {
-                        break;
-                    }
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// The protocol agreed on, if any.
@@ -245,35 +131,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         self.tls.peer_certificates()?.first()
     }
 
-    /// From now on, flushing leaves bytes here until [`TlsStream::poll_push`], or until the buffer is full.
-    pub fn set_deferred(&mut self, deferred: bool) {
-        self.deferred = deferred;
-    }
-
-    /// From now on, no more is read from the socket at once than the next record needs, or as much as fits.
-    pub fn set_sparing(&mut self, sparing: bool) {
-        self.sparing = sparing;
-    }
-
-    /// What was read is left here for a while: it shall not keep more room than it needs.
-    pub fn rest(&mut self) {
-        self.incoming.shelve();
-    }
-
     /// Room that what was read, and not yet taken, keeps here, bytes.
     #[cfg(test)]
     fn unread(&self) -> usize {
         self.incoming.capacity() + self.plain.capacity()
-    }
-
-    /// The byte stream below TLS.
-    pub fn get_ref(&self) -> &T {
-        &self.io
-    }
-
-    /// See [`TlsStream::get_ref`].
-    pub fn get_mut(&mut self) -> &mut T {
-        &mut self.io
     }
 
     /// Lets TLS work on what is here. Decrypted bytes go to `out`, the rest of them to `plain`. With `encrypt`, what
@@ -316,7 +177,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 Step::Again
             }
             ConnectionState::WriteTraffic(mut traffic) => {
-                self.connected = true;
                 if encrypt {
                     let bytes = self.gathering.bytes();
                     match traffic.encrypt(bytes, self.outgoing.room()) {
@@ -384,14 +244,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
         }
     }
 
-    /// Sends what was written. Pending only if the socket is full.
-    pub fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gathering.len() > 0 {
-            self.encrypt()?;
-        }
-        self.poll_outgoing(cx)
-    }
-
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.outgoing.len() > 0 {
             let bytes = self.outgoing.bytes();
@@ -422,7 +274,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
+impl<T: Gather> Gather for TlsStream<T> {
+    fn set_deferred(&mut self, deferred: bool) {
+        self.deferred = deferred;
+    }
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gathering.len() > 0 {
+            self.encrypt()?;
+        }
+        self.poll_outgoing(cx)
+    }
+
+    fn set_sparing(&mut self, sparing: bool) {
+        self.sparing = sparing;
+    }
+
+    fn rest(&mut self) {
+        self.incoming.shelve();
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.io.round_trip()
+    }
+
+    fn abandon(&mut self) {
+        self.io.abandon();
+    }
+
+    fn set_thrifty(&mut self, thrifty: bool) {
+        self.io.set_thrifty(thrifty);
+    }
+}
+
+impl<T: Gather> AsyncRead for TlsStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -466,7 +351,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
+impl<T: Gather> AsyncWrite for TlsStream<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -520,20 +405,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_push(cx))?;
         let this = &mut *self;
-        if !this.notified {
-            this.notified = true;
-            let status = this.tls.process_tls_records(this.incoming.bytes());
-            if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
-                // Fails only for want of room, and there is nothing else in the buffer.
-                && let Ok(count) = traffic.queue_close_notify(this.outgoing.room())
-            {
-                this.outgoing.end += count;
-            }
+        let status = this.tls.process_tls_records(this.incoming.bytes());
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state
+            // Nothing, if it was queued before. Fails only for want of room, and there is nothing else in the buffer.
+            && let Ok(count) = traffic.queue_close_notify(this.outgoing.room())
+        {
+            this.outgoing.end += count;
         }
+        this.outgoing.discard(0);
         ready!(this.poll_outgoing(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
-
-#[cfg(test)]
-mod tests;

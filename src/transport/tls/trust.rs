@@ -23,9 +23,9 @@ pub enum Trust {
     Signed(Vec<CertificateDer<'static>>),
     /// Those that these authorities have signed, for the name that was connected to.
     Roots(RootCertStore),
-    /// This very one, whatever its name.
+    /// Only this one is believed, whatever its name.
     Exactly(CertificateDer<'static>),
-    /// Any.
+    /// Any certificate is believed.
     Any,
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::refusal::Refusal;
 
-/// What has its time.
+/// Says what has its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Patience {
     /// The whole call.

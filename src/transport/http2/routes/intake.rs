@@ -24,7 +24,7 @@ use crate::{
     transport::memory::budget::{Budget, Grant},
 };
 
-/// Reads the caller.
+/// Reads what the caller sends.
 pub(super) struct Intake {
     /// `None` once nothing more is wanted or will come.
     stream: Option<RecvStream>,

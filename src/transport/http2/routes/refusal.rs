@@ -74,7 +74,7 @@ impl From<Fault> for Refusal {
 }
 
 impl Refusal {
-    /// For the metrics.
+    /// Returns the label it is counted under.
     pub fn cause(&self) -> CallRefusal {
         match self {
             Self::NotGrpc => CallRefusal::NotGrpc,
@@ -114,11 +114,11 @@ impl Refusal {
     }
 }
 
-/// How a call ended.
+/// Says how a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// Well, or the caller left.
+    /// It ended well, or the caller left.
     Done,
-    /// It has to be told.
+    /// The caller has to be told.
     Refused(Refusal),
 }

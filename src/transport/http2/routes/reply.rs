@@ -23,7 +23,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Nothing yet.
+    /// Starts with nothing sent.
     pub(super) fn new(respond: SendResponse<Outgoing>) -> Self {
         Self {
             respond,

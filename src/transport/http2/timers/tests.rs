@@ -400,9 +400,3 @@ fn streams_are_told_of_the_end_of_their_connection_and_have_time_for_it() {
     assert_eq!(deadlines.check(BUSY, at(7)), told);
     ends_at(deadlines, BUSY, at(7) + LAST_WORDS, ConnectionEnd::Age);
 }
-
-#[test]
-fn zero_is_no_limit() {
-    assert_eq!(limit(Duration::ZERO), None);
-    assert_eq!(limit(INSTANT), Some(INSTANT));
-}

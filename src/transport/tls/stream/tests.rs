@@ -8,7 +8,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsConnector, client};
 
 use super::TlsStream;
-use crate::transport::tls::settings::{self, Provider, Terms};
+use crate::transport::tls::{
+    gather::Gather,
+    settings::{self, Provider, Terms},
+};
+
+impl Gather for DuplexStream {}
 
 fn server() -> (Arc<rustls::ServerConfig>, CertificateDer<'static>) {
     let crypto = Provider::Auto.crypto();
