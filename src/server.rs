@@ -41,12 +41,9 @@ use crate::{
     splice::ending::Ending,
     transport::{
         accept,
-        call::{
-            admission, stream,
-            successor::{Own, Successor, SuccessorTrust, Target},
-        },
+        call::{self, admission},
+        forwarding::{Own, Successor, SuccessorTrust, Target},
         limits::pace::Rates,
-        live as live_streams,
         memory::{
             budget::Budget,
             cgroup::{self, Group},
@@ -54,6 +51,7 @@ use crate::{
             resident::Resident,
         },
         shared::{ConnectionSettings, Router, Settings, StreamSettings},
+        streams,
         tls::{self, current::CurrentTls, settings::Provider},
     },
 };
@@ -165,8 +163,8 @@ impl Server {
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
-        router.successor.store(Arc::new(successor));
-        let _ = router.own.set(own(config, address, tls.clone()));
+        router.forwarding.successor.store(Arc::new(successor));
+        let _ = router.forwarding.own.set(own(config, address, tls.clone()));
         warn_of_no_successor(config, &listeners.grpc);
         let at = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
         let mut server = Self {
@@ -243,7 +241,7 @@ impl Server {
 
     fn serve_admin(&mut self, listener: Listener, config: &Config) {
         let admin = api::Admin {
-            streams: self.router.clone(),
+            shared: self.router.clone(),
             readiness: self.readiness.clone(),
             started: Instant::now(),
             provider: self.provider,
@@ -253,7 +251,8 @@ impl Server {
         let token = config.admin.secret();
         let token = token.map(|token| token.expose().to_vec());
         self.serve_http(listener, api::routes(admin, token));
-        self.tasks.spawn(live_streams::sample(self.router.clone()));
+        let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
+        self.tasks.spawn(streams::sample(all, metrics));
     }
 
     async fn set_serving(&self, serving: bool) {
@@ -312,7 +311,7 @@ async fn expire(router: Arc<Router>) {
     loop {
         ticks.tick().await;
         router.table.expire(SystemTime::now());
-        router.addresses.sweep();
+        router.limits.addresses.sweep();
     }
 }
 
@@ -427,14 +426,14 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
 fn own(config: &Config, address: SocketAddr, tls: Option<Arc<CurrentTls>>) -> Own {
     let endpoint = &config.listen.endpoint;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let target = format!("{scheme}://{endpoint}{}", stream::PATH);
+    let target = format!("{scheme}://{endpoint}{}", call::PATH);
     // The endpoint's host is a name that TLS knows, or it would not be in the configuration.
     let name = ServerName::try_from(endpoint.host.clone());
     Own {
         address,
         name: name.unwrap_or(ServerName::IpAddress(address.ip().into())),
         tls,
-        target: Uri::try_from(target).unwrap_or(Uri::from_static(stream::PATH)),
+        target: Uri::try_from(target).unwrap_or(Uri::from_static(call::PATH)),
     }
 }
 

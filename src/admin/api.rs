@@ -38,7 +38,7 @@ use self::guard::Guard;
 use super::{http::Remote, page};
 use crate::{
     observe::{log::LogHandle, metrics::AdminAction, readiness::Readiness},
-    transport::{shared::Router as Streams, tls::settings::Provider},
+    transport::{shared, tls::settings::Provider},
 };
 
 /// No request has a body that is longer, bytes.
@@ -47,8 +47,8 @@ const MOST_BODY: usize = 16 * 1024;
 /// What an administrator works on.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// The streams.
-    pub streams: Arc<Streams>,
+    /// What the router's connections share.
+    pub shared: Arc<shared::Router>,
     /// Where the process is in its life.
     pub readiness: Readiness,
     /// When it began.
@@ -63,7 +63,7 @@ pub struct Admin {
 
 /// Everything under the administrator's address. `token`: what requests must carry, if anything.
 pub fn routes(admin: Admin, token: Option<Vec<u8>>) -> Router {
-    let guard = Arc::new(Guard::new(token, admin.streams.metrics.clone()));
+    let guard = Arc::new(Guard::new(token, admin.shared.metrics.clone()));
     Router::new()
         .route("/", get(page::show))
         .route("/api/status", get(status))
@@ -101,7 +101,7 @@ async fn list(
         Err(error) => return failure(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     // With many streams this takes some milliseconds, which frames need not wait for.
-    let list = move || Json(streams::list(&admin.streams, &query)).into_response();
+    let list = move || Json(streams::list(&admin.shared.streams, &query)).into_response();
     match tokio::task::spawn_blocking(list).await {
         Ok(response) => response,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -113,7 +113,7 @@ async fn end(
     Extension(remote): Extension<Remote>,
     Path(id): Path<String>,
 ) -> Response {
-    if !id.parse().is_ok_and(|id| admin.streams.end_pair(id)) {
+    if !id.parse().is_ok_and(|id| admin.shared.streams.end_pair(id)) {
         return failure(
             StatusCode::NOT_FOUND,
             "there is no such stream; it may have ended by itself",
@@ -182,5 +182,5 @@ fn no_log() -> Response {
 }
 
 fn count(admin: &Admin, action: AdminAction) {
-    admin.streams.metrics.admin_actions.inc(action);
+    admin.shared.metrics.admin_actions.inc(action);
 }

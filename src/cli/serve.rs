@@ -224,7 +224,7 @@ async fn run_until_stopped(
         server.become_lame_duck(left).await;
         tracing::info!(
             signal,
-            streams = server.router().streams(),
+            streams = server.router().streams.count(),
             "lame duck for {:?}: not ready, but still serving; a second signal ends now",
             drain.lame_duck
         );
@@ -236,7 +236,7 @@ async fn run_until_stopped(
     let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,
-        streams = server.router().streams(),
+        streams = server.router().streams.count(),
         "draining for at most {timeout:?}; a second signal ends now"
     );
     tokio::select! {

@@ -20,7 +20,7 @@ use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
-        call::successor::Successor,
+        forwarding::Successor,
         shared::{Router, Settings},
         tls::{
             self,
@@ -204,11 +204,14 @@ impl Live {
         router.metrics.token_keys.set(keys);
         router.rules.store(Arc::new(change.rules));
         router.settings.store(Arc::new(change.settings));
-        router.successor.store(Arc::new(change.successor));
+        router
+            .forwarding
+            .successor
+            .store(Arc::new(change.successor));
         router
             .table
             .configure(change.max_waiting, change.single_use);
-        router.windows.set_limit(change.windows);
+        router.limits.windows.set_limit(change.windows);
         router.memory.set_limit(change.memory);
     }
 

@@ -93,7 +93,7 @@ impl Trouble {
         self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
         router.metrics.accept_failures.inc();
         router.set_accepting(false);
-        let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Room));
+        let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Room));
         let taken_back = told.count();
         if let Some(left_out) = self.outage.failed(Instant::now()) {
             tracing::warn!(
@@ -181,7 +181,7 @@ impl Door {
         let limit = self.router.settings.load().connections.max;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
         let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
-        if !self.router.spares.make_room(open, limit) {
+        if !self.router.limits.spares.make_room(open, limit) {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
             log_refusal(peer, "connections.max", limit);
             return None;
@@ -200,7 +200,7 @@ impl Door {
     fn enter(&self, peer: IpAddr) -> Option<Visit> {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max_per_address;
-        let visit = self.router.addresses.enter(peer, limit);
+        let visit = self.router.limits.addresses.enter(peer, limit);
         if visit.is_some() {
             metrics.connections.inc(ConnectionAccept::Accepted);
         } else {

@@ -58,7 +58,7 @@ pub struct Totals {
 impl Status {
     /// Now.
     pub fn of(admin: &Admin) -> Self {
-        let (router, metrics) = (&admin.streams, &admin.streams.metrics);
+        let (router, metrics) = (&admin.shared, &admin.shared.metrics);
         Self {
             version: crate::VERSION.into(),
             commit: crate::COMMIT.into(),
@@ -79,7 +79,7 @@ impl Status {
             waiting: metrics.streams_waiting.get(),
             pairs: metrics.streams_paired.get(),
             stalled: metrics.streams_stalled.get(),
-            forwarded_rate: router.forwarded.per_second(),
+            forwarded_rate: router.streams.forwarded.per_second(),
             totals: Totals {
                 streams: metrics.streams.get(),
                 pairs: metrics.pairs.get(),

@@ -23,7 +23,8 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::transport::{
-    call::{peer::Passage, stream},
+    call::{self, Caller},
+    counters::Passage,
     http2::{
         outgoing::Outgoing,
         routes,
@@ -102,7 +103,7 @@ where
         thrifty: false,
         growth: Growth::new(window, max_window, now),
         shrinking: None,
-        grant: Grant::new(router.windows.clone()),
+        grant: Grant::new(router.limits.windows.clone()),
         reader: router.memory.reader(bell.clone()),
         bell,
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
@@ -331,7 +332,7 @@ impl<T: Gather> Connection<T> {
             return Some(since + SPARE_AFTER);
         }
         let (address, bell) = (&self.peer.address, self.bell.clone());
-        self.spare = Some(self.router.spares.enter(address, since, bell));
+        self.spare = Some(self.router.limits.spares.enter(address, since, bell));
         None
     }
 
@@ -375,8 +376,13 @@ impl<T: Gather> Connection<T> {
         let window = self.growth.start();
         // Not one block: that would keep room for the request as long as the stream lives.
         let task = lazy(move |_| {
-            if request.uri().path() == stream::PATH {
-                let task = stream::serve(router, &peer, request, respond, passage, window);
+            if request.uri().path() == call::PATH {
+                let caller = Caller {
+                    shared: &router,
+                    peer: &peer,
+                    counters: &passage,
+                };
+                let task = call::serve(&caller, request, respond, window);
                 // What was refused is no stream.
                 let task = task.map(|task| {
                     let counted = calls.stream();
@@ -471,9 +477,9 @@ impl<T: Gather> Connection<T> {
         }
         self.shrinking = None;
         self.passage.set_shrunk();
-        self.router.for_each_live(|live| {
-            if live.is_on(&self.passage) {
-                live.control.wake();
+        self.router.streams.for_each(|entry| {
+            if entry.is_on(&self.passage) {
+                entry.control.wake();
             }
         });
         self.stream_bell.ring();
@@ -514,7 +520,7 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     if self.growth.look_at().is_some_and(|at| at <= now) {
-                        let need = self.router.windows.is_tight()
+                        let need = self.router.limits.windows.is_tight()
                             || self.router.memory.level() >= Level::NoGrowth;
                         let change = self.growth.look(self.passage.released(), now, need);
                         self.change_window(change);
@@ -532,9 +538,9 @@ impl<T: Gather> Connection<T> {
 
     /// Has each stream of this connection tell its peer and its partner.
     fn end_streams(&self, cause: Cause) {
-        self.router.for_each_live(|live| {
-            if live.is_on(&self.passage) {
-                live.control.end(cause);
+        self.router.streams.for_each(|entry| {
+            if entry.is_on(&self.passage) {
+                entry.control.end(cause);
             }
         });
     }
@@ -600,8 +606,8 @@ mod tests {
     #[test]
     fn who_waits_keeps_little() {
         // 2,480 bytes while it kept room for its end.
-        assert!(stream::kept(serve::<TlsStream<TcpStream>>) <= 1_400);
+        assert!(call::kept(serve::<TlsStream<TcpStream>>) <= 1_400);
         // 1,656 bytes while it kept the request.
-        assert!(stream::kept_by_call() <= 1_500);
+        assert!(call::kept_by_call() <= 1_500);
     }
 }
