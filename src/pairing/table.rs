@@ -194,7 +194,7 @@ mod tests {
     }
 
     /// Keeps nothing.
-    fn offer<T>(offer: T) -> impl FnOnce() -> Result<(T, ()), Refused> {
+    fn leaves<T>(offer: T) -> impl FnOnce() -> Result<(T, ()), Refused> {
         || Ok((offer, ()))
     }
 
@@ -202,10 +202,10 @@ mod tests {
     fn a_key_pairs_again_and_again() {
         let table = Table::new(10, false);
         for round in 0..3 {
-            let first = table.arrive(&key("a"), UNIX_EPOCH, offer(round));
+            let first = table.arrive(&key("a"), UNIX_EPOCH, leaves(round));
             assert!(matches!(first, Ok(Place::Waiting(..))));
             assert_eq!(
-                table.arrive(&key("a"), UNIX_EPOCH, offer(99)),
+                table.arrive(&key("a"), UNIX_EPOCH, leaves(99)),
                 Ok(Place::Paired(round))
             );
         }
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn an_earlier_waiter_does_not_remove_a_later_one() {
         let table = Table::new(10, false);
-        let Ok(Place::Waiting(early, ())) = table.arrive(&key("a"), UNIX_EPOCH, offer(1)) else {
+        let Ok(Place::Waiting(early, ())) = table.arrive(&key("a"), UNIX_EPOCH, leaves(1)) else {
             panic!("nobody waits yet");
         };
-        table.arrive(&key("a"), UNIX_EPOCH, offer(2)).unwrap();
-        table.arrive(&key("a"), UNIX_EPOCH, offer(3)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(2)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(3)).unwrap();
         assert_eq!(table.leave("a", early), None);
         assert_eq!(
-            table.arrive(&key("a"), UNIX_EPOCH, offer(4)),
+            table.arrive(&key("a"), UNIX_EPOCH, leaves(4)),
             Ok(Place::Paired(3))
         );
     }
@@ -234,7 +234,7 @@ mod tests {
         let offer = Arc::new(());
         let wait = || {
             let Ok(Place::Waiting(ticket, ())) =
-                table.arrive(&key("a"), UNIX_EPOCH, offer(offer.clone()))
+                table.arrive(&key("a"), UNIX_EPOCH, leaves(offer.clone()))
             else {
                 panic!("nobody waits");
             };
@@ -249,7 +249,7 @@ mod tests {
         let early = wait();
         drop(left);
         assert_eq!(table.waiting(), 1, "only its own place");
-        let paired = table.arrive(&key("a"), UNIX_EPOCH, offer(offer.clone()));
+        let paired = table.arrive(&key("a"), UNIX_EPOCH, leaves(offer.clone()));
         assert!(matches!(paired, Ok(Place::Paired(_))));
         let late = wait();
         drop(early);
@@ -265,7 +265,7 @@ mod tests {
         let refused = table.arrive(&key("a"), UNIX_EPOCH, || full);
         assert_eq!(refused, Err(Refused::Spent));
         assert_eq!((table.waiting(), table.slots.len()), (0, 0));
-        table.arrive(&key("a"), UNIX_EPOCH, offer(1)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(1)).unwrap();
         let paired = table.arrive(&key("a"), UNIX_EPOCH, || full);
         assert_eq!(paired, Ok(Place::Paired(1)), "a partner is not asked");
     }
@@ -274,31 +274,31 @@ mod tests {
     fn single_use_holds_until_expiry() {
         let table = Table::new(10, true);
         let expiry = UNIX_EPOCH + Duration::from_secs(10);
-        table.arrive(&key("a"), expiry, offer(1)).unwrap();
-        table.arrive(&key("a"), expiry, offer(2)).unwrap();
+        table.arrive(&key("a"), expiry, leaves(1)).unwrap();
+        table.arrive(&key("a"), expiry, leaves(2)).unwrap();
         assert_eq!(
-            table.arrive(&key("a"), expiry, offer(3)),
+            table.arrive(&key("a"), expiry, leaves(3)),
             Err(Refused::Spent)
         );
         table.expire(expiry - Duration::from_millis(1));
         assert_eq!(
-            table.arrive(&key("a"), expiry, offer(3)),
+            table.arrive(&key("a"), expiry, leaves(3)),
             Err(Refused::Spent)
         );
         table.expire(expiry);
-        assert!(table.arrive(&key("a"), expiry, offer(3)).is_ok());
+        assert!(table.arrive(&key("a"), expiry, leaves(3)).is_ok());
     }
 
     #[test]
     fn limits_can_change() {
         let table = Table::new(10, false);
-        table.arrive(&key("a"), UNIX_EPOCH, offer(1)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(1)).unwrap();
         table.configure(1, true);
-        let refused = table.arrive(&key("b"), UNIX_EPOCH, offer(2));
+        let refused = table.arrive(&key("b"), UNIX_EPOCH, leaves(2));
         assert_eq!(refused, Err(Refused::TooManyWaiting { limit: 1 }));
-        table.arrive(&key("a"), UNIX_EPOCH, offer(3)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(3)).unwrap();
         assert_eq!(
-            table.arrive(&key("a"), UNIX_EPOCH, offer(4)),
+            table.arrive(&key("a"), UNIX_EPOCH, leaves(4)),
             Err(Refused::Spent)
         );
     }
@@ -333,7 +333,7 @@ mod tests {
                 match step {
                     Step::Arrive(name) => {
                         let expiry = UNIX_EPOCH + Duration::from_secs(u64::from(name) * 5);
-                        let got = table.arrive(&key(&name.to_string()), expiry, offer(number));
+                        let got = table.arrive(&key(&name.to_string()), expiry, leaves(number));
                         let want = if drained {
                             Err(Refused::Draining)
                         } else if spent.contains_key(&name) {
@@ -381,7 +381,7 @@ mod tests {
                     for round in 0..2_000u32 {
                         let id = thread * 2_000 + round;
                         let name = (round % 3).to_string();
-                        match table.arrive(&key(&name), UNIX_EPOCH, offer(id)) {
+                        match table.arrive(&key(&name), UNIX_EPOCH, leaves(id)) {
                             Ok(Place::Paired(other)) => {
                                 taken.lock().unwrap().extend([other, id]);
                             }
