@@ -9,16 +9,17 @@ pub mod open_files;
 use std::{
     io,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use ::http::Uri;
+use futures_util::FutureExt;
 use rustls_pki_types::ServerName;
 
 use thiserror::Error;
-use tokio::{sync::watch, task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::{task::JoinSet, time::Instant};
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
@@ -31,11 +32,7 @@ use crate::{
     admin::{api, http},
     auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
     config::{self, Config, Size, TlsProvider},
-    observe::{
-        log,
-        metrics::Metrics,
-        readiness::{Phase, Readiness},
-    },
+    observe::{log, metrics::Metrics},
     pairing::table::Table,
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
@@ -50,6 +47,7 @@ use crate::{
             pressure,
             resident::Resident,
         },
+        phase::Phase,
         shared::{ConnectionSettings, Router, Settings, StreamSettings},
         streams,
         tls::{self, current::CurrentTls, settings::Provider},
@@ -105,9 +103,7 @@ impl StartError {
 pub struct Server {
     router: Arc<Router>,
     live: Arc<Live>,
-    readiness: Readiness,
     health: HealthReporter,
-    drain_asked: CancellationToken,
     tasks: JoinSet<()>,
     /// Where gRPC is served.
     pub address: SocketAddr,
@@ -168,9 +164,7 @@ impl Server {
         warn_of_no_successor(config, &listeners.grpc);
         let at = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
         let mut server = Self {
-            readiness: Readiness::new(),
             health,
-            drain_asked: CancellationToken::new(),
             tasks: JoinSet::new(),
             address,
             health_address: at(&listeners.health),
@@ -189,10 +183,10 @@ impl Server {
         let handed_over = listeners.grpc.handed_over;
         let grpc = tokio::net::TcpListener::from_std(listeners.grpc.socket).map_err(registered)?;
         let accepting = accept::run(server.router.clone(), grpc, tls.clone(), handed_over);
-        server.tasks.spawn(accepting);
+        server.run("accepts connections", accepting);
         if let Some(listener) = listeners.health {
             let state = http::AdminState {
-                readiness: server.readiness.clone(),
+                life: server.router.life.clone(),
                 metrics: metrics.clone(),
             };
             server.serve_http(listener, http::full(state));
@@ -203,15 +197,12 @@ impl Server {
         if let Some(listener) = listeners.admin {
             server.serve_admin(listener, config);
         }
-        server.tasks.spawn(expire(server.router.clone()));
-        let accepting = server.router.accepting.subscribe();
-        let readiness = server.readiness.clone();
-        let shown = show_accepting(accepting, readiness, server.health.clone());
-        server.tasks.spawn(shown);
+        server.run("forgets spent tokens", expire(server.router.clone()));
         if let Some(tls) = tls {
-            server.tasks.spawn(expiry::watch(tls, metrics));
+            server.run("watches the certificate", expiry::watch(tls, metrics));
         }
-        server.tasks.spawn(pressure::survey(server.router.clone()));
+        let survey = pressure::survey(server.router.clone());
+        server.run("surveys streams", survey);
         server.router.memory.set_limit(memory_limit(config));
         // A limit that is configured is the process's own; that of a group counts all that the group is charged for.
         let group = match config.memory.limit {
@@ -220,19 +211,38 @@ impl Server {
         };
         pressure::watch(&server.router, Resident::new(group)).map_err(StartError::Thread)?;
         server.set_serving(true).await;
-        server.readiness.set(Phase::Ready);
+        server.router.life.advance(Phase::Ready);
+        let (life, health) = (server.router.life.clone(), server.health.clone());
+        let shown = life.show(move |ready| set_serving(health.clone(), ready));
+        server.run("shows health", shown);
         Ok(server)
+    }
+
+    /// Spawns a task that lasts as long as the server. Should it panic, nothing else does what it `does`, so everything
+    /// stops: see [`Server::failed`].
+    fn run(&mut self, does: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let router = self.router.clone();
+        self.tasks.spawn(async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                router.metrics.panics.inc();
+                tracing::error!(
+                    task = does,
+                    "a task of the router itself panicked, so everything stops"
+                );
+                router.life.advance(Phase::Stopped);
+            }
+        });
     }
 
     /// A listener that another process may share is left to that one when this one is asked to stop.
     fn serve_http(&mut self, listener: Listener, app: axum::Router) {
-        let end = if listener.shared {
-            self.router.leaving.clone()
+        let end = self.router.life.until(if listener.shared {
+            Phase::is_leaving
         } else {
-            self.router.stop.clone()
-        };
-        self.tasks.spawn(async move {
-            let served = http::serve(listener.socket, app, end.cancelled_owned()).await;
+            Phase::is_stopped
+        });
+        self.run("serves HTTP", async move {
+            let served = http::serve(listener.socket, app, end).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
             }
@@ -242,21 +252,19 @@ impl Server {
     fn serve_admin(&mut self, listener: Listener, config: &Config) {
         let admin = api::Admin {
             shared: self.router.clone(),
-            readiness: self.readiness.clone(),
             started: Instant::now(),
             provider: self.provider,
-            drain: self.drain_asked.clone(),
             log: log::installed(),
         };
         let token = config.admin.secret();
         let token = token.map(|token| token.expose().to_vec());
         self.serve_http(listener, api::routes(admin, token));
         let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
-        self.tasks.spawn(streams::sample(all, metrics));
+        self.run("samples rates", streams::sample(all, metrics));
     }
 
     async fn set_serving(&self, serving: bool) {
-        set_serving(&self.health, serving).await;
+        set_serving(self.health.clone(), serving).await;
     }
 
     /// What its connections share: metrics, table, settings.
@@ -271,11 +279,17 @@ impl Server {
 
     /// Resolves once an administrator asks for the drain; whoever owns the server should then begin it.
     pub async fn drain_asked(&self) {
-        self.drain_asked.cancelled().await;
+        self.router.life.until(Phase::is_asked).await;
+    }
+
+    /// Resolves if the server stops though nobody has drained it, because one of its own tasks panicked. Whoever owns it
+    /// should then end the process with an error, so that it is started anew.
+    pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.router.life.until(Phase::is_stopped)
     }
 }
 
-async fn set_serving(health: &HealthReporter, serving: bool) {
+async fn set_serving(health: HealthReporter, serving: bool) {
     let status = if serving {
         tonic_health::ServingStatus::Serving
     } else {
@@ -283,25 +297,6 @@ async fn set_serving(health: &HealthReporter, serving: bool) {
     };
     for name in ["", SERVICE] {
         health.set_service_status(name, status).await;
-    }
-}
-
-/// Probes of all kinds say that the router is not ready while no connection can be accepted.
-async fn show_accepting(
-    mut accepting: watch::Receiver<bool>,
-    readiness: Readiness,
-    health: HealthReporter,
-) {
-    while accepting.changed().await.is_ok() {
-        readiness.set_accepting(*accepting.borrow_and_update());
-        // The drain may begin in between, and must not be undone.
-        loop {
-            let ready = readiness.is_ready();
-            set_serving(&health, ready).await;
-            if readiness.is_ready() == ready {
-                break;
-            }
-        }
     }
 }
 

@@ -32,13 +32,12 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
 use super::{http::Remote, page};
 use crate::{
-    observe::{log::LogHandle, metrics::AdminAction, readiness::Readiness},
-    transport::{shared, tls::settings::Provider},
+    observe::{log::LogHandle, metrics::AdminAction},
+    transport::{phase::Phase, shared, tls::settings::Provider},
 };
 
 /// No request has a body that is longer, bytes.
@@ -49,14 +48,10 @@ const MOST_BODY: usize = 16 * 1024;
 pub struct Admin {
     /// What the router's connections share.
     pub shared: Arc<shared::Router>,
-    /// Where the process is in its life.
-    pub readiness: Readiness,
     /// When it began.
     pub started: Instant,
     /// The TLS provider in use.
     pub provider: Provider,
-    /// Cancelled to ask for the drain.
-    pub drain: CancellationToken,
     /// The log, if this process has set one up.
     pub log: Option<LogHandle>,
 }
@@ -129,11 +124,10 @@ async fn end(
 }
 
 async fn drain(State(admin): State<Admin>, Extension(remote): Extension<Remote>) -> Response {
-    if !admin.drain.is_cancelled() {
+    if admin.shared.life.advance(Phase::Asked) {
         count(&admin, AdminAction::Drain);
         tracing::info!(remote = %remote.0, "an administrator asked for the drain");
     }
-    admin.drain.cancel();
     (
         StatusCode::ACCEPTED,
         Json(serde_json::json!({ "phase": "draining" })),

@@ -165,10 +165,12 @@ async fn serve(options: Options, run: bool) -> ExitCode {
     if run {
         start_exporters(&lab, &stop, &mut children);
     }
+    let server_failed = lab.server.failed();
     let code = tokio::select! {
         _ = term.recv() => ExitCode::SUCCESS,
         _ = interrupt.recv() => ExitCode::SUCCESS,
         error = lab.failed() => fail(&error),
+        () = server_failed => ExitCode::FAILURE,
         // Exporters end before the lab only if something is wrong with them; the lab goes on.
         () = async { while children.join_next().await.is_some() {} std::future::pending().await } => ExitCode::FAILURE,
     };

@@ -214,6 +214,9 @@ async fn run_until_stopped(
     notify: &Notify,
 ) -> ExitCode {
     let signal = tokio::select! {
+        // A router that has failed also stands where the drain was asked for.
+        biased;
+        () = server.failed() => return failed(),
         signal = stop.wait() => signal,
         () = server.drain_asked() => "administrator",
     };
@@ -230,6 +233,7 @@ async fn run_until_stopped(
         );
         tokio::select! {
             () = server.lame_duck(drain.lame_duck) => {}
+            () = server.failed() => return failed(),
             signal = stop.wait() => return stopped_at_once(signal),
         }
     }
@@ -246,6 +250,13 @@ async fn run_until_stopped(
         }
         signal = stop.wait() => stopped_at_once(signal),
     }
+}
+
+fn failed() -> ExitCode {
+    tracing::error!(
+        "stopped by a defect of the router; start it again, and report the panic above"
+    );
+    ExitCode::FAILURE
 }
 
 fn stopped_at_once(signal: &str) -> ExitCode {

@@ -38,9 +38,6 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// The router is shutting down.
-    #[error("the router is shutting down; connect again")]
-    Draining,
 }
 
 /// Holds all pairing keys in use. No function blocks for longer than a map operation, and no guard leaves this module.
@@ -51,7 +48,6 @@ pub struct Table<T> {
     waiting: AtomicUsize,
     max_waiting: AtomicUsize,
     single_use: AtomicBool,
-    draining: AtomicBool,
 }
 
 impl<T> Table<T> {
@@ -64,7 +60,6 @@ impl<T> Table<T> {
             waiting: AtomicUsize::new(0),
             max_waiting: AtomicUsize::new(max_waiting),
             single_use: AtomicBool::new(single_use),
-            draining: AtomicBool::new(false),
         }
     }
 
@@ -83,9 +78,6 @@ impl<T> Table<T> {
         expires_at: SystemTime,
         offer: impl FnOnce() -> Result<(T, K), E>,
     ) -> Result<Place<T, K>, E> {
-        if self.draining.load(Ordering::SeqCst) {
-            return Err(Refused::Draining.into());
-        }
         match self.slots.entry(key.clone()) {
             Entry::Vacant(vacant) => {
                 let limit = self.max_waiting.load(Ordering::Relaxed);
@@ -136,11 +128,6 @@ impl<T> Table<T> {
             slot.expire(now);
             !slot.is_free()
         });
-    }
-
-    /// From now on nobody is let in. Those who wait leave by themselves.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Counts the streams that wait.
@@ -308,7 +295,6 @@ mod tests {
         Arrive(u8),
         Leave(usize),
         Expire(u8),
-        Drain,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -316,7 +302,6 @@ mod tests {
             6 => (0u8..4).prop_map(Step::Arrive),
             4 => (0usize..40).prop_map(Step::Leave),
             2 => (0u8..20).prop_map(Step::Expire),
-            1 => Just(Step::Drain),
         ]
     }
 
@@ -328,15 +313,12 @@ mod tests {
             let mut waiters: HashMap<u8, usize> = HashMap::new();
             let mut spent: HashMap<u8, u64> = HashMap::new();
             let mut tickets: Vec<(u8, Option<Ticket>)> = Vec::new();
-            let mut drained = false;
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Arrive(name) => {
                         let expiry = UNIX_EPOCH + Duration::from_secs(u64::from(name) * 5);
                         let got = table.arrive(&key(&name.to_string()), expiry, leaves(number));
-                        let want = if drained {
-                            Err(Refused::Draining)
-                        } else if spent.contains_key(&name) {
+                        let want = if spent.contains_key(&name) {
                             Err(Refused::Spent)
                         } else if let Some(first) = waiters.remove(&name) {
                             if single_use { spent.insert(name, u64::from(name) * 5); }
@@ -361,7 +343,6 @@ mod tests {
                         table.expire(UNIX_EPOCH + Duration::from_secs(u64::from(at)));
                         spent.retain(|_, until| *until > u64::from(at));
                     }
-                    Step::Drain => { table.drain(); drained = true; }
                 }
                 prop_assert_eq!(table.waiting(), waiters.len());
                 prop_assert_eq!(table.slots.len(), waiters.len() + spent.len());

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 use super::Server;
-use crate::observe::readiness::Phase;
 
 /// How long streams that were ended by the drain have to be told, and connections to be closed. With the
 /// default drain timeout of 25 s it stays inside the 30 s that Kubernetes grants.
@@ -28,7 +27,6 @@ impl Server {
     /// From now on probes say that the router is not ready. It serves on; [`Server::lame_duck`] waits meanwhile. `left`:
     /// until the deadline of the drain that follows.
     pub async fn become_lame_duck(&self, left: Duration) {
-        self.readiness.set(Phase::LameDuck);
         self.set_serving(false).await;
         let metrics = &self.router.metrics;
         metrics.set_lame_duck(SystemTime::now() + left);
@@ -49,7 +47,6 @@ impl Server {
     /// until `timeout`, then they are told, too.
     pub async fn drain(mut self, timeout: Duration) -> Drained {
         let deadline = Instant::now() + timeout;
-        self.readiness.set(Phase::Draining);
         self.set_serving(false).await;
         let metrics = &self.router.metrics;
         metrics.set_draining(SystemTime::now() + timeout);

@@ -5,8 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
-use tokio::sync::{oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 use tonic::service::Routes;
 
 use crate::transport::{
@@ -19,6 +18,7 @@ use crate::transport::{
         spares::Spares,
     },
     memory::{budget::Budget, level::Memory},
+    phase::{Life, Phase},
     streams::{StreamEntry, Streams},
 };
 use crate::{
@@ -143,16 +143,8 @@ pub struct Router {
     pub settings: ArcSwap<Settings>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the router is asked to stop.
-    pub leaving: CancellationToken,
-    /// Cancelled when the drain begins: no connection is accepted from then on.
-    pub draining: CancellationToken,
-    /// Cancelled when everything ends.
-    pub stop: CancellationToken,
-    /// Whether connections can be accepted.
-    pub accepting: watch::Sender<bool>,
-    /// Cancelled when streams that wait are to be forwarded to the successor.
-    pub(crate) forward: CancellationToken,
+    /// Where the process is in its life.
+    pub life: Life,
     /// Where streams that wait in vain for a partner go when the router stops.
     pub forwarding: Forwarding,
     /// Streams now served.
@@ -194,11 +186,7 @@ impl Router {
             table: Arc::new(table),
             settings: ArcSwap::from_pointee(settings),
             metrics,
-            leaving: CancellationToken::new(),
-            draining: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            accepting: watch::Sender::new(true),
-            forward: CancellationToken::new(),
+            life: Life::default(),
             forwarding: Forwarding::default(),
             streams: Arc::default(),
             memory: Arc::default(),
@@ -213,27 +201,22 @@ impl Router {
         })
     }
 
-    /// Says that the router is about to stop, but serves on: streams that wait are forwarded now if that is configured, and none
-    /// are taken that other routers forward.
+    /// Says that the router is about to stop, but serves on: streams that wait are forwarded now if that is configured, and
+    /// none are taken that other routers forward.
     pub fn leave(&self) {
-        self.leaving.cancel();
         let successor = self.forwarding.successor.load();
-        if successor.early && successor.to.is_some() {
-            self.forward.cancel();
-        }
+        let forwarding = successor.early && successor.to.is_some();
+        self.life.advance(Phase::Leaving { forwarding });
     }
 
     /// Begins the drain: no connection is accepted, the others are told. Pairs go on. Streams that wait, and those that
     /// still come, find their partner at the successor; without one they are told, and nobody new is let in.
     pub fn drain(&self) {
-        self.leave();
-        if self.forwarding.successor.load().to.is_some() {
-            self.forward.cancel();
-            self.draining.cancel();
+        let forwarding = self.forwarding.successor.load().to.is_some();
+        self.life.advance(Phase::Draining { forwarding });
+        if forwarding {
             return;
         }
-        self.table.drain();
-        self.draining.cancel();
         self.streams.for_each(|entry| {
             if !entry.control.is_paired() {
                 entry.control.end(Cause::Draining);
@@ -249,14 +232,8 @@ impl Router {
 
     /// Ends what is left at the successor, and waits for it.
     pub async fn close(&self) {
-        self.stop.cancel();
+        self.life.advance(Phase::Stopped);
         self.forwarding.tasks.close();
         self.forwarding.tasks.wait().await;
-    }
-
-    /// Shows whether connections can be accepted.
-    pub(crate) fn set_accepting(&self, accepting: bool) {
-        let change = |shown: &mut bool| std::mem::replace(shown, accepting) != accepting;
-        self.accepting.send_if_modified(change);
     }
 }

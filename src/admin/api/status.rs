@@ -63,7 +63,7 @@ impl Status {
             version: crate::VERSION.into(),
             commit: crate::COMMIT.into(),
             tls_provider: admin.provider.to_string(),
-            phase: admin.readiness.get().as_str().into(),
+            phase: router.life.phase().as_str().into(),
             uptime_seconds: admin.started.elapsed().as_secs_f64(),
             memory_pressure: match router.memory.level() {
                 Level::Normal => "normal",

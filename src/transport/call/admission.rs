@@ -112,6 +112,10 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         arrived,
         counters.clone(),
     );
+    // The drain ends all streams that it finds waiting, so it is asked only once it would find this one.
+    if shared.life.phase().refuses_streams() {
+        return Err(no_place(NoPlace::Draining));
+    }
     let encodings = Encodings::of(&head.headers);
     let offer = || offer(shared, &permit.entry, &encodings, settings.max);
     let place = shared.table.arrive(subject, admission.expires_at, offer);
@@ -186,20 +190,20 @@ fn check_token(
     Ok(admission)
 }
 
-/// Checks whether a call that `process` forwards can be served here: a stream is forwarded once, and not to the process it comes
-/// from. Both may change while the other one tries again.
+/// Checks whether a call that `process` forwards can be served here: a stream is forwarded once, and not to the process
+/// it comes from. Both may change while the other one tries again.
 fn check_forwarded(shared: &Router, process: &HeaderValue) -> Result<(), NoPlace> {
     if *process == shared.forwarding.process {
         Err(NoPlace::ForwardedToItself)
-    } else if shared.leaving.is_cancelled() {
+    } else if shared.life.phase().is_leaving() {
         Err(NoPlace::Leaving)
     } else {
         Ok(())
     }
 }
 
-/// Makes what proves to the peer, which says that it is a router, that so is this one. `None` if it does not prove it: then it
-/// is a peer like any other, whatever it says.
+/// Makes what proves to the peer, which says that it is a router, that so is this one. `None` if it does not prove it:
+/// then it is a peer like any other, whatever it says.
 fn voucher(caller: &Caller<'_>, subject: &str, headers: &HeaderMap) -> Option<HeaderValue> {
     let (shared, peer) = (caller.shared, caller.peer);
     let authorization = headers.get(AUTHORIZATION)?;

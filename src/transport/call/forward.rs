@@ -12,6 +12,7 @@ use crate::transport::{
     },
     counters::Passage,
     limits::seats::Seat,
+    phase::Phase,
     shared::{Offer, Router},
 };
 use crate::{
@@ -63,11 +64,15 @@ pub(crate) fn start(shared: &Arc<Router>, reached: Reached, outcome: Outcome, of
         _seat: offer.seat,
     };
     let task = Box::pin(forward.run(side, reached.driver));
-    let (stop, metrics) = (shared.stop.clone(), shared.metrics.clone());
+    let stop = shared.life.until(Phase::is_stopped);
+    let metrics = shared.metrics.clone();
     shared.forwarding.tasks.spawn(async move {
         let what = "a forwarded stream's task panicked; the peer was told";
-        let task = caught(&metrics, peer, what, task);
-        stop.run_until_cancelled_owned(task).await
+        tokio::select! {
+            biased;
+            () = stop => {}
+            _ = caught(&metrics, peer, what, task) => {}
+        }
     });
 }
 

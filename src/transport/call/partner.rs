@@ -20,6 +20,7 @@ use crate::transport::{
         successor::{self, Outcome, Reached, Repeated},
     },
     limits::{pace::Paced, seats::Seat},
+    phase::Phase,
     shared::{Lanes, Offer, Partner},
 };
 use crate::{
@@ -158,7 +159,7 @@ impl Seeker {
     /// When the router is about to stop: finds the partner at its successor, if there is one.
     async fn leave(&self) -> Result<Box<(Reached, Outcome)>, Ending> {
         let shared = &self.session.shared;
-        shared.forward.cancelled().await;
+        shared.life.until(Phase::is_forwarding).await;
         let Some(authorization) = &self.authorization else {
             return Err(Cause::Draining.into());
         };

@@ -53,6 +53,8 @@ pub(crate) enum NoPlace {
     ForwardedToItself,
     #[error("the router is shutting down, too; forward to its successor")]
     Leaving,
+    #[error("the router is shutting down; connect again")]
+    Draining,
     #[error("{0} streams are open already, the limit (streams.max); try again later")]
     TooManyStreams(usize),
     #[error(transparent)]
@@ -63,7 +65,7 @@ impl NoPlace {
     fn row(&self) -> (&'static str, Code) {
         match self {
             Self::ForwardedToItself => ("forwarded_to_itself", Code::Unavailable),
-            Self::Leaving | Self::Table(Refused::Draining) => ("draining", Code::Unavailable),
+            Self::Leaving | Self::Draining => ("draining", Code::Unavailable),
             Self::TooManyStreams(_) => ("too_many_streams", Code::ResourceExhausted),
             Self::Table(Refused::TooManyWaiting { .. }) => {
                 ("too_many_waiting", Code::ResourceExhausted)

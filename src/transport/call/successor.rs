@@ -27,6 +27,7 @@ use crate::transport::{
     call::voucher::{Claim, Unproven},
     forwarding::{SuccessorTrust, Target},
     http2::outgoing::Outgoing,
+    phase::Phase,
     shared::Router,
     tls::trust::{self, Trust},
 };
@@ -124,7 +125,7 @@ pub(crate) async fn reach(
         result: SuccessorStream::GivenUp,
     };
     let mut late = std::pin::pin!(async {
-        shared.draining.cancelled().await;
+        shared.life.until(Phase::is_draining).await;
         let long = shared.forwarding.successor.load().timeout;
         sleep(long).await;
     });
@@ -146,7 +147,7 @@ pub(crate) async fn reach(
             Err(failure) => failure,
         };
         tracing::debug!(error = %failure, "the successor does not take a stream yet");
-        if failure.is_final() && shared.draining.is_cancelled() {
+        if failure.is_final() && shared.life.phase().is_draining() {
             break failure;
         }
         last = Some(failure);

@@ -20,12 +20,12 @@ use tokio::{
     io::AsyncReadExt as _,
     time::{Instant, Sleep, sleep_until, timeout},
 };
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::transport::{
     call::{self, Caller},
     counters::Passage,
     http2::{
+        goaway::Goaway,
         outgoing::Outgoing,
         routes,
         timers::{Deadlines, Verdict, View},
@@ -109,9 +109,7 @@ where
         deadlines: Deadlines::new(settings.clone(), now, jitter()),
         clock: Box::pin(sleep_until(now)),
         clock_set: true,
-        draining: Some(Box::pin(router.draining.clone().cancelled_owned())),
-        drained: false,
-        goaway_due: false,
+        goaway: Goaway::new(&router.life),
         router,
         peer,
     };
@@ -119,7 +117,7 @@ where
     let end = poll_fn(|cx| connection.poll(cx)).await;
     // What the peer was asked to do.
     let asked = match end {
-        ConnectionEnd::PeerClosed if connection.drained => ConnectionEnd::Drained,
+        ConnectionEnd::PeerClosed if connection.goaway.is_sent() => ConnectionEnd::Drained,
         ConnectionEnd::PeerClosed if connection.deadlines.is_retired() => ConnectionEnd::Age,
         end => end,
     };
@@ -196,9 +194,7 @@ struct Connection<T: Gather> {
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
     clock_set: bool,
-    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    drained: bool,
-    goaway_due: bool,
+    goaway: Goaway,
     router: Arc<Router>,
     peer: Origin,
 }
@@ -229,7 +225,7 @@ impl<T: Gather> Connection<T> {
             if let Some(end) = self.spare.as_ref().and_then(Spare::told) {
                 break Some(end);
             }
-            self.poll_draining(cx);
+            self.tell_of_drain();
             if self.bell.is_rung() || self.stream_bell.is_rung() {
                 rounds += 1;
                 if rounds < ROUNDS {
@@ -339,6 +335,7 @@ impl<T: Gather> Connection<T> {
     fn poll_http2(&mut self) -> Poll<ConnectionEnd> {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
+        self.goaway.watch(&mut cx);
         if let Some(pings) = &mut self.pings
             && let Poll::Ready(Ok(_)) = pings.poll_pong(&mut cx)
         {
@@ -545,18 +542,8 @@ impl<T: Gather> Connection<T> {
         });
     }
 
-    fn poll_draining(&mut self, cx: &mut Context<'_>) {
-        if let Some(draining) = &mut self.draining
-            && draining.as_mut().poll(cx).is_ready()
-        {
-            self.draining = None;
-            self.goaway_due = true;
-        }
-        // A connection that is opened during the drain is told by its first stream's status, which says why. One that is
-        // spare may never have a stream.
-        if self.goaway_due && (self.any_call || self.spare.is_some()) {
-            self.goaway_due = false;
-            self.drained = true;
+    fn tell_of_drain(&mut self) {
+        if self.goaway.take_due(self.any_call || self.spare.is_some()) {
             self.http2.graceful_shutdown();
             self.bell.ring();
         }
