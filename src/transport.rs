@@ -1,6 +1,7 @@
 //! From a listening socket to gRPC streams: connections, TLS, HTTP/2, memory, limits, calls.
 //!
 //! From what is decided on to what decides:
+//! - [`settings`] is what can be set;
 //! - [`tls`] encrypts, and says whom to believe; [`memory`] counts what is in use and what may be read; [`limits`] counts
 //!   who comes from where, how many and how fast;
 //! - [`live`] is what can be seen of each stream, [`shared`] what all connections and streams share;
@@ -14,5 +15,6 @@ pub mod http2;
 pub mod limits;
 pub mod live;
 pub mod memory;
+pub mod settings;
 pub mod shared;
 pub mod tls;

@@ -77,8 +77,8 @@ pub(crate) fn admit(
     }
     let settings = router.settings.load();
     let (arrivals, refusals) = (
-        settings.streams.new_per_second,
-        settings.streams.refused_tokens_per_second,
+        settings.streams.new_per_second_per_address,
+        settings.refused_tokens_per_second,
     );
     if let Some(limit) = arrivals
         && !peer.address.arrivals.take_one(limit)

@@ -50,10 +50,10 @@ pub(crate) fn start(router: &Arc<Router>, reached: Reached, offer: Offer) {
     registered.live.set_first(first.id);
     registered.live.control.set_paired();
     let settings = router.settings.load();
-    let window = settings.streams.window;
+    let window = settings.streams.initial_window.bytes_u32();
     let compressed = reached.encodings.sends.is_some();
     let scanner = Scanner::new(
-        settings.streams.max_message,
+        settings.streams.max_message_size.bytes() as u64,
         u64::from(WHOLE_MESSAGE),
         compressed,
     );

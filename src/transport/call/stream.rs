@@ -32,7 +32,8 @@ use crate::transport::{
     },
     live::Live,
     memory::level::Level,
-    shared::{Offer, Partner, Registered, Router, StreamSettings},
+    settings::{LEAST_WINDOW, Settings},
+    shared::{Offer, Partner, Registered, Router},
 };
 use crate::{
     grpc::{
@@ -58,9 +59,11 @@ pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 /// Messages up to this length, prefix included, are forwarded only as a whole. Stock peers send at most
 /// 64 KiB and a few bytes.
 ///
-/// It must fit in two thirds of the smallest window (128 KiB), or such a message might never be complete: HTTP/2
+/// It must fit in two thirds of the smallest window, or such a message might never be complete: HTTP/2
 /// announces credit only once it is half of the window that the peer has left, so a third may be withheld.
 pub const WHOLE_MESSAGE: u32 = 80 * 1024;
+
+const _: () = assert!(WHOLE_MESSAGE as usize <= LEAST_WINDOW.bytes() / 3 * 2);
 
 type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 
@@ -115,9 +118,10 @@ fn begin(
         .and_then(|_| admission::voucher(&router, peer, &admission.subject, &head.headers))
         .map(Box::new);
     let is_router = voucher.is_some();
-    let settings = router.settings.load().streams.clone();
-    let Some(open) = peer.address.open_stream(settings.max_per_address) else {
-        let limit = settings.max_per_address.unwrap_or_default();
+    let settings = router.settings.load_full();
+    let limit = settings.streams.max_per_address.map(|limit| limit as usize);
+    let Some(open) = peer.address.open_stream(limit) else {
+        let limit = limit.unwrap_or_default();
         let response = admission::too_many_per_address(&router, peer, limit);
         return refuse(&mut respond, response);
     };
@@ -134,7 +138,7 @@ fn begin(
     let place = router
         .table
         .arrive(&admission.subject, admission.expires_at, || {
-            let limit = settings.max;
+            let limit = settings.streams.max.map(|limit| limit as usize);
             let seats = router.seats.take_two(limit);
             let [seat, partner_seat] = seats.ok_or(Refused::TooManyStreams {
                 limit: limit.unwrap_or_default(),
@@ -206,14 +210,14 @@ fn refuse<T>(respond: &mut SendResponse<Outgoing>, response: Response<()>) -> Op
 }
 
 /// `caller`: when the caller's own deadline passes.
-fn deadlines(settings: &StreamSettings, caller: Option<Instant>) -> Deadlines {
+fn deadlines(settings: &Settings, caller: Option<Instant>) -> Deadlines {
     Deadlines {
-        pairing: settings.pairing_timeout,
-        idle: settings.idle_timeout,
-        stall: settings.stall_timeout,
-        lifetime: settings.max_duration,
+        pairing: settings.pairing.timeout,
+        idle: settings.streams.idle_timeout,
+        stall: settings.streams.stall_timeout,
+        lifetime: settings.streams.max_duration,
         caller,
-        linger: settings.linger,
+        linger: settings.streams.linger,
     }
 }
 
@@ -264,11 +268,11 @@ impl Call {
         source: Paced<PeerSource>,
         sink: PeerSink,
         lanes: (LaneSender, LaneReceiver),
-        settings: &StreamSettings,
+        settings: &Settings,
         window: u32,
     ) -> PeerSide {
         let scanner = Scanner::new(
-            settings.max_message,
+            settings.streams.max_message_size.bytes() as u64,
             u64::from(WHOLE_MESSAGE),
             self.encodings.sends.is_some(),
         );
