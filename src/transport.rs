@@ -1,6 +1,7 @@
 //! From a listening socket to gRPC streams: connections, TLS, HTTP/2, memory, limits, calls.
 //!
 //! From what is decided on to what decides:
+//! - [`settings`] is what can be set;
 //! - [`tls`] encrypts, and says whom to believe; [`memory`] counts what is in use and what may be read; [`limits`] counts
 //!   who comes from where, how many and how fast;
 //! - [`counters`] is what a connection's streams count for it, [`streams`] what can be seen of each stream, [`phase`] where
@@ -18,6 +19,7 @@ pub mod http2;
 pub mod limits;
 pub mod memory;
 pub mod phase;
+pub mod settings;
 pub mod shared;
 pub mod streams;
 pub mod tls;

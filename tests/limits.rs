@@ -9,7 +9,7 @@ use helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until,
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, call},
-    transport::shared::Settings,
+    transport::settings::Settings,
 };
 use tokio::task::JoinHandle;
 use tonic::{Code, Status, transport::Channel};
@@ -307,8 +307,8 @@ async fn limits_can_be_changed_while_it_runs() {
             "(streams.max_per_address)",
         ),
         (
-            |new| new.streams.new_per_second = Some(1),
-            |new| new.streams.new_per_second = None,
+            |new| new.streams.new_per_second_per_address = Some(1),
+            |new| new.streams.new_per_second_per_address = None,
             "(streams.new_per_second_per_address)",
         ),
     ];

@@ -180,7 +180,7 @@ impl Door {
     /// A place among all connections, if one is free; given back on drop.
     fn place(&self, peer: IpAddr) -> Option<Place> {
         let metrics = &self.router.metrics;
-        let limit = self.router.settings.load().connections.max;
+        let limit = self.router.settings.load().connections.max as usize;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
         let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
         if !self.router.limits.spares.make_room(open, limit) {
@@ -202,6 +202,7 @@ impl Door {
     fn enter(&self, peer: IpAddr) -> Option<Visit> {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max_per_address;
+        let limit = limit.map(|limit| limit as usize);
         let visit = self.router.limits.addresses.enter(peer, limit);
         if visit.is_some() {
             metrics.connections.inc(ConnectionAccept::Accepted);
@@ -243,8 +244,10 @@ impl Door {
     /// Whether a PROXY header must come first on a connection from this address.
     fn is_proxy(&self, peer: IpAddr) -> bool {
         let settings = self.router.settings.load();
-        let proxies = &settings.connections.proxies;
-        proxies.iter().any(|network| network.contains(&peer))
+        settings
+            .proxies
+            .iter()
+            .any(|network| network.contains(&peer))
     }
 }
 
@@ -255,7 +258,7 @@ fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
 async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
     let router = &door.router;
-    let long = router.settings.load().connections.proxy_header_timeout;
+    let long = router.settings.load().proxy_header_timeout;
     let header = timeout(long, proxy_protocol::read(&mut socket));
     let what = "a connection's task panicked at its PROXY header";
     let Some(header) = caught(&router.metrics, proxy, what, header).await else {

@@ -26,6 +26,7 @@ use self::{
 use crate::transport::{
     http2::outgoing::Outgoing,
     limits::{addresses::OpenStream, pace::Paced, seats::Seat},
+    settings::LEAST_WINDOW,
     shared::{Offer, Partner},
 };
 use crate::{
@@ -41,6 +42,8 @@ use crate::{
 
 /// Names the call as the path of an HTTP/2 request.
 pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
+
+const _: () = assert!(WHOLE_MESSAGE as usize <= LEAST_WINDOW.bytes() / 3 * 2);
 
 /// Serves the call. Ready once its last frame is handed to the connection. `None`: it was refused, and told so.
 ///

@@ -1,9 +1,8 @@
 //! Holds what all connections and streams share.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use sync_wrapper::SyncWrapper;
 use tokio::sync::oneshot;
 use tonic::service::Routes;
@@ -13,12 +12,12 @@ use crate::transport::{
     http2::routes::places::Calls,
     limits::{
         addresses::Addresses,
-        pace::Rates,
         seats::{Seat, Seats},
         spares::Spares,
     },
     memory::{budget::Budget, level::Memory},
     phase::{Life, Phase},
+    settings::Settings,
     streams::{StreamEntry, Streams},
 };
 use crate::{
@@ -31,85 +30,6 @@ use crate::{
         lane::{LaneReceiver, LaneSender},
     },
 };
-
-/// What can be set for streams. `None` is no limit.
-#[derive(Clone, Debug)]
-pub struct StreamSettings {
-    /// Credit a peer is granted at first, bytes.
-    pub window: u32,
-    /// Credit a peer may earn on a long path, bytes.
-    pub max_window: u32,
-    /// Largest message, bytes.
-    pub max_message: u64,
-    /// Streams at once.
-    pub max: Option<usize>,
-    /// Streams at once from one address.
-    pub max_per_address: Option<usize>,
-    /// New streams a second from one address.
-    pub new_per_second: Option<u32>,
-    /// Refused tokens a second from one address.
-    pub refused_tokens_per_second: Option<u32>,
-    /// Bytes a second.
-    pub rates: Rates,
-    /// How long a stream waits for its partner.
-    pub pairing_timeout: Duration,
-    /// How long nothing may move.
-    pub idle_timeout: Option<Duration>,
-    /// How long a peer may take nothing while bytes wait for it.
-    pub stall_timeout: Option<Duration>,
-    /// How long a stream may last.
-    pub max_duration: Option<Duration>,
-    /// How long a stream being ended may make no progress.
-    pub linger: Duration,
-}
-
-/// What can be set for connections. `None` is no limit.
-#[derive(Clone, Debug)]
-pub struct ConnectionSettings {
-    /// Connections at once.
-    pub max: usize,
-    /// Connections at once from one address.
-    pub max_per_address: Option<usize>,
-    /// Streams at once on one connection.
-    pub max_streams: u32,
-    /// From these networks a PROXY header comes first.
-    pub proxies: Arc<[IpNet]>,
-    /// From accept to the end of the PROXY header.
-    pub proxy_header_timeout: Duration,
-    /// Bytes of request headers.
-    pub max_header_size: u32,
-    /// Bytes that HTTP/2 may hold for each stream until the socket takes them.
-    pub send_buffer: usize,
-    /// From accept to the end of the TLS handshake.
-    pub tls_handshake_timeout: Duration,
-    /// From there to the HTTP/2 preface.
-    pub preface_timeout: Duration,
-    /// From there to the first stream, while none is open from the same address.
-    pub first_stream_timeout: Duration,
-    /// Without a stream, while none is open from the same address.
-    pub idle_timeout: Option<Duration>,
-    /// From accept; the connection then takes no more streams.
-    pub max_age: Option<Duration>,
-    /// After that, until the streams are ended.
-    pub max_age_grace: Option<Duration>,
-    /// Silence after which a PING is sent.
-    pub keepalive_interval: Option<Duration>,
-    /// How long the answer may take.
-    pub keepalive_timeout: Duration,
-    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
-    pub tcp_user_timeout: Option<Duration>,
-    /// How long the socket may take nothing.
-    pub write_stall_timeout: Option<Duration>,
-}
-
-/// What can be set.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// For streams.
-    pub streams: StreamSettings,
-    /// For connections.
-    pub connections: ConnectionSettings,
-}
 
 /// Pairs a side's ends of both lanes.
 pub(crate) type Lanes = (LaneSender, LaneReceiver);

@@ -23,7 +23,8 @@ use crate::transport::{
     counters::Passage,
     limits::addresses::{OpenStream, Origin},
     memory::level::Level,
-    shared::{Offer, Router, StreamSettings},
+    settings::Settings,
+    shared::{Offer, Router},
     streams::StreamEntry,
 };
 use crate::{
@@ -85,7 +86,7 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         return Err(Refusal::Memory);
     }
     let timeout = check_head(head)?;
-    let settings = shared.settings.load().streams.clone();
+    let settings = shared.settings.load();
     check_rates(peer, &settings)?;
     let admission = check_token(caller, &head.headers, settings.refused_tokens_per_second)?;
     if shared.memory.level() >= Level::NoStreams {
@@ -101,7 +102,7 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         check_forwarded(shared, process).map_err(no_place)?;
     }
     let voucher = process.and_then(|_| voucher(caller, subject, &head.headers));
-    let limit = settings.max_per_address;
+    let limit = settings.streams.max_per_address.map(|limit| limit as usize);
     let open = peer.address.open_stream(limit);
     let open = open.ok_or(Refusal::TooManyPerAddress(limit.unwrap_or_default()))?;
 
@@ -117,7 +118,8 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         return Err(no_place(NoPlace::Draining));
     }
     let encodings = Encodings::of(&head.headers);
-    let offer = || offer(shared, &permit.entry, &encodings, settings.max);
+    let most = settings.streams.max.map(|limit| limit as usize);
+    let offer = || offer(shared, &permit.entry, &encodings, most);
     let place = shared.table.arrive(subject, admission.expires_at, offer);
     let place = place.map_err(no_place)?;
     shared.metrics.streams.inc();
@@ -136,7 +138,7 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         },
         voucher: voucher.map(Box::new),
         open,
-        max_message: settings.max_message,
+        max_message: settings.streams.max_message_size.bytes() as u64,
         place,
     })
 }
@@ -154,8 +156,8 @@ fn check_head(head: &Parts) -> Result<Option<Duration>, Refusal> {
 }
 
 /// Checks how many calls and bad tokens have come from this address lately.
-fn check_rates(peer: &Origin, settings: &StreamSettings) -> Result<(), Refusal> {
-    if let Some(limit) = settings.new_per_second
+fn check_rates(peer: &Origin, settings: &Settings) -> Result<(), Refusal> {
+    if let Some(limit) = settings.streams.new_per_second_per_address
         && !peer.address.arrivals.take_one(limit)
     {
         return Err(Refusal::StreamRate(limit));
@@ -258,13 +260,13 @@ fn offer(
 }
 
 /// Sets the stream's deadlines. `caller`: when the caller's own passes.
-fn deadlines(settings: &StreamSettings, caller: Option<Instant>) -> Deadlines {
+fn deadlines(settings: &Settings, caller: Option<Instant>) -> Deadlines {
     Deadlines {
-        pairing: settings.pairing_timeout,
-        idle: settings.idle_timeout,
-        stall: settings.stall_timeout,
-        lifetime: settings.max_duration,
+        pairing: settings.pairing.timeout,
+        idle: settings.streams.idle_timeout,
+        stall: settings.streams.stall_timeout,
+        lifetime: settings.streams.max_duration,
         caller,
-        linger: settings.linger,
+        linger: settings.streams.linger,
     }
 }

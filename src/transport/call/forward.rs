@@ -50,9 +50,14 @@ pub(crate) fn start(shared: &Arc<Router>, reached: Reached, outcome: Outcome, of
     let control = permit.entry.control.clone();
     let sink = PeerSink::opened(reached.send, control, dialect);
     let compressed = reached.encodings.sends.is_some();
-    let scanner = Scanner::new(settings.streams.max_message, WHOLE_MESSAGE, compressed);
+    let scanner = Scanner::new(
+        settings.streams.max_message_size.bytes() as u64,
+        WHOLE_MESSAGE,
+        compressed,
+    );
     let (peer, lanes) = (first.peer, offer.lanes.into_inner());
-    let side = Side::new(source, sink, scanner, lanes, settings.streams.window);
+    let window = settings.streams.initial_window.bytes_u32();
+    let side = Side::new(source, sink, scanner, lanes, window);
     let forward = Forward {
         session: Session {
             shared: shared.clone(),

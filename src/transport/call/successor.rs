@@ -199,14 +199,14 @@ async fn connect(shared: &Router) -> Result<Connected, Failure> {
             Either::Right(connected?)
         }
     };
-    let window = settings.streams.window;
+    let window = settings.streams.initial_window.bytes_u32();
     let (sender, mut connection) = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(window)
         // One stream; as for a router's peers, the stream's window is the bound.
         .initial_connection_window_size(window.saturating_mul(3) / 2)
-        .max_send_buffer_size(settings.connections.send_buffer)
-        .max_header_list_size(settings.connections.max_header_size)
+        .max_send_buffer_size(settings.streams.send_buffer.bytes())
+        .max_header_list_size(settings.connections.max_header_size.bytes_u32())
         .handshake(wire)
         .await?;
     let pings = connection.ping_pong();

@@ -42,7 +42,8 @@ use crate::transport::{
         level::{Level, Reader, Reading},
         read_budget::Allowance,
     },
-    shared::{ConnectionSettings, Router},
+    settings::Settings,
+    shared::Router,
 };
 use crate::{
     observe::metrics::{ConnectionEnd, Held},
@@ -71,11 +72,11 @@ where
     T: Gather + Send + 'static,
 {
     let settings = router.settings.load_full();
-    let (window, max_window) = (settings.streams.window, settings.streams.max_window);
-    let settings = &settings.connections;
+    let window = settings.streams.initial_window.bytes_u32();
+    let max_window = settings.streams.max_window.bytes_u32();
     // In a box: the connection shall not keep room for it.
-    let preface = Box::pin(builder(settings, window).handshake(wire.clone()));
-    let mut http2 = match timeout(settings.preface_timeout, preface).await {
+    let preface = Box::pin(builder(&settings, window).handshake(wire.clone()));
+    let mut http2 = match timeout(settings.connections.preface_timeout, preface).await {
         Err(_) => return ConnectionEnd::PrefaceTimeout,
         Ok(Err(error)) => return end_of(&error),
         Ok(Ok(http2)) => Box::new(http2),
@@ -106,7 +107,7 @@ where
         grant: Grant::new(router.limits.windows.clone()),
         reader: router.memory.reader(bell.clone()),
         bell,
-        deadlines: Deadlines::new(settings.clone(), now, jitter()),
+        deadlines: Deadlines::new(settings, now, jitter()),
         clock: Box::pin(sleep_until(now)),
         clock_set: true,
         goaway: Goaway::new(&router.life),
@@ -126,19 +127,20 @@ where
     asked
 }
 
-fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
+fn builder(settings: &Settings, window: u32) -> h2::server::Builder {
     // The connection's window never blocks: each stream's own window is the bound. HTTP/2 may withhold a third
     // of it, hence half more. A large one also keeps h2's budget for small frames, half of it by default, from
     // closing connections.
-    let all = u64::from(window) * u64::from(settings.max_streams) * 3 / 2;
+    let most = settings.streams.max_per_connection;
+    let all = u64::from(window) * u64::from(most) * 3 / 2;
     let connection_window = all.min((1 << 31) - 1) as u32;
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(window)
         .initial_connection_window_size(connection_window.max(window))
-        .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(settings.max_header_size)
-        .max_send_buffer_size(settings.send_buffer);
+        .max_concurrent_streams(most)
+        .max_header_list_size(settings.connections.max_header_size.bytes_u32())
+        .max_send_buffer_size(settings.streams.send_buffer.bytes());
     builder
 }
 
