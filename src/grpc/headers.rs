@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use thiserror::Error;
 
-use crate::splice::ending::Ending;
+use crate::splice::ending::{Cause, Ending};
 
 /// On a call that one router forwards to another: which process does.
 pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router-forwarded-by");
@@ -13,19 +13,27 @@ pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router
 /// On such a call and on its answer: proof that a router makes it.
 pub const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
 
-/// Between two routers, behind all messages: how the stream of the sender's own peer ended.
-const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
+/// In the trailers of a stream that broke off: what happened, as the one who reads this sees it.
+///
+/// Routers that forward streams tell each other how the streams of their own peers ended, as the other's peer sees it, and
+/// believe it only with a proof.
+pub const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
 
-/// Says to another router how the stream ended, as that one should see it.
+/// Says how the stream ended. A good end needs no words.
 pub fn set_ending(headers: &mut HeaderMap, ending: Ending) {
-    if let Ok(text) = HeaderValue::try_from(ending.to_text()) {
+    if ending.cause != Cause::Completed
+        && let Ok(text) = HeaderValue::try_from(ending.to_text())
+    {
         headers.insert(ENDING, text);
     }
 }
 
-/// What [`set_ending`] said.
+/// Reads what [`set_ending`] said to another router, unless that is nothing that a router says to one.
+///
+/// Least of all that the peer of this side is gone: that one has to get what was accepted for it.
 pub fn ending(headers: &HeaderMap) -> Option<Ending> {
-    Ending::from_text(headers.get(ENDING)?.to_str().ok()?)
+    let ending = Ending::from_text(headers.get(ENDING)?.to_str().ok()?)?;
+    Some(ending).filter(|ending| ending.for_other().can_be_told())
 }
 
 /// The value in memory of its own. As HTTP/2 gives it, it keeps the whole block of headers it came in.
@@ -162,6 +170,19 @@ mod tests {
                 )
             })
             .collect()
+    }
+
+    #[test]
+    fn a_router_cannot_say_that_the_peer_of_this_one_is_gone() {
+        for cause in Cause::samples().split_off(1) {
+            for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
+                let mut said = HeaderMap::new();
+                set_ending(&mut said, ending);
+                let gone = matches!(cause, Cause::Cancelled | Cause::Lost | Cause::Memory);
+                let expected = Some(ending).filter(|_| !(gone && ending.other));
+                assert_eq!(super::ending(&said), expected);
+            }
+        }
     }
 
     #[test]
