@@ -116,9 +116,7 @@ impl From<StreamError> for Failure {
                 "; `jumpstarter-router token inspect` says what is wrong with a token",
             ),
             Some(Code::ResourceExhausted) => (Exit::Refused, ""),
-            Some(Code::DeadlineExceeded) if error.to_string().contains("did not connect") => {
-                (Exit::Alone, "")
-            }
+            Some(_) if error.is_unpaired() => (Exit::Alone, ""),
             None if matches!(error, StreamError::NoRouter(_)) => (Exit::Unreachable, ""),
             None if matches!(error, StreamError::Alert(_)) => (
                 Exit::Unreachable,
@@ -190,9 +188,23 @@ pub fn run(runtime: &mut Builder, command: impl Future<Output = Result<(), Failu
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tonic::Status;
 
     use super::*;
+    use crate::{
+        grpc::{headers, status},
+        splice::ending::{Cause, Ending},
+    };
+
+    /// What the other side's peer gets.
+    fn ended(cause: Cause) -> Status {
+        let ending = Ending::from(cause).for_other();
+        let mut trailers = status::trailers(ending.code(), &ending.message());
+        headers::set_ending(&mut trailers, ending);
+        Status::from_header_map(&trailers).expect("a status")
+    }
 
     #[test]
     fn the_codes_tell_failures_apart() {
@@ -201,16 +213,11 @@ mod tests {
             exit(Status::unauthenticated("invalid jwt token")),
             Exit::Refused
         );
-        assert_eq!(
-            exit(Status::unavailable("the other side cancelled its stream")),
-            Exit::Broken
-        );
-        let alone = "the other side did not connect within 2m (pairing.timeout)";
-        assert_eq!(exit(Status::deadline_exceeded(alone)), Exit::Alone);
-        assert_eq!(
-            exit(Status::deadline_exceeded("nothing was sent")),
-            Exit::Broken
-        );
+        let time = Duration::from_secs(1);
+        assert_eq!(exit(ended(Cause::Cancelled)), Exit::Broken);
+        assert_eq!(exit(ended(Cause::Unpaired(time))), Exit::Alone);
+        assert_eq!(exit(ended(Cause::Idle(time))), Exit::Broken);
+        assert_eq!(exit(Status::deadline_exceeded("")), Exit::Alone);
         for code in [1, 2, 3, 4, 5, 78, 130] {
             assert!(HELP.contains(&format!("\n  {code} ")), "{code}");
         }
@@ -218,9 +225,7 @@ mod tests {
 
     #[test]
     fn the_message_says_who() {
-        let failure = Failure::from(StreamError::Status(Status::unavailable(
-            "the other side cancelled its stream",
-        )));
+        let failure = Failure::from(StreamError::Status(ended(Cause::Cancelled)));
         let text = failure.to_string();
         assert!(text.starts_with("the other side broke off: "), "{text}");
         assert!(text.contains("UNAVAILABLE"), "{text}");

@@ -295,22 +295,21 @@ impl Sink for PeerSink {
     }
 
     fn finish(&mut self, ending: Ending) {
-        let (code, message) = (ending.code(), ending.message());
+        let mut trailers = status::trailers(ending.code(), &ending.message());
+        let seen = if self.is_router {
+            // It tells its own peer, and so gets this as that one sees it.
+            ending.for_other()
+        } else {
+            ending
+        };
+        headers::set_ending(&mut trailers, seen);
         // An error here means that the peer is gone already.
         match &mut self.body {
-            Some(body) => {
-                let mut trailers = status::trailers(code, &message);
-                if self.is_router {
-                    headers::set_ending(&mut trailers, ending.for_other());
-                }
-                let _ = body.send_trailers(trailers);
-            }
+            Some(body) => drop(body.send_trailers(trailers)),
             None => {
-                let mut head = status::trailers_only(code, &message);
-                if self.is_router {
-                    headers::set_ending(head.headers_mut(), ending.for_other());
-                }
-                let _ = self.respond.send_response(head, true);
+                let mut head = status::head();
+                head.headers_mut().extend(trailers);
+                drop(self.respond.send_response(head, true));
             }
         }
     }
