@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     admin::{api, http},
-    auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
+    auth::{Key, KeyRing, KeyRingError, Refusal, Rules},
     config::{self, Config, Size, TlsProvider},
     observe::{
         log,
@@ -449,7 +449,7 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
 }
 
 fn refusal_causes() -> Vec<&'static str> {
-    [&ALL_CAUSES[..], admission::REFUSALS].concat()
+    [Refusal::CAUSES, admission::REFUSALS].concat()
 }
 
 /// Health and reflection, which answer on the same port, and what is added to them.
