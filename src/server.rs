@@ -151,7 +151,7 @@ impl Server {
         let address = listeners.grpc.address;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
-        metrics.reloads.started(SystemTime::now());
+        metrics.started(SystemTime::now());
         metrics
             .token_keys
             .set(rules.keys.keys().iter().map(Key::name));

@@ -1,16 +1,19 @@
 //! Counters split by a label, with every child made in advance.
 
-use std::marker::PhantomData;
-
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+use std::{
+    fmt::{self, Debug},
+    marker::PhantomData,
 };
 
-type Labels = [(&'static str, &'static str); 1];
+use prometheus_client::{
+    encoding::{EncodeMetric, MetricEncoder},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
+};
+
+type Counters = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// The values of one label, as an enum without fields.
-pub trait Label: Copy + 'static {
+pub trait Label: Copy + Debug + Send + Sync + 'static {
     /// The label's name.
     const KEY: &'static str;
     /// All values, in the order of [`Label::index`].
@@ -24,21 +27,34 @@ pub trait Label: Copy + 'static {
 /// One counter for each value of a label.
 #[derive(Clone, Debug)]
 pub struct ByLabel<L> {
+    family: Counters,
     children: Box<[Counter]>,
     label: PhantomData<L>,
 }
 
-impl<L: Label> ByLabel<L> {
-    pub(super) fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
-        let family = Family::<Labels, Counter>::default();
-        registry.register(name, help, family.clone());
+impl<L: Label> Default for ByLabel<L> {
+    fn default() -> Self {
+        let family = Counters::default();
         let child = |value: &L| family.get_or_create_owned(&[(L::KEY, value.as_str())]);
         Self {
             children: L::ALL.iter().map(child).collect(),
+            family,
             label: PhantomData,
         }
     }
+}
 
+impl<L: Label> EncodeMetric for ByLabel<L> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.family.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+impl<L: Label> ByLabel<L> {
     /// Counts one.
     pub fn inc(&self, value: L) {
         self.children[value.index()].inc();
@@ -53,24 +69,28 @@ impl<L: Label> ByLabel<L> {
 /// One counter for each of a list of names, and one for all other names.
 #[derive(Clone, Debug)]
 pub struct ByName {
+    family: Counters,
     /// Sorted by name.
     children: Box<[(&'static str, Counter)]>,
     other: Counter,
+}
+
+impl EncodeMetric for ByName {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.family.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
 }
 
 impl ByName {
     /// The value under which unknown names are counted.
     pub const OTHER: &'static str = "other";
 
-    pub(super) fn register(
-        registry: &mut Registry,
-        name: &str,
-        help: &str,
-        key: &'static str,
-        values: &[&'static str],
-    ) -> Self {
-        let family = Family::<Labels, Counter>::default();
-        registry.register(name, help, family.clone());
+    pub(super) fn new(key: &'static str, values: &[&'static str]) -> Self {
+        let family = Counters::default();
         let child = |value| family.get_or_create_owned(&[(key, value)]);
 
         let mut values = values.to_vec();
@@ -79,6 +99,7 @@ impl ByName {
         Self {
             children: values.iter().map(|value| (*value, child(value))).collect(),
             other: child(Self::OTHER),
+            family,
         }
     }
 
