@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What a token names as its signature algorithm instead of HS256, HS384 or HS512.
+/// Says what a token names as its signature algorithm instead of HS256, HS384 or HS512.
 ///
 /// Only names from the public registry (RFC 7518 section 3.1) are kept; anything else is the
 /// sender's text and does not get into logs.
@@ -13,9 +13,9 @@ pub enum AlgorithmFault {
     Missing,
     /// `alg` is no string.
     NotText,
-    /// A registered algorithm that is not accepted here.
+    /// It is a registered algorithm that is not accepted here.
     Known(&'static str),
-    /// A name that is not registered. Names are case-sensitive.
+    /// It is not registered. Names are case-sensitive.
     Unknown,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for AlgorithmFault {
     }
 }
 
-/// What upstream v0.9.0 answers to a token that it does not accept, whatever is wrong with it.
+/// Upstream v0.9.0 answers this to a token that it does not accept, whatever is wrong with it.
 const INVALID: &str = "invalid jwt token";
 
 /// Makes the enum from its rows: a variant with its text for the log, the label for metrics, and the text of the gRPC status.
@@ -45,7 +45,7 @@ macro_rules! refusals {
         }
 
         impl Refusal {
-            /// Every value of [`Refusal::cause`], so that metrics can show a zero before the first refusal.
+            /// Lists every value of [`Refusal::cause`], so that metrics can show a zero before the first refusal.
             pub const CAUSES: &'static [&'static str] = &[$($cause),+];
 
             /// Gives the label for metrics, one of [`Refusal::CAUSES`].
@@ -67,7 +67,7 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// Why a call was not admitted.
+    /// Says why a call was not admitted.
     ///
     /// `Display` is for the log of this side. It holds what was expected and what kind of thing was
     /// found, and never text of the token or of a key. The peer gets [`Refusal::message`] only.
@@ -178,7 +178,7 @@ fn expected_type(claim: &str) -> &'static str {
     }
 }
 
-/// A length of time with as many digits as help to find a wrong clock.
+/// Shows a length of time with as many digits as help to find a wrong clock.
 struct Span<'a>(&'a Duration);
 
 impl fmt::Display for Span<'_> {

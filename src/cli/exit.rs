@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::client::{ConnectError, ControllerConfigError, EndedBy, StreamError};
 
-/// What an exit code says. Wrong usage is 2, as with all commands.
+/// Says what an exit code means. Wrong usage is 2, as with all commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The stream broke, or what this side reads or writes did.
@@ -20,11 +20,11 @@ pub enum Exit {
     Alone = 5,
     /// A configuration file or a key is of no use.
     Config = 78,
-    /// Interrupted from the keyboard, as shells report it.
+    /// It was interrupted from the keyboard, as shells report it.
     Interrupted = 130,
 }
 
-/// For the help of those commands.
+/// Stands in the help of those commands.
 pub const HELP: &str = "\
 Exit codes:
   0   all went well
@@ -36,18 +36,18 @@ Exit codes:
   78  a configuration file, a key or a token cannot be used
   130 interrupted (Ctrl-C) while standard input and output were joined; what serves connections ends with 0";
 
-/// A message for people, and the exit code.
+/// Has a message for people, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// The code.
     pub exit: Exit,
-    /// Trying again with the same options is of no use.
+    /// Whether trying again with the same options is of no use.
     pub is_lasting: bool,
     text: String,
 }
 
 impl Failure {
-    /// With a message of its own.
+    /// Makes one with a message of its own.
     pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
         Self {
             exit,
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// With the error's message and those of its causes.
+    /// Makes one with the error's message and those of its causes.
     pub fn of(exit: Exit, error: &dyn Error) -> Self {
         Self::new(exit, chain(error))
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A message with its causes, each of which is named once.
+/// Joins a message with its causes, each of which is named once.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -161,7 +161,7 @@ impl From<crate::client::SessionError> for Failure {
     }
 }
 
-/// What went wrong while bytes were carried: the stream's own error, or that of a file or socket.
+/// Takes what went wrong while bytes were carried: the stream's own error, or that of a file or socket.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         match StreamError::of(&error) {

@@ -11,16 +11,16 @@ use crate::{
     splice::ending::{By, Cause, Ending},
 };
 
-/// Who ended a stream.
+/// Says who ended a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// The partner: it cancelled, failed, or its connection was lost.
+    /// The partner did: it cancelled, failed, or its connection was lost.
     Partner,
-    /// The router: a limit, an administrator, a shutdown, nobody came, or it refused the call.
+    /// The router did: for a limit, an administrator, a shutdown, because nobody came, or it refused the call.
     Router,
-    /// The network between here and the router, or the router's process.
+    /// The network between here and the router failed, or the router's process.
     Connection,
-    /// This side.
+    /// This side did.
     ThisSide,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for EndedBy {
     }
 }
 
-/// Why a stream did not end as both sides wanted, or what was wrong with its use.
+/// Says why a stream did not end as both sides wanted, or what was wrong with its use.
 ///
 /// As [`io::Error`] it keeps its type: [`StreamError::of`] finds it again.
 #[derive(Clone, Debug, Error)]
@@ -65,16 +65,16 @@ pub enum StreamError {
     /// The stream ended with status OK in the middle of a message.
     #[error("the stream ended inside a message")]
     Truncated,
-    /// Written after [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
+    /// This side has written after [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
     #[error("this side of the stream is closed already")]
     Closed,
-    /// A message that does not fit one frame.
+    /// This side has written a message that does not fit one frame.
     #[error("a message of {0} bytes is too long: at most {MAX_PAYLOAD} bytes fit a frame")]
     TooLong(usize),
 }
 
 impl StreamError {
-    /// The gRPC status, if the router sent one.
+    /// Gives the gRPC status, if the router sent one.
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Status(status) => Some(status),
@@ -82,13 +82,13 @@ impl StreamError {
         }
     }
 
-    /// What happened, if the router said so behind the status. Upstream's router does not.
+    /// Tells what happened, if the router said so behind the status. Upstream's router does not.
     fn ending(&self) -> Option<Ending> {
         let ending = self.status()?.metadata().get(headers::ENDING.as_str())?;
         Ending::from_text(ending.to_str().ok()?)
     }
 
-    /// Who ended the stream. Another router than this package's does not say, and then it is taken for the one.
+    /// Tells who ended the stream. Another router than this package's does not say, and then it is taken for the one.
     pub fn by(&self) -> EndedBy {
         match self {
             Self::Status(_) if self.ending().map(Ending::by) == Some(By::OtherSide) => {
@@ -104,13 +104,13 @@ impl StreamError {
         }
     }
 
-    /// Whether the token was not accepted: to try again with the same one is of no use.
+    /// Tells whether the token was not accepted: to try again with the same one is of no use.
     pub fn is_refusal(&self) -> bool {
         let code = self.status().map(Status::code);
         matches!(code, Some(Code::Unauthenticated | Code::PermissionDenied))
     }
 
-    /// Whether the other side did not come in time. Of a router that does not say what happened the code counts.
+    /// Tells whether the other side did not come in time. If the router does not say what happened, its status code decides.
     pub fn is_unpaired(&self) -> bool {
         match self.ending() {
             Some(ending) => matches!(ending.cause, Cause::Unpaired(_)),
@@ -118,7 +118,7 @@ impl StreamError {
         }
     }
 
-    /// The stream's own error inside an [`io::Error`] of a [`RouterStream`](super::RouterStream).
+    /// Finds the stream's own error inside an [`io::Error`] of a [`RouterStream`](super::RouterStream).
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }

@@ -87,7 +87,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// All metrics. Made once and shared in an `Arc`.
+    /// Has all metrics. It is made once and shared in an `Arc`.
     struct Metrics(end_reasons: &[&'static str], refusal_causes: &[&'static str]) {
         build_info: Family<BuildLabels, Gauge> = "build_info", "What is running";
 
@@ -240,7 +240,7 @@ impl Metrics {
         self.certificate_expiry.set(since_epoch(at));
     }
 
-    /// All metrics in this format.
+    /// Writes all metrics in this format.
     ///
     /// Reads `/proc`, so it may block for a moment.
     pub fn encode_as(&self, format: Format) -> String {
@@ -250,7 +250,7 @@ impl Metrics {
         }
     }
 
-    /// All metrics as [`Format::OpenMetrics`].
+    /// Writes all metrics as [`Format::OpenMetrics`].
     pub fn encode(&self) -> String {
         let mut out = String::with_capacity(16 * 1024);
         if text::encode(&mut out, &self.registry).is_err() {
@@ -261,18 +261,18 @@ impl Metrics {
     }
 }
 
-/// In seconds. Two peers that are told at the same time meet within a round trip.
+/// Bounds waits, in seconds. Two peers that are told at the same time meet within a round trip.
 const WAIT_BUCKETS: [f64; 15] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// In seconds, up to three days. Streams range from one request to a console left open.
+/// Bounds durations, in seconds, up to three days. Streams range from one request to a console left open.
 const DURATION_BUCKETS: [f64; 15] = [
     0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 10_800.0, 21_600.0, 43_200.0,
     86_400.0, 259_200.0,
 ];
 
-/// 1 KiB to 64 GiB by factors of four, then 100 GiB.
+/// Bounds sizes: 1 KiB to 64 GiB by factors of four, then 100 GiB.
 fn byte_buckets() -> impl Iterator<Item = f64> {
     const KIB: f64 = 1024.0;
     (0..14)
@@ -280,7 +280,7 @@ fn byte_buckets() -> impl Iterator<Item = f64> {
         .chain([100.0 * KIB * KIB * KIB])
 }
 
-/// Whole seconds.
+/// Gives a time in whole seconds, as metrics have it.
 fn since_epoch(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs().cast_signed()

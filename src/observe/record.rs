@@ -4,10 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tracing::{field, info};
 
-/// The target of the records' lines.
+/// Names the target of the records' lines.
 pub(super) const TARGET: &str = module_path!();
 
-/// What one stream did, from its admission to its end. A pair leaves two, one per side.
+/// Says what one stream did, from its admission to its end. A pair leaves two, one per side.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
     /// The number of the pair in this process: that of the stream that came first. Both records of a pair have it.
@@ -90,8 +90,7 @@ impl StreamRecord {
             attributes.extend(other.map(|peer| KeyValue::new("router.other_peer", peer)));
             attributes
         };
-        let failure =
-            (self.status != "OK").then(|| self.detail.clone().unwrap_or_default());
+        let failure = (self.status != "OK").then(|| self.detail.clone().unwrap_or_default());
         let name = "jumpstarter.v1.RouterService/Stream";
         super::traces::span(name, self.duration, failure, attributes);
     }

@@ -19,19 +19,19 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider},
 };
 
-/// The variables that name a collector, as the specification has them.
+/// These variables name a collector, as the specification has them.
 const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// How long the last spans have to be sent at the end of the process.
+/// So long the last spans have to be sent at the end of the process.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// As there is one log for the process, so there is one way to the collector.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// The way to the collector.
+/// Sends spans to the collector.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 

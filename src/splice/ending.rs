@@ -27,16 +27,16 @@ use super::{Broken, scanner::Fault};
 /// An in-band `FRAME_TYPE_GOAWAY` with an empty payload, as one gRPC message: prefix, then field 2 = 7.
 pub const GOAWAY_MESSAGE: &[u8] = &[0, 0, 0, 0, 2, 0x10, 7];
 
-/// Who brought an ending about, seen from one peer.
+/// Says who brought an ending about, seen from one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Both peers, by closing.
+    /// Both peers did, by closing.
     Both,
-    /// The peer itself.
+    /// The peer itself did.
     ThisSide,
-    /// Its partner.
+    /// Its partner did.
     OtherSide,
-    /// The router.
+    /// The router did.
     Router,
 }
 
@@ -52,7 +52,7 @@ impl By {
     }
 }
 
-/// An ending as one of the two peers sees it.
+/// Describes an ending as one of the two peers sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// What happened.
@@ -81,7 +81,7 @@ impl From<Broken> for Ending {
 }
 
 impl Ending {
-    /// Has every value of [`Ending::reason`], for metrics.
+    /// Lists every value of [`Ending::reason`], for metrics.
     pub const REASONS: &'static [&'static str] = causes::REASONS;
 
     /// Turns it into the same ending as the other peer sees it.
@@ -93,12 +93,12 @@ impl Ending {
         }
     }
 
-    /// Whether the peer is still there to be told.
+    /// Tells whether the peer is still there to be told.
     pub fn can_be_told(self) -> bool {
         self.other || !matches!(self.cause, Cause::Cancelled | Cause::Lost | Cause::Memory)
     }
 
-    /// Whether memory ran out, so that what the stream keeps must be free soon.
+    /// Tells whether memory ran out, so that what the stream keeps must be free soon.
     pub fn is_in_need(self) -> bool {
         matches!(self.cause, Cause::Memory | Cause::MemoryIdle)
     }
@@ -111,7 +111,7 @@ impl Ending {
         }
     }
 
-    /// What the table says of this peer.
+    /// Gives what the table says of this peer.
     fn view(self) -> &'static View {
         let views = self.cause.row().views;
         views.get(usize::from(self.other)).unwrap_or(&views[0])

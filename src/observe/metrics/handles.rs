@@ -12,19 +12,19 @@ use prometheus_client::{
 
 type Counters = Family<[(&'static str, &'static str); 1], Counter>;
 
-/// The values of one label, as an enum without fields.
+/// Lists the values of one label, as an enum without fields.
 pub trait Label: Copy + Debug + Send + Sync + 'static {
-    /// The label's name.
+    /// Names the label.
     const KEY: &'static str;
-    /// All values, in the order of [`Label::index`].
+    /// Lists all values, in the order of [`Label::index`].
     const ALL: &'static [Self];
-    /// The value as it is shown.
+    /// Gives the value as it is shown.
     fn as_str(self) -> &'static str;
-    /// The position in [`Label::ALL`].
+    /// Gives the position in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
-/// One counter for each value of a label.
+/// Has one counter for each value of a label.
 #[derive(Clone, Debug)]
 pub struct ByLabel<L> {
     family: Counters,
@@ -60,13 +60,13 @@ impl<L: Label> ByLabel<L> {
         self.children[value.index()].inc();
     }
 
-    /// The count so far.
+    /// Gives the count so far.
     pub fn count(&self, value: L) -> u64 {
         self.children[value.index()].get()
     }
 }
 
-/// One counter for each of a list of names, and one for all other names.
+/// Has one counter for each of a list of names, and one for all other names.
 #[derive(Clone, Debug)]
 pub struct ByName {
     family: Counters,
@@ -86,7 +86,7 @@ impl EncodeMetric for ByName {
 }
 
 impl ByName {
-    /// The value under which unknown names are counted.
+    /// Names what counts all unknown names.
     pub const OTHER: &'static str = "other";
 
     pub(super) fn new(key: &'static str, values: &[&'static str]) -> Self {
@@ -103,7 +103,7 @@ impl ByName {
         }
     }
 
-    /// The counter for `name`. Hold a clone of it where one name is counted often.
+    /// Finds the counter for `name`. Hold a clone of it where one name is counted often.
     pub fn get(&self, name: &str) -> &Counter {
         match self
             .children
@@ -114,7 +114,7 @@ impl ByName {
         }
     }
 
-    /// The count of all names together.
+    /// Sums up the counts of all names.
     pub fn sum(&self) -> u64 {
         let known = self.children.iter().map(|(_, counter)| counter.get());
         known.sum::<u64>() + self.other.get()
@@ -126,7 +126,7 @@ impl ByName {
     }
 }
 
-/// One unit of a gauge, given back on drop, so that no way out of a function can forget it.
+/// Holds one unit of a gauge, and gives it back on drop, so that no way out of a function can forget it.
 #[derive(Debug)]
 pub struct Held(Gauge);
 

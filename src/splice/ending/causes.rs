@@ -7,7 +7,7 @@ use tonic::Code;
 use super::{By, text::Detail};
 use crate::splice::scanner::Fault;
 
-/// What one cause means.
+/// Says what one cause means.
 pub(super) struct Row {
     /// Who brought it about, seen from the peer it happened to.
     pub by: By,
@@ -15,7 +15,7 @@ pub(super) struct Row {
     pub views: &'static [View],
 }
 
-/// What is said of one peer.
+/// Says what is told of one peer.
 pub(super) struct View {
     /// The word for metrics and logs.
     pub reason: &'static str,
@@ -47,7 +47,7 @@ macro_rules! causes {
             $($(#[$doc])+ $name $(($kind))?,)+
         }
 
-        /// Every reason that an ending can have.
+        /// Lists every reason that an ending can have.
         pub(super) const REASONS: &[&str] = &[$($($reason,)+)+];
 
         impl Cause {
@@ -60,14 +60,14 @@ macro_rules! causes {
                 }
             }
 
-            /// What the cause carries, for people.
+            /// Shows what the cause carries to people.
             pub(super) fn shown(self) -> String {
                 match self {
                     $(Self::$name $(($carried))? => carried!($($carried)?).shown(),)+
                 }
             }
 
-            /// The cause as a word and numbers, for [`Cause::read`].
+            /// Gives the cause as a word and numbers, for [`Cause::read`].
             pub(super) fn written(self) -> (&'static str, Vec<u64>) {
                 let name = self.row().views[0].reason;
                 match self {
@@ -85,7 +85,7 @@ macro_rules! causes {
                 None
             }
 
-            /// Every cause, with each kind of thing that it can carry.
+            /// Lists every cause, with each kind of thing that it can carry.
             #[cfg(test)]
             pub(crate) fn samples() -> Vec<Self> {
                 let mut all = Vec::new();

@@ -32,7 +32,7 @@ impl Ending {
     }
 }
 
-/// What a cause carries.
+/// Reads and writes what a cause carries.
 pub(super) trait Detail: Sized {
     /// Shows it to people.
     fn shown(self) -> String;
@@ -66,14 +66,17 @@ impl Detail for () {
     }
 }
 
-/// Whole milliseconds.
+/// Writes whole milliseconds.
 impl Detail for Duration {
     fn shown(self) -> String {
         humantime::format_duration(self).to_string()
     }
 
     fn written(self, name: &'static str) -> (&'static str, Vec<u64>) {
-        (name, vec![u64::try_from(self.as_millis()).unwrap_or(u64::MAX)])
+        (
+            name,
+            vec![u64::try_from(self.as_millis()).unwrap_or(u64::MAX)],
+        )
     }
 
     fn read(name: &'static str, word: &str, numbers: &[u64]) -> Option<Self> {

@@ -250,7 +250,8 @@ mod tests {
         let row = row.unwrap_or_default();
         let metrics = crate::observe::metrics::Metrics::new(&[], &[]).encode();
         let mut lines = metrics.lines();
-        let help = lines.find(|line| line.starts_with("# HELP jumpstarter_router_memory_pressure "));
+        let help =
+            lines.find(|line| line.starts_with("# HELP jumpstarter_router_memory_pressure "));
         let help = help.unwrap_or_default();
         let mut levels: Vec<_> = (0..=100).map(|used| Level::of(used, 100)).collect();
         levels.dedup();
