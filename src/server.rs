@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     admin::{api, http},
-    auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
+    auth::{Key, KeyRing, KeyRingError, Refusal, Rules},
     config::Config,
     observe::{log, metrics::Metrics},
     pairing::table::Table,
@@ -145,7 +145,7 @@ impl Server {
         let address = listeners.grpc.address;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
-        metrics.reloads.started(SystemTime::now());
+        metrics.started(SystemTime::now());
         metrics
             .token_keys
             .set(rules.keys.keys().iter().map(Key::name));
@@ -386,7 +386,7 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
 }
 
 fn refusal_causes() -> Vec<&'static str> {
-    [&ALL_CAUSES[..], admission::REFUSALS].concat()
+    [Refusal::CAUSES, admission::REFUSALS].concat()
 }
 
 /// Makes health and reflection, which answer on the same port, and what is added to them.

@@ -354,7 +354,7 @@ fn the_page_says_what_the_program_does() {
         assert_eq!(row[1], key.default().unwrap_or("unset"), "{path}");
         counters.extend(row.last().filter(|text| !text.is_empty()));
     }
-    let refusals = [&auth::ALL_CAUSES[..], admission::REFUSALS].concat();
+    let refusals = [auth::Refusal::CAUSES, admission::REFUSALS].concat();
     let metrics = Metrics::new(Ending::REASONS, &refusals).encode();
     for counter in counters {
         let series = format!("jumpstarter_router_{} 0\n", counter.trim_matches('`'));

@@ -117,6 +117,10 @@ impl Source for PeerSource {
     }
 }
 
+fn status(ending: Ending) -> HeaderMap {
+    status::trailers(ending.code(), &ending.message())
+}
+
 #[derive(Debug)]
 enum Way {
     /// The response's head is still to be sent.
@@ -241,14 +245,14 @@ impl Sink for PeerSink {
         if self.half_closed {
             return;
         }
-        let mut trailers = match self.dialect {
-            Dialect::Peer | Dialect::Router => status::trailers(ending.code(), &ending.message()),
+        let (mut trailers, seen) = match self.dialect {
+            Dialect::Peer => (status(ending), ending),
+            // It tells its own peer, and so gets this as that one sees it.
+            Dialect::Router => (status(ending), ending.for_other()),
             // Only the one that serves a call has a status.
-            Dialect::Successor { .. } => HeaderMap::new(),
+            Dialect::Successor { .. } => (HeaderMap::new(), ending.for_other()),
         };
-        if self.dialect != Dialect::Peer {
-            headers::set_ending(&mut trailers, ending.for_other());
-        }
+        headers::set_ending(&mut trailers, seen);
         // An error here means that the other end is gone already.
         match &mut self.way {
             Way::Open(body) => drop(body.send_trailers(trailers)),
