@@ -37,5 +37,5 @@ mod token;
 pub use inspect::Inspection;
 pub use keys::{Key, KeyRing, KeyRingError, NearMiss, RECOMMENDED_SECRET_LEN, without_newline};
 pub use mint::{Claims, LIFETIME, mint};
-pub use refusal::{ALL_CAUSES, AlgorithmFault, GRPC_CODE, Refusal};
+pub use refusal::{AlgorithmFault, Refusal};
 pub use rules::{Admission, DEFAULT_AUDIENCE, DEFAULT_ISSUER, DEFAULT_MAX_TOKEN_SIZE, Rules};

@@ -50,7 +50,7 @@ pub enum ReloadError {
 }
 
 fn one_line(problems: &Problems) -> String {
-    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = problems.all().iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
 
@@ -70,7 +70,6 @@ impl PartialEq for Look {
 }
 
 /// Keeps the configuration in force up to date.
-#[derive(Debug)]
 pub struct Reloader {
     sources: Sources,
     live: Arc<Live>,
@@ -138,7 +137,7 @@ impl Reloader {
         let outcome = found
             .map_err(ReloadError::Config)
             .and_then(|loaded| self.put_in_force(loaded));
-        let metrics = &self.live.router().metrics.reloads;
+        let metrics = &self.live.router().metrics;
         let result = match &outcome {
             Ok(taken) => {
                 let waiting = i64::try_from(taken.waiting.len()).unwrap_or(i64::MAX);
@@ -147,7 +146,7 @@ impl Reloader {
             }
             Err(_) => Reload::Failed,
         };
-        metrics.count(result, SystemTime::now());
+        metrics.count_reload(result, SystemTime::now());
         notify.reloaded(outcome.is_ok());
         match outcome {
             Ok(taken) => taken.log(why),

@@ -30,20 +30,16 @@ use self::{
 };
 use crate::{
     admin::{api, http},
-    auth::{ALL_CAUSES, Key, KeyRing, KeyRingError, Rules},
-    config::{self, Config, Size, TlsProvider},
+    auth::{Key, KeyRing, KeyRingError, Refusal, Rules},
+    config::Config,
     observe::{log, metrics::Metrics},
     pairing::table::Table,
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
     transport::{
         accept,
-        call::{
-            admission, stream,
-            successor::{Own, Successor, SuccessorTrust, Target},
-        },
-        limits::pace::Rates,
-        live as live_streams,
+        call::{self, admission},
+        forwarding::{Own, Successor, SuccessorTrust, Target},
         memory::{
             budget::Budget,
             cgroup::{self, Group},
@@ -51,7 +47,9 @@ use crate::{
             resident::Resident,
         },
         phase::Phase,
-        shared::{ConnectionSettings, Router, Settings, StreamSettings},
+        settings::Pairing,
+        shared::Router,
+        streams,
         tls::{self, current::CurrentTls, settings::Provider},
     },
 };
@@ -127,7 +125,7 @@ impl Server {
         Self::start_with(HandedOver::default(), config, |_| {}).await
     }
 
-    /// The same, on sockets that were handed over as far as there are any, and with further gRPC services on the
+    /// Starts on sockets that were handed over as far as there are any, and with further gRPC services on the
     /// router's port.
     pub async fn start_with(
         handed_over: HandedOver,
@@ -147,7 +145,7 @@ impl Server {
         let address = listeners.grpc.address;
 
         let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
-        metrics.reloads.started(SystemTime::now());
+        metrics.started(SystemTime::now());
         metrics
             .token_keys
             .set(rules.keys.keys().iter().map(Key::name));
@@ -156,13 +154,13 @@ impl Server {
         let router = Router::new(
             rules,
             table(config),
-            settings(config),
+            config.into(),
             metrics.clone(),
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
-        router.successor.store(Arc::new(successor));
-        let _ = router.own.set(own(config, address, tls.clone()));
+        router.forwarding.successor.store(Arc::new(successor));
+        let _ = router.forwarding.own.set(own(config, address, tls.clone()));
         warn_of_no_successor(config, &listeners.grpc);
         let at = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
         let mut server = Self {
@@ -236,7 +234,7 @@ impl Server {
         });
     }
 
-    /// A listener that another process may share is left to that one when this one is asked to stop.
+    /// Serves HTTP. A listener that another process may share is left to that one when this one is asked to stop.
     fn serve_http(&mut self, listener: Listener, app: axum::Router) {
         let end = self.router.life.until(if listener.shared {
             Phase::is_leaving
@@ -253,7 +251,7 @@ impl Server {
 
     fn serve_admin(&mut self, listener: Listener, config: &Config) {
         let admin = api::Admin {
-            streams: self.router.clone(),
+            shared: self.router.clone(),
             started: Instant::now(),
             provider: self.provider,
             log: log::installed(),
@@ -261,20 +259,20 @@ impl Server {
         let token = config.admin.secret();
         let token = token.map(|token| token.expose().to_vec());
         self.serve_http(listener, api::routes(admin, token));
-        let sample = live_streams::sample(self.router.clone());
-        self.run("samples rates", sample);
+        let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
+        self.run("samples rates", streams::sample(all, metrics));
     }
 
     async fn set_serving(&self, serving: bool) {
         set_serving(self.health.clone(), serving).await;
     }
 
-    /// What its connections share: metrics, table, settings.
+    /// Gives what its connections share: metrics, table, settings.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
     }
 
-    /// What a new configuration can reach.
+    /// Gives what a new configuration can reach.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
     }
@@ -308,17 +306,8 @@ async fn expire(router: Arc<Router>) {
     loop {
         ticks.tick().await;
         router.table.expire(SystemTime::now());
-        router.addresses.sweep();
+        router.limits.addresses.sweep();
     }
-}
-
-fn provider(config: &Config) -> Provider {
-    match config.tls.provider {
-        TlsProvider::Auto => Provider::Auto,
-        TlsProvider::AwsLcRs => Provider::AwsLcRs,
-        TlsProvider::Ring => Provider::Ring,
-    }
-    .resolve()
 }
 
 fn rules(config: &Config) -> Result<Rules, KeyRingError> {
@@ -336,66 +325,21 @@ fn rules(config: &Config) -> Result<Rules, KeyRingError> {
 }
 
 fn table(config: &Config) -> Table<crate::transport::shared::Offer> {
-    Table::new(max_waiting(config), config.auth.single_use)
+    Table::new(max_waiting(&config.pairing), config.auth.single_use)
 }
 
-fn max_waiting(config: &Config) -> usize {
-    let limit = config.pairing.max_waiting;
+fn max_waiting(pairing: &Pairing) -> usize {
+    let limit = pairing.max_waiting;
     limit.map_or(usize::MAX, |count| count as usize)
 }
 
-/// What may be used, bytes: as configured, or else what the control group allows now.
+/// Gives what may be used, bytes: as configured, or else what the control group allows now.
 fn memory_limit(config: &Config) -> Option<u64> {
     let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
     limit.or_else(cgroup::memory_limit)
 }
 
-fn settings(config: &Config) -> Settings {
-    let (streams, connections) = (&config.streams, &config.connections);
-    let proxies = &config.listen.proxy_protocol_from;
-    let rate = |size: Size| Some(size.bytes() as u64).filter(|rate| *rate > 0);
-    Settings {
-        streams: StreamSettings {
-            window: streams.initial_window.bytes() as u32,
-            max_window: streams.max_window.bytes() as u32,
-            max_message: streams.max_message_size.bytes() as u64,
-            max: streams.max.map(|n| n as usize),
-            max_per_address: streams.max_per_address.map(|n| n as usize),
-            new_per_second: streams.new_per_second_per_address,
-            refused_tokens_per_second: config.auth.refused_per_second_per_address,
-            rates: Rates {
-                stream: rate(streams.bytes_per_second),
-                address: rate(streams.bytes_per_second_per_address),
-            },
-            pairing_timeout: config.pairing.timeout,
-            idle_timeout: streams.idle_timeout,
-            stall_timeout: streams.stall_timeout,
-            max_duration: streams.max_duration,
-            linger: streams.linger,
-        },
-        connections: ConnectionSettings {
-            max: connections.max as usize,
-            max_per_address: connections.max_per_address.map(|n| n as usize),
-            max_streams: streams.max_per_connection,
-            proxies: proxies.iter().map(|network| network.net()).collect(),
-            proxy_header_timeout: config.listen.proxy_protocol_timeout,
-            max_header_size: connections.max_header_size.bytes() as u32,
-            send_buffer: streams.send_buffer.bytes(),
-            tls_handshake_timeout: connections.tls_handshake_timeout,
-            preface_timeout: connections.preface_timeout,
-            first_stream_timeout: connections.first_stream_timeout,
-            idle_timeout: connections.idle_timeout,
-            max_age: connections.max_age,
-            max_age_grace: connections.max_age_grace,
-            keepalive_interval: connections.keepalive_interval.into(),
-            keepalive_timeout: connections.keepalive_timeout,
-            tcp_user_timeout: connections.tcp_user_timeout.into(),
-            write_stall_timeout: connections.write_stall_timeout.into(),
-        },
-    }
-}
-
-/// Where waiting streams go when the router stops.
+/// Says where waiting streams go when the router stops.
 fn successor(config: &Config) -> Result<Successor, LiveError> {
     let drain = &config.drain;
     let trust = match &drain.forward_ca {
@@ -409,33 +353,30 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
         }
     };
     Ok(Successor {
-        to: drain.forward_to.as_ref().map(|to| match to {
-            config::Successor::Own => Target::Own,
-            config::Successor::At(endpoint) => Target::Endpoint(endpoint.to_string()),
-        }),
+        to: drain.forward_to.clone(),
         trust,
         timeout: drain.forward_timeout,
         early: drain.forward_early,
     })
 }
 
-/// What the router knows of itself. `tls`: unless it serves plain text.
+/// Puts together what the router knows of itself. `tls`: unless it serves plain text.
 fn own(config: &Config, address: SocketAddr, tls: Option<Arc<CurrentTls>>) -> Own {
     let endpoint = &config.listen.endpoint;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let target = format!("{scheme}://{endpoint}{}", stream::PATH);
+    let target = format!("{scheme}://{endpoint}{}", call::PATH);
     // The endpoint's host is a name that TLS knows, or it would not be in the configuration.
     let name = ServerName::try_from(endpoint.host.clone());
     Own {
         address,
         name: name.unwrap_or(ServerName::IpAddress(address.ip().into())),
         tls,
-        target: Uri::try_from(target).unwrap_or(Uri::from_static(stream::PATH)),
+        target: Uri::try_from(target).unwrap_or(Uri::from_static(call::PATH)),
     }
 }
 
 fn warn_of_no_successor(config: &Config, grpc: &Listener) {
-    if config.drain.forward_to == Some(config::Successor::Own) && !grpc.shared {
+    if config.drain.forward_to == Some(Target::Own) && !grpc.shared {
         tracing::warn!(
             "drain.forward_to is \"self\", but nobody else can listen on {}: hand the socket over or set \
              listen.reuse_port",
@@ -445,10 +386,10 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
 }
 
 fn refusal_causes() -> Vec<&'static str> {
-    [&ALL_CAUSES[..], admission::REFUSALS].concat()
+    [Refusal::CAUSES, admission::REFUSALS].concat()
 }
 
-/// Health and reflection, which answer on the same port, and what is added to them.
+/// Makes health and reflection, which answer on the same port, and what is added to them.
 fn services(
     add: impl FnOnce(&mut RoutesBuilder),
 ) -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {

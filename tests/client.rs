@@ -100,7 +100,10 @@ async fn an_accident_is_no_end_and_says_who() {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         let why = why(&error);
         assert_eq!(why.by(), EndedBy::Partner);
-        assert_eq!(why.status().unwrap().code(), Code::Unavailable);
+        let status = why.status().unwrap();
+        assert_eq!(status.code(), Code::Unavailable);
+        let ending = status.metadata().get("jumpstarter-router-ending");
+        assert_eq!(ending.unwrap(), "other cancelled");
         assert!(why.to_string().contains("cancelled"), "{why}");
         // It stays so.
         let again = one.read_to_end(&mut rest).await.unwrap_err();
@@ -364,12 +367,44 @@ async fn refusals_and_loneliness_are_the_routers() {
     let error = within("the timeout", lonely.read_u8()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(why(&error).by(), EndedBy::Router);
+    assert!(why(&error).is_unpaired());
     assert!(error.to_string().contains("pairing.timeout"), "{error}");
 
     let bad = RouterStream::connect(&connector, "line\nbreak")
         .await
         .unwrap_err();
     assert!(matches!(bad, ConnectError::Token), "{bad}");
+}
+
+/// Its words may be anybody's: only the code counts.
+#[tokio::test]
+async fn a_router_that_sends_no_ending_is_read_by_its_code() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connector = Connector::new(&address, Trust::Plaintext).unwrap();
+    for (code, words, unpaired) in [
+        ("14", "the other side cancelled its stream", false),
+        ("4", "nothing was sent either way", true),
+    ] {
+        let mut stream = RouterStream::connect(&connector, "x").await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut server = h2::server::handshake(socket).await.unwrap();
+        let serving = tokio::spawn(async move {
+            let (_, mut respond) = server.accept().await.unwrap().unwrap();
+            let answer = http::Response::builder()
+                .header("content-type", "application/grpc")
+                .header("grpc-status", code)
+                .header("grpc-message", words);
+            respond
+                .send_response(answer.body(()).unwrap(), true)
+                .unwrap();
+            while server.accept().await.is_some() {}
+        });
+        let error = within("the status", stream.read_u8()).await.unwrap_err();
+        assert_eq!(why(&error).by(), EndedBy::Router, "{error}");
+        assert_eq!(why(&error).is_unpaired(), unpaired, "{error}");
+        serving.abort();
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@
 
 mod helpers;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use helpers::{KEY, Pair, config, last_words, raw, token, until, within};
 use jumpstarter_router::{
@@ -17,13 +17,7 @@ use jumpstarter_router::{
     observe::metrics::{ConnectionEnd, Metrics},
     pairing::table::Table,
     server::Server,
-    transport::{
-        accept,
-        limits::pace::Rates,
-        memory::budget::Budget,
-        phase::Phase,
-        shared::{ConnectionSettings, Router, Settings, StreamSettings},
-    },
+    transport::{accept, memory::budget::Budget, phase::Phase, settings::Settings, shared::Router},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -34,47 +28,6 @@ use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
 };
-
-const LONG: Duration = Duration::from_secs(60);
-
-fn settings() -> Settings {
-    Settings {
-        streams: StreamSettings {
-            window: 256 * 1024,
-            max_window: 256 * 1024,
-            max_message: 4 << 20,
-            max: None,
-            max_per_address: None,
-            new_per_second: None,
-            refused_tokens_per_second: None,
-            rates: Rates::default(),
-            pairing_timeout: LONG,
-            idle_timeout: None,
-            stall_timeout: None,
-            max_duration: None,
-            linger: LONG,
-        },
-        connections: ConnectionSettings {
-            max: 100,
-            max_per_address: None,
-            proxies: Arc::new([]),
-            proxy_header_timeout: LONG,
-            max_streams: 100,
-            max_header_size: 16 * 1024,
-            send_buffer: 64 * 1024,
-            tls_handshake_timeout: LONG,
-            preface_timeout: LONG,
-            first_stream_timeout: LONG,
-            idle_timeout: None,
-            max_age: None,
-            max_age_grace: None,
-            keepalive_interval: None,
-            keepalive_timeout: LONG,
-            tcp_user_timeout: None,
-            write_stall_timeout: None,
-        },
-    }
-}
 
 fn faulty() -> Routes {
     async fn fail() -> &'static str {
@@ -121,7 +74,7 @@ async fn start() -> (Arc<Router>, Connector, JoinHandle<()>) {
     let router = Router::new(
         Rules::new(keys),
         Table::new(100, false),
-        settings(),
+        Settings::default(),
         Arc::new(Metrics::new(&[], &[])),
         Budget::new(0),
         faulty(),

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::client::{ConnectError, ControllerConfigError, EndedBy, StreamError};
 
-/// What an exit code says. Wrong usage is 2, as with all commands.
+/// Says what an exit code means. Wrong usage is 2, as with all commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The stream broke, or what this side reads or writes did.
@@ -20,11 +20,14 @@ pub enum Exit {
     Alone = 5,
     /// A configuration file or a key is of no use.
     Config = 78,
-    /// Interrupted from the keyboard, as shells report it.
+    /// It was interrupted from the keyboard, as shells report it.
     Interrupted = 130,
 }
 
-/// For the help of those commands.
+/// The exit code for a wrong configuration, `EX_CONFIG` of sysexits.h.
+pub const EX_CONFIG: u8 = Exit::Config as u8;
+
+/// Stands in the help of those commands.
 pub const HELP: &str = "\
 Exit codes:
   0   all went well
@@ -36,18 +39,18 @@ Exit codes:
   78  a configuration file, a key or a token cannot be used
   130 interrupted (Ctrl-C) while standard input and output were joined; what serves connections ends with 0";
 
-/// A message for people, and the exit code.
+/// Has a message for people, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// The code.
     pub exit: Exit,
-    /// Trying again with the same options is of no use.
+    /// Whether trying again with the same options is of no use.
     pub is_lasting: bool,
     text: String,
 }
 
 impl Failure {
-    /// With a message of its own.
+    /// Makes one with a message of its own.
     pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
         Self {
             exit,
@@ -56,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// With the error's message and those of its causes.
+    /// Makes one with the error's message and those of its causes.
     pub fn of(exit: Exit, error: &dyn Error) -> Self {
         Self::new(exit, chain(error))
     }
@@ -76,7 +79,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A message with its causes, each of which is named once.
+/// Joins a message with its causes, each of which is named once.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -116,9 +119,7 @@ impl From<StreamError> for Failure {
                 "; `jumpstarter-router token inspect` says what is wrong with a token",
             ),
             Some(Code::ResourceExhausted) => (Exit::Refused, ""),
-            Some(Code::DeadlineExceeded) if error.to_string().contains("did not connect") => {
-                (Exit::Alone, "")
-            }
+            Some(_) if error.is_unpaired() => (Exit::Alone, ""),
             None if matches!(error, StreamError::NoRouter(_)) => (Exit::Unreachable, ""),
             None if matches!(error, StreamError::Alert(_)) => (
                 Exit::Unreachable,
@@ -163,7 +164,7 @@ impl From<crate::client::SessionError> for Failure {
     }
 }
 
-/// What went wrong while bytes were carried: the stream's own error, or that of a file or socket.
+/// Takes what went wrong while bytes were carried: the stream's own error, or that of a file or socket.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         match StreamError::of(&error) {
@@ -190,9 +191,23 @@ pub fn run(runtime: &mut Builder, command: impl Future<Output = Result<(), Failu
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tonic::Status;
 
     use super::*;
+    use crate::{
+        grpc::{headers, status},
+        splice::ending::{Cause, Ending},
+    };
+
+    /// What the other side's peer gets.
+    fn ended(cause: Cause) -> Status {
+        let ending = Ending::from(cause).for_other();
+        let mut trailers = status::trailers(ending.code(), &ending.message());
+        headers::set_ending(&mut trailers, ending);
+        Status::from_header_map(&trailers).expect("a status")
+    }
 
     #[test]
     fn the_codes_tell_failures_apart() {
@@ -201,16 +216,11 @@ mod tests {
             exit(Status::unauthenticated("invalid jwt token")),
             Exit::Refused
         );
-        assert_eq!(
-            exit(Status::unavailable("the other side cancelled its stream")),
-            Exit::Broken
-        );
-        let alone = "the other side did not connect within 2m (pairing.timeout)";
-        assert_eq!(exit(Status::deadline_exceeded(alone)), Exit::Alone);
-        assert_eq!(
-            exit(Status::deadline_exceeded("nothing was sent")),
-            Exit::Broken
-        );
+        let time = Duration::from_secs(1);
+        assert_eq!(exit(ended(Cause::Cancelled)), Exit::Broken);
+        assert_eq!(exit(ended(Cause::Unpaired(time))), Exit::Alone);
+        assert_eq!(exit(ended(Cause::Idle(time))), Exit::Broken);
+        assert_eq!(exit(Status::deadline_exceeded("")), Exit::Alone);
         for code in [1, 2, 3, 4, 5, 78, 130] {
             assert!(HELP.contains(&format!("\n  {code} ")), "{code}");
         }
@@ -218,9 +228,7 @@ mod tests {
 
     #[test]
     fn the_message_says_who() {
-        let failure = Failure::from(StreamError::Status(Status::unavailable(
-            "the other side cancelled its stream",
-        )));
+        let failure = Failure::from(StreamError::Status(ended(Cause::Cancelled)));
         let text = failure.to_string();
         assert!(text.starts_with("the other side broke off: "), "{text}");
         assert!(text.contains("UNAVAILABLE"), "{text}");

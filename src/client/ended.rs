@@ -6,18 +6,21 @@ use thiserror::Error;
 use tonic::{Code, Status};
 
 use super::frame::{FrameError, MAX_PAYLOAD};
-use crate::grpc::status;
+use crate::{
+    grpc::{headers, status},
+    splice::ending::{By, Cause, Ending},
+};
 
-/// Who ended a stream.
+/// Says who ended a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// The partner: it cancelled, failed, or its connection was lost.
+    /// The partner did: it cancelled, failed, or its connection was lost.
     Partner,
-    /// The router: a limit, an administrator, a shutdown, nobody came, or it refused the call.
+    /// The router did: for a limit, an administrator, a shutdown, because nobody came, or it refused the call.
     Router,
-    /// The network between here and the router, or the router's process.
+    /// The network between here and the router failed, or the router's process.
     Connection,
-    /// This side.
+    /// This side did.
     ThisSide,
 }
 
@@ -32,7 +35,7 @@ impl fmt::Display for EndedBy {
     }
 }
 
-/// Why a stream did not end as both sides wanted, or what was wrong with its use.
+/// Says why a stream did not end as both sides wanted, or what was wrong with its use.
 ///
 /// As [`io::Error`] it keeps its type: [`StreamError::of`] finds it again.
 #[derive(Clone, Debug, Error)]
@@ -62,16 +65,16 @@ pub enum StreamError {
     /// The stream ended with status OK in the middle of a message.
     #[error("the stream ended inside a message")]
     Truncated,
-    /// Written after [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
+    /// This side has written after [`shutdown`](tokio::io::AsyncWriteExt::shutdown).
     #[error("this side of the stream is closed already")]
     Closed,
-    /// A message that does not fit one frame.
+    /// This side has written a message that does not fit one frame.
     #[error("a message of {0} bytes is too long: at most {MAX_PAYLOAD} bytes fit a frame")]
     TooLong(usize),
 }
 
 impl StreamError {
-    /// The gRPC status, if the router sent one.
+    /// Gives the gRPC status, if the router sent one.
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Status(status) => Some(status),
@@ -79,10 +82,18 @@ impl StreamError {
         }
     }
 
-    /// Who ended the stream. Another router than this package's may not say, and then it is taken for the one.
+    /// Tells what happened, if the router said so behind the status. Upstream's router does not.
+    fn ending(&self) -> Option<Ending> {
+        let ending = self.status()?.metadata().get(headers::ENDING.as_str())?;
+        Ending::from_text(ending.to_str().ok()?)
+    }
+
+    /// Tells who ended the stream. Another router than this package's does not say, and then it is taken for the one.
     pub fn by(&self) -> EndedBy {
         match self {
-            Self::Status(status) if is_partner(status) => EndedBy::Partner,
+            Self::Status(_) if self.ending().map(Ending::by) == Some(By::OtherSide) => {
+                EndedBy::Partner
+            }
             Self::Status(_)
             | Self::Reset(_)
             | Self::Answer(_)
@@ -93,13 +104,21 @@ impl StreamError {
         }
     }
 
-    /// Whether the token was not accepted: to try again with the same one is of no use.
+    /// Tells whether the token was not accepted: to try again with the same one is of no use.
     pub fn is_refusal(&self) -> bool {
         let code = self.status().map(Status::code);
         matches!(code, Some(Code::Unauthenticated | Code::PermissionDenied))
     }
 
-    /// The stream's own error inside an [`io::Error`] of a [`RouterStream`](super::RouterStream).
+    /// Tells whether the other side did not come in time. If the router does not say what happened, its status code decides.
+    pub fn is_unpaired(&self) -> bool {
+        match self.ending() {
+            Some(ending) => matches!(ending.cause, Cause::Unpaired(_)),
+            None => self.status().map(Status::code) == Some(Code::DeadlineExceeded),
+        }
+    }
+
+    /// Finds the stream's own error inside an [`io::Error`] of a [`RouterStream`](super::RouterStream).
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
@@ -122,13 +141,6 @@ impl StreamError {
     }
 }
 
-/// The texts of this package's router for what the other side did, see the table of endings.
-fn is_partner(status: &Status) -> bool {
-    let text = status.message();
-    status.code() == Code::Unavailable
-        && (text.starts_with("the other side") || text.contains("of the other side's call"))
-}
-
 impl From<StreamError> for io::Error {
     fn from(error: StreamError) -> Self {
         Self::new(error.kind(), error)
@@ -137,42 +149,51 @@ impl From<StreamError> for io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    #![allow(clippy::unwrap_used)]
+
+    use http::HeaderMap;
 
     use super::*;
-    use crate::splice::{
-        ending::{By, Cause, Ending},
-        scanner::Fault,
-    };
+
+    /// As it arrives at the peer.
+    fn error(ending: Ending) -> StreamError {
+        let mut trailers = status::trailers(ending.code(), &ending.message());
+        headers::set_ending(&mut trailers, ending);
+        StreamError::Status(Status::from_header_map(&trailers).unwrap())
+    }
 
     #[test]
     fn who_ended_it_is_what_the_table_of_endings_says() {
-        let time = Duration::from_secs(1);
-        for cause in [
-            Cause::Cancelled,
-            Cause::Lost,
-            Cause::Fault(Fault::UndeclaredCompression),
-            Cause::Deadline,
-            Cause::Panicked,
-            Cause::Unpaired(time),
-            Cause::Encoding,
-            Cause::Draining,
-            Cause::Administrator,
-            Cause::Memory,
-            Cause::Idle(time),
-            Cause::MemoryIdle,
-            Cause::Stalled(time),
-            Cause::Unfinished(time),
-            Cause::TooOld(time),
-            Cause::ConnectionTooOld(time),
-        ] {
-            let ending = Ending::from(cause).for_other();
-            let error = StreamError::Status(Status::new(ending.code(), ending.message()));
-            let expected = match ending.by() {
-                By::OtherSide => EndedBy::Partner,
-                _ => EndedBy::Router,
+        for cause in Cause::samples().split_off(1) {
+            for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
+                let error = error(ending);
+                assert_eq!(error.ending(), Some(ending));
+                let expected = match ending.by() {
+                    By::OtherSide => EndedBy::Partner,
+                    By::Both | By::ThisSide | By::Router => EndedBy::Router,
+                };
+                assert_eq!(error.by(), expected, "{error}");
+                let unpaired = matches!(cause, Cause::Unpaired(_));
+                assert_eq!(error.is_unpaired(), unpaired, "{error}");
+            }
+        }
+    }
+
+    /// No word of a status says it, and no ending that is not understood.
+    #[test]
+    fn without_an_ending_the_code_counts() {
+        let cancelled = Ending::from(Cause::Cancelled).for_other();
+        for said in [None, Some("cancelled"), Some("this eaten")] {
+            let by = |code, message: &str| {
+                let mut trailers: HeaderMap = status::trailers(code, message);
+                trailers.extend(said.map(|said| (headers::ENDING, said.parse().unwrap())));
+                let error = StreamError::Status(Status::from_header_map(&trailers).unwrap());
+                (error.by(), error.is_unpaired())
             };
-            assert_eq!(error.by(), expected, "{error}");
+            let unavailable = by(cancelled.code(), &cancelled.message());
+            assert_eq!(unavailable, (EndedBy::Router, false));
+            let late = by(Code::DeadlineExceeded, "context deadline exceeded");
+            assert_eq!(late, (EndedBy::Router, true));
         }
     }
 

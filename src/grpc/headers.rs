@@ -5,30 +5,38 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use thiserror::Error;
 
-use crate::splice::ending::Ending;
+use crate::splice::ending::{Cause, Ending};
 
-/// On a call that one router forwards to another: which process does.
+/// Names the process that forwards the call, on a call that one router makes to another.
 pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router-forwarded-by");
 
-/// On such a call and on its answer: proof that a router makes it.
+/// Proves that a router makes such a call, or answers it.
 pub const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
 
-/// Between two routers, behind all messages: how the stream of the sender's own peer ended.
-const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
+/// Says in the trailers of a stream that broke off what happened, as the one who reads it sees it.
+///
+/// Routers that forward streams tell each other how the streams of their own peers ended, as the other's peer sees it, and
+/// believe it only with a proof.
+pub const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
 
-/// Says to another router how the stream ended, as that one should see it.
+/// Says how the stream ended. A good end needs no words.
 pub fn set_ending(headers: &mut HeaderMap, ending: Ending) {
-    if let Ok(text) = HeaderValue::try_from(ending.to_text()) {
+    if ending.cause != Cause::Completed
+        && let Ok(text) = HeaderValue::try_from(ending.to_text())
+    {
         headers.insert(ENDING, text);
     }
 }
 
-/// What [`set_ending`] said.
+/// Reads what [`set_ending`] said to another router, unless that is nothing that a router says to one.
+///
+/// Least of all that the peer of this side is gone: that one has to get what was accepted for it.
 pub fn ending(headers: &HeaderMap) -> Option<Ending> {
-    Ending::from_text(headers.get(ENDING)?.to_str().ok()?)
+    let ending = Ending::from_text(headers.get(ENDING)?.to_str().ok()?)?;
+    Some(ending).filter(|ending| ending.for_other().can_be_told())
 }
 
-/// The value in memory of its own. As HTTP/2 gives it, it keeps the whole block of headers it came in.
+/// Copies the value to memory of its own. As HTTP/2 gives it, it keeps the whole block of headers it came in.
 pub fn detached(value: &HeaderValue) -> HeaderValue {
     // What is a value stays one.
     let copy = HeaderValue::from_bytes(value.as_bytes());
@@ -37,7 +45,7 @@ pub fn detached(value: &HeaderValue) -> HeaderValue {
     copy
 }
 
-/// Whether the request is gRPC at all.
+/// Tells whether the request is gRPC at all.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE) else {
         return false;
@@ -47,7 +55,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The caller's own deadline: one to eight digits and a unit. `None` if there is none.
+/// Reads the caller's own deadline: one to eight digits and a unit. `None` if there is none.
 ///
 /// What cannot be read is refused with grpc-go's texts (1.80, `decodeTimeout`). Of several the last counts, if all can be
 /// read.
@@ -60,7 +68,7 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, MalformedTimeout
 }
 
 fn decode_timeout(text: &[u8]) -> Result<Duration, MalformedTimeout> {
-    /// Of a long one so much is quoted.
+    /// So much of a long one is quoted.
     const QUOTED: usize = 32;
     let quoted = |part: &[u8]| String::from_utf8_lossy(&part[..part.len().min(QUOTED)]).into();
     let Some((unit, digits)) = text.split_last().filter(|(_, digits)| !digits.is_empty()) else {
@@ -86,24 +94,24 @@ fn decode_timeout(text: &[u8]) -> Result<Duration, MalformedTimeout> {
     Ok(unit(number))
 }
 
-/// What is wrong with a `grpc-timeout`.
+/// Says what is wrong with a `grpc-timeout`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum MalformedTimeout {
-    /// No digit, or no unit.
+    /// It has no digit, or no unit.
     #[error("malformed grpc-timeout: transport: timeout string is too short: {0:?}")]
     TooShort(String),
-    /// More than eight digits.
+    /// It has more than eight digits.
     #[error("malformed grpc-timeout: transport: timeout string is too long: {0:?}")]
     TooLong(String),
-    /// None of the six units.
+    /// Its unit is none of the six.
     #[error("malformed grpc-timeout: transport: timeout unit is not recognized: {0:?}")]
     Unit(String),
-    /// Something else than digits before the unit.
+    /// Something else than digits stands before the unit.
     #[error("malformed grpc-timeout: strconv.ParseUint: parsing {0:?}: invalid syntax")]
     Number(String),
 }
 
-/// How a caller compresses what it sends, and what it can read.
+/// Says how a caller compresses what it sends, and what it can read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encodings {
     /// `grpc-encoding`, unless it is identity.
@@ -117,7 +125,7 @@ pub struct Encodings {
 pub struct Mismatch;
 
 impl Encodings {
-    /// From a request's headers.
+    /// Reads them from a request's headers.
     pub fn of(headers: &HeaderMap) -> Self {
         let sends = headers
             .get("grpc-encoding")
@@ -128,7 +136,7 @@ impl Encodings {
         }
     }
 
-    /// The encoding to declare to `receiver` for what this caller sends: messages pass as they are.
+    /// Gives the encoding to declare to `receiver` for what this caller sends: messages pass as they are.
     ///
     /// A caller that sends an encoding can read it, too, whether or not it says so.
     pub fn towards(&self, receiver: &Self) -> Result<Option<HeaderValue>, Mismatch> {
@@ -162,6 +170,19 @@ mod tests {
                 )
             })
             .collect()
+    }
+
+    #[test]
+    fn a_router_cannot_say_that_the_peer_of_this_one_is_gone() {
+        for cause in Cause::samples().split_off(1) {
+            for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
+                let mut said = HeaderMap::new();
+                set_ending(&mut said, ending);
+                let gone = matches!(cause, Cause::Cancelled | Cause::Lost | Cause::Memory);
+                let expected = Some(ending).filter(|_| !(gone && ending.other));
+                assert_eq!(super::ending(&said), expected);
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// The status as trailers; the message is percent-encoded.
+/// Writes the status as trailers; the message is percent-encoded.
 pub fn trailers(code: Code, message: &str) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(2);
     // Fails only for metadata, and there is none.
@@ -13,35 +13,35 @@ pub fn trailers(code: Code, message: &str) -> HeaderMap {
     map
 }
 
-/// A response that is only a status: the head that also ends the stream.
+/// Makes a response that is only a status: the head that also ends the stream.
 pub fn trailers_only(code: Code, message: &str) -> Response<()> {
     let mut response = head();
     response.headers_mut().extend(trailers(code, message));
     response
 }
 
-/// The head of a response whose messages follow.
+/// Makes the head of a response whose messages follow.
 pub fn head() -> Response<()> {
     let mut response = Response::new(());
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
-/// The answer to a call whose head cannot be read: as grpc-go gives it, with an HTTP status for those who know no other.
+/// Answers a call whose head cannot be read as grpc-go does, with an HTTP status for those who know no other.
 pub fn bad_request(message: &str) -> Response<()> {
     let mut response = trailers_only(Code::Internal, message);
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
 
-/// The answer to a request that is not gRPC (gRPC over HTTP/2, "Requests": content-type).
+/// Answers a request that is not gRPC (gRPC over HTTP/2, "Requests": content-type).
 pub fn unsupported_media_type() -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
 }
 
-/// A status for people: its message, if it has one, and the code's name.
+/// Words a status for people: its message, if it has one, and the code's name.
 pub fn described(status: &Status) -> String {
     let code = name(status.code());
     match status.message() {
@@ -50,7 +50,7 @@ pub fn described(status: &Status) -> String {
     }
 }
 
-/// The code's name as the gRPC specification writes it.
+/// Gives the code's name as the gRPC specification writes it.
 pub fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

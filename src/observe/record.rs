@@ -4,10 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tracing::{field, info};
 
-/// The target of the records' lines.
+/// Names the target of the records' lines.
 pub(super) const TARGET: &str = module_path!();
 
-/// What one stream did, from its admission to its end. A pair leaves two, one per side.
+/// Says what one stream did, from its admission to its end. A pair leaves two, one per side.
 #[derive(Clone, Debug)]
 pub struct StreamRecord {
     /// The number of the pair in this process: that of the stream that came first. Both records of a pair have it.
@@ -46,7 +46,7 @@ impl StreamRecord {
     /// Writes one line at level info, and sends a span if there is a collector.
     pub fn log(&self) {
         #[cfg(feature = "otel")]
-        super::traces::span(self);
+        self.send_span();
         info!(
             id = self.id,
             stream = self.stream,
@@ -66,6 +66,33 @@ impl StreamRecord {
             detail = self.detail,
             "stream ended"
         );
+    }
+
+    #[cfg(feature = "otel")]
+    fn send_span(&self) {
+        use opentelemetry::KeyValue;
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let attributes = || {
+            let mut attributes = vec![
+                KeyValue::new("router.id", count(self.id)),
+                KeyValue::new("router.stream", self.stream.clone()),
+                KeyValue::new("router.peer", self.peer.to_canonical().to_string()),
+                KeyValue::new("router.bytes_in", count(self.bytes_in)),
+                KeyValue::new("router.bytes_out", count(self.bytes_out)),
+                KeyValue::new("router.messages_in", count(self.messages_in)),
+                KeyValue::new("router.messages_out", count(self.messages_out)),
+                KeyValue::new("router.waited_ms", count(millis(self.waited))),
+                KeyValue::new("router.ended_by", self.ended_by),
+                KeyValue::new("router.reason", self.reason),
+                KeyValue::new("router.status", self.status),
+            ];
+            let other = self.other_peer.map(|peer| peer.to_canonical().to_string());
+            attributes.extend(other.map(|peer| KeyValue::new("router.other_peer", peer)));
+            attributes
+        };
+        let failure = (self.status != "OK").then(|| self.detail.clone().unwrap_or_default());
+        let name = "jumpstarter.v1.RouterService/Stream";
+        super::traces::span(name, self.duration, failure, attributes);
     }
 }
 

@@ -19,21 +19,19 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider},
 };
 
-use super::record::StreamRecord;
-
-/// The variables that name a collector, as the specification has them.
+/// These variables name a collector, as the specification has them.
 const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// How long the last spans have to be sent at the end of the process.
+/// So long the last spans have to be sent at the end of the process.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// As there is one log for the process, so there is one way to the collector.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// The way to the collector.
+/// Sends spans to the collector.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
@@ -66,38 +64,24 @@ impl Traces {
     }
 }
 
-/// Makes the span of a stream that ends now, if there is a collector.
-pub(super) fn span(record: &StreamRecord) {
+/// Makes a span that ends now, if there is a collector. `failure`: what went wrong, if it did.
+pub(super) fn span(
+    name: &'static str,
+    duration: Duration,
+    failure: Option<String>,
+    attributes: impl FnOnce() -> Vec<KeyValue>,
+) {
     let Some(tracer) = TRACER.get() else {
         return;
     };
     let end = SystemTime::now();
-    let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let mut attributes = vec![
-        KeyValue::new("router.id", count(record.id)),
-        KeyValue::new("router.stream", record.stream.clone()),
-        KeyValue::new("router.peer", record.peer.to_canonical().to_string()),
-        KeyValue::new("router.bytes_in", count(record.bytes_in)),
-        KeyValue::new("router.bytes_out", count(record.bytes_out)),
-        KeyValue::new("router.messages_in", count(record.messages_in)),
-        KeyValue::new("router.messages_out", count(record.messages_out)),
-        KeyValue::new("router.waited_ms", millis(record.waited)),
-        KeyValue::new("router.ended_by", record.ended_by),
-        KeyValue::new("router.reason", record.reason),
-        KeyValue::new("router.status", record.status),
-    ];
-    if let Some(peer) = record.other_peer {
-        let peer = peer.to_canonical().to_string();
-        attributes.push(KeyValue::new("router.other_peer", peer));
-    }
-    let mut span = SpanBuilder::from_name("jumpstarter.v1.RouterService/Stream")
+    let mut span = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Server)
-        .with_start_time(end.checked_sub(record.duration).unwrap_or(end))
-        .with_attributes(attributes)
+        .with_start_time(end.checked_sub(duration).unwrap_or(end))
+        .with_attributes(attributes())
         .start(tracer);
-    if record.status != "OK" {
-        span.set_status(Status::error(record.detail.clone().unwrap_or_default()));
+    if let Some(failure) = failure {
+        span.set_status(Status::error(failure));
     }
     span.end_with_timestamp(end);
 }

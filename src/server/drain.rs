@@ -52,7 +52,7 @@ impl Server {
         metrics.set_draining(SystemTime::now() + timeout);
         self.router.drain();
         self.wait_for_streams(timeout, deadline).await;
-        let ended = self.router.streams();
+        let ended = self.router.streams.count();
         if ended > 0 {
             tracing::warn!(
                 streams = ended,
@@ -75,7 +75,7 @@ impl Server {
 
     async fn wait_for_streams(&self, timeout: Duration, deadline: Instant) {
         let mut progress = Progress::new(timeout);
-        while self.router.streams() > 0 && Instant::now() < deadline {
+        while self.router.streams.count() > 0 && Instant::now() < deadline {
             sleep(LOOK).await;
             progress.tell(self, "draining", deadline);
         }
@@ -105,7 +105,7 @@ impl Progress {
         let (router, metrics) = (&server.router, &server.router.metrics);
         let left = end.saturating_duration_since(now).as_secs();
         tracing::info!(
-            streams = router.streams(),
+            streams = router.streams.count(),
             pairs = metrics.streams_paired.get(),
             waiting = metrics.streams_waiting.get(),
             at_successor = metrics.successor_streams_open.get(),

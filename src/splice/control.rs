@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{ending::Cause, side::Totals, standstill::Standstill};
 
-/// Where a stream is in its life.
+/// Says where a stream is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It has no partner yet.
@@ -25,7 +25,7 @@ pub enum State {
     Ending,
 }
 
-/// Shared between a stream's task and whoever may look at the stream or end it.
+/// Is shared between a stream's task and whoever may look at the stream or end it.
 #[derive(Debug)]
 pub struct Control {
     made: Instant,
@@ -44,7 +44,7 @@ pub struct Control {
     waker: AtomicWaker,
 }
 
-/// [`Totals`] as the stream's task last reported them. Each is exact; together they may be of two moments.
+/// Holds [`Totals`] as the stream's task last reported them. Each is exact; together they may be of two moments.
 #[derive(Debug, Default)]
 struct Carried {
     bytes_in: AtomicU64,
@@ -83,29 +83,29 @@ impl Control {
         self.waker.wake();
     }
 
-    /// Whether it was asked to end.
+    /// Tells whether it was asked to end.
     pub fn is_ending(&self) -> bool {
         self.cause.get().is_some()
     }
 
-    /// Whether the stream has met its partner.
+    /// Tells whether the stream has met its partner.
     pub fn is_paired(&self) -> bool {
         self.paired.load(Ordering::Acquire)
     }
 
-    /// The stream has met its partner.
+    /// Notes that the stream has met its partner.
     pub fn set_paired(&self) {
         // What it sent early waited for the partner, not for its peer.
         self.sending.end();
         self.paired.store(true, Ordering::Release);
     }
 
-    /// The stream's task has begun to tell its peer that it ends.
+    /// Notes that the stream's task has begun to tell its peer that it ends.
     pub fn set_concluding(&self) {
         self.concluding.store(true, Ordering::Relaxed);
     }
 
-    /// Where the stream is in its life.
+    /// Says where the stream is in its life.
     pub fn state(&self) -> State {
         if self.is_ending() || self.concluding.load(Ordering::Relaxed) {
             State::Ending
@@ -116,7 +116,7 @@ impl Control {
         }
     }
 
-    /// The stream's task says what it has carried so far. Only this task writes, so plain stores will do.
+    /// Reports what the stream has carried so far. Only its own task does, so plain stores will do.
     pub fn count(&self, totals: &Totals) {
         let carried = &self.carried;
         carried.bytes_in.store(totals.bytes_in, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl Control {
             .store(totals.messages_out, Ordering::Relaxed);
     }
 
-    /// What the stream has carried, as its task last said.
+    /// Gives what the stream has carried, as its task last said.
     pub fn carried(&self) -> Totals {
         let carried = &self.carried;
         Totals {
@@ -140,31 +140,31 @@ impl Control {
         }
     }
 
-    /// The stream's task says what waits in the lane for its peer, and how much that peer sent that waits for the rest
-    /// of its message, or for a partner. Call [`Control::count`] before.
+    /// Reports what waits in the lane for the stream's peer, and how much that peer sent that waits for the rest of its
+    /// message, or for a partner. Call [`Control::count`] before.
     pub fn report(&self, waiting: u64, unfinished: u64) {
         self.waiting.store(waiting, Ordering::Relaxed);
         self.unfinished.store(unfinished, Ordering::Relaxed);
         self.look();
     }
 
-    /// HTTP/2 was handed so many bytes more for the peer.
+    /// Counts bytes that HTTP/2 was handed for the peer.
     pub fn handed(&self, bytes: u64) {
         self.unsent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// HTTP/2 has written, or dropped, so many bytes that it was handed.
+    /// Counts bytes that HTTP/2 was handed, and has written or dropped.
     pub fn written(&self, bytes: u64) {
         self.unsent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that the router keeps because the peer does not read them.
+    /// Counts the bytes that the router keeps because the peer does not read them.
     pub fn held(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed) + self.unsent.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the router keeps because of this peer: what it does not read, and what it has sent of a message that
-    /// is not whole.
+    /// Counts the bytes that the router keeps because of this peer: what it does not read, and what it has sent of a
+    /// message that is not whole.
     pub fn kept(&self) -> u64 {
         self.held() + self.unfinished.load(Ordering::Relaxed)
     }
@@ -185,22 +185,22 @@ impl Control {
         )
     }
 
-    /// What the peer owes is not read: it does not stand still by itself.
+    /// Notes that what the peer owes is not read: it does not stand still by itself.
     pub fn excuse_sender(&self) {
         self.sending.end();
     }
 
-    /// For how long the peer has read next to nothing while bytes wait for it, if that is at least `least`.
+    /// Tells for how long the peer has read next to nothing while bytes wait for it, if that is at least `least`.
     pub fn stalled_for(&self, least: Duration) -> Option<Duration> {
         self.look().0.filter(|long| *long >= least)
     }
 
-    /// For how long the peer has sent next to nothing of a message that it had begun, if that is at least `least`.
+    /// Tells for how long the peer has sent next to nothing of a message that it had begun, if that is at least `least`.
     pub fn unfinished_for(&self, least: Duration) -> Option<Duration> {
         self.look().1.filter(|long| *long >= least)
     }
 
-    /// For the stream's task only: the last caller is the one that is woken.
+    /// Waits until the stream has to end. For its task only: the last caller is the one that is woken.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Cause> {
         self.waker.register(cx.waker());
         match self.cause.get() {

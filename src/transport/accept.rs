@@ -99,7 +99,7 @@ impl Trouble {
         self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
         router.metrics.accept_failures.inc();
         router.life.set_accepting(false);
-        let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Room));
+        let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Room));
         let taken_back = told.count();
         if let Some(left_out) = self.outage.failed(Instant::now()) {
             tracing::warn!(
@@ -179,10 +179,10 @@ impl Acceptor {
     /// Counts the connection as open until the guard is dropped, unless there are too many.
     fn count(&self, peer: IpAddr) -> Option<Held> {
         let metrics = &self.router.metrics;
-        let limit = self.router.settings.load().connections.max;
+        let limit = self.router.settings.load().connections.max as usize;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
         let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
-        if !self.router.spares.make_room(open, limit) {
+        if !self.router.limits.spares.make_room(open, limit) {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
             log_refusal(peer, "connections.max", limit);
             return None;
@@ -199,7 +199,8 @@ impl Acceptor {
     fn enter(&self, peer: IpAddr) -> Option<Visit> {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max_per_address;
-        let visit = self.router.addresses.enter(peer, limit);
+        let limit = limit.map(|limit| limit as usize);
+        let visit = self.router.limits.addresses.enter(peer, limit);
         if visit.is_some() {
             metrics.connections.inc(ConnectionAccept::Accepted);
         } else {
@@ -239,8 +240,10 @@ impl Acceptor {
     /// Whether a PROXY header must come first on a connection from this address.
     fn is_proxy(&self, peer: IpAddr) -> bool {
         let settings = self.router.settings.load();
-        let proxies = &settings.connections.proxies;
-        proxies.iter().any(|network| network.contains(&peer))
+        settings
+            .proxies
+            .iter()
+            .any(|network| network.contains(&peer))
     }
 }
 
@@ -251,7 +254,7 @@ fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
 async fn serve_proxied(acceptor: Arc<Acceptor>, mut socket: TcpStream, proxy: IpAddr, open: Held) {
     let router = &acceptor.router;
-    let long = router.settings.load().connections.proxy_header_timeout;
+    let long = router.settings.load().proxy_header_timeout;
     let header = timeout(long, proxy_protocol::read(&mut socket));
     let what = "a connection's task panicked at its PROXY header";
     let Some(header) = caught(&router.metrics, proxy, what, header).await else {

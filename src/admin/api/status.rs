@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
-use crate::transport::memory::level::Level;
 
 /// The body of `GET /api/status`. Bytes are those of messages with their prefixes, both directions together.
 #[derive(Debug, Deserialize, Serialize)]
@@ -20,7 +19,7 @@ pub struct Status {
     pub phase: Cow<'static, str>,
     /// Since the start, seconds.
     pub uptime_seconds: f64,
-    /// `normal`, `no_growth`, `evict`, `no_streams` or `full`.
+    /// The name of the memory's [level](crate::transport::memory::level::Level).
     pub memory_pressure: Cow<'static, str>,
     /// Bytes that wait for peers to take them.
     pub held_bytes: i64,
@@ -56,30 +55,23 @@ pub struct Totals {
 }
 
 impl Status {
-    /// Now.
+    /// Looks at everything now.
     pub fn of(admin: &Admin) -> Self {
-        let (router, metrics) = (&admin.streams, &admin.streams.metrics);
+        let (router, metrics) = (&admin.shared, &admin.shared.metrics);
         Self {
             version: crate::VERSION.into(),
             commit: crate::COMMIT.into(),
             tls_provider: admin.provider.to_string(),
             phase: router.life.phase().as_str().into(),
             uptime_seconds: admin.started.elapsed().as_secs_f64(),
-            memory_pressure: match router.memory.level() {
-                Level::Normal => "normal",
-                Level::NoGrowth => "no_growth",
-                Level::NoStreams => "no_streams",
-                Level::Evict => "evict",
-                Level::Full => "full",
-            }
-            .into(),
+            memory_pressure: router.memory.level().as_str().into(),
             held_bytes: metrics.held_bytes.get(),
             windows_granted_bytes: metrics.windows_granted_bytes.get(),
             connections: metrics.connections_open.get(),
             waiting: metrics.streams_waiting.get(),
             pairs: metrics.streams_paired.get(),
             stalled: metrics.streams_stalled.get(),
-            forwarded_rate: router.forwarded.per_second(),
+            forwarded_rate: router.streams.forwarded.per_second(),
             totals: Totals {
                 streams: metrics.streams.get(),
                 pairs: metrics.pairs.get(),

@@ -1,6 +1,6 @@
 //! The two text formats that readers of metrics ask for, and which of them a reader gets.
 
-/// A text format.
+/// Names a text format that readers may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `OpenMetrics` 1.0.
@@ -9,7 +9,7 @@ pub enum Format {
     Prometheus,
 }
 
-/// How well a media range fits a format; the better one decides, RFC 9110, section 12.5.1.
+/// Says how well a media range fits a format; the better one decides, RFC 9110, section 12.5.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
     /// `*/*`
@@ -23,7 +23,7 @@ enum Fit {
 }
 
 impl Format {
-    /// The `Content-Type` of a text in this format.
+    /// Gives the `Content-Type` of a text in this format.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -31,7 +31,7 @@ impl Format {
         }
     }
 
-    /// Its name, as type and subtype, and its version.
+    /// Gives its name, as type and subtype, and its version.
     const fn name(self) -> ([&'static str; 2], &'static str) {
         match self {
             Self::OpenMetrics => (["application", "openmetrics-text"], "1.0.0"),
@@ -39,7 +39,7 @@ impl Format {
         }
     }
 
-    /// What to answer to a request with these values of `Accept`.
+    /// Chooses what to answer to a request with these values of `Accept`.
     ///
     /// It is `OpenMetrics` for whoever names it and does not want the other more. Whoever accepts neither gets what is
     /// understood everywhere, as with other Prometheus clients: a person with a browser still reads it.
@@ -67,7 +67,7 @@ impl Format {
         }
     }
 
-    /// How well a media range fits, and its weight in thousandths. `None`: it is for something else.
+    /// Says how well a media range fits, and its weight in thousandths. `None`: it is for something else.
     fn fit(self, range: &str) -> Option<(Fit, u32)> {
         let mut parts = range.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
@@ -99,7 +99,7 @@ impl Format {
     }
 }
 
-/// A weight between 0 and 1. What is none counts as 0: the reader did not mean this.
+/// Reads a weight between 0 and 1. What is none counts as 0: the reader did not mean this.
 fn thousandths(weight: &str) -> u32 {
     let weight: f64 = weight.parse().unwrap_or(0.0);
     // In range, and NaN becomes 0.
@@ -108,8 +108,8 @@ fn thousandths(weight: &str) -> u32 {
     thousandths
 }
 
-/// The same metrics in the format of Prometheus: counters have their whole name in the comments, too, and there are
-/// neither units nor an end mark.
+/// Writes the same metrics in the format of Prometheus: counters have their whole name in the comments, too, and there
+/// are neither units nor an end mark.
 pub fn to_prometheus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut help = None;

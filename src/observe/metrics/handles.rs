@@ -1,76 +1,96 @@
 //! Counters split by a label, with every child made in advance.
 
-use std::marker::PhantomData;
-
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+use std::{
+    fmt::{self, Debug},
+    marker::PhantomData,
 };
 
-type Labels = [(&'static str, &'static str); 1];
+use prometheus_client::{
+    encoding::{EncodeMetric, MetricEncoder},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
+};
 
-/// The values of one label, as an enum without fields.
-pub trait Label: Copy + 'static {
-    /// The label's name.
+type Counters = Family<[(&'static str, &'static str); 1], Counter>;
+
+/// Lists the values of one label, as an enum without fields.
+pub trait Label: Copy + Debug + Send + Sync + 'static {
+    /// Names the label.
     const KEY: &'static str;
-    /// All values, in the order of [`Label::index`].
+    /// Lists all values, in the order of [`Label::index`].
     const ALL: &'static [Self];
-    /// The value as it is shown.
+    /// Gives the value as it is shown.
     fn as_str(self) -> &'static str;
-    /// The position in [`Label::ALL`].
+    /// Gives the position in [`Label::ALL`].
     fn index(self) -> usize;
 }
 
-/// One counter for each value of a label.
+/// Has one counter for each value of a label.
 #[derive(Clone, Debug)]
 pub struct ByLabel<L> {
+    family: Counters,
     children: Box<[Counter]>,
     label: PhantomData<L>,
 }
 
-impl<L: Label> ByLabel<L> {
-    pub(super) fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
-        let family = Family::<Labels, Counter>::default();
-        registry.register(name, help, family.clone());
+impl<L: Label> Default for ByLabel<L> {
+    fn default() -> Self {
+        let family = Counters::default();
         let child = |value: &L| family.get_or_create_owned(&[(L::KEY, value.as_str())]);
         Self {
             children: L::ALL.iter().map(child).collect(),
+            family,
             label: PhantomData,
         }
     }
+}
 
+impl<L: Label> EncodeMetric for ByLabel<L> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.family.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+impl<L: Label> ByLabel<L> {
     /// Counts one.
     pub fn inc(&self, value: L) {
         self.children[value.index()].inc();
     }
 
-    /// The count so far.
+    /// Gives the count so far.
     pub fn count(&self, value: L) -> u64 {
         self.children[value.index()].get()
     }
 }
 
-/// One counter for each of a list of names, and one for all other names.
+/// Has one counter for each of a list of names, and one for all other names.
 #[derive(Clone, Debug)]
 pub struct ByName {
+    family: Counters,
     /// Sorted by name.
     children: Box<[(&'static str, Counter)]>,
     other: Counter,
 }
 
+impl EncodeMetric for ByName {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.family.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
 impl ByName {
-    /// The value under which unknown names are counted.
+    /// Names what counts all unknown names.
     pub const OTHER: &'static str = "other";
 
-    pub(super) fn register(
-        registry: &mut Registry,
-        name: &str,
-        help: &str,
-        key: &'static str,
-        values: &[&'static str],
-    ) -> Self {
-        let family = Family::<Labels, Counter>::default();
-        registry.register(name, help, family.clone());
+    pub(super) fn new(key: &'static str, values: &[&'static str]) -> Self {
+        let family = Counters::default();
         let child = |value| family.get_or_create_owned(&[(key, value)]);
 
         let mut values = values.to_vec();
@@ -79,10 +99,11 @@ impl ByName {
         Self {
             children: values.iter().map(|value| (*value, child(value))).collect(),
             other: child(Self::OTHER),
+            family,
         }
     }
 
-    /// The counter for `name`. Hold a clone of it where one name is counted often.
+    /// Finds the counter for `name`. Hold a clone of it where one name is counted often.
     pub fn get(&self, name: &str) -> &Counter {
         match self
             .children
@@ -93,7 +114,7 @@ impl ByName {
         }
     }
 
-    /// The count of all names together.
+    /// Sums up the counts of all names.
     pub fn sum(&self) -> u64 {
         let known = self.children.iter().map(|(_, counter)| counter.get());
         known.sum::<u64>() + self.other.get()
@@ -105,7 +126,7 @@ impl ByName {
     }
 }
 
-/// One unit of a gauge, given back on drop, so that no way out of a function can forget it.
+/// Holds one unit of a gauge, and gives it back on drop, so that no way out of a function can forget it.
 #[derive(Debug)]
 pub struct Held(Gauge);
 

@@ -14,7 +14,7 @@ macro_rules! label {
         }
 
         impl $name {
-            /// The value as it is shown in metrics and log lines.
+            /// Gives the value as it is shown in metrics and log lines.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -38,7 +38,7 @@ macro_rules! label {
 }
 
 label! {
-    /// What was done with a connection that arrived.
+    /// Says what was done with a connection that arrived.
     ConnectionAccept, "result" {
         /// It was let in.
         Accepted => "accepted",
@@ -58,19 +58,19 @@ label! {
 }
 
 label! {
-    /// Which rate a peer's credit was held back for.
+    /// Says for which rate a peer's credit was held back.
     PacedBy, "limit" {
-        /// That of its stream.
+        /// It was that of its stream.
         Stream => "stream",
-        /// That of all streams from its address.
+        /// It was that of all streams from its address.
         Address => "address",
     }
 }
 
 label! {
-    /// What became of a stream that was to find its partner at the successor.
+    /// Says what became of a stream that was to find its partner at the successor.
     SuccessorStream, "result" {
-        /// It did.
+        /// It found its partner there.
         Forwarded => "forwarded",
         /// The successor would not take it.
         Refused => "refused",
@@ -82,7 +82,7 @@ label! {
 }
 
 label! {
-    /// Why a call that is no stream was refused, or ended early.
+    /// Says why a call that is no stream was refused, or ended early.
     CallRefusal, "cause" {
         /// It was not gRPC.
         NotGrpc => "not_grpc",
@@ -102,33 +102,33 @@ label! {
         Malformed => "malformed",
         /// It did not go on.
         TooSlow => "too_slow",
-        /// The caller's own deadline passed.
+        /// Its caller's own deadline passed.
         Deadline => "deadline",
     }
 }
 
 label! {
-    /// Whether the other end of a forwarded stream proved that it is a router.
+    /// Says whether the other end of a forwarded stream proved that it is a router.
     RouterProof, "result" {
-        /// Who called did.
+        /// The caller proved it.
         CallerGood => "caller_good",
-        /// Who called showed no proof.
+        /// The caller showed no proof.
         CallerMissing => "caller_missing",
-        /// Who called showed one that does not fit.
+        /// The caller showed a proof that does not fit.
         CallerWrong => "caller_wrong",
-        /// Who called showed one of another time.
+        /// The caller showed a proof of another time.
         CallerStale => "caller_stale",
-        /// The successor did.
+        /// The successor proved it.
         SuccessorGood => "successor_good",
         /// The successor showed no proof.
         SuccessorMissing => "successor_missing",
-        /// The successor showed one that does not fit.
+        /// The successor showed a proof that does not fit.
         SuccessorWrong => "successor_wrong",
     }
 }
 
 label! {
-    /// How a TLS handshake ended.
+    /// Says how a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.
         Ok => "ok",
@@ -148,7 +148,7 @@ label! {
 }
 
 label! {
-    /// Why an accepted connection ended.
+    /// Says why an accepted connection ended.
     ConnectionEnd, "reason" {
         /// The peer closed it in good order.
         PeerClosed => "peer_closed",
@@ -184,7 +184,7 @@ label! {
 }
 
 label! {
-    /// What became of a changed configuration.
+    /// Says what became of a changed configuration.
     Reload, "result" {
         /// It is in force.
         Ok => "ok",
@@ -194,19 +194,19 @@ label! {
 }
 
 label! {
-    /// What an administrator did.
+    /// Says what an administrator did.
     AdminAction, "action" {
-        /// Ended a stream.
+        /// The administrator ended a stream.
         EndStream => "end_stream",
-        /// Asked for the drain.
+        /// The administrator asked for the drain.
         Drain => "drain",
-        /// Changed the log filter.
+        /// The administrator changed the log filter.
         LogFilter => "log_filter",
     }
 }
 
 label! {
-    /// Why a request to the administrator's address was refused.
+    /// Says why a request to the administrator's address was refused.
     AdminRefusal, "cause" {
         /// It was for a host that a stranger may have made point here.
         Host => "host",

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::float_cmp, reason = "counts of this size are exact")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::*;
+use crate::{auth::Refusal, splice::ending::Ending};
 
 fn metrics() -> Metrics {
     let metrics = Metrics::new(&["idle", "finished", "idle"], &["limit", "draining"]);
@@ -249,12 +250,44 @@ fn reloads_are_counted_and_the_last_one_shown() {
         ]
         .map(|name| series[&format!("{PREFIX}_{name}")])
     };
-    metrics.reloads.started(at(10));
+    metrics.started(at(10));
     assert_eq!(shown(), [0.0, 0.0, 1.0, 10.0]);
-    metrics.reloads.count(Reload::Failed, at(20));
+    metrics.count_reload(Reload::Failed, at(20));
     assert_eq!(shown(), [0.0, 1.0, 0.0, 10.0]);
-    metrics.reloads.count(Reload::Ok, at(30));
+    metrics.count_reload(Reload::Ok, at(30));
     assert_eq!(shown(), [1.0, 1.0, 1.0, 30.0]);
+}
+
+/// The values of a label that the page explains in the table under the metric's heading.
+fn explained<'p>(page: &'p str, metric: &str) -> BTreeSet<&'p str> {
+    let heading = format!("\n### {PREFIX}_{metric}_total\n");
+    let (_, rest) = page.split_once(&heading).expect("a heading");
+    let rows = rest.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn every_cause_is_explained_and_no_other() {
+    let page = include_str!("../../../docs/metrics.md");
+    let reasons = Ending::REASONS.iter().copied().chain([ByName::OTHER]);
+    assert_eq!(explained(page, "stream_ends"), reasons.collect());
+    let refusals = explained(page, "stream_refusals");
+    for cause in Refusal::CAUSES {
+        assert!(refusals.contains(cause), "{cause}");
+    }
+    // The page of limits names those that are limits.
+    let limits = include_str!("../../../docs/limits.md");
+    for (label, known) in [
+        ("stream_ends_total{reason=", explained(page, "stream_ends")),
+        ("stream_refusals_total{cause=", refusals),
+    ] {
+        for counted in limits.split(label).skip(1) {
+            let value = counted.split('"').nth(1).unwrap();
+            assert!(known.contains(value), "{value}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::since_epoch;
 
 type Labels = [(&'static str, String); 1];
 
-/// Accepted tokens by the key that signed them. The keys change when the configuration does.
+/// Counts accepted tokens by the key that signed them. The keys change when the configuration does.
 #[derive(Debug)]
 pub struct TokenKeys {
     accepted: Family<Labels, Counter>,
@@ -44,7 +44,7 @@ impl TokenKeys {
         }
     }
 
-    /// From now on these keys are accepted. What was counted for those that stay is kept; the others' series end.
+    /// Sets the keys that are accepted from now on. What was counted for those that stay is kept; the others' series end.
     pub fn set<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         let before = self.keys.load_full();
         let mut keys: Vec<One> = Vec::new();
@@ -68,7 +68,7 @@ impl TokenKeys {
         self.keys.store(keys.into());
     }
 
-    /// A token that this key signed was accepted.
+    /// Counts a token that this key signed.
     pub fn accepted(&self, name: &str, now: SystemTime) {
         // A key that was retired in this very moment has no series any more.
         if let Some(key) = self.keys.load().iter().find(|key| key.name == name) {

@@ -1,4 +1,4 @@
-//! An ending as text, in which one router tells another what happened to a peer.
+//! An ending as text, in which a router tells a peer, or another router, what happened.
 
 use std::time::Duration;
 
@@ -6,32 +6,10 @@ use super::{Cause, Ending};
 use crate::splice::scanner::Fault;
 
 impl Ending {
-    /// As one line of ASCII, for [`Ending::from_text`].
+    /// Writes it as one line of ASCII, for [`Ending::from_text`].
     pub fn to_text(self) -> String {
-        let millis = |long: Duration| u64::try_from(long.as_millis()).unwrap_or(u64::MAX);
-        let (what, numbers): (&str, &[u64]) = match self.cause {
-            Cause::Completed => ("completed", &[]),
-            Cause::Cancelled => ("cancelled", &[]),
-            Cause::Lost => ("lost", &[]),
-            Cause::Fault(Fault::TooLarge { size, limit }) => ("too_large", &[size, limit]),
-            Cause::Fault(Fault::UndeclaredCompression) => ("undeclared_compression", &[]),
-            Cause::Fault(Fault::UnknownFlag { flag }) => ("unknown_flag", &[flag.into()]),
-            Cause::Fault(Fault::Truncated { missing }) => ("truncated", &[missing]),
-            Cause::Deadline => ("deadline", &[]),
-            Cause::Panicked => ("panicked", &[]),
-            Cause::Unpaired(long) => ("unpaired", &[millis(long)]),
-            Cause::Encoding => ("encoding", &[]),
-            Cause::Draining => ("draining", &[]),
-            Cause::Administrator => ("administrator", &[]),
-            Cause::Memory => ("memory", &[]),
-            Cause::MemoryIdle => ("memory_idle", &[]),
-            Cause::Idle(long) => ("idle", &[millis(long)]),
-            Cause::Stalled(long) => ("stalled", &[millis(long)]),
-            Cause::Unfinished(long) => ("unfinished", &[millis(long)]),
-            Cause::TooOld(long) => ("too_old", &[millis(long)]),
-            Cause::ConnectionTooOld(long) => ("connection_too_old", &[millis(long)]),
-        };
-        let mut text = format!("{} {what}", if self.other { "other" } else { "this" });
+        let (word, numbers) = self.cause.written();
+        let mut text = format!("{} {word}", if self.other { "other" } else { "this" });
         for number in numbers {
             text.push(' ');
             text.push_str(&number.to_string());
@@ -39,9 +17,7 @@ impl Ending {
         text
     }
 
-    /// What [`Ending::to_text`] wrote. `None` if it is nothing that a router says of a stream that broke off.
-    ///
-    /// Least of all that the peer of this side is gone: that one has to get what was accepted for it.
+    /// Reads what [`Ending::to_text`] wrote of a stream that broke off.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let other = match words.next()? {
@@ -49,35 +25,105 @@ impl Ending {
             "other" => true,
             _ => return None,
         };
-        let what = words.next()?;
+        let word = words.next()?;
         let numbers: Vec<u64> = words.map(|word| word.parse().ok()).collect::<Option<_>>()?;
-        let millis = Duration::from_millis;
-        let cause = match (what, &*numbers) {
-            ("cancelled", []) => Cause::Cancelled,
-            ("lost", []) => Cause::Lost,
-            ("too_large", &[size, limit]) => Cause::Fault(Fault::TooLarge { size, limit }),
-            ("undeclared_compression", []) => Cause::Fault(Fault::UndeclaredCompression),
-            ("unknown_flag", &[flag]) => Cause::Fault(Fault::UnknownFlag {
-                flag: flag.try_into().ok()?,
-            }),
-            ("truncated", &[missing]) => Cause::Fault(Fault::Truncated { missing }),
-            ("deadline", []) => Cause::Deadline,
-            ("panicked", []) => Cause::Panicked,
-            ("unpaired", &[long]) => Cause::Unpaired(millis(long)),
-            ("encoding", []) => Cause::Encoding,
-            ("draining", []) => Cause::Draining,
-            ("administrator", []) => Cause::Administrator,
-            ("memory", []) => Cause::Memory,
-            ("memory_idle", []) => Cause::MemoryIdle,
-            ("idle", &[long]) => Cause::Idle(millis(long)),
-            ("stalled", &[long]) => Cause::Stalled(millis(long)),
-            ("unfinished", &[long]) => Cause::Unfinished(millis(long)),
-            ("too_old", &[long]) => Cause::TooOld(millis(long)),
-            ("connection_too_old", &[long]) => Cause::ConnectionTooOld(millis(long)),
-            _ => return None,
-        };
-        Some(Self { cause, other }).filter(|ending| ending.for_other().can_be_told())
+        let cause = Cause::read(word, &numbers)?;
+        (cause != Cause::Completed).then_some(Self { cause, other })
     }
+}
+
+/// Reads and writes what a cause carries.
+pub(super) trait Detail: Sized {
+    /// Shows it to people.
+    fn shown(self) -> String;
+
+    /// Gives the cause as a word and numbers. `name`: the cause's own.
+    fn written(self, name: &'static str) -> (&'static str, Vec<u64>);
+
+    /// Reads what [`Detail::written`] gave of the cause `name`.
+    fn read(name: &'static str, word: &str, numbers: &[u64]) -> Option<Self>;
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self>;
+}
+
+impl Detail for () {
+    fn shown(self) -> String {
+        String::new()
+    }
+
+    fn written(self, name: &'static str) -> (&'static str, Vec<u64>) {
+        (name, vec![])
+    }
+
+    fn read(name: &'static str, word: &str, numbers: &[u64]) -> Option<Self> {
+        (word == name && numbers.is_empty()).then_some(())
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![()]
+    }
+}
+
+/// Writes whole milliseconds.
+impl Detail for Duration {
+    fn shown(self) -> String {
+        humantime::format_duration(self).to_string()
+    }
+
+    fn written(self, name: &'static str) -> (&'static str, Vec<u64>) {
+        (
+            name,
+            vec![u64::try_from(self.as_millis()).unwrap_or(u64::MAX)],
+        )
+    }
+
+    fn read(name: &'static str, word: &str, numbers: &[u64]) -> Option<Self> {
+        let &[millis] = numbers else { return None };
+        (word == name).then(|| Self::from_millis(millis))
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        vec![Self::from_secs(1)]
+    }
+}
+
+/// Each kind of fault has a word of its own.
+macro_rules! faults {
+    ($($name:ident { $($number:ident),* } = $word:literal;)+) => {
+        impl Detail for Fault {
+            fn shown(self) -> String {
+                self.to_string()
+            }
+
+            fn written(self, _: &'static str) -> (&'static str, Vec<u64>) {
+                match self {
+                    $(Self::$name { $($number),* } => ($word, vec![$($number.into()),*]),)+
+                }
+            }
+
+            fn read(_: &'static str, word: &str, numbers: &[u64]) -> Option<Self> {
+                Some(match (word, numbers) {
+                    $(($word, &[$($number),*]) => Self::$name { $($number: $number.try_into().ok()?),* },)+
+                    _ => return None,
+                })
+            }
+
+            #[cfg(test)]
+            fn samples() -> Vec<Self> {
+                vec![$(Self::$name { $($number: 255),* }),+]
+            }
+        }
+    };
+}
+
+faults! {
+    TooLarge { size, limit } = "too_large";
+    UndeclaredCompression {} = "undeclared_compression";
+    UnknownFlag { flag } = "unknown_flag";
+    Truncated { missing } = "truncated";
 }
 
 #[cfg(test)]
@@ -86,20 +132,29 @@ mod tests {
 
     #[test]
     fn every_ending_but_a_good_one_is_understood() {
-        let faults = [
-            Fault::TooLarge { size: 2, limit: 1 },
-            Fault::UndeclaredCompression,
-            Fault::UnknownFlag { flag: 255 },
-            Fault::Truncated { missing: u64::MAX },
-        ];
-        let causes = super::super::tests::CAUSES.iter().copied();
-        for cause in causes.chain(faults.map(Cause::Fault)) {
+        for cause in Cause::samples() {
             for ending in [Ending::from(cause), Ending::from(cause).for_other()] {
                 let text = ending.to_text();
-                let can_be = cause != Cause::Completed && ending.for_other().can_be_told();
-                let expected = Some(ending).filter(|_| can_be);
+                let expected = Some(ending).filter(|_| cause != Cause::Completed);
                 assert_eq!(Ending::from_text(&text), expected, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn routers_of_other_versions_know_the_words() {
+        let fault = Fault::TooLarge { size: 2, limit: 1 };
+        for (cause, text) in [
+            (Cause::Lost, "this lost"),
+            (Cause::Fault(fault), "this too_large 2 1"),
+            (
+                Cause::Fault(Fault::UndeclaredCompression),
+                "this undeclared_compression",
+            ),
+            (Cause::Idle(Duration::from_secs(60)), "this idle 60000"),
+            (Cause::MemoryIdle, "this memory_idle"),
+        ] {
+            assert_eq!(Ending::from(cause).to_text(), text);
         }
     }
 
@@ -113,13 +168,13 @@ mod tests {
             "this idle",
             "this idle x",
             "this idle -1",
+            "this fault",
             "this unknown_flag 256",
             "this  lost",
             "it lost",
             "this eaten",
-            "other memory",
-            "other lost",
-            "other cancelled",
+            "this peer_lost",
+            "other completed",
         ] {
             assert_eq!(Ending::from_text(text), None, "{text:?}");
         }

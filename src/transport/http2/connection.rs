@@ -22,7 +22,8 @@ use http::Request;
 use tokio::time::{Instant, timeout};
 
 use crate::transport::{
-    call::{peer::Passage, stream},
+    call::{self, Caller},
+    counters::Passage,
     http2::{
         closing::{close, end_of},
         goaway::Goaway,
@@ -38,7 +39,8 @@ use crate::transport::{
     },
     limits::addresses::Origin,
     memory::level::Level,
-    shared::{ConnectionSettings, Router, Settings},
+    settings::Settings,
+    shared::Router,
 };
 use crate::{
     observe::metrics::ConnectionEnd,
@@ -56,7 +58,7 @@ where
     T: Gather + Send + 'static,
 {
     let settings = router.settings.load_full();
-    let builder = builder(&settings.connections, settings.streams.window);
+    let builder = builder(&settings, settings.streams.initial_window.bytes_u32());
     let preface = Box::pin(builder.handshake(wire.clone()));
     let http2 = match timeout(settings.connections.preface_timeout, preface).await {
         Err(_) => return ConnectionEnd::PrefaceTimeout,
@@ -78,19 +80,20 @@ where
     told
 }
 
-fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
+fn builder(settings: &Settings, window: u32) -> h2::server::Builder {
     // The connection's window never blocks: each stream's own window is the bound. HTTP/2 may withhold a third
     // of it, hence half more. A large one also keeps h2's budget for small frames, half of it by default, from
     // closing connections.
-    let all = u64::from(window) * u64::from(settings.max_streams) * 3 / 2;
+    let most = settings.streams.max_per_connection;
+    let all = u64::from(window) * u64::from(most) * 3 / 2;
     let connection_window = all.min((1 << 31) - 1) as u32;
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(window)
         .initial_connection_window_size(connection_window.max(window))
-        .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(settings.max_header_size)
-        .max_send_buffer_size(settings.send_buffer);
+        .max_concurrent_streams(most)
+        .max_header_list_size(settings.connections.max_header_size.bytes_u32())
+        .max_send_buffer_size(settings.streams.send_buffer.bytes());
     builder
 }
 
@@ -295,8 +298,13 @@ impl<T: Gather> Connection<T> {
         let window = self.windows.start();
         // Not one block: that would keep room for the request as long as the stream lives.
         let task = lazy(move |_| {
-            if request.uri().path() == stream::PATH {
-                let task = stream::serve(router, &peer, request, respond, passage, window);
+            if request.uri().path() == call::PATH {
+                let caller = Caller {
+                    shared: &router,
+                    peer: &peer,
+                    counters: &passage,
+                };
+                let task = call::serve(&caller, request, respond, window);
                 // What was refused is no stream.
                 let task = task.map(|task| {
                     let counted = calls.stream();
@@ -350,7 +358,7 @@ impl<T: Gather> Connection<T> {
                     let spare_at = self.load.look_for_spare(
                         self.deadlines.idle_since(),
                         now,
-                        (&self.router.spares, &self.peer.address),
+                        (&self.router.limits.spares, &self.peer.address),
                         &self.work.flag,
                     );
                     let next = [next, look_at, spare_at].into_iter().flatten().min();
@@ -404,8 +412,8 @@ mod tests {
     #[test]
     fn who_waits_keeps_little() {
         // 2,480 bytes while it kept room for its end.
-        assert!(stream::kept(serve::<TlsStream<TcpStream>>) <= 1_400);
+        assert!(call::kept(serve::<TlsStream<TcpStream>>) <= 1_400);
         // 1,656 bytes while it kept the request.
-        assert!(stream::kept_by_call() <= 1_500);
+        assert!(call::kept_by_call() <= 1_500);
     }
 }

@@ -48,6 +48,17 @@ pub enum Level {
 }
 
 impl Level {
+    /// Names the level for the API and the admin page. For metrics it is its number.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::NoGrowth => "no_growth",
+            Self::Evict => "evict",
+            Self::NoStreams => "no_streams",
+            Self::Full => "full",
+        }
+    }
+
     /// From the bytes in use and the limit.
     pub fn of(used: u64, limit: u64) -> Self {
         let reached = |&&(percent, _): &&(u64, Self)| used >= limit / 100 * percent;
@@ -231,6 +242,28 @@ mod tests {
         let over = over.recv_timeout(std::time::Duration::from_secs(10));
         assert!(over.is_ok(), "it waits for itself");
         assert!(memory.readers.is_empty());
+    }
+
+    #[test]
+    fn every_level_is_explained() {
+        let page = include_str!("../../../docs/metrics.md");
+        let mut lines = page.lines();
+        let row = lines.find(|line| line.contains("`jumpstarter_router_memory_pressure`"));
+        let row = row.unwrap_or_default();
+        let metrics = crate::observe::metrics::Metrics::new(&[], &[]).encode();
+        let mut lines = metrics.lines();
+        let help =
+            lines.find(|line| line.starts_with("# HELP jumpstarter_router_memory_pressure "));
+        let help = help.unwrap_or_default();
+        let mut levels: Vec<_> = (0..=100).map(|used| Level::of(used, 100)).collect();
+        levels.dedup();
+        for (number, level) in levels.iter().enumerate() {
+            assert_eq!(number, *level as usize);
+            for text in [row, help] {
+                assert!(text.contains(&format!(" {number} ")), "{level:?}: {text}");
+            }
+        }
+        assert!(!help.contains(&format!(" {} ", levels.len())), "{help}");
     }
 
     #[test]

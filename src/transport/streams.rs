@@ -1,4 +1,4 @@
-//! The streams now served, as an administrator sees them.
+//! Keeps an entry for each stream now served, for those who may look at it or end it.
 
 use std::{
     net::IpAddr,
@@ -9,14 +9,110 @@ use std::{
     time::Duration,
 };
 
+use dashmap::DashMap;
 use tokio::time::Instant;
 
-use crate::splice::control::Control;
-use crate::transport::{call::peer::Passage, memory::pressure::STALLED, shared::Router};
+use crate::transport::counters::Passage;
+use crate::{
+    observe::metrics::Metrics,
+    splice::{control::Control, ending::Cause},
+};
 
-/// One stream: what is known of it from the start, and the handle that its task shares.
+/// A peer that took something in this time has not stalled.
+pub(crate) const STALLED: Duration = Duration::from_millis(500);
+
+/// All streams now served.
 #[derive(Debug)]
-pub struct Live {
+pub struct Streams {
+    entries: DashMap<u64, Arc<StreamEntry>>,
+    next: AtomicU64,
+    /// How fast all together are forwarded. Zero unless [`sample`] runs.
+    pub forwarded: Rate,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            entries: DashMap::new(),
+            next: AtomicU64::new(1),
+            forwarded: Rate::default(),
+        }
+    }
+}
+
+impl Streams {
+    /// Makes a stream known until the permit is dropped.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        subject: Arc<str>,
+        peer: IpAddr,
+        certificate: Option<Arc<str>>,
+        arrived: Instant,
+        counters: Arc<Passage>,
+    ) -> EntryPermit {
+        counters.opened();
+        let entry = Arc::new(StreamEntry {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            subject,
+            peer,
+            certificate,
+            arrived,
+            control: Arc::default(),
+            first: OnceLock::new(),
+            counters,
+            received: Rate::default(),
+            sent: Rate::default(),
+            noted: Noted::default(),
+        });
+        self.entries.insert(entry.id, entry.clone());
+        EntryPermit {
+            streams: self.clone(),
+            entry,
+        }
+    }
+
+    /// Calls `see` for every stream now served. It must be quick: streams that come and go wait for it.
+    pub fn for_each(&self, mut see: impl FnMut(&Arc<StreamEntry>)) {
+        for entry in &self.entries {
+            see(&entry);
+        }
+    }
+
+    /// Ends the pair of that number, or the stream that waits alone, as an administrator. False if there is none.
+    pub fn end_pair(&self, pair: u64) -> bool {
+        let mut found = false;
+        self.for_each(|entry| {
+            if entry.pair() == pair {
+                entry.control.end(Cause::Administrator);
+                found = true;
+            }
+        });
+        found
+    }
+
+    /// Counts the streams now served.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// Keeps a stream's entry, and removes it when it is dropped.
+#[derive(Debug)]
+pub(crate) struct EntryPermit {
+    streams: Arc<Streams>,
+    pub(crate) entry: Arc<StreamEntry>,
+}
+
+impl Drop for EntryPermit {
+    fn drop(&mut self) {
+        self.entry.counters.closed();
+        self.streams.entries.remove(&self.entry.id);
+    }
+}
+
+/// Shows one stream: what is known of it from the start, and the handle that its task shares.
+#[derive(Debug)]
+pub struct StreamEntry {
     /// Its number, given in the order of arrival and never used again in this process.
     pub id: u64,
     /// The subject of its token.
@@ -31,7 +127,7 @@ pub struct Live {
     pub control: Arc<Control>,
     /// The number of the stream that waited for this one.
     first: OnceLock<u64>,
-    passage: Arc<Passage>,
+    counters: Arc<Passage>,
     received: Rate,
     sent: Rate,
     noted: Noted,
@@ -69,7 +165,7 @@ impl Noted {
     }
 }
 
-/// A count of bytes and how fast it grows. Only the sampler writes, so all access is relaxed.
+/// Tells how fast a count of bytes grows. Only the sampler writes, so all access is relaxed.
 #[derive(Debug, Default)]
 pub struct Rate {
     seen: AtomicU64,
@@ -84,68 +180,39 @@ impl Rate {
         self.per_second.store(rate, Ordering::Relaxed);
     }
 
-    /// Bytes a second, over the last second.
+    /// Returns bytes a second, over the last second.
     pub fn per_second(&self) -> u64 {
         self.per_second.load(Ordering::Relaxed)
     }
 }
 
-impl Live {
-    pub(crate) fn new(
-        id: u64,
-        subject: Arc<str>,
-        peer: IpAddr,
-        certificate: Option<Arc<str>>,
-        arrived: Instant,
-        passage: Arc<Passage>,
-    ) -> Self {
-        passage.opened();
-        Self {
-            id,
-            subject,
-            peer,
-            certificate,
-            arrived,
-            control: Arc::default(),
-            first: OnceLock::new(),
-            passage,
-            received: Rate::default(),
-            sent: Rate::default(),
-            noted: Noted::default(),
-        }
-    }
-
-    /// It is gone.
-    pub(crate) fn close(&self) {
-        self.passage.closed();
-    }
-
-    /// It came to a stream that waited.
+impl StreamEntry {
+    /// Notes the number of the stream that waited for this one.
     pub(crate) fn set_first(&self, id: u64) {
         let _ = self.first.set(id);
     }
 
-    /// The number of its pair, which is that of the stream that came first; its own while it is alone.
+    /// Returns the number of its pair, which is that of the stream that came first; its own while it is alone.
     pub fn pair(&self) -> u64 {
         *self.first.get().unwrap_or(&self.id)
     }
 
-    /// Whether it is a stream of the connection whose streams pass here.
-    pub(crate) fn is_on(&self, passage: &Arc<Passage>) -> bool {
-        Arc::ptr_eq(&self.passage, passage)
+    /// Tells whether it is a stream of the connection with these counters.
+    pub(crate) fn is_on(&self, counters: &Arc<Passage>) -> bool {
+        Arc::ptr_eq(&self.counters, counters)
     }
 
     /// Tells its connection from others.
     pub(crate) fn connection(&self) -> usize {
-        Arc::as_ptr(&self.passage).addr()
+        Arc::as_ptr(&self.counters).addr()
     }
 
-    /// Whether its connection is not read for want of memory.
+    /// Tells whether its connection is not read for want of memory.
     pub(crate) fn is_paused(&self) -> bool {
-        self.passage.is_paused()
+        self.counters.is_paused()
     }
 
-    /// Notes what it has carried, for [`Live::lately`] and [`Live::quiet_for`]. To be called at even intervals.
+    /// Notes what it has carried, for [`StreamEntry::lately`] and [`StreamEntry::quiet_for`]. To be called at even intervals.
     pub(crate) fn note(&self) {
         let carried = self.carried();
         self.noted.note(carried, self.arrived.elapsed());
@@ -157,7 +224,7 @@ impl Live {
         self.noted.lately(self.carried())
     }
 
-    /// For how long it has carried nothing.
+    /// Tells for how long it has carried nothing.
     pub(crate) fn quiet_for(&self) -> Duration {
         self.noted.quiet_for(self.carried(), self.arrived.elapsed())
     }
@@ -167,37 +234,37 @@ impl Live {
         totals.bytes_in + totals.bytes_out
     }
 
-    /// What the peer may send before it is read, bytes.
+    /// Returns what the peer may send before it is read, bytes.
     pub fn window(&self) -> u32 {
-        self.passage.window()
+        self.counters.window()
     }
 
-    /// Bytes a second received from the peer, and handed to its connection, over the last second.
-    /// Zero unless [`sample`] runs.
+    /// Returns the bytes a second that were received from the peer and handed to its connection, over the last second;
+    /// zero unless [`sample`] runs.
     pub fn rates(&self) -> (u64, u64) {
         (self.received.per_second(), self.sent.per_second())
     }
 
-    /// How long the peer has left bytes waiting, if that is long enough to be called stalled.
+    /// Tells how long the peer has left bytes waiting, if that is long enough to be called stalled.
     pub fn stalled(&self) -> Option<Duration> {
         self.control.stalled_for(STALLED)
     }
 }
 
-/// Keeps the rates of all streams up to date. For as long as somebody may look at them.
-pub async fn sample(router: Arc<Router>) {
+/// Keeps the rates of all streams up to date, for as long as somebody may look at them.
+pub async fn sample(streams: Arc<Streams>, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let mut last = ticks.tick().await;
     loop {
         let now = ticks.tick().await;
         let elapsed = now - last;
         last = now;
-        let forwarded = router.metrics.forwarded_bytes.get();
-        router.forwarded.sample(forwarded, elapsed);
-        router.for_each_live(|live| {
-            let carried = live.control.carried();
-            live.received.sample(carried.bytes_in, elapsed);
-            live.sent.sample(carried.bytes_out, elapsed);
+        let forwarded = metrics.forwarded_bytes.get();
+        streams.forwarded.sample(forwarded, elapsed);
+        streams.for_each(|entry| {
+            let carried = entry.control.carried();
+            entry.received.sample(carried.bytes_in, elapsed);
+            entry.sent.sample(carried.bytes_out, elapsed);
         });
     }
 }
