@@ -37,7 +37,7 @@ struct Fragile;
 
 impl Subscriber for Fragile {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().ends_with("transport::connection")
+        metadata.target().ends_with("transport::http2::connection")
     }
 
     fn event(&self, event: &Event<'_>) {
