@@ -17,6 +17,7 @@ mod network;
 mod operator;
 mod print;
 mod problem;
+mod reading;
 mod registry;
 mod sections;
 mod setting;
@@ -33,11 +34,10 @@ pub use load::{Override, Sources, glance, load};
 pub use loading::Loaded;
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
-pub use registry::{
-    CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, TOKEN_ENV, UPSTREAM_ENV, changed, find, keys,
-};
+pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, TOKEN_ENV, UPSTREAM_ENV};
 pub use sections::{
-    Admin, Auth, Config, Drain, Listen, Log, Memory, Reload, Runtime, SECTIONS, Tls,
+    Admin, Auth, Config, Drain, Key, Listen, Log, Memory, Reload, Runtime, SECTIONS, Section, Tls,
+    changed, find, keys,
 };
 pub use types::{Endpoint, LogFilter, Secret};
 

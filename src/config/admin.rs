@@ -2,12 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::files::read_key;
 use super::loading::Loading;
-use super::problem::{Origin, printable};
+use super::problem::Origin;
 use super::sections::Admin;
 use super::types::Secret;
-use crate::auth::without_newline;
 
 const ADDRESS: &str = "listen.admin_address";
 const TOKEN: &str = "admin.token";
@@ -24,28 +22,6 @@ impl Admin {
     }
 }
 
-/// Reads the file of `admin.token_file`.
-pub(super) fn read_token(loading: &mut Loading) {
-    let Some(file) = &mut loading.config.admin.token_file else {
-        return;
-    };
-    let text = if loading.config.admin.token.is_some() {
-        format!("set together with {TOKEN}; set one of them")
-    } else {
-        match read_key(&file.path) {
-            Ok(token) => {
-                file.key = Secret::new(without_newline(&token));
-                return;
-            }
-            Err(error) => format!(
-                "{} cannot be read: {error}; check that it exists and that the router may read it",
-                printable(&file.path.display().to_string())
-            ),
-        }
-    };
-    loading.problem_at(FILE, text);
-}
-
 /// Lets the default address give way to one that was asked for.
 pub(super) fn give_way(loading: &mut Loading, others: &[(&'static str, Option<SocketAddr>)]) {
     let Some(admin) = loading.config.listen.admin_address else {
@@ -56,7 +32,7 @@ pub(super) fn give_way(loading: &mut Loading, others: &[(&'static str, Option<So
         && let Some((key, _)) = others.iter().find(taken)
     {
         loading.config.listen.admin_address = None;
-        loading.warnings.push(format!(
+        loading.warn(format!(
             "{key} takes {admin}, the default of {ADDRESS}; there is no admin page or API until that is set"
         ));
     }

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use super::loading::Loading;
 use super::problem::Origin;
-use super::registry::{ENV_PREFIX, Key, OTHER_ENV, UPSTREAM_ENV, find, keys, nearest};
+use super::registry::{ENV_PREFIX, OTHER_ENV, UPSTREAM_ENV, nearest};
+use super::sections::{Key, find, keys};
 
 /// Reads the process environment as `Sources` takes it. Variables whose names are not UTF-8 are none of
 /// ours.
@@ -22,9 +23,7 @@ pub(super) fn apply(env: &[(String, OsString)], loading: &mut Loading) {
         };
         let own = key.env();
         if env.iter().any(|(name, _)| *name == own) {
-            loading
-                .warnings
-                .push(format!("{name} is ignored because {own} is set"));
+            loading.warn(format!("{name} is ignored because {own} is set"));
         } else if !value.is_empty() || key.secret {
             // Upstream takes an empty variable for an absent one. Not so for the key: signing with
             // an empty key must be refused, not replaced by something else.

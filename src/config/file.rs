@@ -6,8 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::loading::Loading;
 use super::problem::{Origin, mismatch, printable};
-use super::registry::{Section, nearest};
-use super::setting::describe;
+use super::registry::nearest;
+use super::sections::Section;
+use super::setting::{describe, excerpt};
 use super::{CONFIG_FILE_ENV, SECTIONS, files};
 
 /// A file is no longer than this, which is far more than every key takes.
@@ -17,29 +18,26 @@ const MOST: u64 = 1024 * 1024;
 /// from it, so that what may be in there is not reported as missing.
 pub fn apply_file(path: &Path, loading: &mut Loading) {
     let name = path.display().to_string();
-    match files::read(path, MOST) {
-        Ok(bytes) => apply_bytes(&bytes, &name, loading),
+    let (origin, why) = match files::read(path, MOST).map(String::from_utf8) {
+        Ok(Ok(text)) => return apply_text(&text, &name, loading),
+        Ok(Err(error)) => {
+            let at = error.utf8_error().valid_up_to();
+            (
+                place(error.as_bytes(), at, &name),
+                "not UTF-8 text".to_owned(),
+            )
+        }
         Err(error) => {
-            loading.unreadable = true;
             let text = format!(
                 "{}: cannot read the configuration file: {error}; name a readable file with \
                  --config or {CONFIG_FILE_ENV}",
                 printable(&name)
             );
-            loading.problem(Origin::Default, None, text);
+            (Origin::Default, text)
         }
-    }
-}
-
-fn apply_bytes(bytes: &[u8], name: &str, loading: &mut Loading) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => apply_text(text, name, loading),
-        Err(error) => {
-            loading.unreadable = true;
-            let place = place(bytes, error.valid_up_to(), name);
-            loading.problem(place, None, "not UTF-8 text");
-        }
-    }
+    };
+    loading.unreadable = true;
+    loading.problem(origin, None, why);
 }
 
 /// Applies the text of a file called `name`.
@@ -57,34 +55,22 @@ pub(super) fn apply_text(text: &str, name: &str, loading: &mut Loading) {
         loading.unreadable = true;
         for error in errors {
             let at = error.span().map_or(0, |span| span.start);
-            walk.add(
-                at,
-                None,
-                format!("not valid TOML: {}", printable(error.message())),
-            );
+            let text = format!("not valid TOML: {}", printable(error.message()));
+            walk.found.push((at, None, text));
         }
         // One mistake often upsets the rest of its line too.
-        walk.found.sort_by_key(|found| found.at);
-        walk.found.dedup_by_key(|found| walk_line(text, found.at));
+        walk.found.sort_by_key(|(at, ..)| *at);
+        walk.found
+            .dedup_by_key(|(at, ..)| position(text.as_bytes(), *at).0);
     }
     walk.finish(loading);
-}
-
-fn walk_line(text: &str, at: usize) -> usize {
-    position(text.as_bytes(), at).0
-}
-
-struct Found {
-    at: usize,
-    key: Option<&'static str>,
-    text: String,
 }
 
 /// Problems are collected with their offsets, since tables are not walked in the file's order.
 struct Walk<'f> {
     text: &'f str,
     name: &'f str,
-    found: Vec<Found>,
+    found: Vec<(usize, Option<&'static str>, String)>,
 }
 
 impl Walk<'_> {
@@ -98,7 +84,7 @@ impl Walk<'_> {
                 (Some(section), other) => {
                     let found = describe(other, true);
                     let expected = format!("[{}]: found {found}, expected a table", section.name);
-                    self.add(item.span().start, None, expected);
+                    self.found.push((item.span().start, None, expected));
                 }
                 (None, other) => self.unknown_section(name.get_ref(), name.span().start, other),
             }
@@ -119,11 +105,11 @@ impl Walk<'_> {
         };
         let text = format!(
             "unknown {kind} {}{}; the sections are {}",
-            shown(name),
+            excerpt(name),
             hint.unwrap_or_default(),
             names.join(", ")
         );
-        self.add(at, None, text);
+        self.found.push((at, None, text));
     }
 
     fn section(&mut self, section: &'static Section, table: &DeTable<'_>, loading: &mut Loading) {
@@ -139,7 +125,7 @@ impl Walk<'_> {
                 }
                 Err(invalid) => {
                     let text = mismatch(&invalid.found, key.expects, &invalid.why);
-                    self.add(invalid.at, Some(key.path), text);
+                    self.found.push((invalid.at, Some(key.path), text));
                 }
             }
         }
@@ -153,22 +139,18 @@ impl Walk<'_> {
         };
         let text = format!(
             "unknown key {} in [{}]{hint}; the keys are {}",
-            shown(name),
+            excerpt(name),
             section.name,
             names.join(", ")
         );
-        self.add(at, None, text);
-    }
-
-    fn add(&mut self, at: usize, key: Option<&'static str>, text: String) {
-        self.found.push(Found { at, key, text });
+        self.found.push((at, None, text));
     }
 
     fn finish(mut self, loading: &mut Loading) {
-        self.found.sort_by_key(|found| found.at);
-        for found in self.found {
-            let place = place(self.text.as_bytes(), found.at, self.name);
-            loading.problem(place, found.key, found.text);
+        self.found.sort_by_key(|(at, ..)| *at);
+        for (at, key, text) in self.found {
+            let place = place(self.text.as_bytes(), at, self.name);
+            loading.problem(place, key, text);
         }
     }
 }
@@ -181,11 +163,6 @@ fn owners(name: &str) -> Option<String> {
         .map(|section| format!("[{}]", section.name))
         .collect();
     Some(owners.join(" or ")).filter(|owners| !owners.is_empty())
-}
-
-/// Quotes a name from the file, cut short because anything may stand there.
-fn shown(name: &str) -> String {
-    super::setting::excerpt(name)
 }
 
 fn place(text: &[u8], at: usize, name: &str) -> Origin {

@@ -5,13 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Config;
 use super::list::Element;
-use super::loading::Loading;
-use super::problem::printable;
 use super::setting::{Setting, quoted};
 use super::types::Secret;
-use crate::auth::without_newline;
 
 /// No key is this long; the limit keeps a wrong path from filling memory.
 const MOST_OF_A_KEY: u64 = 64 * 1024;
@@ -84,40 +80,9 @@ path_setting!(PathBuf, "a path", PathBuf::from);
 path_setting!(KeyFile, "a path", KeyFile::unread, path);
 path_setting!(PemFile, "a path", PemFile::unread, path);
 
-/// Reads every file that the configuration names.
-pub(super) fn read_all(loading: &mut Loading) {
-    let Config { tls, drain, .. } = &mut loading.config;
-    let files = [
-        &mut tls.certificate,
-        &mut tls.key,
-        &mut tls.client_ca,
-        &mut drain.forward_ca,
-    ];
-    for file in files.into_iter().flatten() {
-        *file = PemFile::read(std::mem::take(&mut file.path));
-    }
-    let mut files = std::mem::take(&mut loading.config.auth.key_files);
-    read_keys(&mut files, "auth.key_files", loading);
-    loading.config.auth.key_files = files;
-}
-
-pub(super) fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
-    for file in files {
-        let what = match read_key(&file.path) {
-            Ok(key) if without_newline(&key).is_empty() => {
-                "is empty; put the key into it".to_owned()
-            }
-            Ok(key) => {
-                file.key = Secret::new(key);
-                continue;
-            }
-            Err(error) => format!(
-                "cannot be read: {error}; check that it exists and that the router may read it"
-            ),
-        };
-        let path = printable(&file.path.display().to_string());
-        loading.problem_at(setting, format!("{path} {what}"));
-    }
+/// Says that a file cannot be read, and what to do.
+pub(super) fn unreadable(error: &io::Error) -> String {
+    format!("cannot be read: {error}; check that it exists and that the router may read it")
 }
 
 /// Reads the file of a key.

@@ -8,13 +8,10 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use super::files::{KeyFile, path_setting, read_keys};
+use super::files::{KeyFile, path_setting};
 use super::list::Element;
-use super::loading::Loading;
 use super::problem::printable;
 use super::setting::{Setting, quoted};
-
-const SETTING: &str = "auth.key_directory";
 
 const WRONG_NAME: &str = "the name of one consists of lower-case letters, digits, \"-\" and \"_\", and may end in \
                           \".key\"";
@@ -42,6 +39,28 @@ impl KeyDirectory {
         }
     }
 
+    /// Lists what is there. Hidden files are passed over without a word: Kubernetes keeps its own there, and a file can
+    /// be written under such a name and renamed when it is whole.
+    pub(super) fn list(&mut self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name());
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if path.is_dir() {
+                self.others.push((path, "it is a directory"));
+            } else if is_name_of_a_key(name.as_encoded_bytes()) {
+                self.files.push(KeyFile::unread(path));
+            } else {
+                self.others.push((path, WRONG_NAME));
+            }
+        }
+        self.files.sort_by(|one, other| one.path.cmp(&other.path));
+        self.others.sort();
+        Ok(())
+    }
+
     /// Says of what else was there why it does not count.
     pub(super) fn remarks(&self) -> Vec<String> {
         let remark = |(path, why): &(PathBuf, _)| {
@@ -64,48 +83,6 @@ path_setting!(
     KeyDirectory::unread,
     path
 );
-
-/// Reads the keys of the directory that is configured, if one is.
-pub(super) fn read(loading: &mut Loading) {
-    let Some(mut directory) = loading.config.auth.key_directory.take() else {
-        return;
-    };
-    if let Err(error) = list(&mut directory) {
-        let path = printable(&directory.path.display().to_string());
-        let text = format!("{path} cannot be listed: {error}; name a directory of key files");
-        loading.problem_at(SETTING, text);
-    }
-    read_keys(&mut directory.files, SETTING, loading);
-    let remarks = directory.remarks().into_iter();
-    loading
-        .warnings
-        .extend(remarks.map(|remark| format!("{SETTING}: {remark}")));
-    loading.config.auth.key_directory = Some(directory);
-}
-
-/// Lists what is there. Hidden files are passed over without a word: Kubernetes keeps its own there, and a file can be written under such a
-/// name and renamed when it is whole.
-fn list(directory: &mut KeyDirectory) -> io::Result<()> {
-    for entry in fs::read_dir(&directory.path)? {
-        let entry = entry?;
-        let (path, name) = (entry.path(), entry.file_name());
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        if path.is_dir() {
-            directory.others.push((path, "it is a directory"));
-        } else if is_name_of_a_key(name.as_encoded_bytes()) {
-            directory.files.push(KeyFile::unread(path));
-        } else {
-            directory.others.push((path, WRONG_NAME));
-        }
-    }
-    directory
-        .files
-        .sort_by(|one, other| one.path.cmp(&other.path));
-    directory.others.sort();
-    Ok(())
-}
 
 fn is_name_of_a_key(name: &[u8]) -> bool {
     let stem = name.strip_suffix(b".key").unwrap_or(name);

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use super::loading::Loading;
 use super::problem::{Origin, Problems};
-use super::registry::{find, keys, nearest};
+use super::reading;
+use super::registry::nearest;
+use super::sections::{find, keys};
 use super::setting::excerpt;
-use super::{Config, Loaded, admin, env, file, files, key_directory, operator, validate};
+use super::{Config, Loaded, env, file, operator, validate};
 
 // No `Debug`: both hold secrets among other things.
 /// Where to look for values.
@@ -43,9 +45,7 @@ pub struct Override {
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loading = gather(sources);
     operator::apply(&mut loading);
-    files::read_all(&mut loading);
-    key_directory::read(&mut loading);
-    admin::read_token(&mut loading);
+    reading::read_all(&mut loading);
     validate::validate(&mut loading);
     loading.finish()
 }

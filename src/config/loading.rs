@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::problem::{Origin, Origins, Problem, Problems, mismatch};
-use super::registry::Key;
+use super::sections::Key;
 use super::setting::excerpt;
 
 /// A valid configuration.
@@ -72,20 +72,19 @@ impl Loading {
         }
     }
 
+    /// Warns of what is allowed.
+    pub fn warn(&mut self, text: impl Into<String>) {
+        self.warnings.push(text.into());
+    }
+
     pub fn finish(self) -> Result<Loaded, Problems> {
         if !self.problems.is_empty() {
-            return Err(Problems::new(self.problems));
+            return Err(Problems(self.problems));
         }
-        let Self {
-            config,
-            origins,
-            warnings,
-            ..
-        } = self;
         Ok(Loaded {
-            config,
-            origins,
-            warnings,
+            config: self.config,
+            origins: self.origins,
+            warnings: self.warnings,
         })
     }
 }

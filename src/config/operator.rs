@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::files;
 use super::loading::Loading;
 use super::problem::{Origin, mismatch, printable};
-use super::registry::find;
+use super::sections::find;
 use super::setting::excerpt;
 
 /// The key that names the file.
@@ -120,9 +120,7 @@ pub(super) fn apply(loading: &mut Loading) {
 }
 
 fn read(file: &Path) -> Result<Document, String> {
-    let bytes = files::read(file, MOST).map_err(|error| {
-        format!("cannot be read: {error}; check that it exists and that the router may read it")
-    })?;
+    let bytes = files::read(file, MOST).map_err(|error| files::unreadable(&error))?;
     let document: Option<Document> = serde_saphyr::from_slice(&bytes).map_err(|error| {
         let error = error.without_snippet();
         format!("is not what the operator writes: {error}")

@@ -1,6 +1,7 @@
 //! Writes configurations: the documented example, and the values in effect.
 
-use super::registry::{ENV_PREFIX, Key, UPSTREAM_ENV};
+use super::registry::{ENV_PREFIX, UPSTREAM_ENV};
+use super::sections::Key;
 use super::{Loaded, SECTIONS};
 
 /// Writes the example file: every key with its documentation and default. Keys without a default stand

@@ -110,13 +110,9 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong, a line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems(pub(super) Vec<Problem>);
 
 impl Problems {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self(problems)
-    }
-
     /// Gives those of the file first, then those of environment, flags and cross-checks.
     pub fn all(&self) -> &[Problem] {
         &self.0

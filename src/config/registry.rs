@@ -1,11 +1,10 @@
-//! The declarative table behind every key: what a `Key` knows, and the macro that writes the table.
+//! What the table of keys is written with: the macro, its defaults and ranges, and names in the environment.
 
 use std::ops::{Bound, RangeBounds};
 
 use toml::de::DeValue;
 
-use super::Config;
-use super::setting::{Invalid, Item, Setting};
+use super::setting::Setting;
 
 /// Every environment variable of the router starts with this.
 pub const ENV_PREFIX: &str = "JUMPSTARTER_ROUTER_";
@@ -27,57 +26,8 @@ pub const UPSTREAM_ENV: &[(&str, &str)] = &[
     ("EXTERNAL_KEY_PEM", "tls.key"),
 ];
 
-/// A group of keys.
-#[derive(Debug)]
-pub struct Section {
-    /// Its name in the file, without brackets.
-    pub name: &'static str,
-    /// What it is about, a line each.
-    pub doc: &'static [&'static str],
-    /// Its keys, in the order of the example.
-    pub keys: &'static [Key],
-}
-
-/// One key.
-#[derive(Debug)]
-pub struct Key {
-    /// "section.key".
-    pub path: &'static str,
-    /// The part after the point.
-    pub name: &'static str,
-    /// What it does, a line each.
-    pub doc: &'static [&'static str],
-    /// Completes "expected ...".
-    pub expects: &'static str,
-    /// Whether its values must never be printed.
-    pub secret: bool,
-    /// Whether a change takes effect while the router runs; otherwise at the next start.
-    pub live: bool,
-    /// Whether two configurations have the same value, that of files it names included.
-    pub(super) same: fn(&Config, &Config) -> bool,
-    pub(super) default: &'static str,
-    pub(super) set_toml: fn(&mut Config, &Item<'_>) -> Result<(), Invalid>,
-    pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
-    pub(super) show: fn(&Config) -> Option<String>,
-    /// Says what is wrong with a value that is out of the key's range.
-    pub(super) beyond: fn(&Config) -> Option<String>,
-}
-
-impl Key {
-    /// Gives the default as TOML, `None` when the key has none.
-    pub fn default(&self) -> Option<&'static str> {
-        Some(self.default).filter(|text| *text != UNSET)
-    }
-
-    /// Names the environment variable that sets this key.
-    pub fn env(&self) -> String {
-        let name = self.path.replace('.', "_").to_uppercase();
-        format!("{ENV_PREFIX}{name}")
-    }
-}
-
 /// Stands in the table in place of a default.
-const UNSET: &str = "unset";
+pub(super) const UNSET: &str = "unset";
 
 /// Reads a default of the table.
 pub(super) fn default_value<T: Setting>(text: &'static str) -> T {
@@ -212,24 +162,6 @@ macro_rules! takes_effect {
     };
 }
 pub(super) use takes_effect;
-
-/// Lists the keys of all sections.
-pub fn keys() -> impl Iterator<Item = &'static Key> {
-    super::SECTIONS.iter().flat_map(|section| section.keys)
-}
-
-/// Lists the keys whose values differ.
-pub fn changed<'c>(
-    one: &'c Config,
-    other: &'c Config,
-) -> impl Iterator<Item = &'static Key> + use<'c> {
-    keys().filter(|key| !(key.same)(one, other))
-}
-
-/// Finds the key called "section.key".
-pub fn find(path: &str) -> Option<&'static Key> {
-    keys().find(|key| key.path == path)
-}
 
 /// Finds the name among `known` that `wrong` was most likely meant to be, if any is near.
 pub(super) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {

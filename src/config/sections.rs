@@ -18,14 +18,63 @@ use ipnet::IpNet;
 use super::files::{KeyFile, PemFile};
 use super::key_directory::KeyDirectory;
 use super::registry::{
-    Key, Section, beyond, beyond_range, default_value, section_struct, sections, takes_effect,
+    ENV_PREFIX, UNSET, beyond, beyond_range, default_value, section_struct, sections, takes_effect,
 };
-use super::setting::Setting;
+use super::setting::{Invalid, Item, Setting};
 use super::types::{Endpoint, LogFilter, Secret};
 use crate::observe::log::LogFormat;
 use crate::transport::forwarding::Target;
 use crate::transport::settings::{Connections, LEAST_WINDOW, MOST_WINDOW, Pairing, Size, Streams};
 use crate::transport::tls::settings::Provider;
+
+/// A group of keys.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name in the file, without brackets.
+    pub name: &'static str,
+    /// What it is about, a line each.
+    pub doc: &'static [&'static str],
+    /// Its keys, in the order of the example.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// "section.key".
+    pub path: &'static str,
+    /// The part after the point.
+    pub name: &'static str,
+    /// What it does, a line each.
+    pub doc: &'static [&'static str],
+    /// Completes "expected ...".
+    pub expects: &'static str,
+    /// Whether its values must never be printed.
+    pub secret: bool,
+    /// Whether a change takes effect while the router runs; otherwise at the next start.
+    pub live: bool,
+    /// Whether two configurations have the same value, that of files it names included.
+    pub(super) same: fn(&Config, &Config) -> bool,
+    pub(super) default: &'static str,
+    pub(super) set_toml: fn(&mut Config, &Item<'_>) -> Result<(), Invalid>,
+    pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) show: fn(&Config) -> Option<String>,
+    /// Says what is wrong with a value that is out of the key's range.
+    pub(super) beyond: fn(&Config) -> Option<String>,
+}
+
+impl Key {
+    /// Gives the default as TOML, `None` when the key has none.
+    pub fn default(&self) -> Option<&'static str> {
+        Some(self.default).filter(|text| *text != UNSET)
+    }
+
+    /// Names the environment variable that sets this key.
+    pub fn env(&self) -> String {
+        let name = self.path.replace('.', "_").to_uppercase();
+        format!("{ENV_PREFIX}{name}")
+    }
+}
 
 const KIB: Size = Size::new(1 << 10);
 
@@ -267,4 +316,22 @@ sections! {
         /// Worker threads; 0 is one per core.
         worker_threads: Option<u32> = 0 in 0..=1024; restart,
     }
+}
+
+/// Lists the keys of all sections.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}
+
+/// Lists the keys whose values differ.
+pub fn changed<'c>(
+    one: &'c Config,
+    other: &'c Config,
+) -> impl Iterator<Item = &'static Key> + use<'c> {
+    keys().filter(|key| !(key.same)(one, other))
+}
+
+/// Finds the key called "section.key".
+pub fn find(path: &str) -> Option<&'static Key> {
+    keys().find(|key| key.path == path)
 }

@@ -46,7 +46,7 @@ pub(super) fn validate(loading: &mut Loading) {
         let same = |other: &&SigningKey<'_>| without_newline(other.secret.expose()) == bare;
         if let Some(twin) = keys[..index].iter().find(same) {
             let text = format!("{} is the same key as {}", key.name, twin.name);
-            loading.warnings.push(text);
+            loading.warn(text);
         }
     }
 }
@@ -59,13 +59,13 @@ fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
         "this stands for a hidden key and is none itself"
     } else {
         if secret.len() < SAFE_KEY {
-            loading.warnings.push(format!(
+            loading.warn(format!(
                 "{} is shorter than {SAFE_KEY} bytes; use at least {SAFE_KEY} random bytes",
                 key.name
             ));
         }
         if has_white_space(secret) {
-            loading.warnings.push(format!(
+            loading.warn(format!(
                 "{} has white space in it; a key is used as it is, so make sure that it is one",
                 key.name
             ));

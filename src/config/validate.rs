@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::Config;
 use super::admin::{self, overlap};
 use super::loading::Loading;
 use super::problem::Origin;
-use super::registry::keys;
+use super::sections::keys;
 use super::signing_keys;
 use crate::transport::settings::Size;
 
@@ -50,9 +51,8 @@ fn certificate(loading: &mut Loading) {
     loading.config.tls.certificate = None;
     loading.config.tls.key = None;
     loading.origins.set(set, Origin::Default);
-    loading.warnings.push(
-        "only one of EXTERNAL_CERT_PEM and EXTERNAL_KEY_PEM is set; using a self-signed certificate"
-            .to_owned(),
+    loading.warn(
+        "only one of EXTERNAL_CERT_PEM and EXTERNAL_KEY_PEM is set; using a self-signed certificate",
     );
 }
 
@@ -64,13 +64,22 @@ fn client_certificates(loading: &mut Loading) {
         loading.fail(&["tls.client_ca", "tls.plaintext"], text);
     }
     let tls = &loading.config.tls;
-    if tls.allow_missing_alpn && tls.plaintext {
-        let text = "tls.allow_missing_alpn has no effect with tls.plaintext";
-        loading.warnings.push(text.to_owned());
-    }
-    if tls.client_certificate_optional && tls.client_ca.is_none() {
-        let text = "tls.client_certificate_optional has no effect without tls.client_ca";
-        loading.warnings.push(text.to_owned());
+    let remarks = [
+        (
+            tls.allow_missing_alpn && tls.plaintext,
+            "tls.allow_missing_alpn has no effect with tls.plaintext",
+        ),
+        (
+            tls.client_certificate_optional && tls.client_ca.is_none(),
+            "tls.client_certificate_optional has no effect without tls.client_ca",
+        ),
+    ];
+    warn_of(&remarks, loading);
+}
+
+fn warn_of(remarks: &[(bool, &str)], loading: &mut Loading) {
+    for (_, text) in remarks.iter().filter(|(applies, _)| *applies) {
+        loading.warn(*text);
     }
 }
 
@@ -151,27 +160,35 @@ fn addresses(loading: &mut Loading) {
 
 /// Warns of what is allowed, but hardly meant.
 fn advice(loading: &mut Loading) {
-    let config = &loading.config;
-    let mut warnings = Vec::new();
-    if config.tls.plaintext && config.tls.certificate.is_some() {
-        warnings.push("tls.certificate is not used because tls.plaintext is true".to_owned());
-    }
-    if config.connections.max_age_grace.is_some() && config.connections.max_age.is_none() {
-        warnings.push("connections.max_age_grace has no effect without max_age".to_owned());
-    }
-    let drain = &config.drain;
-    let whole = drain.lame_duck.saturating_add(drain.timeout);
+    let Config {
+        tls,
+        connections,
+        drain,
+        ..
+    } = &loading.config;
+    let (lame_duck, timeout) = (drain.lame_duck, drain.timeout);
+    let remarks = [
+        (
+            tls.plaintext && tls.certificate.is_some(),
+            "tls.certificate is not used because tls.plaintext is true",
+        ),
+        (
+            connections.max_age_grace.is_some() && connections.max_age.is_none(),
+            "connections.max_age_grace has no effect without max_age",
+        ),
+    ];
+    warn_of(&remarks, loading);
+    let whole = lame_duck.saturating_add(timeout);
     if whole >= KUBERNETES_GRACE {
-        let keys = if drain.lame_duck.is_zero() {
+        let keys = if lame_duck.is_zero() {
             "drain.timeout is"
         } else {
             "drain.lame_duck and drain.timeout are together"
         };
-        warnings.push(format!(
+        loading.warn(format!(
             "{keys} {}; Kubernetes kills a pod after terminationGracePeriodSeconds, 30 \
              unless set higher",
             humantime::format_duration(whole)
         ));
     }
-    loading.warnings.extend(warnings);
 }

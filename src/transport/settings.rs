@@ -110,25 +110,25 @@ pub struct Pairing {
 /// What can be set for streams.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Streams {
-    /// The largest message.
+    /// How long a message may be.
     pub max_message_size: Size,
-    /// Credit that a peer is granted at first.
+    /// How much credit a peer is granted at first.
     pub initial_window: Size,
-    /// Credit that a peer may earn on a long path.
+    /// How much credit a peer may earn on a long path.
     pub max_window: Size,
-    /// Bytes that HTTP/2 may hold for each stream until the socket takes them.
+    /// How much HTTP/2 may hold for each stream until the socket takes them.
     pub send_buffer: Size,
-    /// Streams at once.
+    /// How many streams may be open at once.
     pub max: Option<u32>,
-    /// Streams at once from one address.
+    /// How many may be open at once from one address.
     pub max_per_address: Option<u32>,
-    /// Streams at once on one connection.
+    /// How many may be open at once on one connection.
     pub max_per_connection: u32,
-    /// New streams a second from one address.
+    /// How many may come in a second from one address.
     pub new_per_second_per_address: Option<u32>,
-    /// Bytes a second of one stream, 0 for no limit. See [`Streams::rates`].
+    /// How many bytes a second one stream may send, 0 for no limit; [`Streams::rates`] reads it.
     pub bytes_per_second: Size,
-    /// Bytes a second of all streams of one address, likewise.
+    /// How many all streams from one address may send together; 0 as above.
     pub bytes_per_second_per_address: Size,
     /// How long nothing may move.
     pub idle_timeout: Option<Duration>,
@@ -151,37 +151,37 @@ impl Streams {
     }
 }
 
-/// Bytes a second. `None` is no limit.
+/// How many bytes a second may be sent. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// How many one stream may send.
+    /// How many by one stream.
     pub stream: Option<u64>,
-    /// How many all streams from one address may send together.
+    /// How many by all streams from one address together.
     pub address: Option<u64>,
 }
 
 /// What can be set for connections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connections {
-    /// Connections at once.
+    /// How many connections may be open at once.
     pub max: u32,
-    /// Connections at once from one address.
+    /// How many may be open at once from one address.
     pub max_per_address: Option<u32>,
-    /// The largest list of request headers.
+    /// How large a list of request headers may be.
     pub max_header_size: Size,
-    /// From accept to the end of the TLS handshake.
+    /// How long the TLS handshake may take, from accept on.
     pub tls_handshake_timeout: Duration,
-    /// From there to the HTTP/2 preface.
+    /// How long the HTTP/2 preface may take after that.
     pub preface_timeout: Duration,
-    /// From there to the first stream, while none is open from the same address.
+    /// How long the first stream may take after that, while none is open from the same address.
     pub first_stream_timeout: Duration,
-    /// Without a stream, while none is open from the same address.
+    /// How long a connection may have no stream, while none is open from the same address.
     pub idle_timeout: Option<Duration>,
-    /// From accept; the connection then takes no more streams.
+    /// How long it takes streams.
     pub max_age: Option<Duration>,
-    /// After that, until the streams are ended.
+    /// How long its streams may go on after that.
     pub max_age_grace: Option<Duration>,
-    /// Silence after which a PING is sent.
+    /// How long a peer may be silent before it is sent a PING.
     pub keepalive_interval: Duration,
     /// How long the answer may take.
     pub keepalive_timeout: Duration,
@@ -202,10 +202,10 @@ pub struct Settings {
     pub pairing: Pairing,
     /// What can be set for connections.
     pub connections: Connections,
-    /// Refused tokens a second from one address.
+    /// How many tokens may be refused in a second from one address.
     pub refused_tokens_per_second: Option<u32>,
     /// Networks from which a PROXY header comes first.
     pub proxies: Vec<IpNet>,
-    /// From accept to the end of the PROXY header.
+    /// How long the PROXY header may take.
     pub proxy_header_timeout: Duration,
 }

@@ -24,6 +24,8 @@ fn table_is_consistent() {
         assert!(find(path).is_some(), "{path}");
     }
     for key in keys() {
+        let beyond = (key.beyond)(&Config::default());
+        assert_eq!(beyond, None, "{}", key.path);
         assert!(
             !key.doc.is_empty() && !key.expects.ends_with('.'),
             "{}",

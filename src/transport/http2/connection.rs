@@ -66,8 +66,7 @@ where
         Ok(Ok(http2)) => Box::new(http2),
     };
     wire.set_deferred(true);
-    let mut connection = Connection::new(http2, wire, router, peer, &settings);
-    drop(settings);
+    let mut connection = Connection::new(http2, wire, router, peer, settings);
     let end = poll_fn(|cx| connection.poll(cx)).await;
     let told = connection.told(end);
     let Connection {
@@ -129,18 +128,22 @@ impl<T: Gather> Connection<T> {
         wire: Wire<T>,
         router: Arc<Router>,
         peer: Origin,
-        settings: &Settings,
+        settings: Arc<Settings>,
     ) -> Self {
         let now = Instant::now();
         let (work, stream_work) = (Woken::new(), Woken::new());
         let memory = &router.memory;
         let passage = Arc::<Passage>::default();
-        let growth = Growth::new(settings.streams.window, settings.streams.max_window, now);
+        let (window, most) = (
+            settings.streams.initial_window.bytes_u32(),
+            settings.streams.max_window.bytes_u32(),
+        );
+        let growth = Growth::new(window, most, now);
         Self {
             windows: Windows::new(
                 growth,
                 http2.ping_pong(),
-                router.windows.clone(),
+                router.limits.windows.clone(),
                 memory.clone(),
                 passage.clone(),
                 work.flag.clone(),
@@ -153,7 +156,7 @@ impl<T: Gather> Connection<T> {
             read_gate: ReadGate::new(memory.clone(), work.flag.clone()),
             work,
             stream_work,
-            deadlines: Deadlines::new(settings.connections.clone(), now, jitter()),
+            deadlines: Deadlines::new(settings, now, jitter()),
             timer: Timer::new(now),
             goaway: Goaway::new(&router.life),
             router,
@@ -384,9 +387,9 @@ impl<T: Gather> Connection<T> {
 
     /// Does something with each stream of this connection.
     fn for_each_stream(&self, act: impl Fn(&Control)) {
-        self.router.for_each_live(|live| {
-            if live.is_on(&self.passage) {
-                act(&live.control);
+        self.router.streams.for_each(|entry| {
+            if entry.is_on(&self.passage) {
+                act(&entry.control);
             }
         });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::transport::{
-    call::peer::Passage,
+    counters::Passage,
     http2::{
         wake_flag::WakeFlag,
         wire::{Gather, Wire},

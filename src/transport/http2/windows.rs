@@ -10,7 +10,7 @@ use h2::{Ping, PingPong};
 use tokio::time::Instant;
 
 use crate::transport::{
-    call::peer::Passage,
+    counters::Passage,
     http2::{
         wake_flag::WakeFlag,
         window::{Change, Growth},
