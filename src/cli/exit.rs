@@ -24,7 +24,7 @@ pub enum Exit {
     Interrupted = 130,
 }
 
-/// Stands in the help of those commands.
+/// For the help of those commands.
 pub const HELP: &str = "\
 Exit codes:
   0   all went well
