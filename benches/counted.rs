@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
-    pairing::table::{Place, Table},
+    pairing::table::{Place, Refused, Table},
     splice::scanner::Scanner,
     transport::http2::wake_flag::Doorbell,
 };
@@ -69,18 +69,23 @@ fn meeting() -> (Table<u64>, Arc<str>, SystemTime) {
     (Table::new(usize::MAX, false), key, until)
 }
 
+/// Keeps nothing.
+fn offer(offer: u64) -> Result<(u64, ()), Refused> {
+    Ok((offer, ()))
+}
+
 fn pair(times: u64) {
     let (table, key, until) = meeting();
     for number in 0..times {
-        black_box(table.arrive(&key, until, || Ok(number)).unwrap());
-        black_box(table.arrive(&key, until, || Ok(number)).unwrap());
+        black_box(table.arrive(&key, until, || offer(number)).unwrap());
+        black_box(table.arrive(&key, until, || offer(number)).unwrap());
     }
 }
 
 fn leave(times: u64) {
     let (table, key, until) = meeting();
     for number in 0..times {
-        if let Ok(Place::Waiting(ticket)) = table.arrive(&key, until, || Ok(number)) {
+        if let Ok(Place::Waiting(ticket, ())) = table.arrive(&key, until, || offer(number)) {
             black_box(table.leave(&key, ticket));
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use jumpstarter_router::pairing::table::{Place, Table};
+use jumpstarter_router::pairing::table::{Place, Refused, Table};
 use support::group;
 
 /// Different keys that are used in turn: with one alone, everything would stay in the first cache.
@@ -22,19 +22,24 @@ fn keys(prefix: usize) -> Vec<Arc<str>> {
         .collect()
 }
 
+/// Keeps nothing.
+fn offer(offer: u64) -> Result<(u64, ()), Refused> {
+    Ok((offer, ()))
+}
+
 fn pair(table: &Table<u64>, key: &Arc<str>, until: SystemTime) {
     assert!(matches!(
-        table.arrive(key, until, || Ok(1)),
-        Ok(Place::Waiting(_))
+        table.arrive(key, until, || offer(1)),
+        Ok(Place::Waiting(..))
     ));
     assert!(matches!(
-        table.arrive(key, until, || Ok(2)),
+        table.arrive(key, until, || offer(2)),
         Ok(Place::Paired(1))
     ));
 }
 
 fn leave(table: &Table<u64>, key: &Arc<str>, until: SystemTime) {
-    let Ok(Place::Waiting(ticket)) = table.arrive(key, until, || Ok(1)) else {
+    let Ok(Place::Waiting(ticket, ())) = table.arrive(key, until, || offer(1)) else {
         unreachable!("nobody waits with this key")
     };
     assert_eq!(table.leave(key, ticket), Some(1));
@@ -71,7 +76,7 @@ fn pairing(criterion: &mut Criterion) {
     let crowded = Table::new(usize::MAX, false);
     for number in 0..100_000 {
         let key = Arc::from(format!("waiting-{number}"));
-        crowded.arrive(&key, until, || Ok(0)).unwrap();
+        crowded.arrive(&key, until, || offer(0)).unwrap();
     }
     let empty = Table::new(usize::MAX, false);
     for (name, table) in [("alone", &empty), ("beside_100000", &crowded)] {

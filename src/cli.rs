@@ -3,6 +3,7 @@
 pub mod args;
 pub mod check;
 pub mod completions;
+pub mod config_args;
 pub mod demo;
 #[cfg(feature = "controller-client")]
 pub mod dial;
@@ -25,6 +26,8 @@ pub mod top;
 
 use std::{io, process::ExitCode};
 
+use clap::CommandFactory as _;
+
 use self::args::{Cli, Command};
 use crate::{config, observe::log, server::open_files};
 
@@ -44,8 +47,8 @@ fn run() -> ExitCode {
     open_files::raise_limit();
     let env = config::process_env();
     match cli.command {
-        None => serve::run(&cli.serve, env),
-        Some(Command::Serve(args)) => serve::run(&args, env),
+        None => usual(serve::run(&cli.serve, env)),
+        Some(Command::Serve(args)) => usual(serve::run(&args, env)),
         Some(Command::Check(args)) => {
             match check::run(
                 &args,
@@ -59,7 +62,7 @@ fn run() -> ExitCode {
         }
         Some(Command::Demo(args)) => demo::run(&args),
         #[cfg(feature = "lab")]
-        Some(Command::Lab(args)) => lab::run(args, env),
+        Some(Command::Lab(args)) => usual(lab::run(args, env)),
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
         Some(Command::Streams(args)) => streams::run(&args, &env),
@@ -72,9 +75,14 @@ fn run() -> ExitCode {
         Some(Command::Listen(args)) => listen::run(&args, &env),
         Some(Command::Probe(args)) => probe::run(&args, &env),
         Some(Command::Health(args)) => health::run(&args, env),
-        Some(Command::Completions(args)) => completions::run(args),
-        Some(Command::Man(args)) => man::run(&args),
+        Some(Command::Completions(args)) => completions::run(args, &mut Cli::command()),
+        Some(Command::Man(args)) => man::run(&args, Cli::command()),
     }
+}
+
+/// The exit code, if the command line made sense; with an error it is left.
+fn usual(code: Result<ExitCode, impl std::fmt::Display>) -> ExitCode {
+    code.unwrap_or_else(|error| args::usage(&error.to_string()).exit())
 }
 
 /// A reader that went away has seen enough.

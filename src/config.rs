@@ -26,26 +26,25 @@ mod tests;
 mod types;
 mod validate;
 
-pub use choice::{LogFormat, TlsProvider};
 pub use env::process_env;
 pub use files::{KeyFile, PemFile};
 pub use key_directory::KeyDirectory;
 pub use load::{Override, Sources, glance, load};
 pub use loading::Loaded;
-pub use network::Network;
-pub use operator::OperatorFile;
 pub use print::{effective, example};
 pub use problem::{Origin, Origins, Problem, Problems};
 pub use registry::{
     CONFIG_FILE_ENV, ENV_PREFIX, Key, Section, TOKEN_ENV, UPSTREAM_ENV, changed, find, keys,
 };
 pub use sections::{
-    Admin, Auth, Config, Connections, Drain, Listen, Log, Memory, Pairing, Reload, Runtime,
-    SECTIONS, Streams, Tls,
+    Admin, Auth, Config, Drain, Listen, Log, Memory, Reload, Runtime, SECTIONS, Tls,
 };
-pub use types::{Endpoint, LogFilter, Secret, Size, Successor};
+pub use types::{Endpoint, LogFilter, Secret};
 
-/// An accepted key.
+use crate::transport::settings::Settings;
+pub use crate::transport::settings::Size;
+
+/// A key that signs tokens which are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKey<'c> {
     /// The key of the configuration that it comes from.
@@ -58,7 +57,7 @@ pub struct SigningKey<'c> {
 }
 
 impl Config {
-    /// Every accepted key, in the order they are tried.
+    /// Lists every accepted key, in the order they are tried.
     pub fn signing_keys(&self) -> Vec<SigningKey<'_>> {
         let auth = &self.auth;
         let mut keys = Vec::new();
@@ -83,5 +82,24 @@ impl Config {
             add("auth.key_directory", path(file), &file.key);
         }
         keys
+    }
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            streams: config.streams.clone(),
+            pairing: config.pairing.clone(),
+            connections: config.connections.clone(),
+            refused_tokens_per_second: config.auth.refused_per_second_per_address,
+            proxies: config.listen.proxy_protocol_from.clone(),
+            proxy_header_timeout: config.listen.proxy_protocol_timeout,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::from(&Config::default())
     }
 }

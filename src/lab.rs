@@ -51,7 +51,6 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How a lab is to be.
-#[derive(Debug)]
 pub struct Options {
     /// Its directory.
     pub folder: PathBuf,
@@ -294,7 +293,7 @@ fn router(
         }
         Err(problems) => {
             let mut text = "the router's settings:".to_owned();
-            for problem in &problems {
+            for problem in problems.all() {
                 // Writing to a string cannot fail.
                 let _ = write!(text, " {problem};");
             }

@@ -3,7 +3,7 @@
 //! # The life of a stream
 //! 1. [`transport::accept`] takes a connection in, and finishes its TLS handshake.
 //! 2. [`transport::http2::connection`] runs it as one task: HTTP/2, and all streams on it.
-//! 3. [`transport::call::stream`] gets a call of `RouterService/Stream`; [`auth`] checks its token.
+//! 3. [`transport::call`] gets a call of `RouterService/Stream`; [`auth`] checks its token.
 //! 4. [`pairing`] looks for the token's subject: the first stream waits, the second takes its offer.
 //! 5. The two are joined by two [lanes](splice::lane). Each side's task [reads its peer](splice::side) into
 //!    one lane and writes the other lane to its peer. [`splice::scanner`] keeps messages whole.

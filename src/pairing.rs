@@ -1,7 +1,7 @@
-//! Who meets whom: knows keys and slots, and no bytes.
+//! Decides who meets whom. It knows keys and slots, and no bytes.
 //!
-//! [`machine`] is the rule for one key, pure: no clock, no locks. [`table`] holds a slot for each key that is
+//! `slot` is the rule for one key, pure: no clock, no locks. [`table`] holds a slot for each key that is
 //! in use, in a concurrent map, behind functions that return owned values.
 
-pub mod machine;
+mod slot;
 pub mod table;

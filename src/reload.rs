@@ -50,7 +50,7 @@ pub enum ReloadError {
 }
 
 fn one_line(problems: &Problems) -> String {
-    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let texts: Vec<_> = problems.all().iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
 
@@ -70,7 +70,6 @@ impl PartialEq for Look {
 }
 
 /// Keeps the configuration in force up to date.
-#[derive(Debug)]
 pub struct Reloader {
     sources: Sources,
     live: Arc<Live>,

@@ -9,16 +9,17 @@ pub mod open_files;
 use std::{
     io,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use ::http::Uri;
+use futures_util::FutureExt;
 use rustls_pki_types::ServerName;
 
 use thiserror::Error;
-use tokio::{sync::watch, task::JoinSet, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::{task::JoinSet, time::Instant};
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::server::HealthReporter;
 
@@ -30,30 +31,25 @@ use self::{
 use crate::{
     admin::{api, http},
     auth::{Key, KeyRing, KeyRingError, Refusal, Rules},
-    config::{self, Config, Size, TlsProvider},
-    observe::{
-        log,
-        metrics::Metrics,
-        readiness::{Phase, Readiness},
-    },
+    config::Config,
+    observe::{log, metrics::Metrics},
     pairing::table::Table,
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
     transport::{
         accept,
-        call::{
-            admission, stream,
-            successor::{Own, Successor, SuccessorTrust, Target},
-        },
-        limits::pace::Rates,
-        live as live_streams,
+        call::{self, admission},
+        forwarding::{Own, Successor, SuccessorTrust, Target},
         memory::{
             budget::Budget,
             cgroup::{self, Group},
             pressure,
             resident::Resident,
         },
-        shared::{ConnectionSettings, Router, Settings, StreamSettings},
+        phase::Phase,
+        settings::Pairing,
+        shared::Router,
+        streams,
         tls::{self, current::CurrentTls, settings::Provider},
     },
 };
@@ -107,9 +103,7 @@ impl StartError {
 pub struct Server {
     router: Arc<Router>,
     live: Arc<Live>,
-    readiness: Readiness,
     health: HealthReporter,
-    drain_asked: CancellationToken,
     tasks: JoinSet<()>,
     /// Where gRPC is served.
     pub address: SocketAddr,
@@ -131,7 +125,7 @@ impl Server {
         Self::start_with(HandedOver::default(), config, |_| {}).await
     }
 
-    /// The same, on sockets that were handed over as far as there are any, and with further gRPC services on the
+    /// Starts on sockets that were handed over as far as there are any, and with further gRPC services on the
     /// router's port.
     pub async fn start_with(
         handed_over: HandedOver,
@@ -160,19 +154,17 @@ impl Server {
         let router = Router::new(
             rules,
             table(config),
-            settings(config),
+            config.into(),
             metrics.clone(),
             Budget::new(config.memory.windows.bytes() as u64),
             others,
         );
-        router.successor.store(Arc::new(successor));
-        let _ = router.own.set(own(config, address, tls.clone()));
+        router.forwarding.successor.store(Arc::new(successor));
+        let _ = router.forwarding.own.set(own(config, address, tls.clone()));
         warn_of_no_successor(config, &listeners.grpc);
         let at = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.address);
         let mut server = Self {
-            readiness: Readiness::new(),
             health,
-            drain_asked: CancellationToken::new(),
             tasks: JoinSet::new(),
             address,
             health_address: at(&listeners.health),
@@ -191,10 +183,10 @@ impl Server {
         let handed_over = listeners.grpc.handed_over;
         let grpc = tokio::net::TcpListener::from_std(listeners.grpc.socket).map_err(registered)?;
         let accepting = accept::run(server.router.clone(), grpc, tls.clone(), handed_over);
-        server.tasks.spawn(accepting);
+        server.run("accepts connections", accepting);
         if let Some(listener) = listeners.health {
             let state = http::AdminState {
-                readiness: server.readiness.clone(),
+                life: server.router.life.clone(),
                 metrics: metrics.clone(),
             };
             server.serve_http(listener, http::full(state));
@@ -205,15 +197,12 @@ impl Server {
         if let Some(listener) = listeners.admin {
             server.serve_admin(listener, config);
         }
-        server.tasks.spawn(expire(server.router.clone()));
-        let accepting = server.router.accepting.subscribe();
-        let readiness = server.readiness.clone();
-        let shown = show_accepting(accepting, readiness, server.health.clone());
-        server.tasks.spawn(shown);
+        server.run("forgets spent tokens", expire(server.router.clone()));
         if let Some(tls) = tls {
-            server.tasks.spawn(expiry::watch(tls, metrics));
+            server.run("watches the certificate", expiry::watch(tls, metrics));
         }
-        server.tasks.spawn(pressure::survey(server.router.clone()));
+        let survey = pressure::survey(server.router.clone());
+        server.run("surveys streams", survey);
         server.router.memory.set_limit(memory_limit(config));
         // A limit that is configured is the process's own; that of a group counts all that the group is charged for.
         let group = match config.memory.limit {
@@ -222,19 +211,38 @@ impl Server {
         };
         pressure::watch(&server.router, Resident::new(group)).map_err(StartError::Thread)?;
         server.set_serving(true).await;
-        server.readiness.set(Phase::Ready);
+        server.router.life.advance(Phase::Ready);
+        let (life, health) = (server.router.life.clone(), server.health.clone());
+        let shown = life.show(move |ready| set_serving(health.clone(), ready));
+        server.run("shows health", shown);
         Ok(server)
     }
 
-    /// A listener that another process may share is left to that one when this one is asked to stop.
-    fn serve_http(&mut self, listener: Listener, app: axum::Router) {
-        let end = if listener.shared {
-            self.router.leaving.clone()
-        } else {
-            self.router.stop.clone()
-        };
+    /// Spawns a task that lasts as long as the server. Should it panic, nothing else does what it `does`, so everything
+    /// stops: see [`Server::failed`].
+    fn run(&mut self, does: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let router = self.router.clone();
         self.tasks.spawn(async move {
-            let served = http::serve(listener.socket, app, end.cancelled_owned()).await;
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                router.metrics.panics.inc();
+                tracing::error!(
+                    task = does,
+                    "a task of the router itself panicked, so everything stops"
+                );
+                router.life.advance(Phase::Stopped);
+            }
+        });
+    }
+
+    /// Serves HTTP. A listener that another process may share is left to that one when this one is asked to stop.
+    fn serve_http(&mut self, listener: Listener, app: axum::Router) {
+        let end = self.router.life.until(if listener.shared {
+            Phase::is_leaving
+        } else {
+            Phase::is_stopped
+        });
+        self.run("serves HTTP", async move {
+            let served = http::serve(listener.socket, app, end).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
             }
@@ -243,40 +251,45 @@ impl Server {
 
     fn serve_admin(&mut self, listener: Listener, config: &Config) {
         let admin = api::Admin {
-            streams: self.router.clone(),
-            readiness: self.readiness.clone(),
+            shared: self.router.clone(),
             started: Instant::now(),
             provider: self.provider,
-            drain: self.drain_asked.clone(),
             log: log::installed(),
         };
         let token = config.admin.secret();
         let token = token.map(|token| token.expose().to_vec());
         self.serve_http(listener, api::routes(admin, token));
-        self.tasks.spawn(live_streams::sample(self.router.clone()));
+        let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
+        self.run("samples rates", streams::sample(all, metrics));
     }
 
     async fn set_serving(&self, serving: bool) {
-        set_serving(&self.health, serving).await;
+        set_serving(self.health.clone(), serving).await;
     }
 
-    /// What its connections share: metrics, table, settings.
+    /// Gives what its connections share: metrics, table, settings.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
     }
 
-    /// What a new configuration can reach.
+    /// Gives what a new configuration can reach.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
     }
 
     /// Resolves once an administrator asks for the drain; whoever owns the server should then begin it.
     pub async fn drain_asked(&self) {
-        self.drain_asked.cancelled().await;
+        self.router.life.until(Phase::is_asked).await;
+    }
+
+    /// Resolves if the server stops though nobody has drained it, because one of its own tasks panicked. Whoever owns it
+    /// should then end the process with an error, so that it is started anew.
+    pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.router.life.until(Phase::is_stopped)
     }
 }
 
-async fn set_serving(health: &HealthReporter, serving: bool) {
+async fn set_serving(health: HealthReporter, serving: bool) {
     let status = if serving {
         tonic_health::ServingStatus::Serving
     } else {
@@ -287,42 +300,14 @@ async fn set_serving(health: &HealthReporter, serving: bool) {
     }
 }
 
-/// Probes of all kinds say that the router is not ready while no connection can be accepted.
-async fn show_accepting(
-    mut accepting: watch::Receiver<bool>,
-    readiness: Readiness,
-    health: HealthReporter,
-) {
-    while accepting.changed().await.is_ok() {
-        readiness.set_accepting(*accepting.borrow_and_update());
-        // The drain may begin in between, and must not be undone.
-        loop {
-            let ready = readiness.is_ready();
-            set_serving(&health, ready).await;
-            if readiness.is_ready() == ready {
-                break;
-            }
-        }
-    }
-}
-
 /// Forgets spent single-use keys, and addresses that are gone, now and then.
 async fn expire(router: Arc<Router>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(30));
     loop {
         ticks.tick().await;
         router.table.expire(SystemTime::now());
-        router.addresses.sweep();
+        router.limits.addresses.sweep();
     }
-}
-
-fn provider(config: &Config) -> Provider {
-    match config.tls.provider {
-        TlsProvider::Auto => Provider::Auto,
-        TlsProvider::AwsLcRs => Provider::AwsLcRs,
-        TlsProvider::Ring => Provider::Ring,
-    }
-    .resolve()
 }
 
 fn rules(config: &Config) -> Result<Rules, KeyRingError> {
@@ -340,66 +325,21 @@ fn rules(config: &Config) -> Result<Rules, KeyRingError> {
 }
 
 fn table(config: &Config) -> Table<crate::transport::shared::Offer> {
-    Table::new(max_waiting(config), config.auth.single_use)
+    Table::new(max_waiting(&config.pairing), config.auth.single_use)
 }
 
-fn max_waiting(config: &Config) -> usize {
-    let limit = config.pairing.max_waiting;
+fn max_waiting(pairing: &Pairing) -> usize {
+    let limit = pairing.max_waiting;
     limit.map_or(usize::MAX, |count| count as usize)
 }
 
-/// What may be used, bytes: as configured, or else what the control group allows now.
+/// Gives what may be used, bytes: as configured, or else what the control group allows now.
 fn memory_limit(config: &Config) -> Option<u64> {
     let limit = config.memory.limit.map(|limit| limit.bytes() as u64);
     limit.or_else(cgroup::memory_limit)
 }
 
-fn settings(config: &Config) -> Settings {
-    let (streams, connections) = (&config.streams, &config.connections);
-    let proxies = &config.listen.proxy_protocol_from;
-    let rate = |size: Size| Some(size.bytes() as u64).filter(|rate| *rate > 0);
-    Settings {
-        streams: StreamSettings {
-            window: streams.initial_window.bytes() as u32,
-            max_window: streams.max_window.bytes() as u32,
-            max_message: streams.max_message_size.bytes() as u64,
-            max: streams.max.map(|n| n as usize),
-            max_per_address: streams.max_per_address.map(|n| n as usize),
-            new_per_second: streams.new_per_second_per_address,
-            refused_tokens_per_second: config.auth.refused_per_second_per_address,
-            rates: Rates {
-                stream: rate(streams.bytes_per_second),
-                address: rate(streams.bytes_per_second_per_address),
-            },
-            pairing_timeout: config.pairing.timeout,
-            idle_timeout: streams.idle_timeout,
-            stall_timeout: streams.stall_timeout,
-            max_duration: streams.max_duration,
-            linger: streams.linger,
-        },
-        connections: ConnectionSettings {
-            max: connections.max as usize,
-            max_per_address: connections.max_per_address.map(|n| n as usize),
-            max_streams: streams.max_per_connection,
-            proxies: proxies.iter().map(|network| network.net()).collect(),
-            proxy_header_timeout: config.listen.proxy_protocol_timeout,
-            max_header_size: connections.max_header_size.bytes() as u32,
-            send_buffer: streams.send_buffer.bytes(),
-            tls_handshake_timeout: connections.tls_handshake_timeout,
-            preface_timeout: connections.preface_timeout,
-            first_stream_timeout: connections.first_stream_timeout,
-            idle_timeout: connections.idle_timeout,
-            max_age: connections.max_age,
-            max_age_grace: connections.max_age_grace,
-            keepalive_interval: connections.keepalive_interval.into(),
-            keepalive_timeout: connections.keepalive_timeout,
-            tcp_user_timeout: connections.tcp_user_timeout.into(),
-            write_stall_timeout: connections.write_stall_timeout.into(),
-        },
-    }
-}
-
-/// Where waiting streams go when the router stops.
+/// Says where waiting streams go when the router stops.
 fn successor(config: &Config) -> Result<Successor, LiveError> {
     let drain = &config.drain;
     let trust = match &drain.forward_ca {
@@ -413,33 +353,30 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
         }
     };
     Ok(Successor {
-        to: drain.forward_to.as_ref().map(|to| match to {
-            config::Successor::Own => Target::Own,
-            config::Successor::At(endpoint) => Target::Endpoint(endpoint.to_string()),
-        }),
+        to: drain.forward_to.clone(),
         trust,
         timeout: drain.forward_timeout,
         early: drain.forward_early,
     })
 }
 
-/// What the router knows of itself. `tls`: unless it serves plain text.
+/// Puts together what the router knows of itself. `tls`: unless it serves plain text.
 fn own(config: &Config, address: SocketAddr, tls: Option<Arc<CurrentTls>>) -> Own {
     let endpoint = &config.listen.endpoint;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let target = format!("{scheme}://{endpoint}{}", stream::PATH);
+    let target = format!("{scheme}://{endpoint}{}", call::PATH);
     // The endpoint's host is a name that TLS knows, or it would not be in the configuration.
     let name = ServerName::try_from(endpoint.host.clone());
     Own {
         address,
         name: name.unwrap_or(ServerName::IpAddress(address.ip().into())),
         tls,
-        target: Uri::try_from(target).unwrap_or(Uri::from_static(stream::PATH)),
+        target: Uri::try_from(target).unwrap_or(Uri::from_static(call::PATH)),
     }
 }
 
 fn warn_of_no_successor(config: &Config, grpc: &Listener) {
-    if config.drain.forward_to == Some(config::Successor::Own) && !grpc.shared {
+    if config.drain.forward_to == Some(Target::Own) && !grpc.shared {
         tracing::warn!(
             "drain.forward_to is \"self\", but nobody else can listen on {}: hand the socket over or set \
              listen.reuse_port",
@@ -452,7 +389,7 @@ fn refusal_causes() -> Vec<&'static str> {
     [Refusal::CAUSES, admission::REFUSALS].concat()
 }
 
-/// Health and reflection, which answer on the same port, and what is added to them.
+/// Makes health and reflection, which answer on the same port, and what is added to them.
 fn services(
     add: impl FnOnce(&mut RoutesBuilder),
 ) -> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {

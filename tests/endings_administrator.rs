@@ -132,7 +132,7 @@ async fn a_stalled_pair_is_seen_and_ended() {
         TEXT,
     );
     drop((stopped, sender));
-    until("the row to go", || harness.router.streams() == 0).await;
+    until("the row to go", || harness.router.streams.count() == 0).await;
     harness.idle("stalled").await;
 }
 

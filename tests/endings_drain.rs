@@ -95,7 +95,7 @@ async fn a_drain_ends_early_when_all_is_done() {
     other.collect().await;
     let drain = harness.drain(Duration::from_secs(600));
     until("the drain to begin", || {
-        harness.router.draining.is_cancelled()
+        harness.router.life.phase().is_draining()
     })
     .await;
     first.send_data(b"last").await;

@@ -18,7 +18,7 @@ use jumpstarter_router::{
     observe::metrics::ConnectionEnd,
     splice::ending::GOAWAY_MESSAGE,
     transport::{
-        call::stream::PATH,
+        call::PATH,
         http2::{
             connection,
             wire::{Gather, Wire},
@@ -397,7 +397,11 @@ async fn a_connection_that_cannot_send_is_lost() {
         io: near,
         fails: fails.clone(),
     };
-    let visit = harness.router.addresses.enter([127, 0, 0, 1].into(), None);
+    let visit = harness
+        .router
+        .limits
+        .addresses
+        .enter([127, 0, 0, 1].into(), None);
     let visit = visit.unwrap();
     let serving = tokio::spawn(connection::serve(
         harness.router.clone(),

@@ -6,7 +6,7 @@ mod support;
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client};
 use http::Request;
-use jumpstarter_router::transport::{call::stream::PATH, shared::Router};
+use jumpstarter_router::transport::{call::PATH, shared::Router};
 use jumpstarter_router_system::heap::Counting;
 use support::{Harness, Kind, WINDOW, assert_told, message, until, within};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
@@ -89,9 +89,12 @@ async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
     let harness = Harness::start(|config| config.streams.max_per_connection = 100).await;
     let memory = &harness.router.memory;
     let readers = open(&harness).await;
-    until("all wait", || harness.router.streams() == STREAMS).await;
+    until("all wait", || harness.router.streams.count() == STREAMS).await;
     let mut senders = open(&harness).await;
-    until("all are paired", || harness.router.streams() == 2 * STREAMS).await;
+    until("all are paired", || {
+        harness.router.streams.count() == 2 * STREAMS
+    })
+    .await;
     readers.reading.send_replace(false);
     let before = memory.used();
 
@@ -123,7 +126,7 @@ async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
 /// What all streams keep.
 fn kept(router: &Router) -> u64 {
     let mut kept = 0;
-    router.for_each_live(|live| kept += live.control.kept());
+    router.streams.for_each(|live| kept += live.control.kept());
     kept
 }
 
@@ -194,7 +197,7 @@ async fn a_crowd_of_idle_pairs_gives_way_to_newcomers() {
     let (mut one, mut other) = harness.pair(kinds, "alone").await;
     let crowd = [open(&harness).await, open(&harness).await];
     until("all are paired", || {
-        harness.router.streams() == 2 * STREAMS + 2
+        harness.router.streams.count() == 2 * STREAMS + 2
     })
     .await;
     press(&harness.router);

@@ -105,7 +105,8 @@ async fn a_window_that_shrinks_leaves_the_sender_some() {
         let mut largest = 0;
         harness
             .router
-            .for_each_live(|live| largest = largest.max(live.window()));
+            .streams
+            .for_each(|live| largest = largest.max(live.window()));
         largest as usize
     };
 
@@ -131,7 +132,7 @@ async fn a_window_that_shrinks_leaves_the_sender_some() {
     let pairs = within("all windows to grow", tasks.join_all()).await;
     assert!(largest(&harness) > start.bytes(), "none has grown");
     // What is granted beyond it is taken back early.
-    harness.router.windows.set_limit(0);
+    harness.router.limits.windows.set_limit(0);
     support::until("all windows to shrink", || {
         largest(&harness) == start.bytes()
     })

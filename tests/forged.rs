@@ -13,7 +13,7 @@ use jumpstarter_router::{
     client::{Call, call, stream::data},
     observe::metrics::RouterProof,
     splice::ending::GOAWAY_MESSAGE,
-    transport::call::stream::PATH,
+    transport::call::PATH,
 };
 use prost::Message as _;
 use tokio::net::TcpListener;

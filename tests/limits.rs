@@ -9,7 +9,7 @@ use helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until,
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, call},
-    transport::shared::Settings,
+    transport::settings::Settings,
 };
 use tokio::task::JoinHandle;
 use tonic::{Code, Status, transport::Channel};
@@ -84,10 +84,13 @@ async fn streams_in_all() {
     assert_refused(&refusal(&channel, &token("second")).await, text);
     pair.ping_pong().await;
     drop((one, other));
-    until("they are gone", || router.server.router().streams() == 2).await;
+    until("they are gone", || {
+        router.server.router().streams.count() == 2
+    })
+    .await;
     // And so does somebody who waits in vain.
     drop(Waiter::start(&router, &channel, "second").await);
-    until("it is gone", || router.server.router().streams() == 2).await;
+    until("it is gone", || router.server.router().streams.count() == 2).await;
     Waiter::start(&router, &channel, "third").await;
     pair.ping_pong().await;
     assert_eq!(refusals(&router, "too_many_streams"), 4);
@@ -116,7 +119,7 @@ async fn streams_of_one_address() {
     })
     .await;
     // Its place is given back when its last record is written, a moment later.
-    until("its place", || router.server.router().streams() == 6).await;
+    until("its place", || router.server.router().streams.count() == 6).await;
     Waiter::start(&router, &other, "fourth").await;
 }
 
@@ -304,8 +307,8 @@ async fn limits_can_be_changed_while_it_runs() {
             "(streams.max_per_address)",
         ),
         (
-            |new| new.streams.new_per_second = Some(1),
-            |new| new.streams.new_per_second = None,
+            |new| new.streams.new_per_second_per_address = Some(1),
+            |new| new.streams.new_per_second_per_address = None,
             "(streams.new_per_second_per_address)",
         ),
     ];

@@ -79,7 +79,7 @@ async fn a_reader_that_goes_on_taking_nothing_is_reset() {
     // Its place is free again though it has not read a byte.
     let metrics = &harness.router.metrics;
     support::until("the end", || metrics.streams_paired.get() == 0).await;
-    support::until("the end", || harness.router.streams() == 0).await;
+    support::until("the end", || harness.router.streams.count() == 0).await;
     reader.read(true);
     assert_eq!(
         reader.collect().await.end,

@@ -249,8 +249,9 @@ async fn the_true_status_and_its_text_pass() {
         .new
         .server
         .router()
-        .for_each_live(|live| pairs.push(live.pair()));
-    assert!(split.new.server.router().end_pair(pairs[0]));
+        .streams
+        .for_each(|live| pairs.push(live.pair()));
+    assert!(split.new.server.router().streams.end_pair(pairs[0]));
     for call in [&mut split.early, &mut split.late] {
         let told = last_words(call).await;
         let text = "ended by an administrator".to_owned();
@@ -279,7 +280,7 @@ async fn what_was_accepted_arrives_when_the_other_router_runs_out_of_memory() {
     let sent = fill(&split.late).await;
     let new = split.new.server.router();
     let late = split.late.receive.message();
-    new.for_each_live(|live| {
+    new.streams.for_each(|live| {
         // The one that has sent; the other is that of the router which forwards.
         if live.control.carried().bytes_in > 0 {
             live.control.end(Cause::Memory);

@@ -57,7 +57,7 @@ async fn all_is_well(router: &Running, pair: &mut helpers::Pair) {
     })
     .await;
     assert_eq!(metrics.panics.get(), 0);
-    assert_eq!(router.server.router().streams(), 2, "the pair's");
+    assert_eq!(router.server.router().streams.count(), 2, "the pair's");
     pair.ping_pong().await;
     router.pair("afterwards").await.ping_pong().await;
 }

@@ -1,74 +1,33 @@
-//! A defect in one stream's task, or in its connection's: that ends, and nothing else does.
+//! A defect in one stream's task, or in its connection's: that ends, and nothing else does. One in the accept loop ends
+//! everything.
 //!
 //! The defect in a stream is a service of the test's own, passed in where health and reflection are: all streams of a
 //! connection, whatever their service, run under the same guard. That in a connection is a subscriber of the test's own,
-//! which does not bear one log line.
+//! which does not bear some log lines; so does that in the accept loop.
 #![allow(clippy::unwrap_used)]
 
 mod helpers;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use helpers::{KEY, Pair, last_words, raw, token, until, within};
+use helpers::{KEY, Pair, config, last_words, raw, token, until, within};
 use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
     client::{Connector, Trust, call},
     observe::metrics::{ConnectionEnd, Metrics},
     pairing::table::Table,
-    transport::{
-        accept,
-        limits::pace::Rates,
-        memory::budget::Budget,
-        shared::{ConnectionSettings, Router, Settings, StreamSettings},
-    },
+    server::Server,
+    transport::{accept, memory::budget::Budget, phase::Phase, settings::Settings, shared::Router},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 use tonic::service::Routes;
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
 };
-
-const LONG: Duration = Duration::from_secs(60);
-
-fn settings() -> Settings {
-    Settings {
-        streams: StreamSettings {
-            window: 256 * 1024,
-            max_window: 256 * 1024,
-            max_message: 4 << 20,
-            max: None,
-            max_per_address: None,
-            new_per_second: None,
-            refused_tokens_per_second: None,
-            rates: Rates::default(),
-            pairing_timeout: LONG,
-            idle_timeout: None,
-            stall_timeout: None,
-            max_duration: None,
-            linger: LONG,
-        },
-        connections: ConnectionSettings {
-            max: 100,
-            max_per_address: None,
-            proxies: Arc::new([]),
-            proxy_header_timeout: LONG,
-            max_streams: 100,
-            max_header_size: 16 * 1024,
-            send_buffer: 64 * 1024,
-            tls_handshake_timeout: LONG,
-            preface_timeout: LONG,
-            first_stream_timeout: LONG,
-            idle_timeout: None,
-            max_age: None,
-            max_age_grace: None,
-            keepalive_interval: None,
-            keepalive_timeout: LONG,
-            tcp_user_timeout: None,
-            write_stall_timeout: None,
-        },
-    }
-}
 
 fn faulty() -> Routes {
     async fn fail() -> &'static str {
@@ -78,20 +37,20 @@ fn faulty() -> Routes {
     Routes::from(axum::Router::<()>::new().route("/test.Faulty/Call", faulty))
 }
 
-/// Panics in the task of a connection that ends with an error.
+/// Panics in the task of a connection that ends with an error, and in an accept loop that refuses a connection.
 struct Fragile;
 
 impl Subscriber for Fragile {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().ends_with("transport::connection")
+        let target = metadata.target();
+        target.ends_with("http2::connection") || target.ends_with("transport::accept")
     }
 
     fn event(&self, event: &Event<'_>) {
         let said = format!("{event:?}");
-        assert!(
-            !said.contains("connection ended with an error"),
-            "on purpose"
-        );
+        for unbearable in ["connection ended with an error", "connections.max"] {
+            assert!(!said.contains(unbearable), "on purpose");
+        }
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -104,13 +63,18 @@ impl Subscriber for Fragile {
     fn exit(&self, _: &Id) {}
 }
 
+fn be_fragile() {
+    // Fails for all tests but the first.
+    let _ = tracing::subscriber::set_global_default(Fragile);
+}
+
 /// A router on a free port, without TLS.
 async fn start() -> (Arc<Router>, Connector, JoinHandle<()>) {
     let keys = KeyRing::new([Key::new("key", KEY.as_bytes())]).unwrap();
     let router = Router::new(
         Rules::new(keys),
         Table::new(100, false),
-        settings(),
+        Settings::default(),
         Arc::new(Metrics::new(&[], &[])),
         Budget::new(0),
         faulty(),
@@ -124,7 +88,7 @@ async fn start() -> (Arc<Router>, Connector, JoinHandle<()>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_of_a_connection_ends_its_own_streams_only() {
-    tracing::subscriber::set_global_default(Fragile).unwrap();
+    be_fragile();
     let (router, connector, running) = start().await;
     let metrics = &router.metrics;
     let mut innocent = Pair::open(&connector, "elsewhere").await;
@@ -152,14 +116,14 @@ async fn a_panic_of_a_connection_ends_its_own_streams_only() {
     assert_eq!(metrics.connections_with_streams.get(), 2);
     Pair::open(&connector, "later").await.ping_pong().await;
     innocent.ping_pong().await;
-    router.stop.cancel();
+    router.life.advance(Phase::Stopped);
     within("the end", running).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_ends_its_own_stream_only() {
     let (router, connector, running) = start().await;
-    let (stop, metrics) = (&router.stop, &router.metrics);
+    let (life, metrics) = (&router.life, &router.metrics);
     let mut pair = Pair::open(&connector, "elsewhere").await;
     // Two calls on one connection, the same on which the faulty one is made.
     let channel = connector.channel().await.unwrap();
@@ -210,6 +174,24 @@ async fn a_panic_ends_its_own_stream_only() {
     let reset = raw.next_of(raw::RST_STREAM).await;
     assert_eq!(reset.unwrap().stream, 1);
 
-    stop.cancel();
+    life.advance(Phase::Stopped);
     within("the end", running).await.unwrap();
+}
+
+/// Nothing accepts connections any more, so nothing else may look as if all were well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_accept_loop_stops_the_router() {
+    be_fragile();
+    let settings = [("tls.plaintext", "true"), ("connections.max", "1")];
+    let server = Server::start(&config(&settings)).await.unwrap();
+    let metrics = server.router().metrics.clone();
+    let _first = TcpStream::connect(server.address).await.unwrap();
+    until("it is in", || metrics.connections_open.get() == 1).await;
+    let _second = TcpStream::connect(server.address).await.unwrap();
+    within("the end", server.failed()).await;
+    assert_eq!(metrics.panics.get(), 1);
+    until("the first is closed", || {
+        metrics.connections_open.get() == 0
+    })
+    .await;
 }

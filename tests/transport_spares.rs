@@ -257,7 +257,7 @@ async fn a_spare_connection_makes_room_for_a_newcomer_from_its_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn spare_connections_make_room_in_memory() {
     let (router, mut pair, first, mut second) = two_spares(&[]).await;
-    let spares = &router.server.router().spares;
+    let spares = &router.server.router().limits.spares;
     assert!(spares.take_back(Need::Memory));
     is_taken_back(first).await;
     router.closed(ConnectionEnd::Memory, 1).await;

@@ -14,7 +14,7 @@ use jumpstarter_router::splice::{
 
 const WINDOW: u32 = 1 << 20;
 
-/// Messages up to this length are held back until they are whole, as in `transport::call::stream`.
+/// Messages up to this length are held back until they are whole, as in `transport::call`.
 pub const WHOLE: u64 = 80 * 1024;
 
 /// Sends the same message again and again, as often as it is told.

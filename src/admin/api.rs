@@ -32,13 +32,12 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
 use super::{http::Remote, page};
 use crate::{
-    observe::{log::LogHandle, metrics::AdminAction, readiness::Readiness},
-    transport::{shared::Router as Streams, tls::settings::Provider},
+    observe::{log::LogHandle, metrics::AdminAction},
+    transport::{phase::Phase, shared, tls::settings::Provider},
 };
 
 /// No request has a body that is longer, bytes.
@@ -47,23 +46,19 @@ const MOST_BODY: usize = 16 * 1024;
 /// What an administrator works on.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// The streams.
-    pub streams: Arc<Streams>,
-    /// Where the process is in its life.
-    pub readiness: Readiness,
+    /// What the router's connections share.
+    pub shared: Arc<shared::Router>,
     /// When it began.
     pub started: Instant,
     /// The TLS provider in use.
     pub provider: Provider,
-    /// Cancelled to ask for the drain.
-    pub drain: CancellationToken,
     /// The log, if this process has set one up.
     pub log: Option<LogHandle>,
 }
 
 /// Everything under the administrator's address. `token`: what requests must carry, if anything.
 pub fn routes(admin: Admin, token: Option<Vec<u8>>) -> Router {
-    let guard = Arc::new(Guard::new(token, admin.streams.metrics.clone()));
+    let guard = Arc::new(Guard::new(token, admin.shared.metrics.clone()));
     Router::new()
         .route("/", get(page::show))
         .route("/api/status", get(status))
@@ -101,7 +96,7 @@ async fn list(
         Err(error) => return failure(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     // With many streams this takes some milliseconds, which frames need not wait for.
-    let list = move || Json(streams::list(&admin.streams, &query)).into_response();
+    let list = move || Json(streams::list(&admin.shared.streams, &query)).into_response();
     match tokio::task::spawn_blocking(list).await {
         Ok(response) => response,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -113,7 +108,7 @@ async fn end(
     Extension(remote): Extension<Remote>,
     Path(id): Path<String>,
 ) -> Response {
-    if !id.parse().is_ok_and(|id| admin.streams.end_pair(id)) {
+    if !id.parse().is_ok_and(|id| admin.shared.streams.end_pair(id)) {
         return failure(
             StatusCode::NOT_FOUND,
             "there is no such stream; it may have ended by itself",
@@ -129,11 +124,10 @@ async fn end(
 }
 
 async fn drain(State(admin): State<Admin>, Extension(remote): Extension<Remote>) -> Response {
-    if !admin.drain.is_cancelled() {
+    if admin.shared.life.advance(Phase::Asked) {
         count(&admin, AdminAction::Drain);
         tracing::info!(remote = %remote.0, "an administrator asked for the drain");
     }
-    admin.drain.cancel();
     (
         StatusCode::ACCEPTED,
         Json(serde_json::json!({ "phase": "draining" })),
@@ -182,5 +176,5 @@ fn no_log() -> Response {
 }
 
 fn count(admin: &Admin, action: AdminAction) {
-    admin.streams.metrics.admin_actions.inc(action);
+    admin.shared.metrics.admin_actions.inc(action);
 }

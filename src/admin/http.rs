@@ -19,9 +19,9 @@ use axum::{
 };
 
 pub use self::server::{CONNECTIONS, Remote, serve};
-use crate::observe::{
-    metrics::{Format, Metrics},
-    readiness::Readiness,
+use crate::{
+    observe::metrics::{Format, Metrics},
+    transport::phase::Life,
 };
 
 const INDEX: &str = "\
@@ -34,7 +34,7 @@ const INDEX: &str = "\
 #[derive(Clone, Debug)]
 pub struct AdminState {
     /// Shown by `/readyz`.
-    pub readiness: Readiness,
+    pub life: Life,
     /// Shown by `/metrics`.
     pub metrics: Arc<Metrics>,
 }
@@ -46,7 +46,7 @@ pub fn full(state: AdminState) -> Router {
         .route("/", get(INDEX))
         .route("/healthz", get("ok"))
         .route("/readyz", get(ready))
-        .with_state(state.readiness)
+        .with_state(state.life)
         .merge(metrics)
 }
 
@@ -57,13 +57,13 @@ pub fn metrics_only(metrics: Arc<Metrics>) -> Router {
         .with_state(metrics)
 }
 
-async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    let status = if readiness.is_ready() {
+async fn ready(State(life): State<Life>) -> (StatusCode, &'static str) {
+    let status = if life.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, readiness.as_str())
+    (status, life.as_str())
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {

@@ -60,11 +60,6 @@ impl Key {
         self.secret.try_get_as_bytes().unwrap_or_default()
     }
 
-    /// Whether the secret is shorter than [`RECOMMENDED_SECRET_LEN`].
-    pub fn is_short(&self) -> bool {
-        self.len < RECOMMENDED_SECRET_LEN
-    }
-
     fn made(&self, signature: &Signature<'_>) -> bool {
         let forms = [Some(&self.secret), self.with_newline.as_ref()];
         forms

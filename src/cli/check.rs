@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use super::args::CheckArgs;
+use super::{
+    args::{CheckArgs, usage},
+    exit::EX_CONFIG,
+};
 use crate::config;
 use crate::server::live;
-
-/// The exit code for a wrong configuration, `EX_CONFIG` of sysexits.h.
-pub const EX_CONFIG: u8 = 78;
 
 /// Exit code for wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -43,15 +43,15 @@ fn check(
     }
     let sources = match args.config.sources(env) {
         Ok(sources) => sources,
-        Err(usage) => {
-            write!(err, "{usage}")?;
+        Err(error) => {
+            write!(err, "{}", usage(&error.to_string()))?;
             return Ok(USAGE);
         }
     };
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            for problem in &problems {
+            for problem in problems.all() {
                 writeln!(err, "error: {problem}")?;
             }
             return Ok(EX_CONFIG);

@@ -5,10 +5,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{args::Cli, fail, quietly};
+use super::{fail, quietly};
 
 /// Options of `completions`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -18,20 +18,19 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// Runs `completions`.
-pub fn run(args: CompletionsArgs) -> ExitCode {
-    let script = script(args.shell);
+/// Runs `completions` for the program that `command` describes.
+pub fn run(args: CompletionsArgs, command: &mut Command) -> ExitCode {
+    let script = script(args.shell, command);
     match quietly(io::stdout().lock().write_all(&script)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-/// The script, for the program under its usual name.
-pub fn script(shell: Shell) -> Vec<u8> {
-    let mut command = Cli::command();
+/// Writes the script, for the program under its usual name.
+fn script(shell: Shell, command: &mut Command) -> Vec<u8> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, name, &mut script);
+    clap_complete::generate(shell, command, name, &mut script);
     script
 }

@@ -24,6 +24,9 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+/// The exit code for a wrong configuration, `EX_CONFIG` of sysexits.h.
+pub const EX_CONFIG: u8 = Exit::Config as u8;
+
 /// For the help of those commands.
 pub const HELP: &str = "\
 Exit codes:

@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 use thiserror::Error;
 
-use super::{args::ConfigArgs, fail};
+use super::{config_args::ConfigArgs, fail};
 use crate::config;
 
 /// No answer is read beyond this, bytes.

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{args::overrides, check::EX_CONFIG, fail, quietly};
+use super::{config_args::overrides, exit::EX_CONFIG, fail, quietly};
 use crate::{
     auth::without_newline,
     config::{Endpoint, Secret},
@@ -92,34 +92,30 @@ pub struct LabArgs {
 }
 
 /// Runs the lab. Exit code 0 when it was stopped, 78 for a wrong lab.toml or setting, 1 for anything else.
-pub fn run(args: LabArgs, env: Vec<(String, OsString)>) -> ExitCode {
+pub fn run(args: LabArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, String> {
     if let Err(error) = log::init(LogFormat::Auto, &args.log_filter) {
-        return fail(&error);
+        return Ok(fail(&error));
     }
     let run = !args.no_run;
-    let options = match options(args, env) {
-        Ok(options) => options,
-        Err(usage) => usage.exit(),
-    };
+    let options = options(args, env)?;
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
+        Err(error) => return Ok(fail(&error)),
     };
     let code = runtime.block_on(Box::pin(serve(options, run)));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    code
+    Ok(code)
 }
 
-fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, clap::Error> {
+fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, String> {
     let router = match args.router {
         None => None,
         Some(endpoint) => {
             let key = env.iter().find(|(name, _)| name == KEY_ENV);
             let key = key.and_then(|(_, key)| key.to_str()).unwrap_or_default();
             if without_newline(key.as_bytes()).is_empty() {
-                return Err(super::args::usage(
-                    "--router needs the key of that router in the environment, as ROUTER_KEY",
-                ));
+                let why = "--router needs the key of that router in the environment, as ROUTER_KEY";
+                return Err(why.to_owned());
             }
             let (endpoint, key) = (endpoint.to_string(), Secret::new(key));
             Some(Routing { endpoint, key })
@@ -132,7 +128,7 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, clap:
         keep: !args.no_state,
         router,
         env,
-        overrides: overrides(&args.set)?,
+        overrides: overrides(&args.set).map_err(|error| error.to_string())?,
     })
 }
 
@@ -165,10 +161,12 @@ async fn serve(options: Options, run: bool) -> ExitCode {
     if run {
         start_exporters(&lab, &stop, &mut children);
     }
+    let server_failed = lab.server.failed();
     let code = tokio::select! {
         _ = term.recv() => ExitCode::SUCCESS,
         _ = interrupt.recv() => ExitCode::SUCCESS,
         error = lab.failed() => fail(&error),
+        () = server_failed => ExitCode::FAILURE,
         // Exporters end before the lab only if something is wrong with them; the lab goes on.
         () = async { while children.join_next().await.is_some() {} std::future::pending().await } => ExitCode::FAILURE,
     };

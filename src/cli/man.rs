@@ -7,10 +7,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::{args::Cli, fail, quietly};
+use super::{fail, quietly};
 
 /// Options of `man`.
 #[derive(Args, Clone, Debug)]
@@ -20,19 +20,17 @@ pub struct ManArgs {
     pub directory: Option<PathBuf>,
 }
 
-/// Runs `man`.
-pub fn run(args: &ManArgs) -> ExitCode {
-    match write(args) {
+/// Runs `man` for the program that `command` describes.
+pub fn run(args: &ManArgs, command: Command) -> ExitCode {
+    match write(args, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-fn write(args: &ManArgs) -> io::Result<()> {
+fn write(args: &ManArgs, command: Command) -> io::Result<()> {
     // Pages are made on another machine than they are read on, so they do not say what suits this processor.
-    let command = Cli::command()
-        .version(crate::VERSION)
-        .long_version(crate::VERSION);
+    let command = command.version(crate::VERSION).long_version(crate::VERSION);
     if let Some(directory) = &args.directory {
         fs::create_dir_all(directory)?;
         return clap_mangen::generate_to(command, directory);

@@ -9,9 +9,13 @@ use tokio::{
     time::interval,
 };
 
-use super::{args::ConfigArgs, check::EX_CONFIG, fail};
+use super::{
+    config_args::{ConfigArgs, NoValue},
+    exit::EX_CONFIG,
+    fail,
+};
 use crate::{
-    config::{self, Config, Loaded, LogFormat, Sources},
+    config::{self, Config, Loaded, Sources},
     observe::{
         log::{self, LogHandle},
         notify::{self, Notify},
@@ -25,27 +29,22 @@ use crate::{
 };
 
 /// Runs the router. Exit code 0 after a drain, 78 for what stays wrong until somebody changes it, 1 for anything else.
-pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> ExitCode {
-    let sources = match args.sources(env) {
-        Ok(sources) => sources,
-        Err(usage) => usage.exit(),
-    };
+pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, NoValue> {
+    Ok(load(args.sources(env)?))
+}
+
+fn load(sources: Sources) -> ExitCode {
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            for problem in &problems {
+            for problem in problems.all() {
                 log::say(&format!("error: {problem}"));
             }
             return ExitCode::from(EX_CONFIG);
         }
     };
     let config = &loaded.config;
-    let format = match config.log.format {
-        LogFormat::Auto => log::LogFormat::Auto,
-        LogFormat::Json => log::LogFormat::Json,
-        LogFormat::Text => log::LogFormat::Text,
-    };
-    let log = match log::init(format, config.log.filter.as_str()) {
+    let log = match log::init(config.log.format, config.log.filter.as_str()) {
         Ok(log) => log,
         Err(error) => return fail(&error),
     };
@@ -214,6 +213,9 @@ async fn run_until_stopped(
     notify: &Notify,
 ) -> ExitCode {
     let signal = tokio::select! {
+        // A router that has failed also stands where the drain was asked for.
+        biased;
+        () = server.failed() => return failed(),
         signal = stop.wait() => signal,
         () = server.drain_asked() => "administrator",
     };
@@ -224,19 +226,20 @@ async fn run_until_stopped(
         server.become_lame_duck(left).await;
         tracing::info!(
             signal,
-            streams = server.router().streams(),
+            streams = server.router().streams.count(),
             "lame duck for {:?}: not ready, but still serving; a second signal ends now",
             drain.lame_duck
         );
         tokio::select! {
             () = server.lame_duck(drain.lame_duck) => {}
+            () = server.failed() => return failed(),
             signal = stop.wait() => return stopped_at_once(signal),
         }
     }
     let timeout = config.load().drain.timeout;
     tracing::info!(
         signal,
-        streams = server.router().streams(),
+        streams = server.router().streams.count(),
         "draining for at most {timeout:?}; a second signal ends now"
     );
     tokio::select! {
@@ -246,6 +249,13 @@ async fn run_until_stopped(
         }
         signal = stop.wait() => stopped_at_once(signal),
     }
+}
+
+fn failed() -> ExitCode {
+    tracing::error!(
+        "stopped by a defect of the router; start it again, and report the panic above"
+    );
+    ExitCode::FAILURE
 }
 
 fn stopped_at_once(signal: &str) -> ExitCode {

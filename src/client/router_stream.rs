@@ -25,7 +25,7 @@ use super::{
     frame::{Decoder, Frame, MAX_PAYLOAD, encode},
     line::{self, Line},
 };
-use crate::{protocol::v1::FrameType, transport::call::stream::PATH};
+use crate::{protocol::v1::FrameType, transport::call::PATH};
 
 /// What a [`RouterStream`] puts into its last frame. The router's GOAWAY frame, which announces an abnormal end, and
 /// that of stock peers are empty; stock peers do not look inside. So two of these streams know an end from an

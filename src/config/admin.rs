@@ -7,18 +7,17 @@ use super::loading::Loading;
 use super::problem::{Origin, printable};
 use super::sections::Admin;
 use super::types::Secret;
-use super::validate::{fail, overlap};
 use crate::auth::without_newline;
 
 const ADDRESS: &str = "listen.admin_address";
 const TOKEN: &str = "admin.token";
 const FILE: &str = "admin.token_file";
 
-/// A shorter token might be guessed.
+/// A token needs so many bytes: a shorter one might be guessed.
 const SAFE_TOKEN: usize = 16;
 
 impl Admin {
-    /// The token that requests must carry, from wherever it comes.
+    /// Gives the token that requests must carry, from wherever it comes.
     pub fn secret(&self) -> Option<&Secret> {
         let file = self.token_file.as_ref().map(|file| &file.key);
         self.token.as_ref().or(file)
@@ -44,11 +43,10 @@ pub(super) fn read_token(loading: &mut Loading) {
             ),
         }
     };
-    let origin = loading.origins.of(FILE).clone();
-    loading.problem(origin, Some(FILE), text);
+    loading.problem_at(FILE, text);
 }
 
-/// The default address gives way to an address that was asked for.
+/// Lets the default address give way to one that was asked for.
 pub(super) fn give_way(loading: &mut Loading, others: &[(&'static str, Option<SocketAddr>)]) {
     let Some(admin) = loading.config.listen.admin_address else {
         return;
@@ -64,7 +62,14 @@ pub(super) fn give_way(loading: &mut Loading, others: &[(&'static str, Option<So
     }
 }
 
-/// Whoever is let in there can end streams.
+/// Whether the second of two listeners could not be opened. Port 0 is a fresh port each time.
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_host =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_host
+}
+
+/// Checks that the address is guarded, as whoever is let in there can end streams.
 pub(super) fn validate(loading: &mut Loading) {
     if let Some(token) = loading.config.admin.secret() {
         let token = token.expose();
@@ -74,7 +79,7 @@ pub(super) fn validate(loading: &mut Loading) {
                 "expected at least {SAFE_TOKEN} printable ASCII characters without spaces, such as \
                  the output of `openssl rand -hex 32`"
             );
-            fail(loading, &[if from_file { FILE } else { TOKEN }], text);
+            loading.fail(&[if from_file { FILE } else { TOKEN }], text);
         }
         return;
     }
@@ -88,6 +93,6 @@ pub(super) fn validate(loading: &mut Loading) {
              {TOKEN} or {FILE}, or an address such as 127.0.0.1:{}",
             address.port()
         );
-        fail(loading, &[ADDRESS], text);
+        loading.fail(&[ADDRESS], text);
     }
 }

@@ -1,18 +1,12 @@
 //! Values that are one of a few words.
 
 use super::setting::{Setting, quoted};
+use crate::observe::log::LogFormat;
+use crate::transport::tls::settings::Provider;
 
-/// Declares an enum whose variants are written as fixed words.
+/// Makes a setting of an enum whose values are written as fixed words.
 macro_rules! choice {
-    ($(#[doc = $doc:literal])+ $name:ident, $expects:literal {
-        $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+
-    }) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[doc = $variant_doc])+ $variant,)+
-        }
-
+    ($name:ident, $expects:literal { $($variant:ident = $word:literal,)+ }) => {
         impl Setting for $name {
             const EXPECTS: &'static str = $expects;
 
@@ -33,25 +27,17 @@ macro_rules! choice {
 }
 
 choice! {
-    /// The cryptography behind TLS.
-    TlsProvider, r#""auto", "aws-lc-rs" or "ring""# {
-        /// Whatever suits the machine best.
+    Provider, r#""auto", "aws-lc-rs" or "ring""# {
         Auto = "auto",
-        /// AWS-LC.
         AwsLcRs = "aws-lc-rs",
-        /// ring.
         Ring = "ring",
     }
 }
 
 choice! {
-    /// How log lines are written.
     LogFormat, r#""auto", "json" or "text""# {
-        /// Text when stderr is a terminal, JSON otherwise.
         Auto = "auto",
-        /// One JSON object a line.
         Json = "json",
-        /// For people.
         Text = "text",
     }
 }

@@ -6,8 +6,8 @@ use super::loading::Loading;
 use super::problem::Origin;
 use super::registry::{ENV_PREFIX, Key, OTHER_ENV, UPSTREAM_ENV, find, keys, nearest};
 
-/// The process environment, in the form `Sources` takes. Variables whose names are not UTF-8 are
-/// none of ours.
+/// Reads the process environment as `Sources` takes it. Variables whose names are not UTF-8 are none of
+/// ours.
 pub fn process_env() -> Vec<(String, OsString)> {
     let named = |(name, value): (OsString, _)| Some((name.into_string().ok()?, value));
     std::env::vars_os().filter_map(named).collect()

@@ -10,7 +10,7 @@ use super::registry::{Section, nearest};
 use super::setting::describe;
 use super::{CONFIG_FILE_ENV, SECTIONS, files};
 
-/// Far more than every key takes.
+/// A file is no longer than this, which is far more than every key takes.
 const MOST: u64 = 1024 * 1024;
 
 /// Reads the file and applies it. Afterwards `loading.unreadable` says whether nothing was learnt
@@ -173,7 +173,7 @@ impl Walk<'_> {
     }
 }
 
-/// The sections that have a key called `name`.
+/// Names the sections that have a key called `name`.
 fn owners(name: &str) -> Option<String> {
     let owners: Vec<_> = SECTIONS
         .iter()
@@ -183,7 +183,7 @@ fn owners(name: &str) -> Option<String> {
     Some(owners.join(" or ")).filter(|owners| !owners.is_empty())
 }
 
-/// A name from the file, cut short because anything may stand there.
+/// Quotes a name from the file, cut short because anything may stand there.
 fn shown(name: &str) -> String {
     super::setting::excerpt(name)
 }
@@ -197,7 +197,7 @@ fn place(text: &[u8], at: usize, name: &str) -> Origin {
     }
 }
 
-/// Line and column, both from 1, of a byte offset.
+/// Finds line and column, both from 1, of a byte offset.
 fn position(text: &[u8], at: usize) -> (usize, usize) {
     let before = &text[..at.min(text.len())];
     let start = before

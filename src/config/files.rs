@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::key_directory;
 use super::list::Element;
 use super::loading::Loading;
 use super::problem::printable;
@@ -17,7 +16,7 @@ use crate::auth::without_newline;
 /// No key is this long; the limit keeps a wrong path from filling memory.
 const MOST_OF_A_KEY: u64 = 64 * 1024;
 
-/// Certificate chains have a few KiB.
+/// No file in PEM is this long: certificate chains have a few KiB.
 const MOST_OF_PEM: u64 = 1024 * 1024;
 
 /// A file holding one signing key.
@@ -36,18 +35,6 @@ impl KeyFile {
     }
 }
 
-impl Element for KeyFile {
-    const SECRET: bool = false;
-
-    fn from_item(text: &str) -> Result<Self, String> {
-        Ok(Self::unread(text))
-    }
-
-    fn show_item(&self) -> String {
-        quoted(&self.path.to_string_lossy())
-    }
-}
-
 /// A file in PEM. Not being able to read it is part of the value: only a router that needs it has to refuse it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemFile {
@@ -58,6 +45,11 @@ pub struct PemFile {
 }
 
 impl PemFile {
+    fn unread(path: impl Into<PathBuf>) -> Self {
+        let (path, text) = (path.into(), Ok(Secret::default()));
+        Self { path, text }
+    }
+
     /// Reads the file.
     pub fn read(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
@@ -67,35 +59,30 @@ impl PemFile {
     }
 }
 
-/// The value of a key that is a path; the empty text takes one away that was set elsewhere.
+/// Makes a value of what is written as a path.
 macro_rules! path_setting {
-    ($type:ty, $expects:literal, $from:expr) => {
-        impl Setting for Option<$type> {
+    ($type:ty, $expects:literal, $from:expr $(, $path:ident)?) => {
+        impl Setting for $type {
             const EXPECTS: &'static str = $expects;
 
-            fn unset() -> Option<Self> {
-                Some(None)
-            }
-
             fn from_text(text: &str) -> Result<Self, String> {
-                Ok(Some(text).filter(|text| !text.is_empty()).map($from))
+                Ok($from(text))
             }
 
             fn show(&self) -> Option<String> {
-                let file = self.as_ref()?;
-                Some(quoted(&file.path.to_string_lossy()))
+                Some(quoted(&self$(.$path)?.to_string_lossy()))
             }
         }
+
+        impl Element for $type {}
     };
 }
 
 pub(super) use path_setting;
 
-path_setting!(PemFile, "a path", |text| PemFile {
-    path: text.into(),
-    text: Ok(Secret::default()),
-});
-path_setting!(KeyFile, "a path", KeyFile::unread);
+path_setting!(PathBuf, "a path", PathBuf::from);
+path_setting!(KeyFile, "a path", KeyFile::unread, path);
+path_setting!(PemFile, "a path", PemFile::unread, path);
 
 /// Reads every file that the configuration names.
 pub(super) fn read_all(loading: &mut Loading) {
@@ -112,8 +99,6 @@ pub(super) fn read_all(loading: &mut Loading) {
     let mut files = std::mem::take(&mut loading.config.auth.key_files);
     read_keys(&mut files, "auth.key_files", loading);
     loading.config.auth.key_files = files;
-
-    key_directory::read(loading);
 }
 
 pub(super) fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
@@ -131,21 +116,16 @@ pub(super) fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &
             ),
         };
         let path = printable(&file.path.display().to_string());
-        problem(setting, format!("{path} {what}"), loading);
+        loading.problem_at(setting, format!("{path} {what}"));
     }
 }
 
-/// What the file of a key holds.
+/// Reads the file of a key.
 pub(super) fn read_key(path: &Path) -> io::Result<Vec<u8>> {
     read(path, MOST_OF_A_KEY)
 }
 
-pub(super) fn problem(setting: &'static str, text: String, loading: &mut Loading) {
-    let origin = loading.origins.of(setting).clone();
-    loading.problem(origin, Some(setting), text);
-}
-
-/// What a file holds, if that is at most `most` bytes.
+/// Reads a file that holds at most `most` bytes.
 ///
 /// Only regular files: reading anything else might wait for ever, and could not be done again to look for changes.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {

@@ -6,16 +6,20 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::files::{KeyFile, path_setting, problem, read_keys};
+use super::files::{KeyFile, path_setting, read_keys};
+use super::list::Element;
 use super::loading::Loading;
 use super::problem::printable;
 use super::setting::{Setting, quoted};
 
 const SETTING: &str = "auth.key_directory";
 
-/// The wrong directory may hold any number of files.
+const WRONG_NAME: &str = "the name of one consists of lower-case letters, digits, \"-\" and \"_\", and may end in \
+                          \".key\"";
+
+/// So many files are named that are no keys. A wrong directory may hold any number of them.
 const MOST_REMARKS: usize = 20;
 
 /// A directory in which files with certain names hold one signing key each.
@@ -25,65 +29,41 @@ pub struct KeyDirectory {
     pub path: PathBuf,
     /// Its keys when the configuration was loaded, by name.
     pub files: Vec<KeyFile>,
-    /// What else was there, by name, but for hidden files.
-    pub others: Vec<Other>,
-}
-
-/// Something in the directory that is no key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
-    /// Where it is.
-    pub path: PathBuf,
-    why: Why,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Directory,
-    Name,
+    /// What else was there, by name, but for hidden files, and why it is no key.
+    others: Vec<(PathBuf, &'static str)>,
 }
 
 impl KeyDirectory {
+    fn unread(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            files: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
     /// Says of what else was there why it does not count.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let mut remarks: Vec<_> = self
-            .others
-            .iter()
-            .take(MOST_REMARKS)
-            .map(Other::remark)
-            .collect();
-        if let Some(more) = self
-            .others
-            .len()
-            .checked_sub(MOST_REMARKS)
-            .filter(|n| *n > 0)
-        {
+        let remark = |(path, why): &(PathBuf, _)| {
+            let path = printable(&path.display().to_string());
+            format!("{path} is not taken for a key; {why}")
+        };
+        let shown = self.others.iter().take(MOST_REMARKS);
+        let mut remarks: Vec<_> = shown.map(remark).collect();
+        if self.others.len() > MOST_REMARKS {
+            let more = self.others.len() - MOST_REMARKS;
             remarks.push(format!("nor are {more} more"));
         }
         remarks
     }
 }
 
-impl Other {
-    fn remark(&self) -> String {
-        let path = printable(&self.path.display().to_string());
-        let why = match self.why {
-            Why::Directory => "it is a directory",
-            Why::Name => {
-                "the name of one consists of lower-case letters, digits, \"-\" and \"_\", and may end in \".key\""
-            }
-        };
-        format!("{path} is not taken for a key; {why}")
-    }
-}
-
-path_setting!(KeyDirectory, "the path of a directory", |text| {
-    KeyDirectory {
-        path: text.into(),
-        files: Vec::new(),
-        others: Vec::new(),
-    }
-});
+path_setting!(
+    KeyDirectory,
+    "the path of a directory",
+    KeyDirectory::unread,
+    path
+);
 
 /// Reads the keys of the directory that is configured, if one is.
 pub(super) fn read(loading: &mut Loading) {
@@ -93,7 +73,7 @@ pub(super) fn read(loading: &mut Loading) {
     if let Err(error) = list(&mut directory) {
         let path = printable(&directory.path.display().to_string());
         let text = format!("{path} cannot be listed: {error}; name a directory of key files");
-        problem(SETTING, text, loading);
+        loading.problem_at(SETTING, text);
     }
     read_keys(&mut directory.files, SETTING, loading);
     let remarks = directory.remarks().into_iter();
@@ -103,7 +83,7 @@ pub(super) fn read(loading: &mut Loading) {
     loading.config.auth.key_directory = Some(directory);
 }
 
-/// Hidden files are passed over without a word: Kubernetes keeps its own there, and a file can be written under such a
+/// Lists what is there. Hidden files are passed over without a word: Kubernetes keeps its own there, and a file can be written under such a
 /// name and renamed when it is whole.
 fn list(directory: &mut KeyDirectory) -> io::Result<()> {
     for entry in fs::read_dir(&directory.path)? {
@@ -112,21 +92,18 @@ fn list(directory: &mut KeyDirectory) -> io::Result<()> {
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        let other = |why| Other {
-            path: path.clone(),
-            why,
-        };
         if path.is_dir() {
-            directory.others.push(other(Why::Directory));
+            directory.others.push((path, "it is a directory"));
         } else if is_name_of_a_key(name.as_encoded_bytes()) {
             directory.files.push(KeyFile::unread(path));
         } else {
-            directory.others.push(other(Why::Name));
+            directory.others.push((path, WRONG_NAME));
         }
     }
-    let by_path = |one: &Path, other: &Path| one.cmp(other);
-    directory.files.sort_by(|a, b| by_path(&a.path, &b.path));
-    directory.others.sort_by(|a, b| by_path(&a.path, &b.path));
+    directory
+        .files
+        .sort_by(|one, other| one.path.cmp(&other.path));
+    directory.others.sort();
     Ok(())
 }
 

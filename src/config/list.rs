@@ -1,19 +1,33 @@
-//! Lists as values.
+//! Values that may be missing, and lists of values.
 
 use toml::de::DeValue;
 
 use super::setting::{Invalid, Item, Setting};
 
-/// What a list may hold: what can be made from a string.
-pub trait Element {
-    /// Whether the items must never be printed.
-    const SECRET: bool;
-    /// Makes an item from its text. The error says why not.
-    fn from_item(text: &str) -> Result<Self, String>
-    where
-        Self: Sized;
-    /// The item as TOML.
-    fn show_item(&self) -> String;
+/// A type whose values are written as one string, and may stand in lists or be missing.
+pub trait Element: Setting {
+    /// Whether the empty text takes a value away that was set elsewhere.
+    const EMPTY_IS_UNSET: bool = true;
+}
+
+impl<T: Element> Setting for Option<T> {
+    const EXPECTS: &'static str = T::EXPECTS;
+    const SECRET: bool = T::SECRET;
+
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() && T::EMPTY_IS_UNSET {
+            return Ok(None);
+        }
+        T::from_text(text).map(Some)
+    }
+
+    fn show(&self) -> Option<String> {
+        self.as_ref().and_then(T::show)
+    }
 }
 
 /// A list; as plain text its items are separated by commas, or it is a TOML list.
@@ -32,27 +46,19 @@ impl<T: Element> Setting for Vec<T> {
             return Ok(Self::new());
         }
         text.split(',')
-            .map(|item| T::from_item(item.trim()))
+            .map(|item| T::from_text(item.trim()))
             .collect()
     }
 
     fn from_toml(item: &Item<'_>) -> Result<Self, Invalid> {
-        let DeValue::Array(items) = item.get_ref() else {
-            return Err(Invalid::new(item, Self::SECRET, ""));
-        };
-        items
-            .iter()
-            .map(|item| match item.get_ref() {
-                DeValue::String(text) => {
-                    T::from_item(text).map_err(|why| Invalid::new(item, Self::SECRET, why))
-                }
-                _ => Err(Invalid::new(item, Self::SECRET, "")),
-            })
-            .collect()
+        match item.get_ref() {
+            DeValue::Array(items) => items.iter().map(T::from_toml).collect(),
+            _ => Err(Invalid::new(item, Self::SECRET, "")),
+        }
     }
 
     fn show(&self) -> Option<String> {
-        let items: Vec<_> = self.iter().map(T::show_item).collect();
-        Some(format!("[{}]", items.join(", ")))
+        let items: Option<Vec<_>> = self.iter().map(T::show).collect();
+        Some(format!("[{}]", items?.join(", ")))
     }
 }

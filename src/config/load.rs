@@ -2,15 +2,15 @@
 //! comes before all of them.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
 use super::loading::Loading;
 use super::problem::{Origin, Problems};
 use super::registry::{find, keys, nearest};
 use super::setting::excerpt;
-use super::{Config, Loaded, admin, env, file, files, operator, validate};
+use super::{Config, Loaded, admin, env, file, files, key_directory, operator, validate};
 
+// No `Debug`: both hold secrets among other things.
 /// Where to look for values.
 #[derive(Clone, Default)]
 pub struct Sources {
@@ -35,26 +35,6 @@ pub struct Override {
     pub flag: String,
 }
 
-// Both hold secrets among other things, so `Debug` shows names only.
-impl fmt::Debug for Sources {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Sources")
-            .field("file", &self.file)
-            .field("overrides", &self.overrides)
-            .field("notes", &self.notes)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Override {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Override")
-            .field("key", &self.key)
-            .field("flag", &self.flag)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Loads and validates a configuration.
 ///
 /// # Errors
@@ -64,12 +44,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     let mut loading = gather(sources);
     operator::apply(&mut loading);
     files::read_all(&mut loading);
+    key_directory::read(&mut loading);
     admin::read_token(&mut loading);
     validate::validate(&mut loading);
     loading.finish()
 }
 
-/// The values as they were written, however wrong: those that cannot be understood keep their defaults. Files with keys
+/// Gives the values as they were written, however wrong: those that cannot be understood keep their defaults. Files with keys
 /// are not read. For questions about a router in operation, which must be answered whatever is wrong elsewhere.
 pub fn glance(sources: &Sources) -> Config {
     gather(sources).config

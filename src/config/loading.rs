@@ -33,11 +33,27 @@ impl Loading {
         self.problems.push(Problem { origin, key, text });
     }
 
+    /// Reports a problem about a key, placed where its value came from.
+    pub fn problem_at(&mut self, path: &'static str, text: impl Into<String>) {
+        let origin = self.origins.of(path).clone();
+        self.problem(origin, Some(path), text);
+    }
+
     /// Whether `path` already has a problem, so that nothing more can be said about its value.
     pub fn is_bad(&self, path: &str) -> bool {
         self.problems
             .iter()
             .any(|problem| problem.key == Some(path))
+    }
+
+    /// Reports a problem about `keys`, placed at the first of them that was set anywhere, unless one of them has one.
+    pub fn fail(&mut self, keys: &[&'static str], text: impl Into<String>) {
+        if keys.iter().any(|key| self.is_bad(key)) {
+            return;
+        }
+        let set = |key: &&&'static str| *self.origins.of(key) != Origin::Default;
+        let key = keys.iter().find(set).unwrap_or(&keys[0]);
+        self.problem_at(key, text);
     }
 
     /// Sets a key from text.

@@ -5,24 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::list::Element;
-use super::setting::quoted;
+use super::setting::{Setting, quoted};
 
 /// A network, such as `10.0.0.0/8`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network(IpNet);
+impl Setting for IpNet {
+    const EXPECTS: &'static str = "a network such as \"10.0.0.0/8\"";
 
-impl Network {
-    /// The network.
-    pub fn net(self) -> IpNet {
-        self.0
-    }
-}
-
-impl Element for Network {
-    const SECRET: bool = false;
-
-    fn from_item(text: &str) -> Result<Self, String> {
-        let net = match text.parse::<IpNet>() {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let net = match text.parse::<Self>() {
             Ok(net) => net,
             Err(_) => match text.parse::<IpAddr>() {
                 Ok(address) => address.to_canonical().into(),
@@ -40,13 +30,15 @@ impl Element for Network {
                 "{net} has bits behind its prefix; meant is {meant}"
             ));
         }
-        Ok(Self(net))
+        Ok(net)
     }
 
-    fn show_item(&self) -> String {
-        quoted(&self.0.to_string())
+    fn show(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
     }
 }
+
+impl Element for IpNet {}
 
 #[cfg(test)]
 mod tests {
@@ -62,7 +54,7 @@ mod tests {
             ("::1", "::1/128"),
             ("::ffff:192.0.2.7", "192.0.2.7/32"),
         ] {
-            let network = Network::from_item(text).map(|network| network.net().to_string());
+            let network = IpNet::from_text(text).map(|network| network.to_string());
             assert_eq!(network.as_deref(), Ok(shown));
         }
         for text in [
@@ -74,7 +66,7 @@ mod tests {
             "::ffff:10.0.0.0/104",
             "lb",
         ] {
-            assert!(Network::from_item(text).is_err(), "{text}");
+            assert!(IpNet::from_text(text).is_err(), "{text}");
         }
     }
 }

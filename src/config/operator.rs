@@ -3,36 +3,25 @@
 //! Only `grpc.keepalive` counts, as with the upstream router. Keys that are not known are passed over; upstream adds
 //! some now and then. Values are those of Go: durations such as "1m30s", and nothing for nothing.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::files::{self, path_setting};
+use super::files;
 use super::loading::Loading;
 use super::problem::{Origin, mismatch, printable};
 use super::registry::find;
-use super::setting::{Setting, excerpt, quoted};
+use super::setting::excerpt;
 
 /// The key that names the file.
 const KEY: &str = "connections.operator_config";
 
-/// A `ConfigMap` holds no more.
+/// No file is longer: a `ConfigMap` holds no more.
 const MOST: u64 = 1024 * 1024;
 
 /// gRPC sends no pings more often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The operator's file. What it says is in other keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperatorFile {
-    /// Where the file is.
-    pub path: PathBuf,
-}
-
-path_setting!(OperatorFile, "a path", |text| OperatorFile {
-    path: text.into(),
-});
 
 #[derive(Default, Deserialize)]
 struct Document {
@@ -54,13 +43,13 @@ struct Keepalive {
     max_connection_age_grace: Option<String>,
     /// How often a peer may ping. Nobody is cut off for that here, but the value has to be one.
     min_time: Option<String>,
-    /// Likewise.
+    /// Whether a peer may ping without a stream, which any may here.
     #[serde(rename = "permitWithoutStream")]
     _permit_without_stream: Option<bool>,
 }
 
 impl Keepalive {
-    /// Name, value and the keys it sets.
+    /// Lists the durations: name, value and the keys that each sets.
     fn durations(&self) -> [(&'static str, Option<&str>, &'static [&'static str]); 6] {
         [
             (
@@ -102,13 +91,11 @@ pub(super) fn apply(loading: &mut Loading) {
     let Some(file) = loading.config.connections.operator_config.clone() else {
         return;
     };
-    let name = file.path.display().to_string();
+    let name = file.display().to_string();
     let keepalive = match read(&file) {
         Ok(document) => document.grpc.unwrap_or_default().keepalive,
         Err(why) => {
-            let origin = loading.origins.of(KEY).clone();
-            let text = printable(&format!("{name} {why}"));
-            loading.problem(origin, Some(KEY), text);
+            loading.problem_at(KEY, printable(&format!("{name} {why}")));
             return;
         }
     };
@@ -132,8 +119,8 @@ pub(super) fn apply(loading: &mut Loading) {
     }
 }
 
-fn read(file: &OperatorFile) -> Result<Document, String> {
-    let bytes = files::read(&file.path, MOST).map_err(|error| {
+fn read(file: &Path) -> Result<Document, String> {
+    let bytes = files::read(file, MOST).map_err(|error| {
         format!("cannot be read: {error}; check that it exists and that the router may read it")
     })?;
     let document: Option<Document> = serde_saphyr::from_slice(&bytes).map_err(|error| {

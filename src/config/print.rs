@@ -3,7 +3,7 @@
 use super::registry::{ENV_PREFIX, Key, UPSTREAM_ENV};
 use super::{Loaded, SECTIONS};
 
-/// The example file: every key with its documentation and default. Keys without a default stand
+/// Writes the example file: every key with its documentation and default. Keys without a default stand
 /// commented out.
 pub fn example() -> String {
     let mut lines = vec![
@@ -38,7 +38,7 @@ pub fn example() -> String {
     lines.join("\n")
 }
 
-/// The values in effect as TOML, each with its origin. Secrets are not shown.
+/// Writes the values in effect as TOML, each with its origin. Secrets are not shown.
 pub fn effective(loaded: &Loaded) -> String {
     let mut lines = Vec::new();
     for section in SECTIONS {

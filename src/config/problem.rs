@@ -44,7 +44,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// `text` on one line whatever it contains.
+/// Puts `text` on one line whatever it contains.
 pub(super) fn printable(text: &str) -> String {
     let escaped = |c: char| {
         if c.is_control() {
@@ -56,7 +56,7 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-/// "found ..., expected ... (why)".
+/// Says "found ..., expected ... (why)".
 pub(super) fn mismatch(found: &str, expects: &str, why: &str) -> String {
     let why = if why.is_empty() {
         String::new()
@@ -71,7 +71,7 @@ pub(super) fn mismatch(found: &str, expects: &str, why: &str) -> String {
 pub struct Origins(BTreeMap<&'static str, Origin>);
 
 impl Origins {
-    /// Where the value of "section.key" came from.
+    /// Says where the value of "section.key" came from.
     pub fn of(&self, path: &str) -> &Origin {
         self.0.get(path).unwrap_or(&Origin::Default)
     }
@@ -117,18 +117,9 @@ impl Problems {
         Self(problems)
     }
 
-    /// The problems: those of the file first, then environment, flags and cross-checks.
-    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
-    }
-}
-
-impl<'p> IntoIterator for &'p Problems {
-    type Item = &'p Problem;
-    type IntoIter = std::slice::Iter<'p, Problem>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
+    /// Gives those of the file first, then those of environment, flags and cross-checks.
+    pub fn all(&self) -> &[Problem] {
+        &self.0
     }
 }
 

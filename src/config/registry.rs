@@ -1,5 +1,7 @@
 //! The declarative table behind every key: what a `Key` knows, and the macro that writes the table.
 
+use std::ops::{Bound, RangeBounds};
+
 use toml::de::DeValue;
 
 use super::Config;
@@ -57,31 +59,27 @@ pub struct Key {
     pub(super) set_toml: fn(&mut Config, &Item<'_>) -> Result<(), Invalid>,
     pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
     pub(super) show: fn(&Config) -> Option<String>,
+    /// Says what is wrong with a value that is out of the key's range.
+    pub(super) beyond: fn(&Config) -> Option<String>,
 }
 
 impl Key {
-    /// The default as TOML, `None` when the key has none.
+    /// Gives the default as TOML, `None` when the key has none.
     pub fn default(&self) -> Option<&'static str> {
         Some(self.default).filter(|text| *text != UNSET)
     }
 
-    /// The environment variable that sets this key.
+    /// Names the environment variable that sets this key.
     pub fn env(&self) -> String {
         let name = self.path.replace('.', "_").to_uppercase();
         format!("{ENV_PREFIX}{name}")
     }
-
-    /// The variable that sets this key in upstream's deployments.
-    pub fn upstream_env(&self) -> Option<&'static str> {
-        let alias = UPSTREAM_ENV.iter().find(|(_, path)| *path == self.path);
-        alias.map(|(name, _)| *name)
-    }
 }
 
-/// Written in the table in place of a default.
+/// Stands in the table in place of a default.
 const UNSET: &str = "unset";
 
-/// The value behind a default in the table.
+/// Reads a default of the table.
 pub(super) fn default_value<T: Setting>(text: &'static str) -> T {
     if text == UNSET {
         return T::unset().expect("a key without a default has a type that can be unset");
@@ -90,36 +88,40 @@ pub(super) fn default_value<T: Setting>(text: &'static str) -> T {
     T::from_toml(&item).expect("a default in the table fits its type")
 }
 
-/// Writes the structs, `Config`, its defaults and `SECTIONS` from one table.
+/// Writes the structs, `Config`, its defaults and `SECTIONS` from one table. The struct of a section that is marked
+/// `from` another room is written there.
 macro_rules! sections {
     ($(
         $(#[doc = $section_doc:literal])+
-        $section:ident: $type:ident {
-            $($(#[doc = $doc:literal])+ $key:ident: $value:ty = $default:tt $(; $mark:ident)?,)+
+        $section:ident: $type:ident $(from $room:ident)? {
+            $(
+                $(#[doc = $doc:literal])+
+                $key:ident: $value:ty = $default:tt $(in $range:expr)? $(; $mark:ident)?,
+            )+
         }
     )+) => {
         $(
-            $(#[doc = $section_doc])+
-            #[derive(Clone, Debug, PartialEq)]
-            pub struct $type {
-                $($(#[doc = $doc])+ pub $key: $value,)+
+            section_struct! {
+                { $($room)? }
+                $(#[doc = $section_doc])+
+                $type {
+                    $($(#[doc = $doc])+ $key: $value,)+
+                }
+            }
+
+            impl Default for $type {
+                fn default() -> Self {
+                    Self {
+                        $($key: default_value::<$value>(stringify!($default)),)+
+                    }
+                }
             }
         )+
 
         /// Everything that can be configured, a field per section.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Config {
             $($(#[doc = $section_doc])+ pub $section: $type,)+
-        }
-
-        impl Default for Config {
-            fn default() -> Self {
-                Self {
-                    $($section: $type {
-                        $($key: default_value::<$value>(stringify!($default)),)+
-                    },)+
-                }
-            }
         }
 
         /// All sections with their keys.
@@ -144,11 +146,61 @@ macro_rules! sections {
                     Ok(())
                 },
                 show: |config| config.$section.$key.show(),
+                beyond: |config| beyond_range!(config.$section.$key $(, $range)?),
             },)+],
         },)+];
     };
 }
 pub(super) use sections;
+
+/// Writes the struct of a section, unless another room has it.
+macro_rules! section_struct {
+    ({ $room:ident } $($rest:tt)+) => {};
+    ({} $(#[doc = $section_doc:literal])+ $type:ident {
+        $($(#[doc = $doc:literal])+ $key:ident: $value:ty,)+
+    }) => {
+        $(#[doc = $section_doc])+
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $type {
+            $($(#[doc = $doc])+ pub $key: $value,)+
+        }
+    };
+}
+pub(super) use section_struct;
+
+/// Says what is wrong with a value that is out of its range. No limit is within every range.
+pub(super) fn beyond<T, V>(value: V, range: &impl RangeBounds<T>) -> Option<String>
+where
+    T: Setting + PartialOrd,
+    V: Setting + Into<Option<T>>,
+{
+    let text = |value: &T| {
+        let shown = value.show().unwrap_or_default();
+        shown.trim_matches('"').to_owned()
+    };
+    let end = |bound| match bound {
+        Bound::Included(end) | Bound::Excluded(end) => Some(text(end)),
+        Bound::Unbounded => None,
+    };
+    let value = value.into().filter(|value| !range.contains(value))?;
+    let (found, least) = (text(&value), end(range.start_bound()).unwrap_or_default());
+    Some(match end(range.end_bound()) {
+        Some(most) => format!("found {found}, expected {} from {least} to {most}", T::KIND),
+        None => format!("found {found}, expected at least {least}{}", V::OR_OFF),
+    })
+}
+
+/// Says what is wrong with the value of a key without or with a range.
+macro_rules! beyond_range {
+    ($value:expr) => {{
+        let _ = &$value;
+        None
+    }};
+    ($value:expr, $range:expr) => {
+        beyond($value, &($range))
+    };
+}
+pub(super) use beyond_range;
 
 /// Whether a key without or with the mark `restart` takes effect while the router runs.
 macro_rules! takes_effect {
@@ -161,12 +213,12 @@ macro_rules! takes_effect {
 }
 pub(super) use takes_effect;
 
-/// All keys of all sections.
+/// Lists the keys of all sections.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     super::SECTIONS.iter().flat_map(|section| section.keys)
 }
 
-/// The keys whose values differ.
+/// Lists the keys whose values differ.
 pub fn changed<'c>(
     one: &'c Config,
     other: &'c Config,
@@ -174,12 +226,12 @@ pub fn changed<'c>(
     keys().filter(|key| !(key.same)(one, other))
 }
 
-/// The key called "section.key".
+/// Finds the key called "section.key".
 pub fn find(path: &str) -> Option<&'static Key> {
     keys().find(|key| key.path == path)
 }
 
-/// The name among `known` that `wrong` was most likely meant to be, if any is near.
+/// Finds the name among `known` that `wrong` was most likely meant to be, if any is near.
 pub(super) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))

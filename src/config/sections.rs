@@ -1,7 +1,8 @@
 //! The table of all keys. Documentation, example file, environment names and defaults follow from it.
 //!
 //! A key marked `restart` keeps the value it had at the start; every other one takes effect while the router runs. What
-//! is said here is tested in `server/live.rs`.
+//! is said here is tested in `server/live.rs`. A value outside of the range that is given with `in` is refused; no limit
+//! is in all of them.
 
 #![allow(
     clippy::doc_markdown,
@@ -9,16 +10,31 @@
 )]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{LogFormat, TlsProvider};
+use ipnet::IpNet;
+
 use super::files::{KeyFile, PemFile};
 use super::key_directory::KeyDirectory;
-use super::network::Network;
-use super::operator::OperatorFile;
-use super::registry::{Key, Section, default_value, sections, takes_effect};
+use super::registry::{
+    Key, Section, beyond, beyond_range, default_value, section_struct, sections, takes_effect,
+};
 use super::setting::Setting;
-use super::types::{Endpoint, LogFilter, Secret, Size, Successor};
+use super::types::{Endpoint, LogFilter, Secret};
+use crate::observe::log::LogFormat;
+use crate::transport::forwarding::Target;
+use crate::transport::settings::{Connections, LEAST_WINDOW, MOST_WINDOW, Pairing, Size, Streams};
+use crate::transport::tls::settings::Provider;
+
+const KIB: Size = Size::new(1 << 10);
+
+/// The length of a gRPC message has 32 bits.
+const MOST_MESSAGE: Size = Size::new(u32::MAX as usize);
+
+/// Durations that cannot be switched off are no shorter, since 0 would end everything at once. The kernel counts in
+/// milliseconds, so less would become 0 as well.
+const MS: Duration = Duration::from_millis(1);
 
 sections! {
     /// Where the router listens and how it is reached.
@@ -37,7 +53,7 @@ sections! {
         /// the router starts without them.
         admin_address: Option<SocketAddr> = "127.0.0.1:8082"; restart,
         /// Connections the kernel may hold ready before they are accepted.
-        backlog: u32 = 1024; restart,
+        backlog: u32 = 1024 in 1..=65535; restart,
         /// Let another process of the same user listen on the same addresses, so that an old and a new
         /// router can stand side by side (SO_REUSEPORT). Both need it. Sockets that were handed over
         /// by systemd need it not.
@@ -45,9 +61,9 @@ sections! {
         /// Load balancers, as addresses or networks such as "10.0.0.0/8", that speak the PROXY protocol.
         /// A connection from one of them must begin with a PROXY header, version 1 or 2, and counts for
         /// the address that it names. From elsewhere no header is expected.
-        proxy_protocol_from: Vec<Network> = [],
+        proxy_protocol_from: Vec<IpNet> = [],
         /// How long the PROXY header may take.
-        proxy_protocol_timeout: Duration = "5s",
+        proxy_protocol_timeout: Duration = "5s" in MS..,
     }
 
     /// Encryption of the gRPC listener.
@@ -60,10 +76,10 @@ sections! {
         /// Listen without TLS, for use behind a proxy that ends TLS.
         plaintext: bool = false; restart,
         /// The cryptography in use; "auto" takes whatever suits the machine best.
-        provider: TlsProvider = "auto"; restart,
+        provider: Provider = "auto"; restart,
         /// TLS sessions remembered so that a peer can reconnect with less work; 0 turns this off. None
         /// are while client_ca is set.
-        session_cache: u32 = 10000,
+        session_cache: u32 = 10000 in 0..=10_000_000,
         /// File with the certificates of authorities in PEM. When set, every peer must show a
         /// certificate that one of them has signed, besides its token. Stock peers have none.
         client_ca: Option<PemFile> = unset,
@@ -97,7 +113,7 @@ sections! {
         /// are checked. The expiry is always exact.
         leeway: Duration = "0s",
         /// The longest token that is looked at.
-        max_token_size: Size = "8KiB",
+        max_token_size: Size = "8KiB" in Size::new(1)..=MOST_WINDOW,
         /// Refused tokens in a second from one address, after which further streams from it are refused
         /// without a look at their tokens; 0 sets no limit.
         refused_per_second_per_address: Option<u32> = 0,
@@ -106,32 +122,32 @@ sections! {
     }
 
     /// Waiting for the other side.
-    pairing: Pairing {
+    pairing: Pairing from transport {
         /// How long a stream waits for its partner.
-        timeout: Duration = "120s",
+        timeout: Duration = "120s" in MS..,
         /// Streams that may wait at the same time; 0 sets no limit.
         max_waiting: Option<u32> = 10000,
     }
 
     /// Each stream.
-    streams: Streams {
+    streams: Streams from transport {
         /// The largest message a peer may send.
-        max_message_size: Size = "4MiB",
+        max_message_size: Size = "4MiB" in Size::new(1)..=MOST_MESSAGE,
         /// HTTP/2 flow control window a stream starts with: what a peer may send before it is read.
         /// From 128KiB up to one byte less than 2GiB.
-        initial_window: Size = "128KiB",
+        initial_window: Size = "128KiB" in LEAST_WINDOW..=MOST_WINDOW,
         /// The largest window a stream may earn on a long path, by measured bandwidth and delay.
-        max_window: Size = "16MiB",
+        max_window: Size = "16MiB" in LEAST_WINDOW..=MOST_WINDOW,
         /// Bytes buffered for sending on a stream before reading from its partner pauses.
-        send_buffer: Size = "64KiB",
+        send_buffer: Size = "64KiB" in KIB..=MOST_WINDOW,
         /// Streams open at the same time; 0 sets no limit. One that waits counts twice, so that its
         /// partner finds room.
-        max: Option<u32> = 0,
+        max: Option<u32> = 0 in 2..=u32::MAX,
         /// Streams open at the same time from one address; 0 sets no limit. IPv6 addresses are counted
         /// by their first 64 bits, here and in all other limits.
         max_per_address: Option<u32> = 0,
         /// Streams open at the same time on one connection.
-        max_per_connection: u32 = 1000,
+        max_per_connection: u32 = 1000 in 1..=(1 << 31),
         /// New streams in a second from one address; 0 sets no limit.
         new_per_second_per_address: Option<u32> = 0,
         /// Bytes a second that a stream may send, on average; its sender is slowed down. At once it may
@@ -161,21 +177,21 @@ sections! {
     }
 
     /// Each connection.
-    connections: Connections {
+    connections: Connections from transport {
         /// Connections open at the same time. Beyond that, one without a stream makes room for a new one.
-        max: u32 = 20000,
+        max: u32 = 20000 in 1..=10_000_000,
         /// Connections open at the same time from one address; 0 sets no limit. IPv6 addresses are
         /// counted by their first 64 bits.
         max_per_address: Option<u32> = 0,
         /// The largest list of request headers.
-        max_header_size: Size = "16KiB",
+        max_header_size: Size = "16KiB" in KIB..=MOST_WINDOW,
         /// How long the TLS handshake may take.
-        tls_handshake_timeout: Duration = "10s",
+        tls_handshake_timeout: Duration = "10s" in MS..,
         /// How long the HTTP/2 preface may take after the handshake.
-        preface_timeout: Duration = "10s",
+        preface_timeout: Duration = "10s" in MS..,
         /// How long a connection may wait before it opens its first stream. As long as its address has a
         /// stream on another connection, it may wait longer.
-        first_stream_timeout: Duration = "20s",
+        first_stream_timeout: Duration = "20s" in MS..,
         /// Close a connection that has had no stream for so long, unless its address has one on another
         /// connection.
         idle_timeout: Option<Duration> = "0s",
@@ -184,17 +200,17 @@ sections! {
         /// How long streams may go on after the maximum age; "0s" sets no limit.
         max_age_grace: Option<Duration> = "0s",
         /// Send an HTTP/2 ping on a connection from which nothing arrived for so long.
-        keepalive_interval: Duration = "2h",
+        keepalive_interval: Duration = "2h" in MS..,
         /// Close the connection when the ping is not answered within this time.
-        keepalive_timeout: Duration = "20s",
+        keepalive_timeout: Duration = "20s" in MS..,
         /// Let the kernel close a connection whose sent data stays unacknowledged for so long.
-        tcp_user_timeout: Duration = "20s",
+        tcp_user_timeout: Duration = "20s" in MS..,
         /// Close a connection whose peer takes no data for so long while some is waiting.
-        write_stall_timeout: Duration = "10m",
+        write_stall_timeout: Duration = "10m" in MS..,
         /// File with what the Jumpstarter operator keeps in the ConfigMap jumpstarter-controller as
         /// "config". Its grpc.keepalive gives idle_timeout, max_age, max_age_grace, keepalive_interval,
         /// keepalive_timeout and tcp_user_timeout, unless they are set in another way.
-        operator_config: Option<OperatorFile> = unset,
+        operator_config: Option<PathBuf> = unset,
     }
 
     /// Shutting down.
@@ -208,10 +224,10 @@ sections! {
         /// The router that takes over: host:port, or "self" for whoever listens on the gRPC address of
         /// this one by then. During the drain streams without a partner look for it there. Unset: they
         /// are told to connect again.
-        forward_to: Option<Successor> = unset,
+        forward_to: Option<Target> = unset,
         /// How long the successor may take to be reached once the drain has begun. Then streams that
         /// wait are told to connect again.
-        forward_timeout: Duration = "10s",
+        forward_timeout: Duration = "10s" in MS..,
         /// Forward streams that wait as soon as the signal comes, not only after drain.lame_duck.
         forward_early: bool = false,
         /// File with the certificates in PEM that the successor's must be, or be signed by, for the
@@ -225,7 +241,7 @@ sections! {
     reload: Reload {
         /// How often this file and all files it names are looked at. A change is taken in when two looks
         /// have seen the same. With "0s" nobody looks, and changes are taken in on SIGHUP only.
-        interval: Option<Duration> = "5s",
+        interval: Option<Duration> = "5s" in 10 * MS..,
     }
 
     /// The administrator's page and API, which can end streams.
@@ -249,6 +265,6 @@ sections! {
     /// The process.
     runtime: Runtime {
         /// Worker threads; 0 is one per core.
-        worker_threads: Option<u32> = 0; restart,
+        worker_threads: Option<u32> = 0 in 0..=1024; restart,
     }
 }

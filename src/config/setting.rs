@@ -50,7 +50,7 @@ pub fn describe(value: &DeValue<'_>, hidden: bool) -> String {
     }
 }
 
-/// `text` in quotes, escaped, and cut so that one bad value cannot fill the screen.
+/// Puts `text` in quotes, escaped, and cut so that one bad value cannot fill the screen.
 pub fn excerpt(text: &str) -> String {
     const MOST: usize = 60;
     let short: String = text.chars().take(MOST).collect();
@@ -64,6 +64,10 @@ pub trait Setting: Sized {
     const EXPECTS: &'static str;
     /// Whether values must never be printed.
     const SECRET: bool = false;
+    /// What values within a range are, to complete the sentence "expected ... from ... to ...".
+    const KIND: &'static str = "a value";
+    /// What is accepted beside the values of a range.
+    const OR_OFF: &'static str = "";
 
     /// Reads the text of an environment variable, a flag or a TOML string. The error says why not,
     /// and may be empty when `EXPECTS` says it all.
@@ -79,21 +83,21 @@ pub trait Setting: Sized {
         }
     }
 
-    /// The value that stands for "not set", for types that have one.
+    /// Gives the value that stands for "not set", for types that have one.
     fn unset() -> Option<Self> {
         None
     }
 
-    /// The value as TOML, `None` when it is not set. Secrets are replaced.
+    /// Writes the value as TOML, `None` when it is not set. Secrets are replaced.
     fn show(&self) -> Option<String>;
 }
 
-/// `text` as a TOML string.
+/// Writes `text` as a TOML string.
 pub fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// The number behind a TOML integer in any of its notations.
+/// Reads a TOML integer in any of its notations.
 pub fn integer(number: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
@@ -118,6 +122,7 @@ impl Setting for bool {
 
 impl Setting for u32 {
     const EXPECTS: &'static str = "a whole number";
+    const KIND: &'static str = "a whole number";
 
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| String::new())
@@ -187,6 +192,7 @@ impl Setting for Duration {
 impl Setting for Option<Duration> {
     const EXPECTS: &'static str =
         "a duration with its unit, such as \"25s\" or \"2h\"; \"0s\" meaning never";
+    const OR_OFF: &'static str = ", or 0s";
 
     fn from_text(text: &str) -> Result<Self, String> {
         Duration::from_text(text).map(|duration| Some(duration).filter(|d| !d.is_zero()))

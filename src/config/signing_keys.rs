@@ -1,12 +1,10 @@
 //! Signing keys: whether there are any, and whether they are fit to be keys.
 
 use super::SigningKey;
-use super::files;
 use super::key_directory::KeyDirectory;
 use super::loading::Loading;
 use super::problem::Origin;
 use super::types::Secret;
-use super::validate::fail;
 use crate::auth::{RECOMMENDED_SECRET_LEN as SAFE_KEY, without_newline};
 
 /// More keys than a change of keys needs.
@@ -34,13 +32,13 @@ pub(super) fn validate(loading: &mut Loading) {
             .iter()
             .flat_map(KeyDirectory::remarks);
         for remark in remarks {
-            files::problem("auth.key_directory", remark, loading);
+            loading.problem_at("auth.key_directory", remark);
         }
     }
     if keys.len() > MOST_KEYS {
         // Every one is tried on a forged token.
         let text = format!("found {} keys, expected at most {MOST_KEYS}", keys.len());
-        fail(loading, &SETTINGS, text);
+        loading.fail(&SETTINGS, text);
     }
     for (index, key) in keys.iter().enumerate() {
         one_key(loading, key);
@@ -80,7 +78,7 @@ fn one_key(loading: &mut Loading, key: &SigningKey<'_>) {
         "" => wrong.to_owned(),
         which => format!("{which}: {wrong}"),
     };
-    fail(loading, &[key.setting], text);
+    loading.fail(&[key.setting], text);
 }
 
 /// Whether this is text with white space in it, such as a sentence, or a key that was broken into lines. Of keys that

@@ -1,4 +1,4 @@
-//! Value types of their own: sizes, the public endpoint, secrets and the log filter.
+//! Sizes, the public endpoint, the successor, secrets and the log filter as values.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,76 +9,25 @@ use toml::de::DeValue;
 use super::list::Element;
 use super::setting::{Invalid, Item, Setting, integer, quoted};
 use crate::observe::log;
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(usize);
-
-/// Units by name, the largest power of two last so that `show` finds it by searching backwards.
-const UNITS: [(&str, u64); 7] = [
-    ("B", 1),
-    ("kB", 1000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
-
-impl Size {
-    /// A size of so many bytes.
-    pub const fn new(bytes: usize) -> Self {
-        Self(bytes)
-    }
-
-    /// The number of bytes.
-    pub const fn bytes(self) -> usize {
-        self.0
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0 as u64;
-        let exact = UNITS[4..]
-            .iter()
-            .rev()
-            .find(|(_, unit)| bytes.is_multiple_of(*unit));
-        match exact {
-            Some((name, unit)) if bytes > 0 => write!(out, "{}{name}", bytes / unit),
-            _ => write!(out, "{bytes}"),
-        }
-    }
-}
+use crate::transport::forwarding::Target;
+use crate::transport::settings::{Size, SizeError};
 
 impl Setting for Size {
     const EXPECTS: &'static str = "a size such as \"64KiB\", \"4MiB\" or a number of bytes";
+    const KIND: &'static str = "a size";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let unit = match unit.trim_start() {
-            "" => 1,
-            name => UNITS
-                .iter()
-                .find_map(|(unit, factor)| (*unit == name).then_some(*factor))
-                .ok_or("the units are B, KiB, MiB, GiB, kB, MB and GB")?,
-        };
-        let number: u64 = number.parse().map_err(|_| String::new())?;
-        number
-            .checked_mul(unit)
-            // A TOML integer is signed, and every size must fit one to be shown.
-            .and_then(|bytes| i64::try_from(bytes).ok())
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .map(Self)
-            .ok_or_else(|| "too large".to_owned())
+        text.parse().map_err(|error| match error {
+            SizeError::Number => String::new(),
+            _ => error.to_string(),
+        })
     }
 
     fn from_toml(item: &Item<'_>) -> Result<Self, Invalid> {
         match item.get_ref() {
             DeValue::Integer(number) => integer(number)
                 .and_then(|bytes| usize::try_from(bytes).ok())
-                .map(Self)
+                .map(Self::new)
                 .ok_or_else(|| Invalid::new(item, false, "")),
             DeValue::String(text) => {
                 Self::from_text(text).map_err(|why| Invalid::new(item, false, why))
@@ -170,45 +119,32 @@ impl Setting for Endpoint {
     }
 }
 
-/// The router that takes over while this one drains.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Successor {
-    /// Whoever listens on this router's own address by then.
-    Own,
-    /// Another address.
-    At(Endpoint),
-}
-
-/// A successor; the empty text takes one away that was set elsewhere.
-impl Setting for Option<Successor> {
+impl Setting for Target {
     const EXPECTS: &'static str = "host:port, such as \"router.example.com:443\", or \"self\"";
-
-    fn unset() -> Option<Self> {
-        Some(None)
-    }
 
     fn from_text(text: &str) -> Result<Self, String> {
         Ok(match text {
-            "" => None,
-            "self" => Some(Successor::Own),
-            text => Some(Successor::At(text.parse()?)),
+            "self" => Self::Own,
+            text => Self::Endpoint(text.parse::<Endpoint>()?.to_string()),
         })
     }
 
     fn show(&self) -> Option<String> {
-        self.as_ref().map(|successor| match successor {
-            Successor::Own => quoted("self"),
-            Successor::At(endpoint) => quoted(&endpoint.to_string()),
+        Some(match self {
+            Self::Own => quoted("self"),
+            Self::Endpoint(endpoint) => quoted(endpoint),
         })
     }
 }
+
+impl Element for Target {}
 
 /// Key material. It has no `Display`, and `Debug` does not reveal it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Printed in place of a secret; refused as a key, since it can only come from such a print.
+    /// Is printed in place of a secret; refused as a key, since it can only come from such a print.
     pub const HIDDEN: &'static str = "(hidden)";
 
     /// Wraps key material.
@@ -216,7 +152,7 @@ impl Secret {
         Self(bytes.into())
     }
 
-    /// The key material itself.
+    /// Gives the key material itself.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -228,34 +164,22 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl Setting for Option<Secret> {
+impl Setting for Secret {
     const EXPECTS: &'static str = "a string";
     const SECRET: bool = true;
 
-    fn unset() -> Option<Self> {
-        Some(None)
-    }
-
-    // Empty is kept: an empty key must be refused by name, not taken for "no key".
     fn from_text(text: &str) -> Result<Self, String> {
-        Ok(Some(Secret::new(text)))
+        Ok(Self::new(text))
     }
 
     fn show(&self) -> Option<String> {
-        self.as_ref().map(|_| quoted(Secret::HIDDEN))
+        Some(quoted(Self::HIDDEN))
     }
 }
 
 impl Element for Secret {
-    const SECRET: bool = true;
-
-    fn from_item(text: &str) -> Result<Self, String> {
-        Ok(Self::new(text))
-    }
-
-    fn show_item(&self) -> String {
-        quoted(Self::HIDDEN)
-    }
+    // An empty key must be refused by name, not taken for "no key".
+    const EMPTY_IS_UNSET: bool = false;
 }
 
 /// Directives that choose which log lines are written, known to be valid.
@@ -263,7 +187,7 @@ impl Element for Secret {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The directives, which the log accepts.
+    /// Gives the directives, which the log accepts.
     pub fn as_str(&self) -> &str {
         &self.0
     }

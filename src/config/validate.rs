@@ -1,19 +1,16 @@
 //! Cross-checks: values that are each well formed but cannot work, or not work together.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::admin;
+use super::admin::{self, overlap};
 use super::loading::Loading;
 use super::problem::Origin;
+use super::registry::keys;
 use super::signing_keys;
-use super::types::Size;
+use crate::transport::settings::Size;
 
 /// The time Kubernetes grants a pod to stop unless told otherwise.
 const KUBERNETES_GRACE: Duration = Duration::from_secs(30);
-
-/// Looking at files more often would only burn the processor.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs all checks. A check is left out when a value it needs already has a problem.
 pub(super) fn validate(loading: &mut Loading) {
@@ -21,26 +18,12 @@ pub(super) fn validate(loading: &mut Loading) {
     client_certificates(loading);
     signing_keys::validate(loading);
     tokens(loading);
-    sizes(loading);
-    counts(loading);
-    durations(loading);
-    interval(loading);
+    ranges(loading);
     rates(loading);
     addresses(loading);
     successor(loading);
     admin::validate(loading);
     advice(loading);
-}
-
-/// Reports a problem about `keys`, placed at the first of them that was set anywhere.
-pub(super) fn fail(loading: &mut Loading, keys: &[&'static str], text: impl Into<String>) {
-    if keys.iter().any(|key| loading.is_bad(key)) {
-        return;
-    }
-    let set = |key: &&&'static str| *loading.origins.of(key) != Origin::Default;
-    let key = keys.iter().find(set).unwrap_or(&keys[0]);
-    let origin = loading.origins.of(key).clone();
-    loading.problem(origin, Some(key), text);
 }
 
 fn certificate(loading: &mut Loading) {
@@ -59,7 +42,7 @@ fn certificate(loading: &mut Loading) {
         // The file may hold the other half, if it could not be read.
         if !loading.unreadable {
             let text = format!("set without {missing}; set both, or neither for a self-signed one");
-            fail(loading, &[set, missing], text);
+            loading.fail(&[set, missing], text);
         }
         return;
     }
@@ -73,12 +56,12 @@ fn certificate(loading: &mut Loading) {
     );
 }
 
-/// Whoever asks for certificates must not be left without them unawares.
+/// Checks that whoever asks for certificates is not left without them unawares.
 fn client_certificates(loading: &mut Loading) {
     let tls = &loading.config.tls;
     if tls.plaintext && tls.client_ca.is_some() {
         let text = "set together with tls.plaintext, without TLS there are no certificates; set one of them";
-        fail(loading, &["tls.client_ca", "tls.plaintext"], text);
+        loading.fail(&["tls.client_ca", "tls.plaintext"], text);
     }
     let tls = &loading.config.tls;
     if tls.allow_missing_alpn && tls.plaintext {
@@ -99,136 +82,17 @@ fn tokens(loading: &mut Loading) {
             "a token of auth.max_token_size ({token}) does not fit the headers, for which \
              connections.max_header_size allows {headers}"
         );
-        fail(
-            loading,
+        loading.fail(
             &["auth.max_token_size", "connections.max_header_size"],
             text,
         );
     }
 }
 
-fn sizes(loading: &mut Loading) {
-    const KIB: usize = 1 << 10;
-    // HTTP/2 windows end at 2^31-1 and gRPC message lengths at 2^32-1.
-    const WINDOW: usize = (1 << 31) - 1;
-    const MESSAGE: usize = u32::MAX as usize;
-    let config = &loading.config;
-    let ranges = [
-        (
-            "streams.max_message_size",
-            config.streams.max_message_size,
-            1,
-            MESSAGE,
-        ),
-        (
-            "streams.initial_window",
-            config.streams.initial_window,
-            128 * KIB,
-            WINDOW,
-        ),
-        (
-            "streams.max_window",
-            config.streams.max_window,
-            128 * KIB,
-            WINDOW,
-        ),
-        (
-            "streams.send_buffer",
-            config.streams.send_buffer,
-            KIB,
-            WINDOW,
-        ),
-        ("auth.max_token_size", config.auth.max_token_size, 1, WINDOW),
-        (
-            "connections.max_header_size",
-            config.connections.max_header_size,
-            KIB,
-            WINDOW,
-        ),
-    ];
-    for (key, size, least, most) in ranges {
-        if !(least..=most).contains(&size.bytes()) {
-            let (least, most) = (Size::new(least), Size::new(most));
-            let text = format!("found {size}, expected a size from {least} to {most}");
-            fail(loading, &[key], text);
-        }
-    }
-}
-
-fn counts(loading: &mut Loading) {
-    let config = &loading.config;
-    let ranges = [
-        ("listen.backlog", config.listen.backlog, 1, 65535),
-        ("tls.session_cache", config.tls.session_cache, 0, 10_000_000),
-        (
-            "streams.max_per_connection",
-            config.streams.max_per_connection,
-            1,
-            1 << 31,
-        ),
-        ("connections.max", config.connections.max, 1, 10_000_000),
-        // Less than a pair would let nobody in; 0 is no limit.
-        ("streams.max", config.streams.max.unwrap_or(2), 2, u32::MAX),
-        (
-            "runtime.worker_threads",
-            config.runtime.worker_threads.unwrap_or(0),
-            0,
-            1024,
-        ),
-    ];
-    for (key, count, least, most) in ranges {
-        if !(least..=most).contains(&count) {
-            let text = format!("found {count}, expected a whole number from {least} to {most}");
-            fail(loading, &[key], text);
-        }
-    }
-}
-
-/// Durations that cannot be switched off, since 0 would end everything at once. The kernel counts
-/// in milliseconds, so less would become 0 as well.
-fn durations(loading: &mut Loading) {
-    let connections = &loading.config.connections;
-    let needed = [
-        (
-            "listen.proxy_protocol_timeout",
-            loading.config.listen.proxy_protocol_timeout,
-        ),
-        ("pairing.timeout", loading.config.pairing.timeout),
-        (
-            "drain.forward_timeout",
-            loading.config.drain.forward_timeout,
-        ),
-        (
-            "connections.tls_handshake_timeout",
-            connections.tls_handshake_timeout,
-        ),
-        ("connections.preface_timeout", connections.preface_timeout),
-        (
-            "connections.first_stream_timeout",
-            connections.first_stream_timeout,
-        ),
-        (
-            "connections.keepalive_interval",
-            connections.keepalive_interval,
-        ),
-        (
-            "connections.keepalive_timeout",
-            connections.keepalive_timeout,
-        ),
-        ("connections.tcp_user_timeout", connections.tcp_user_timeout),
-        (
-            "connections.write_stall_timeout",
-            connections.write_stall_timeout,
-        ),
-    ];
-    for (key, duration) in needed {
-        if duration < Duration::from_millis(1) {
-            let found = humantime::format_duration(duration);
-            fail(
-                loading,
-                &[key],
-                format!("found {found}, expected at least 1ms"),
-            );
+fn ranges(loading: &mut Loading) {
+    for key in keys() {
+        if let Some(text) = (key.beyond)(&loading.config) {
+            loading.fail(&[key.path], text);
         }
     }
 }
@@ -237,27 +101,11 @@ fn successor(loading: &mut Loading) {
     let drain = &loading.config.drain;
     if drain.forward_insecure && drain.forward_ca.is_some() {
         let text = "any certificate is believed, and drain.forward_ca names some; set one of them";
-        fail(
-            loading,
-            &["drain.forward_insecure", "drain.forward_ca"],
-            text,
-        );
+        loading.fail(&["drain.forward_insecure", "drain.forward_ca"], text);
     }
 }
 
-fn interval(loading: &mut Loading) {
-    let interval = loading.config.reload.interval;
-    if let Some(found) = interval.filter(|interval| *interval < SHORTEST_INTERVAL) {
-        let (found, least) = (
-            humantime::format_duration(found),
-            humantime::format_duration(SHORTEST_INTERVAL),
-        );
-        let text = format!("found {found}, expected at least {least}, or 0s");
-        fail(loading, &["reload.interval"], text);
-    }
-}
-
-/// Credit goes back in steps of a third of the window: at too low a rate a peer would wait long for each.
+/// Refuses rates that are too low. Credit goes back in steps of a third of the window: at such a rate a peer would wait long for each.
 fn rates(loading: &mut Loading) {
     let streams = &loading.config.streams;
     let least = Size::new(streams.initial_window.bytes() / 8);
@@ -273,7 +121,7 @@ fn rates(loading: &mut Loading) {
             let text = format!(
                 "found {rate}, expected 0 or at least {least}, an eighth of streams.initial_window"
             );
-            fail(loading, &[key, "streams.initial_window"], text);
+            loading.fail(&[key, "streams.initial_window"], text);
         }
     }
 }
@@ -295,20 +143,13 @@ fn addresses(loading: &mut Loading) {
             {
                 // The later key is the more likely mistake.
                 let text = format!("{other} is already taken by {first}");
-                fail(loading, &[second, first], text);
+                loading.fail(&[second, first], text);
             }
         }
     }
 }
 
-/// Whether the second of two listeners could not be opened. Port 0 is a fresh port each time.
-pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_host =
-        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && one.port() != 0 && same_host
-}
-
-/// Allowed, but hardly meant.
+/// Warns of what is allowed, but hardly meant.
 fn advice(loading: &mut Loading) {
     let config = &loading.config;
     let mut warnings = Vec::new();

@@ -58,18 +58,7 @@ pub struct Missing {
 pub static MISSING: LazyLock<Missing> = LazyLock::new(Missing::default);
 
 /// How log lines are written.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
     Json,

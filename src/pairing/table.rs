@@ -1,4 +1,4 @@
-//! The slots of all keys.
+//! Holds the slots of all keys.
 
 use std::{
     sync::{
@@ -11,21 +11,22 @@ use std::{
 use dashmap::{DashMap, mapref::entry::Entry};
 use thiserror::Error;
 
-use super::machine::{Arrival, Slot, Ticket};
+use super::slot::Slot;
+pub use super::slot::Ticket;
 
-/// A stream that arrived and was let in.
+/// Tells a stream that was let in what it has to do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place<T> {
-    /// It waits.
-    Waiting(Ticket),
+pub enum Place<T, K> {
+    /// It waits. `K` is what it kept for itself when it made its offer.
+    Waiting(Ticket, K),
     /// It takes the waiter's offer.
     Paired(T),
 }
 
-/// Why an arriving stream was turned away.
+/// Says why an arriving stream was turned away.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Refused {
-    /// Single use: the token's subject has paired before.
+    /// The token is for single use, and its subject has paired before.
     #[error("this token has been used")]
     Spent,
     /// Too many streams wait for a partner.
@@ -37,18 +38,9 @@ pub enum Refused {
         /// The limit.
         limit: usize,
     },
-    /// Too many streams are open.
-    #[error("{limit} streams are open already, the limit (streams.max); try again later")]
-    TooManyStreams {
-        /// The limit.
-        limit: usize,
-    },
-    /// The router is shutting down.
-    #[error("the router is shutting down; connect again")]
-    Draining,
 }
 
-/// All pairing keys in use. No function blocks for longer than a map operation, and no guard leaves this module.
+/// Holds all pairing keys in use. No function blocks for longer than a map operation, and no guard leaves this module.
 #[derive(Debug)]
 pub struct Table<T> {
     slots: DashMap<Arc<str>, Slot<T>>,
@@ -56,11 +48,11 @@ pub struct Table<T> {
     waiting: AtomicUsize,
     max_waiting: AtomicUsize,
     single_use: AtomicBool,
-    draining: AtomicBool,
 }
 
 impl<T> Table<T> {
-    /// `max_waiting`: streams that may wait at once. `single_use`: a key pairs once until its token expires.
+    /// Makes an empty table. `max_waiting`: streams that may wait at once. `single_use`: a key pairs once until its token
+    /// expires.
     pub fn new(max_waiting: usize, single_use: bool) -> Self {
         Self {
             slots: DashMap::new(),
@@ -68,7 +60,6 @@ impl<T> Table<T> {
             waiting: AtomicUsize::new(0),
             max_waiting: AtomicUsize::new(max_waiting),
             single_use: AtomicBool::new(single_use),
-            draining: AtomicBool::new(false),
         }
     }
 
@@ -78,53 +69,47 @@ impl<T> Table<T> {
         self.single_use.store(single_use, Ordering::Relaxed);
     }
 
-    /// A stream arrives with a key whose token is good until `expires_at`. `offer` is made only if it waits, and may
-    /// refuse to be made; it must not touch the table.
-    pub fn arrive(
+    /// Finds the place of a stream that arrives with a key whose token is good until `expires_at`. Only if it has to wait,
+    /// `offer` makes what it leaves for its partner and what it keeps for itself. It may refuse, and must not touch the
+    /// table.
+    pub fn arrive<K, E: From<Refused>>(
         &self,
         key: &Arc<str>,
         expires_at: SystemTime,
-        offer: impl FnOnce() -> Result<T, Refused>,
-    ) -> Result<Place<T>, Refused> {
-        if self.draining.load(Ordering::SeqCst) {
-            return Err(Refused::Draining);
-        }
-        let single_use = self.single_use.load(Ordering::Relaxed);
-        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
-        let limit = self.max_waiting.load(Ordering::Relaxed);
+        offer: impl FnOnce() -> Result<(T, K), E>,
+    ) -> Result<Place<T, K>, E> {
         match self.slots.entry(key.clone()) {
             Entry::Vacant(vacant) => {
+                let limit = self.max_waiting.load(Ordering::Relaxed);
                 // Reserved first, so that streams arriving at once cannot pass the limit together.
                 if self.waiting.fetch_add(1, Ordering::SeqCst) >= limit {
                     self.waiting.fetch_sub(1, Ordering::SeqCst);
-                    return Err(Refused::TooManyWaiting { limit });
+                    return Err(Refused::TooManyWaiting { limit }.into());
                 }
-                let offer = offer().inspect_err(|_| {
+                let (offer, kept) = offer().inspect_err(|_| {
                     self.waiting.fetch_sub(1, Ordering::SeqCst);
                 })?;
+                let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
                 vacant.insert(Slot::Waiting { ticket, offer });
-                Ok(Place::Waiting(ticket))
+                Ok(Place::Waiting(ticket, kept))
             }
             Entry::Occupied(mut occupied) => {
+                let single_use = self.single_use.load(Ordering::Relaxed);
                 let slot = occupied.get_mut();
-                // Free slots are removed at once, so an occupied entry never makes anyone wait.
-                let none = || unreachable!("a free slot stood in the table");
-                match slot.arrive(ticket, single_use.then_some(expires_at), none) {
-                    Arrival::Paired(offer) => {
-                        if slot.is_free() {
-                            occupied.remove();
-                        }
-                        self.waiting.fetch_sub(1, Ordering::SeqCst);
-                        Ok(Place::Paired(offer))
-                    }
-                    Arrival::Spent => Err(Refused::Spent),
-                    Arrival::Waiting(_) => unreachable!("nothing was offered"),
+                // Free slots are removed at once, so where nobody waits the key is spent.
+                let offer = slot
+                    .take(single_use.then_some(expires_at))
+                    .ok_or(Refused::Spent)?;
+                if slot.is_free() {
+                    occupied.remove();
                 }
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+                Ok(Place::Paired(offer))
             }
         }
     }
 
-    /// A waiter leaves. `None` if it has been paired meanwhile.
+    /// Takes back a waiter's offer. `None` if it has been paired meanwhile.
     pub fn leave(&self, key: &str, ticket: Ticket) -> Option<T> {
         let mut offer = None;
         self.slots.remove_if_mut(key, |_, slot| {
@@ -145,18 +130,13 @@ impl<T> Table<T> {
         });
     }
 
-    /// From now on nobody is let in. Those who wait leave by themselves.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-    }
-
-    /// Streams that wait.
+    /// Counts the streams that wait.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
 }
 
-/// The place of a stream that waits. It is given up on drop, unless a partner has come.
+/// Keeps the place of a stream that waits until it is dropped, unless a partner comes.
 #[derive(Debug)]
 pub struct Waiter<T> {
     table: Arc<Table<T>>,
@@ -165,12 +145,12 @@ pub struct Waiter<T> {
 }
 
 impl<T> Waiter<T> {
-    /// For the stream that was given this ticket when it arrived.
+    /// Keeps the place of the stream that was given this ticket when it arrived.
     pub fn new(table: Arc<Table<T>>, key: Arc<str>, ticket: Ticket) -> Self {
         Self { table, key, ticket }
     }
 
-    /// Leaves. `None` if it has been paired meanwhile.
+    /// Takes the offer back. `None` if it has been paired meanwhile.
     pub fn leave(&self) -> Option<T> {
         self.table.leave(&self.key, self.ticket)
     }
@@ -200,14 +180,19 @@ mod tests {
         Arc::from(name)
     }
 
+    /// Keeps nothing.
+    fn leaves<T>(offer: T) -> impl FnOnce() -> Result<(T, ()), Refused> {
+        || Ok((offer, ()))
+    }
+
     #[test]
     fn a_key_pairs_again_and_again() {
         let table = Table::new(10, false);
         for round in 0..3 {
-            let first = table.arrive(&key("a"), UNIX_EPOCH, || Ok(round));
-            assert!(matches!(first, Ok(Place::Waiting(_))));
+            let first = table.arrive(&key("a"), UNIX_EPOCH, leaves(round));
+            assert!(matches!(first, Ok(Place::Waiting(..))));
             assert_eq!(
-                table.arrive(&key("a"), UNIX_EPOCH, || Ok(99)),
+                table.arrive(&key("a"), UNIX_EPOCH, leaves(99)),
                 Ok(Place::Paired(round))
             );
         }
@@ -218,14 +203,14 @@ mod tests {
     #[test]
     fn an_earlier_waiter_does_not_remove_a_later_one() {
         let table = Table::new(10, false);
-        let Ok(Place::Waiting(early)) = table.arrive(&key("a"), UNIX_EPOCH, || Ok(1)) else {
+        let Ok(Place::Waiting(early, ())) = table.arrive(&key("a"), UNIX_EPOCH, leaves(1)) else {
             panic!("nobody waits yet");
         };
-        table.arrive(&key("a"), UNIX_EPOCH, || Ok(2)).unwrap();
-        table.arrive(&key("a"), UNIX_EPOCH, || Ok(3)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(2)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(3)).unwrap();
         assert_eq!(table.leave("a", early), None);
         assert_eq!(
-            table.arrive(&key("a"), UNIX_EPOCH, || Ok(4)),
+            table.arrive(&key("a"), UNIX_EPOCH, leaves(4)),
             Ok(Place::Paired(3))
         );
     }
@@ -235,8 +220,8 @@ mod tests {
         let table = Arc::new(Table::new(10, false));
         let offer = Arc::new(());
         let wait = || {
-            let Ok(Place::Waiting(ticket)) =
-                table.arrive(&key("a"), UNIX_EPOCH, || Ok(offer.clone()))
+            let Ok(Place::Waiting(ticket, ())) =
+                table.arrive(&key("a"), UNIX_EPOCH, leaves(offer.clone()))
             else {
                 panic!("nobody waits");
             };
@@ -251,7 +236,7 @@ mod tests {
         let early = wait();
         drop(left);
         assert_eq!(table.waiting(), 1, "only its own place");
-        let paired = table.arrive(&key("a"), UNIX_EPOCH, || Ok(offer.clone()));
+        let paired = table.arrive(&key("a"), UNIX_EPOCH, leaves(offer.clone()));
         assert!(matches!(paired, Ok(Place::Paired(_))));
         let late = wait();
         drop(early);
@@ -263,11 +248,12 @@ mod tests {
     #[test]
     fn who_finds_no_seat_leaves_nothing_behind() {
         let table: Table<u8> = Table::new(1, false);
-        let full = Refused::TooManyStreams { limit: 7 };
-        assert_eq!(table.arrive(&key("a"), UNIX_EPOCH, || Err(full)), Err(full));
+        let full: Result<(u8, ()), _> = Err(Refused::Spent);
+        let refused = table.arrive(&key("a"), UNIX_EPOCH, || full);
+        assert_eq!(refused, Err(Refused::Spent));
         assert_eq!((table.waiting(), table.slots.len()), (0, 0));
-        table.arrive(&key("a"), UNIX_EPOCH, || Ok(1)).unwrap();
-        let paired = table.arrive(&key("a"), UNIX_EPOCH, || Err(full));
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(1)).unwrap();
+        let paired = table.arrive(&key("a"), UNIX_EPOCH, || full);
         assert_eq!(paired, Ok(Place::Paired(1)), "a partner is not asked");
     }
 
@@ -275,31 +261,31 @@ mod tests {
     fn single_use_holds_until_expiry() {
         let table = Table::new(10, true);
         let expiry = UNIX_EPOCH + Duration::from_secs(10);
-        table.arrive(&key("a"), expiry, || Ok(1)).unwrap();
-        table.arrive(&key("a"), expiry, || Ok(2)).unwrap();
+        table.arrive(&key("a"), expiry, leaves(1)).unwrap();
+        table.arrive(&key("a"), expiry, leaves(2)).unwrap();
         assert_eq!(
-            table.arrive(&key("a"), expiry, || Ok(3)),
+            table.arrive(&key("a"), expiry, leaves(3)),
             Err(Refused::Spent)
         );
         table.expire(expiry - Duration::from_millis(1));
         assert_eq!(
-            table.arrive(&key("a"), expiry, || Ok(3)),
+            table.arrive(&key("a"), expiry, leaves(3)),
             Err(Refused::Spent)
         );
         table.expire(expiry);
-        assert!(table.arrive(&key("a"), expiry, || Ok(3)).is_ok());
+        assert!(table.arrive(&key("a"), expiry, leaves(3)).is_ok());
     }
 
     #[test]
     fn limits_can_change() {
         let table = Table::new(10, false);
-        table.arrive(&key("a"), UNIX_EPOCH, || Ok(1)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(1)).unwrap();
         table.configure(1, true);
-        let refused = table.arrive(&key("b"), UNIX_EPOCH, || Ok(2));
+        let refused = table.arrive(&key("b"), UNIX_EPOCH, leaves(2));
         assert_eq!(refused, Err(Refused::TooManyWaiting { limit: 1 }));
-        table.arrive(&key("a"), UNIX_EPOCH, || Ok(3)).unwrap();
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(3)).unwrap();
         assert_eq!(
-            table.arrive(&key("a"), UNIX_EPOCH, || Ok(4)),
+            table.arrive(&key("a"), UNIX_EPOCH, leaves(4)),
             Err(Refused::Spent)
         );
     }
@@ -309,7 +295,6 @@ mod tests {
         Arrive(u8),
         Leave(usize),
         Expire(u8),
-        Drain,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -317,7 +302,6 @@ mod tests {
             6 => (0u8..4).prop_map(Step::Arrive),
             4 => (0usize..40).prop_map(Step::Leave),
             2 => (0u8..20).prop_map(Step::Expire),
-            1 => Just(Step::Drain),
         ]
     }
 
@@ -329,15 +313,12 @@ mod tests {
             let mut waiters: HashMap<u8, usize> = HashMap::new();
             let mut spent: HashMap<u8, u64> = HashMap::new();
             let mut tickets: Vec<(u8, Option<Ticket>)> = Vec::new();
-            let mut drained = false;
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Arrive(name) => {
                         let expiry = UNIX_EPOCH + Duration::from_secs(u64::from(name) * 5);
-                        let got = table.arrive(&key(&name.to_string()), expiry, || Ok(number));
-                        let want = if drained {
-                            Err(Refused::Draining)
-                        } else if spent.contains_key(&name) {
+                        let got = table.arrive(&key(&name.to_string()), expiry, leaves(number));
+                        let want = if spent.contains_key(&name) {
                             Err(Refused::Spent)
                         } else if let Some(first) = waiters.remove(&name) {
                             if single_use { spent.insert(name, u64::from(name) * 5); }
@@ -346,10 +327,10 @@ mod tests {
                             Err(Refused::TooManyWaiting { limit: max })
                         } else {
                             waiters.insert(name, number);
-                            let Ok(Place::Waiting(ticket)) = got else { panic!("{got:?}") };
+                            let Ok(Place::Waiting(ticket, ())) = got else { panic!("{got:?}") };
                             while tickets.len() <= number { tickets.push((0, None)); }
                             tickets[number] = (name, Some(ticket));
-                            Ok(Place::Waiting(ticket))
+                            Ok(Place::Waiting(ticket, ()))
                         };
                         prop_assert_eq!(got, want);
                     }
@@ -362,7 +343,6 @@ mod tests {
                         table.expire(UNIX_EPOCH + Duration::from_secs(u64::from(at)));
                         spent.retain(|_, until| *until > u64::from(at));
                     }
-                    Step::Drain => { table.drain(); drained = true; }
                 }
                 prop_assert_eq!(table.waiting(), waiters.len());
                 prop_assert_eq!(table.slots.len(), waiters.len() + spent.len());
@@ -382,17 +362,17 @@ mod tests {
                     for round in 0..2_000u32 {
                         let id = thread * 2_000 + round;
                         let name = (round % 3).to_string();
-                        match table.arrive(&key(&name), UNIX_EPOCH, || Ok(id)) {
+                        match table.arrive(&key(&name), UNIX_EPOCH, leaves(id)) {
                             Ok(Place::Paired(other)) => {
                                 taken.lock().unwrap().extend([other, id]);
                             }
-                            Ok(Place::Waiting(ticket)) if round % 5 == 0 => {
+                            Ok(Place::Waiting(ticket, ())) if round % 5 == 0 => {
                                 if let Some(own) = table.leave(&name, ticket) {
                                     assert_eq!(own, id);
                                     left.lock().unwrap().push(own);
                                 }
                             }
-                            Ok(Place::Waiting(_)) => {}
+                            Ok(Place::Waiting(..)) => {}
                             Err(refused) => panic!("{refused}"),
                         }
                     }

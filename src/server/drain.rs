@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 use super::Server;
-use crate::observe::readiness::Phase;
 
 /// How long streams that were ended by the drain have to be told, and connections to be closed. With the
 /// default drain timeout of 25 s it stays inside the 30 s that Kubernetes grants.
@@ -28,7 +27,6 @@ impl Server {
     /// From now on probes say that the router is not ready. It serves on; [`Server::lame_duck`] waits meanwhile. `left`:
     /// until the deadline of the drain that follows.
     pub async fn become_lame_duck(&self, left: Duration) {
-        self.readiness.set(Phase::LameDuck);
         self.set_serving(false).await;
         let metrics = &self.router.metrics;
         metrics.set_lame_duck(SystemTime::now() + left);
@@ -49,13 +47,12 @@ impl Server {
     /// until `timeout`, then they are told, too.
     pub async fn drain(mut self, timeout: Duration) -> Drained {
         let deadline = Instant::now() + timeout;
-        self.readiness.set(Phase::Draining);
         self.set_serving(false).await;
         let metrics = &self.router.metrics;
         metrics.set_draining(SystemTime::now() + timeout);
         self.router.drain();
         self.wait_for_streams(timeout, deadline).await;
-        let ended = self.router.streams();
+        let ended = self.router.streams.count();
         if ended > 0 {
             tracing::warn!(
                 streams = ended,
@@ -78,7 +75,7 @@ impl Server {
 
     async fn wait_for_streams(&self, timeout: Duration, deadline: Instant) {
         let mut progress = Progress::new(timeout);
-        while self.router.streams() > 0 && Instant::now() < deadline {
+        while self.router.streams.count() > 0 && Instant::now() < deadline {
             sleep(LOOK).await;
             progress.tell(self, "draining", deadline);
         }
@@ -108,7 +105,7 @@ impl Progress {
         let (router, metrics) = (&server.router, &server.router.metrics);
         let left = end.saturating_duration_since(now).as_secs();
         tracing::info!(
-            streams = router.streams(),
+            streams = router.streams.count(),
             pairs = metrics.streams_paired.get(),
             waiting = metrics.streams_waiting.get(),
             at_successor = metrics.successor_streams_open.get(),

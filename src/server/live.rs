@@ -13,15 +13,14 @@ use std::{
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 
-use super::{
-    expiry, max_waiting, memory_limit, open_files::Shortage, provider, rules, settings, successor,
-};
+use super::{expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
     transport::{
-        call::successor::Successor,
-        shared::{Router, Settings},
+        forwarding::Successor,
+        settings::Settings,
+        shared::Router,
         tls::{
             self,
             current::{CurrentTls, Ready},
@@ -83,7 +82,7 @@ pub(super) struct Parts {
 impl Parts {
     pub fn of(config: &Config) -> Result<Self, LiveErrors> {
         let mut errors = Vec::new();
-        let provider = provider(config);
+        let provider = config.tls.provider.resolve();
         let rules = kept(rules(config).map_err(LiveError::from), &mut errors);
         let successor = kept(successor(config), &mut errors);
         let tls = kept(Tls::of(config, provider), &mut errors);
@@ -157,7 +156,6 @@ impl Tls {
 pub struct Change {
     rules: Rules,
     settings: Settings,
-    max_waiting: usize,
     single_use: bool,
     /// What windows may grow by, bytes.
     windows: u64,
@@ -182,8 +180,7 @@ impl Live {
     pub fn prepare(&self, config: &Config) -> Result<Change, LiveError> {
         Ok(Change {
             rules: rules(config)?,
-            settings: settings(config),
-            max_waiting: max_waiting(config),
+            settings: config.into(),
             single_use: config.auth.single_use,
             windows: config.memory.windows.bytes() as u64,
             memory: memory_limit(config),
@@ -203,12 +200,14 @@ impl Live {
         let keys = change.rules.keys.keys().iter().map(Key::name);
         router.metrics.token_keys.set(keys);
         router.rules.store(Arc::new(change.rules));
+        let max_waiting = max_waiting(&change.settings.pairing);
         router.settings.store(Arc::new(change.settings));
-        router.successor.store(Arc::new(change.successor));
         router
-            .table
-            .configure(change.max_waiting, change.single_use);
-        router.windows.set_limit(change.windows);
+            .forwarding
+            .successor
+            .store(Arc::new(change.successor));
+        router.table.configure(max_waiting, change.single_use);
+        router.limits.windows.set_limit(change.windows);
         router.memory.set_limit(change.memory);
     }
 

@@ -89,7 +89,7 @@ impl fmt::Display for Shortage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Successor;
+    use crate::transport::forwarding::Target;
 
     #[test]
     fn connections_probes_and_the_successor_are_counted() {
@@ -110,7 +110,7 @@ mod tests {
         assert!(none.is_some_and(|said| said.ends_with("ulimit -Hn)")));
 
         config.listen.admin_address = None;
-        config.drain.forward_to = Some(Successor::Own);
+        config.drain.forward_to = Some(Target::Own);
         assert_eq!(besides(&config), OWN + 1 + of_address + 10_000);
         config.pairing.max_waiting = None;
         assert_eq!(besides(&config), OWN + 1 + of_address + 1000);

@@ -4,13 +4,13 @@ mod hello;
 mod outage;
 mod socket;
 
-use std::{future::poll_fn, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::task::TaskTracker;
 
 use self::outage::Outage;
 pub use self::socket::{bind, prepare};
@@ -26,11 +26,12 @@ use crate::transport::{
         spares::Need,
     },
     memory::level::Level,
+    phase::Phase,
     shared::Router,
     tls::current::CurrentTls,
 };
 
-/// Accepts until the drain, serves what there is until `stop`, then ends what is left. `tls`: `None` serves plain text.
+/// Accepts until the drain, serves what there is until everything stops, then ends what is left. `tls`: `None` serves plain text.
 ///
 /// `handed_over`: other processes accept from the very same queue, so what waits there is left to them. Otherwise it would
 /// be lost when the listener is closed, so it is accepted first.
@@ -40,16 +41,17 @@ pub async fn run(
     tls: Option<Arc<CurrentTls>>,
     handed_over: bool,
 ) {
-    let (draining, stop) = (router.draining.clone(), router.stop.clone());
+    let mut draining = pin!(router.life.until(Phase::is_draining));
+    let stopped = router.life.until(Phase::is_stopped);
     let door = Arc::new(Door { router, tls });
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             // What comes after that is for others.
             biased;
-            () = stop.cancelled() => break,
-            () = draining.cancelled() => break,
+            () = &mut draining => break,
+            Some(_) = tasks.join_next() => continue,
             accepted = poll_fn(|cx| {
                 let accepted = listener.poll_accept(cx);
                 if accepted.is_pending() {
@@ -61,20 +63,24 @@ pub async fn run(
         match accepted {
             Ok((socket, address)) => {
                 trouble.pause = Duration::ZERO;
-                door.take_in(&tasks, socket, address.ip());
+                door.take_in(&mut tasks, socket, address.ip());
             }
             // The peer is gone already; the listener is fine.
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => sleep(trouble.begin(&door.router, &error)).await,
         }
     }
-    if handed_over || stop.is_cancelled() {
+    if handed_over || door.router.life.phase().is_stopped() {
         drop(listener);
-    } else if let Err(error) = take_rest(&door, &tasks, listener) {
+    } else if let Err(error) = take_rest(&door, &mut tasks, listener) {
         tracing::warn!(%error, "connections that had not been accepted are lost");
     }
-    tasks.close();
-    tasks.wait().await;
+    tokio::select! {
+        biased;
+        () = stopped => {}
+        () = async { while tasks.join_next().await.is_some() {} } => {}
+    }
+    tasks.shutdown().await;
 }
 
 /// What there is while nothing can be accepted, for want of file descriptors or memory.
@@ -92,8 +98,8 @@ impl Trouble {
     fn begin(&mut self, router: &Router, error: &io::Error) -> Duration {
         self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
         router.metrics.accept_failures.inc();
-        router.set_accepting(false);
-        let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Room));
+        router.life.set_accepting(false);
+        let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Room));
         let taken_back = told.count();
         if let Some(left_out) = self.outage.failed(Instant::now()) {
             tracing::warn!(
@@ -112,7 +118,7 @@ impl Trouble {
         let Some(over) = self.outage.over(Instant::now()) else {
             return;
         };
-        router.set_accepting(true);
+        router.life.set_accepting(true);
         if let Some(long) = over.to_say {
             tracing::info!(after_s = long.as_secs(), "connections are accepted again");
         }
@@ -120,7 +126,7 @@ impl Trouble {
 }
 
 /// Accepts what the kernel holds ready, and closes the listener.
-fn take_rest(door: &Arc<Door>, tasks: &TaskTracker, listener: TcpListener) -> io::Result<()> {
+fn take_rest(door: &Arc<Door>, tasks: &mut JoinSet<()>, listener: TcpListener) -> io::Result<()> {
     let listener = listener.into_std()?;
     loop {
         match listener.accept() {
@@ -159,29 +165,25 @@ struct Door {
 
 impl Door {
     /// Serves a connection, in a task of its own, unless a limit is reached.
-    fn take_in(self: &Arc<Self>, tasks: &TaskTracker, socket: TcpStream, address: IpAddr) {
+    fn take_in(self: &Arc<Self>, tasks: &mut JoinSet<()>, socket: TcpStream, address: IpAddr) {
         let peer = address.to_canonical();
         let Some(place) = self.place(peer) else {
             return;
         };
-        let stop = self.router.stop.clone();
         if self.is_proxy(peer) {
-            let task = Box::pin(serve_proxied(self.clone(), socket, peer, place));
-            tasks.spawn(stop.run_until_cancelled_owned(task));
+            tasks.spawn(serve_proxied(self.clone(), socket, peer, place));
         } else if let Some(visit) = self.enter(peer) {
-            // In a box: `run_until_cancelled_owned` keeps room for its argument three times.
-            let task = Box::pin(serve(self.clone(), socket, visit, place));
-            tasks.spawn(stop.run_until_cancelled_owned(task));
+            tasks.spawn(serve(self.clone(), socket, visit, place));
         }
     }
 
     /// A place among all connections, if one is free; given back on drop.
     fn place(&self, peer: IpAddr) -> Option<Place> {
         let metrics = &self.router.metrics;
-        let limit = self.router.settings.load().connections.max;
+        let limit = self.router.settings.load().connections.max as usize;
         // Only the accept loop adds connections, so the gauge cannot pass the limit in between.
         let open = usize::try_from(metrics.connections_open.get()).unwrap_or(0);
-        if !self.router.spares.make_room(open, limit) {
+        if !self.router.limits.spares.make_room(open, limit) {
             metrics.connections.inc(ConnectionAccept::RefusedLimit);
             log_refusal(peer, "connections.max", limit);
             return None;
@@ -200,7 +202,8 @@ impl Door {
     fn enter(&self, peer: IpAddr) -> Option<Visit> {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max_per_address;
-        let visit = self.router.addresses.enter(peer, limit);
+        let limit = limit.map(|limit| limit as usize);
+        let visit = self.router.limits.addresses.enter(peer, limit);
         if visit.is_some() {
             metrics.connections.inc(ConnectionAccept::Accepted);
         } else {
@@ -241,8 +244,10 @@ impl Door {
     /// Whether a PROXY header must come first on a connection from this address.
     fn is_proxy(&self, peer: IpAddr) -> bool {
         let settings = self.router.settings.load();
-        let proxies = &settings.connections.proxies;
-        proxies.iter().any(|network| network.contains(&peer))
+        settings
+            .proxies
+            .iter()
+            .any(|network| network.contains(&peer))
     }
 }
 
@@ -253,7 +258,7 @@ fn log_refusal(peer: IpAddr, name: &str, limit: usize) {
 /// Serves a connection that a load balancer passes on, under the address that its PROXY header names.
 async fn serve_proxied(door: Arc<Door>, mut socket: TcpStream, proxy: IpAddr, place: Place) {
     let router = &door.router;
-    let long = router.settings.load().connections.proxy_header_timeout;
+    let long = router.settings.load().proxy_header_timeout;
     let header = timeout(long, proxy_protocol::read(&mut socket));
     let what = "a connection's task panicked at its PROXY header";
     let Some(header) = caught(&router.metrics, proxy, what, header).await else {

@@ -6,6 +6,7 @@
 //! bounds of their own.
 
 pub mod connection;
+mod goaway;
 pub mod outgoing;
 pub mod routes;
 pub mod timers;

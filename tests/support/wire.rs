@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use hyper_util::rt::TokioIo;
 use jumpstarter_router::{
     protocol::v1::{StreamRequest, router_service_client::RouterServiceClient},
-    transport::call::stream::PATH,
+    transport::call::PATH,
 };
 use prost::Message as _;
 use tokio::{

@@ -57,12 +57,12 @@ pub struct Totals {
 impl Status {
     /// Looks at everything now.
     pub fn of(admin: &Admin) -> Self {
-        let (router, metrics) = (&admin.streams, &admin.streams.metrics);
+        let (router, metrics) = (&admin.shared, &admin.shared.metrics);
         Self {
             version: crate::VERSION.into(),
             commit: crate::COMMIT.into(),
             tls_provider: admin.provider.to_string(),
-            phase: admin.readiness.get().as_str().into(),
+            phase: router.life.phase().as_str().into(),
             uptime_seconds: admin.started.elapsed().as_secs_f64(),
             memory_pressure: router.memory.level().as_str().into(),
             held_bytes: metrics.held_bytes.get(),
@@ -71,7 +71,7 @@ impl Status {
             waiting: metrics.streams_waiting.get(),
             pairs: metrics.streams_paired.get(),
             stalled: metrics.streams_stalled.get(),
-            forwarded_rate: router.forwarded.per_second(),
+            forwarded_rate: router.streams.forwarded.per_second(),
             totals: Totals {
                 streams: metrics.streams.get(),
                 pairs: metrics.pairs.get(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     splice::control::State,
-    transport::{live::Live, shared::Router},
+    transport::streams::{StreamEntry, Streams},
 };
 
 /// How many are listed unless more are asked for.
@@ -110,9 +110,9 @@ pub struct Peer {
 }
 
 /// The streams that `query` asks for.
-pub fn list(router: &Router, query: &Query) -> Listing {
+pub fn list(streams: &Streams, query: &Query) -> Listing {
     let mut all = Vec::new();
-    router.for_each_live(|live| all.push(live.clone()));
+    streams.for_each(|entry| all.push(entry.clone()));
     let mut rows = rows(all);
     let total = rows.len();
     let wanted = query.q.to_lowercase();
@@ -136,43 +136,43 @@ pub fn list(router: &Router, query: &Query) -> Listing {
 }
 
 /// Puts both sides of each pair together.
-fn rows(mut all: Vec<Arc<Live>>) -> Vec<Row> {
+fn rows(mut all: Vec<Arc<StreamEntry>>) -> Vec<Row> {
     // The order of arrival, so that the first of a pair makes its row.
-    all.sort_unstable_by_key(|live| live.id);
+    all.sort_unstable_by_key(|entry| entry.id);
     let mut rows: Vec<Row> = Vec::new();
     let mut places: HashMap<u64, usize> = HashMap::new();
-    for live in all {
-        let place = *places.entry(live.pair()).or_insert(rows.len());
+    for entry in all {
+        let place = *places.entry(entry.pair()).or_insert(rows.len());
         match rows.get_mut(place) {
-            Some(row) => row.add(&live),
-            None => rows.push(Row::new(&live)),
+            Some(row) => row.add(&entry),
+            None => rows.push(Row::new(&entry)),
         }
     }
     rows
 }
 
 impl Row {
-    fn new(live: &Live) -> Self {
+    fn new(entry: &StreamEntry) -> Self {
         Self {
-            id: live.pair(),
-            subject: live.subject.to_string(),
-            state: name(live.control.state()).into(),
-            age_seconds: seconds(live.arrived.elapsed()),
+            id: entry.pair(),
+            subject: entry.subject.to_string(),
+            state: name(entry.control.state()).into(),
+            age_seconds: seconds(entry.arrived.elapsed()),
             waited_seconds: None,
-            peers: vec![Peer::new(live)],
+            peers: vec![Peer::new(entry)],
         }
     }
 
     /// The second of the pair.
-    fn add(&mut self, live: &Live) {
-        let state = live.control.state();
+    fn add(&mut self, entry: &StreamEntry) {
+        let state = entry.control.state();
         // Either tells that both end; and the second is paired a moment before the first.
         if state == State::Ending || self.state != name(State::Ending) {
             self.state = name(state).into();
         }
-        let age = seconds(live.arrived.elapsed());
+        let age = seconds(entry.arrived.elapsed());
         self.waited_seconds = Some((self.age_seconds - age).max(0.0));
-        self.peers.push(Peer::new(live));
+        self.peers.push(Peer::new(entry));
     }
 
     fn matches(&self, wanted: &str) -> bool {
@@ -192,25 +192,25 @@ impl Row {
 }
 
 impl Peer {
-    fn new(live: &Live) -> Self {
-        let totals = live.control.carried();
-        let (rate_in, rate_out) = live.rates();
+    fn new(entry: &StreamEntry) -> Self {
+        let totals = entry.control.carried();
+        let (rate_in, rate_out) = entry.rates();
         Self {
-            address: live.peer.to_canonical(),
-            certificate: live.certificate.as_deref().map(ToOwned::to_owned),
+            address: entry.peer.to_canonical(),
+            certificate: entry.certificate.as_deref().map(ToOwned::to_owned),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             messages_in: totals.messages_in,
             messages_out: totals.messages_out,
             rate_in,
             rate_out,
-            held_bytes: live.control.held(),
+            held_bytes: entry.control.held(),
             // Whoever waits for a partner reads nothing because there is nothing.
-            stalled_seconds: live
+            stalled_seconds: entry
                 .stalled()
-                .filter(|_| live.control.is_paired())
+                .filter(|_| entry.control.is_paired())
                 .map(seconds),
-            window_bytes: live.window(),
+            window_bytes: entry.window(),
         }
     }
 }

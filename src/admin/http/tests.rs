@@ -20,7 +20,7 @@ use super::{
     server::{Limits, serve_with},
     *,
 };
-use crate::observe::readiness::Phase;
+use crate::transport::phase::Phase;
 
 const SHORT: Limits = Limits {
     connections: 2,
@@ -53,7 +53,7 @@ fn start(app: Router, limits: Limits) -> Server {
 
 fn state() -> AdminState {
     AdminState {
-        readiness: Readiness::new(),
+        life: Life::default(),
         metrics: Arc::new(Metrics::new(&["finished"], &["limit"])),
     }
 }
@@ -88,21 +88,21 @@ async fn get_path(address: SocketAddr, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn tells_health_and_readiness() {
     let state = state();
-    let readiness = state.readiness.clone();
+    let life = state.life.clone();
     let server = start(full(state), Limits::default());
     let at = server.address;
     let answer = |status, body: &str| (status, body.to_owned());
 
     assert_eq!(get_path(at, "/healthz").await, answer(200, "ok"));
     assert_eq!(get_path(at, "/readyz").await, answer(503, "starting"));
-    readiness.set(Phase::Ready);
+    life.advance(Phase::Ready);
     assert_eq!(get_path(at, "/readyz").await, answer(200, "ready"));
-    readiness.set_accepting(false);
+    life.set_accepting(false);
     let hindered = answer(503, "cannot accept connections");
     assert_eq!(get_path(at, "/readyz").await, hindered);
-    readiness.set_accepting(true);
+    life.set_accepting(true);
     assert_eq!(get_path(at, "/readyz").await, answer(200, "ready"));
-    readiness.set(Phase::Draining);
+    life.advance(Phase::Draining { forwarding: false });
     assert_eq!(get_path(at, "/readyz").await, answer(503, "draining"));
     assert_eq!(get_path(at, "/healthz").await, answer(200, "ok"));
 

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::verify::Verify;
 use crate::cli::join::credentials::RouterArgs;
+use crate::transport::settings::{Size, SizeError};
 
 /// What the pairs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -131,26 +132,9 @@ pub struct LoadArgs {
     pub quiet: bool,
 }
 
-/// A number of bytes, perhaps with a unit.
-fn size(text: &str) -> Result<usize, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor: usize = match unit.trim() {
-        "" | "B" => 1,
-        "kB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err("the units are B, KiB, MiB, GiB, kB, MB and GB".to_owned()),
-    };
-    let number: usize = number
-        .parse()
-        .map_err(|_| "expected a number of bytes such as 65536 or 64KiB".to_owned())?;
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| "too large".to_owned())
+/// Reads a number of bytes, perhaps with a unit.
+fn size(text: &str) -> Result<usize, SizeError> {
+    text.parse().map(Size::bytes)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::{failure::Failure, histogram::Histogram};
 use crate::{
     auth::{Claims, mint},
     client::Connector,
-    transport::call::stream::PATH,
+    transport::call::PATH,
 };
 
 /// The connection's window, unless its streams' is larger.

@@ -19,6 +19,7 @@ fn problems(text: &str) -> Vec<String> {
     match load(&sources) {
         Ok(_) => Vec::new(),
         Err(all) => all
+            .all()
             .iter()
             .map(|p| p.to_string().replace(&name, ""))
             .collect(),

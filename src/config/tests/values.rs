@@ -10,9 +10,9 @@ use toml::de::DeValue;
 use crate::config::loading::Loading;
 use crate::config::setting::Setting;
 use crate::config::{
-    Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, Successor, UPSTREAM_ENV, file, find,
-    keys,
+    Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, UPSTREAM_ENV, file, find, keys,
 };
+use crate::transport::forwarding::Target;
 
 #[test]
 fn table_is_consistent() {
@@ -65,7 +65,7 @@ fn shown_values_read_back() {
 
 #[test]
 fn successors() {
-    let read = |text: &str| Option::<Successor>::from_text(text).map(|read| read.show());
+    let read = |text: &str| Option::<Target>::from_text(text).map(|read| read.show());
     assert_eq!(read(""), Ok(None));
     for text in ["self", "router:443", "[::1]:8083"] {
         assert_eq!(read(text), Ok(Some(format!("\"{text}\""))));

@@ -76,7 +76,7 @@ fn live(config: &Config) -> Live {
     let router = Router::new(
         rules(config).unwrap(),
         table(config),
-        settings(config),
+        config.into(),
         Arc::new(Metrics::new(Ending::REASONS, &[])),
         Budget::new(config.memory.windows.bytes() as u64),
         Routes::default(),

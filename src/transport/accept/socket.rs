@@ -9,7 +9,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use crate::transport::shared::ConnectionSettings;
+use crate::transport::settings::Connections;
 
 /// Binds a listening TCP socket. An unspecified IPv6 address takes IPv4 connections, too; on a host
 /// without IPv6 it is taken for the unspecified IPv4 address.
@@ -58,19 +58,17 @@ fn bind_exactly(
 const UNSENT: u32 = 128 * 1024;
 
 /// Sets what every connection's socket needs.
-pub fn prepare(socket: &TcpStream, settings: &ConnectionSettings) -> io::Result<()> {
+pub fn prepare(socket: &TcpStream, settings: &Connections) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
     // Finds peers that vanished without a word while nothing is sent to them.
-    if let Some(interval) = settings.keepalive_interval {
-        let keepalive = TcpKeepalive::new()
-            .with_time(interval)
-            .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
+    let keepalive = TcpKeepalive::new()
+        .with_time(settings.keepalive_interval)
+        .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
+    socket.set_tcp_keepalive(&keepalive)?;
     // Bytes wait here, where a PING's answer can still go before them, rather than in the kernel.
     socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(settings.tcp_user_timeout)
+    socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))
 }
 
 #[cfg(test)]

@@ -1,30 +1,41 @@
-//! Whether a call may become a stream: its head, its address's limits, its token, and what is left of memory.
+//! Decides whether a call becomes a stream: its head, its address's limits, its token, what is left of memory, and whether there
+//! is a place for it.
 //!
 //! Cheap checks come first: an address that sends too many calls, or too many bad tokens, is turned away before any
 //! signature is looked at.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION, request::Parts};
-use tonic::Code;
+use sync_wrapper::SyncWrapper;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::transport::{
     call::{
-        peer::Passage,
+        partner::{Seeker, Waiting},
+        refusal::{NoPlace, Refusal},
+        session::Session,
         voucher::{self, Unproven},
     },
-    limits::addresses::Origin,
+    counters::Passage,
+    limits::addresses::{OpenStream, Origin},
     memory::level::Level,
-    shared::Router,
+    settings::Settings,
+    shared::{Offer, Router},
+    streams::StreamEntry,
 };
 use crate::{
     auth::Admission,
-    grpc::{headers, status},
+    grpc::headers::{self, Encodings},
     observe::metrics::RouterProof,
-    pairing::table::Refused,
+    pairing::table::Place,
+    splice::{drive::Deadlines, lane::counted_lane},
 };
 
-/// Causes of refusal that are not the token's, for metrics.
+/// Lists the causes of refusal that are not the token's, for metrics.
 pub const REFUSALS: &[&str] = &[
     "draining",
     "too_many_waiting",
@@ -40,126 +51,171 @@ pub const REFUSALS: &[&str] = &[
     "method",
 ];
 
-/// A call that may become a stream.
-pub(crate) struct Admitted {
-    /// What its token says.
-    pub admission: Admission,
-    /// The caller's own deadline.
-    pub timeout: Option<Duration>,
+/// Says where a call comes from.
+pub(crate) struct Caller<'c> {
+    pub shared: &'c Arc<Router>,
+    pub peer: &'c Origin,
+    /// What the streams of its connection count.
+    pub counters: &'c Arc<Passage>,
 }
 
-/// Checks everything that the request's head says. On refusal: the response.
-pub(crate) fn admit(
-    router: &Router,
-    peer: &Origin,
-    passage: &Passage,
-    head: &Parts,
-) -> Result<Admitted, Response<()>> {
-    let headers = &head.headers;
-    if passage.streams() > 0 && router.memory.level() >= Level::Evict {
-        return Err(short_of_memory(router, peer));
+/// Holds what a call that becomes a stream needs while it lasts.
+pub(crate) struct Admitted {
+    pub seeker: Seeker,
+    /// If the caller is another router: what proves to it that so is this one.
+    pub voucher: Option<Box<HeaderValue>>,
+    pub open: OpenStream,
+    /// Its largest message, bytes.
+    pub max_message: u64,
+    pub place: Place<Offer, Waiting>,
+}
+
+/// Makes the whole decision. On refusal, which is counted and logged: the response.
+pub(crate) fn admit(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Response<()>> {
+    decide(caller, head).map_err(|refusal| refusal.tell(caller.shared, caller.peer))
+}
+
+fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
+    let arrived = Instant::now();
+    let &Caller {
+        shared,
+        peer,
+        counters,
+    } = caller;
+    if counters.streams() > 0 && shared.memory.level() >= Level::Evict {
+        return Err(Refusal::Memory);
     }
-    if !headers::is_grpc(headers) {
-        router.metrics.stream_refusals.inc("not_grpc");
-        return Err(status::unsupported_media_type());
+    let timeout = check_head(head)?;
+    let settings = shared.settings.load();
+    check_rates(peer, &settings)?;
+    let admission = check_token(caller, &head.headers, settings.refused_tokens_per_second)?;
+    if shared.memory.level() >= Level::NoStreams {
+        return Err(Refusal::Memory);
     }
-    let timeout = headers::timeout(headers).map_err(|error| {
-        let text = error.to_string();
-        note(router, peer, None, "malformed_timeout", &text);
-        status::bad_request(&text)
-    })?;
-    if head.method != Method::POST {
-        router.metrics.stream_refusals.inc("method");
-        return Err(status::trailers_only(
-            Code::Unimplemented,
-            "gRPC calls use the method POST",
-        ));
+    let subject = &admission.subject;
+    let no_place = |why| Refusal::Stream {
+        subject: subject.clone(),
+        why,
+    };
+    let process = head.headers.get(headers::FORWARDED_BY);
+    if let Some(process) = process {
+        check_forwarded(shared, process).map_err(no_place)?;
     }
-    let settings = router.settings.load();
-    let (arrivals, refusals) = (
-        settings.streams.new_per_second,
-        settings.streams.refused_tokens_per_second,
+    let voucher = process.and_then(|_| voucher(caller, subject, &head.headers));
+    let limit = settings.streams.max_per_address.map(|limit| limit as usize);
+    let open = peer.address.open_stream(limit);
+    let open = open.ok_or(Refusal::TooManyPerAddress(limit.unwrap_or_default()))?;
+
+    let permit = shared.streams.enter(
+        subject.clone(),
+        peer.ip,
+        peer.certificate.clone(),
+        arrived,
+        counters.clone(),
     );
-    if let Some(limit) = arrivals
+    // The drain ends all streams that it finds waiting, so it is asked only once it would find this one.
+    if shared.life.phase().refuses_streams() {
+        return Err(no_place(NoPlace::Draining));
+    }
+    let encodings = Encodings::of(&head.headers);
+    let most = settings.streams.max.map(|limit| limit as usize);
+    let offer = || offer(shared, &permit.entry, &encodings, most);
+    let place = shared.table.arrive(subject, admission.expires_at, offer);
+    let place = place.map_err(no_place)?;
+    shared.metrics.streams.inc();
+    let authorization = head.headers.get(AUTHORIZATION);
+    Ok(Admitted {
+        seeker: Seeker {
+            session: Session {
+                shared: shared.clone(),
+                permit,
+                deadlines: deadlines(&settings, timeout.map(|after| arrived + after)),
+            },
+            encodings,
+            authorization: authorization
+                .filter(|_| process.is_none())
+                .map(headers::detached),
+        },
+        voucher: voucher.map(Box::new),
+        open,
+        max_message: settings.streams.max_message_size.bytes() as u64,
+        place,
+    })
+}
+
+/// Checks whether it is a call of gRPC at all, and returns the caller's own deadline.
+fn check_head(head: &Parts) -> Result<Option<Duration>, Refusal> {
+    if !headers::is_grpc(&head.headers) {
+        return Err(Refusal::NotGrpc);
+    }
+    let timeout = headers::timeout(&head.headers)?;
+    if head.method != Method::POST {
+        return Err(Refusal::Method);
+    }
+    Ok(timeout)
+}
+
+/// Checks how many calls and bad tokens have come from this address lately.
+fn check_rates(peer: &Origin, settings: &Settings) -> Result<(), Refusal> {
+    if let Some(limit) = settings.streams.new_per_second_per_address
         && !peer.address.arrivals.take_one(limit)
     {
-        let text = format!(
-            "more than {limit} new streams a second from this address \
-             (streams.new_per_second_per_address); try again later"
-        );
-        return Err(over_limit(router, peer, "stream_rate", &text));
+        return Err(Refusal::StreamRate(limit));
     }
     // A token that is good costs nothing, so an address gets in again as soon as it has earned one more check.
-    if let Some(limit) = refusals
+    if let Some(limit) = settings.refused_tokens_per_second
         && !peer.address.refusals.has_one(limit)
     {
-        let text = format!(
-            "more than {limit} refused tokens a second from this address \
-             (auth.refused_per_second_per_address); try again later, with a valid token"
-        );
-        return Err(over_limit(router, peer, "refused_token_rate", &text));
+        return Err(Refusal::TokenRate(limit));
     }
-    let (rules, now) = (router.rules.load(), SystemTime::now());
+    Ok(())
+}
+
+/// Checks the token. `limit`: refused tokens a second.
+fn check_token(
+    caller: &Caller<'_>,
+    headers: &HeaderMap,
+    limit: Option<u32>,
+) -> Result<Admission, Refusal> {
+    let (shared, peer) = (caller.shared, caller.peer);
+    let (rules, now) = (shared.rules.load(), SystemTime::now());
     let admission = rules.check(headers, now).map_err(|refusal| {
-        if let Some(limit) = refusals {
+        if let Some(limit) = limit {
             peer.address.refusals.take_one(limit);
         }
-        router.metrics.stream_refusals.inc(refusal.cause());
         let error = rules.explain(&refusal, headers);
         tracing::info!(%peer, cause = refusal.cause(), %error, "router authentication failed");
-        status::trailers_only(Code::Unauthenticated, refusal.message())
+        Refusal::Token(refusal)
     })?;
     let key = &rules.keys.keys()[admission.key];
-    router.metrics.token_keys.accepted(key.name(), now);
-    if router.memory.level() >= Level::NoStreams {
-        return Err(short_of_memory(router, peer));
-    }
-    Ok(Admitted { admission, timeout })
+    shared.metrics.token_keys.accepted(key.name(), now);
+    Ok(admission)
 }
 
-/// The response to a call that `process` forwards, if it cannot be served here: a stream is forwarded once, and not to
-/// the process it comes from. Both may change while the other one tries again.
-pub(crate) fn forwarded(
-    router: &Router,
-    peer: &Origin,
-    subject: &str,
-    process: &HeaderValue,
-) -> Option<Response<()>> {
-    let (cause, text) = if *process == router.process {
-        let text = "this stream comes from this very process, which is shutting down";
-        ("forwarded_to_itself", text)
-    } else if router.leaving.is_cancelled() {
-        let text = "the router is shutting down, too; forward to its successor";
-        ("draining", text)
+/// Checks whether a call that `process` forwards can be served here: a stream is forwarded once, and not to the process
+/// it comes from. Both may change while the other one tries again.
+fn check_forwarded(shared: &Router, process: &HeaderValue) -> Result<(), NoPlace> {
+    if *process == shared.forwarding.process {
+        Err(NoPlace::ForwardedToItself)
+    } else if shared.life.phase().is_leaving() {
+        Err(NoPlace::Leaving)
     } else {
-        return None;
-    };
-    let code = Code::Unavailable;
-    Some(turn_away(router, peer, Some(subject), cause, code, text))
+        Ok(())
+    }
 }
 
-/// The response to a call for which there is no memory.
-pub(crate) fn short_of_memory(router: &Router, peer: &Origin) -> Response<()> {
-    let text = "the router is short of memory (memory.limit); try again later";
-    over_limit(router, peer, "memory", text)
-}
-
-/// What proves to the peer, which says that it is a router, that so is this one. `None` if it does not prove it: then it
-/// is a peer like any other, whatever it says.
-pub(crate) fn voucher(
-    router: &Router,
-    peer: &Origin,
-    subject: &str,
-    headers: &HeaderMap,
-) -> Option<HeaderValue> {
+/// Makes what proves to the peer, which says that it is a router, that so is this one. `None` if it does not prove it:
+/// then it is a peer like any other, whatever it says.
+fn voucher(caller: &Caller<'_>, subject: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+    let (shared, peer) = (caller.shared, caller.peer);
     let authorization = headers.get(AUTHORIZATION)?;
     let answer = voucher::answer(
-        &router.rules.load(),
+        &shared.rules.load(),
         headers,
         authorization,
         SystemTime::now(),
     );
-    router.metrics.router_proofs.inc(match answer {
+    shared.metrics.router_proofs.inc(match answer {
         Ok(_) => RouterProof::CallerGood,
         Err(Unproven::Missing) => RouterProof::CallerMissing,
         Err(Unproven::Wrong) => RouterProof::CallerWrong,
@@ -176,56 +232,41 @@ pub(crate) fn voucher(
     answer.ok()
 }
 
-/// The response to a call from an address that has too many streams.
-pub(crate) fn too_many_per_address(router: &Router, peer: &Origin, limit: usize) -> Response<()> {
-    let text = format!(
-        "{limit} streams are open from this address already, the limit (streams.max_per_address); \
-         end some, or try again later"
-    );
-    over_limit(router, peer, "too_many_per_address", &text)
-}
-
-fn over_limit(router: &Router, peer: &Origin, cause: &'static str, text: &str) -> Response<()> {
-    turn_away(router, peer, None, cause, Code::ResourceExhausted, text)
-}
-
-/// The response to a call for which there is no place in the table.
-pub(crate) fn no_place(
-    router: &Router,
-    peer: &Origin,
-    subject: &str,
-    refused: Refused,
-) -> Response<()> {
-    let (cause, code) = match refused {
-        Refused::Draining => ("draining", Code::Unavailable),
-        Refused::TooManyWaiting { .. } => ("too_many_waiting", Code::ResourceExhausted),
-        Refused::TooManyStreams { .. } => ("too_many_streams", Code::ResourceExhausted),
-        Refused::Spent => ("token_spent", Code::Unauthenticated),
+/// Makes what a call that has to wait leaves for its partner, and what it keeps. `limit`: streams at once.
+fn offer(
+    shared: &Router,
+    entry: &Arc<StreamEntry>,
+    encodings: &Encodings,
+    limit: Option<usize>,
+) -> Result<(Offer, Waiting), NoPlace> {
+    let seats = shared.limits.seats.take_two(limit);
+    let [seat, partner_seat] = seats.ok_or(NoPlace::TooManyStreams(limit.unwrap_or_default()))?;
+    let (tx, partner_rx) = counted_lane(shared.memory.lanes());
+    let (partner_tx, rx) = counted_lane(shared.memory.lanes());
+    let (joined, on_joined) = oneshot::channel();
+    let offer = Offer {
+        lanes: SyncWrapper::new((partner_tx, partner_rx)),
+        seat: partner_seat,
+        joined,
+        entry: entry.clone(),
+        encodings: encodings.clone(),
     };
-    turn_away(
-        router,
-        peer,
-        Some(subject),
-        cause,
-        code,
-        &refused.to_string(),
-    )
+    let kept = Waiting {
+        lanes: (tx, rx),
+        seat,
+        joined: on_joined,
+    };
+    Ok((offer, kept))
 }
 
-fn turn_away(
-    router: &Router,
-    peer: &Origin,
-    subject: Option<&str>,
-    cause: &'static str,
-    code: Code,
-    text: &str,
-) -> Response<()> {
-    note(router, peer, subject, cause, text);
-    status::trailers_only(code, text)
-}
-
-/// Counts a refusal, and logs it if there were not too many.
-fn note(router: &Router, peer: &Origin, subject: Option<&str>, cause: &'static str, text: &str) {
-    router.metrics.stream_refusals.inc(cause);
-    tracing::info!(%peer, stream = subject, cause, error = text, "stream refused");
+/// Sets the stream's deadlines. `caller`: when the caller's own passes.
+fn deadlines(settings: &Settings, caller: Option<Instant>) -> Deadlines {
+    Deadlines {
+        pairing: settings.pairing.timeout,
+        idle: settings.streams.idle_timeout,
+        stall: settings.streams.stall_timeout,
+        lifetime: settings.streams.max_duration,
+        caller,
+        linger: settings.streams.linger,
+    }
 }

@@ -1,10 +1,10 @@
-//! The way to the router that takes over while this one drains: a stream there for a peer that still waits here.
+//! Finds a waiting stream's partner at the router that takes over while this one drains, by a stream there.
 //!
 //! The call is repeated there with the same token, and says which process forwards it. Nothing that the peer sent goes
 //! along until the partner is found, so that an attempt that fails costs nothing and another can follow.
 
 use std::{
-    fmt, io,
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
@@ -12,8 +12,7 @@ use std::{
 };
 
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use rustls_pki_types::{CertificateDer, ServerName};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use thiserror::Error;
 use tokio::{
     net::TcpStream,
@@ -26,12 +25,11 @@ use tonic::{Code, Status};
 use crate::transport::{
     accept,
     call::voucher::{Claim, Unproven},
+    forwarding::{SuccessorTrust, Target},
     http2::outgoing::Outgoing,
+    phase::Phase,
     shared::Router,
-    tls::{
-        current::CurrentTls,
-        trust::{self, Trust},
-    },
+    tls::trust::{self, Trust},
 };
 use crate::{
     grpc::{
@@ -42,69 +40,22 @@ use crate::{
     splice::ending::{Cause, Ending},
 };
 
-/// One attempt to connect may take so long; then the next begins.
+/// One attempt to connect may take this long; then the next begins.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Between two attempts, at first and at most.
+/// Attempts are this far apart, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Where the successor is, and how it is recognised.
-#[derive(Clone, Debug, Default)]
-pub struct Successor {
-    /// `None`: nothing is forwarded.
-    pub to: Option<Target>,
-    /// Which certificate it must show.
-    pub trust: SuccessorTrust,
-    /// How long it may take to be reached once the drain has begun.
-    pub timeout: Duration,
-    /// Streams that wait are forwarded from the signal to stop on, not only once the drain begins.
-    pub early: bool,
-}
-
-/// An address of the successor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The one this process listened on.
-    Own,
-    /// host:port.
-    Endpoint(String),
-}
-
-/// Which certificate the successor must show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SuccessorTrust {
-    /// The one that this process uses.
-    #[default]
-    Same,
-    /// One that is, or is signed by, one of these, for the name of `listen.endpoint`.
-    Signed(Vec<CertificateDer<'static>>),
-    /// Any.
-    Any,
-}
-
-/// What a router knows of itself once it listens.
+/// Holds what of a call is repeated.
 #[derive(Debug)]
-pub struct Own {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The name that its certificate is for.
-    pub name: ServerName<'static>,
-    /// Its certificate with the rest of TLS; `None` without TLS.
-    pub tls: Option<Arc<CurrentTls>>,
-    /// The call's target, as its peers write it.
-    pub target: Uri,
-}
-
-/// A call as it is repeated.
-#[derive(Debug)]
-pub(crate) struct Repeated {
-    pub authorization: HeaderValue,
-    pub encodings: Encodings,
+pub(crate) struct Repeated<'c> {
+    pub authorization: &'c HeaderValue,
+    pub encodings: &'c Encodings,
 }
 
 pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A stream at the successor that has met its partner there.
+/// Holds a stream at the successor that has met its partner there.
 pub(crate) struct Reached {
     pub address: IpAddr,
     /// The partner's.
@@ -115,13 +66,6 @@ pub(crate) struct Reached {
     pub receive: RecvStream,
     /// The connection, which has this one stream. It must be polled for anything to pass.
     pub driver: Driver,
-    pub outcome: Outcome,
-}
-
-impl fmt::Debug for Reached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reached({})", self.address)
-    }
 }
 
 /// Counts, once, how it went. If nobody says, the stream ended or met its partner here.
@@ -131,7 +75,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub fn set(&mut self, result: SuccessorStream) {
+    pub fn set(mut self, result: SuccessorStream) {
         self.result = result;
     }
 }
@@ -142,7 +86,7 @@ impl Drop for Outcome {
     }
 }
 
-/// Why an attempt failed.
+/// Says why an attempt failed.
 #[derive(Debug, Error)]
 enum Failure {
     #[error("{0}")]
@@ -160,7 +104,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// Whether another attempt may go better.
+    /// Tells that no other attempt can go better.
     fn is_final(&self) -> bool {
         match self {
             // That is also how a router says that it is about to stop, or that it is this very process.
@@ -172,14 +116,17 @@ impl Failure {
 
 /// Opens a stream at the successor and waits until it has met its partner there. Gives up when the successor was not
 /// reached `drain.forward_timeout` after the drain began. Dropping the future takes the stream back.
-pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reached>, Ending> {
-    let mut outcome = Outcome {
-        metrics: router.metrics.clone(),
+pub(crate) async fn reach(
+    shared: &Router,
+    call: &Repeated<'_>,
+) -> Result<Box<(Reached, Outcome)>, Ending> {
+    let outcome = Outcome {
+        metrics: shared.metrics.clone(),
         result: SuccessorStream::GivenUp,
     };
     let mut late = std::pin::pin!(async {
-        router.draining.cancelled().await;
-        let long = router.successor.load().timeout;
+        shared.life.until(Phase::is_draining).await;
+        let long = shared.forwarding.successor.load().timeout;
         sleep(long).await;
     });
     let mut last = None;
@@ -188,28 +135,19 @@ pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         // Only to be reached has a deadline. Then the stream waits there, as it would here.
         let connected = tokio::select! {
             biased;
-            connected = timeout(ATTEMPT, connect(router)) => connected.unwrap_or(Err(Failure::Silent)),
+            connected = timeout(ATTEMPT, connect(shared)) => connected.unwrap_or(Err(Failure::Silent)),
             () = &mut late => break last.unwrap_or(Failure::Silent),
         };
-        let failure = match connected {
-            Ok(connected) => match connected.ask(router, call).await {
-                Ok(met) => {
-                    return Ok(Box::new(Reached {
-                        address: met.address,
-                        encodings: met.encodings,
-                        believed: met.believed,
-                        send: met.send,
-                        receive: met.receive,
-                        driver: met.driver,
-                        outcome,
-                    }));
-                }
-                Err(failure) => failure,
-            },
+        let reached = match connected {
+            Ok(connected) => connected.ask(shared, call).await,
+            Err(failure) => Err(failure),
+        };
+        let failure = match reached {
+            Ok(reached) => return Ok(Box::new((reached, outcome))),
             Err(failure) => failure,
         };
         tracing::debug!(error = %failure, "the successor does not take a stream yet");
-        if failure.is_final() && router.draining.is_cancelled() {
+        if failure.is_final() && shared.life.phase().is_draining() {
             break failure;
         }
         last = Some(failure);
@@ -226,16 +164,16 @@ pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
     Err(Cause::Draining.into())
 }
 
-/// A connection that has answered.
+/// Holds a connection that has answered.
 struct Connected {
     address: IpAddr,
     sender: SendRequest<Outgoing>,
     driver: Driver,
 }
 
-async fn connect(router: &Router) -> Result<Connected, Failure> {
-    let successor = router.successor.load_full();
-    let Some((target, own)) = successor.to.as_ref().zip(router.own.get()) else {
+async fn connect(shared: &Router) -> Result<Connected, Failure> {
+    let successor = shared.forwarding.successor.load_full();
+    let Some((target, own)) = successor.to.as_ref().zip(shared.forwarding.own.get()) else {
         return Err(Failure::Lost);
     };
     let socket = match target {
@@ -243,7 +181,7 @@ async fn connect(router: &Router) -> Result<Connected, Failure> {
         Target::Endpoint(endpoint) => TcpStream::connect(endpoint).await?,
     };
     let address = socket.peer_addr()?.ip().to_canonical();
-    let settings = router.settings.load_full();
+    let settings = shared.settings.load_full();
     accept::prepare(&socket, &settings.connections)?;
     let wire = match &own.tls {
         None => Either::Left(socket),
@@ -261,14 +199,14 @@ async fn connect(router: &Router) -> Result<Connected, Failure> {
             Either::Right(connected?)
         }
     };
-    let window = settings.streams.window;
+    let window = settings.streams.initial_window.bytes_u32();
     let (sender, mut connection) = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(window)
         // One stream; as for a router's peers, the stream's window is the bound.
         .initial_connection_window_size(window.saturating_mul(3) / 2)
-        .max_send_buffer_size(settings.connections.send_buffer)
-        .max_header_list_size(settings.connections.max_header_size)
+        .max_send_buffer_size(settings.streams.send_buffer.bytes())
+        .max_header_list_size(settings.connections.max_header_size.bytes_u32())
         .handshake(wire)
         .await?;
     let pings = connection.ping_pong();
@@ -288,26 +226,16 @@ async fn connect(router: &Router) -> Result<Connected, Failure> {
     })
 }
 
-/// A stream that has met its partner.
-struct Met {
-    address: IpAddr,
-    encodings: Encodings,
-    believed: bool,
-    send: SendStream<Outgoing>,
-    receive: RecvStream,
-    driver: Driver,
-}
-
 impl Connected {
     /// Repeats the call and waits for the partner.
-    async fn ask(mut self, router: &Router, call: &Repeated) -> Result<Met, Failure> {
+    async fn ask(mut self, shared: &Router, call: &Repeated<'_>) -> Result<Reached, Failure> {
         let claim = Claim::new(
-            &router.rules.load(),
-            &call.authorization,
-            &router.process,
+            &shared.rules.load(),
+            call.authorization,
+            &shared.forwarding.process,
             SystemTime::now(),
         );
-        let request = request(router, call, claim.as_ref());
+        let request = request(shared, call, claim.as_ref());
         let driver = &mut self.driver;
         let mut sender = driven(driver, self.sender.ready()).await??;
         let (response, send) = sender.send_request(request, false)?;
@@ -321,10 +249,10 @@ impl Connected {
             let (code, message) = (Code::Unknown, format!("HTTP {}", head.status));
             return Err(Failure::Refused { code, message });
         }
-        Ok(Met {
+        Ok(Reached {
             address: self.address,
             encodings: Encodings::of(&head.headers),
-            believed: is_router(router, claim.as_ref(), &head.headers),
+            believed: is_router(shared, claim.as_ref(), &head.headers),
             send,
             receive,
             driver: self.driver,
@@ -332,10 +260,10 @@ impl Connected {
     }
 }
 
-/// Whether the successor has proved it.
-fn is_router(router: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> bool {
+/// Tells whether the successor has proved that it is a router.
+fn is_router(shared: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> bool {
     let answered = claim.map_or(Err(Unproven::Missing), |claim| claim.is_answered(headers));
-    router.metrics.router_proofs.inc(match answered {
+    shared.metrics.router_proofs.inc(match answered {
         Ok(()) => RouterProof::SuccessorGood,
         Err(Unproven::Missing) => RouterProof::SuccessorMissing,
         Err(_) => RouterProof::SuccessorWrong,
@@ -346,11 +274,11 @@ fn is_router(router: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> boo
     answered.is_ok()
 }
 
-fn request(router: &Router, call: &Repeated, claim: Option<&Claim>) -> Request<()> {
+fn request(shared: &Router, call: &Repeated<'_>, claim: Option<&Claim>) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    if let Some(own) = router.own.get() {
+    if let Some(own) = shared.forwarding.own.get() {
         request.uri_mut().clone_from(&own.target);
     }
     let map = request.headers_mut();
@@ -360,7 +288,7 @@ fn request(router: &Router, call: &Repeated, claim: Option<&Claim>) -> Request<(
     );
     map.insert(header::TE, HeaderValue::from_static("trailers"));
     map.insert(header::AUTHORIZATION, call.authorization.clone());
-    map.insert(headers::FORWARDED_BY, router.process.clone());
+    map.insert(headers::FORWARDED_BY, shared.forwarding.process.clone());
     if let Some(claim) = claim {
         claim.add_to(map);
     }
@@ -382,7 +310,7 @@ async fn driven<F: Future>(driver: &mut Driver, future: F) -> Result<F::Output, 
     }
 }
 
-/// Where a connection from this machine reaches a listener.
+/// Finds where a connection from this machine reaches a listener.
 fn reachable(listening: SocketAddr) -> SocketAddr {
     if listening.ip().to_canonical().is_unspecified() {
         // All interfaces take IPv4, also those of IPv6.

@@ -1,4 +1,4 @@
-//! How the two routers between which a stream is forwarded prove to each other that they are routers.
+//! Proves to each other, for two routers between which a stream is forwarded, that they are routers.
 //!
 //! A router is believed how the stream of its own peer ended, so a peer must not be taken for one. What routers have and
 //! peers have not is the key that signed the stream's token. The one that calls shows a [`Claim`]: a proof by that key
@@ -21,11 +21,11 @@ use crate::{
 const CLAIM: Purpose = Purpose::new("jumpstarter-router forwarded call v1");
 const ANSWER: Purpose = Purpose::new("jumpstarter-router forwarded answer v1");
 
-/// How far the clocks of two routers may differ, and how long a claim that somebody got hold of is good. Clocks that a
+/// The clocks of two routers may differ this far, and a claim that somebody got hold of is good this long. Clocks that a
 /// network keeps differ by milliseconds, and tokens are refused for less than this.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
-/// What the calling router shows, and what it wants to see for it.
+/// Holds what the calling router shows, and what it wants to see for it.
 #[derive(Debug)]
 pub(crate) struct Claim {
     header: HeaderValue,
@@ -33,7 +33,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// `None` if no key that is in use now has signed the token, as after a change of keys.
+    /// Makes a claim; `None` if no key that is in use now has signed the token, as after a change of keys.
     pub(crate) fn new(
         rules: &Rules,
         authorization: &HeaderValue,
@@ -65,7 +65,7 @@ impl Claim {
         headers.insert(PROOF, self.header.clone());
     }
 
-    /// Whether who answered is a router.
+    /// Checks whether the one that answered is a router.
     pub(crate) fn is_answered(&self, headers: &HeaderMap) -> Result<(), Unproven> {
         let answer = headers.get(PROOF).ok_or(Unproven::Missing)?;
         let answer = URL_SAFE_NO_PAD
@@ -75,7 +75,7 @@ impl Claim {
     }
 }
 
-/// Why somebody is not believed to be a router.
+/// Says why somebody is not believed to be a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unproven {
     #[error("it shows no proof: no router, or one of an older version")]
@@ -89,7 +89,7 @@ pub(crate) enum Unproven {
     Stale,
 }
 
-/// What to answer a call that says it is forwarded, if a router calls.
+/// Makes the answer to a call that says it is forwarded, if a router calls.
 pub(crate) fn answer(
     rules: &Rules,
     headers: &HeaderMap,
@@ -119,7 +119,7 @@ pub(crate) fn answer(
     HeaderValue::try_from(answer).map_err(|_| Unproven::Wrong)
 }
 
-/// A clock before 1970 counts as 1970.
+/// Counts the seconds since 1970; a clock before that counts as 1970.
 fn seconds(now: SystemTime) -> u64 {
     let since = now.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())

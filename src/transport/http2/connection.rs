@@ -20,11 +20,12 @@ use tokio::{
     io::AsyncReadExt as _,
     time::{Instant, Sleep, sleep_until, timeout},
 };
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::transport::{
-    call::{peer::Passage, stream},
+    call::{self, Caller},
+    counters::Passage,
     http2::{
+        goaway::Goaway,
         outgoing::Outgoing,
         routes,
         timers::{Deadlines, Verdict, View},
@@ -41,7 +42,8 @@ use crate::transport::{
         level::{Level, Reader, Reading},
         read_budget::Allowance,
     },
-    shared::{ConnectionSettings, Router},
+    settings::Settings,
+    shared::Router,
 };
 use crate::{
     observe::metrics::{ConnectionEnd, Held},
@@ -70,11 +72,11 @@ where
     T: Gather + Send + 'static,
 {
     let settings = router.settings.load_full();
-    let (window, max_window) = (settings.streams.window, settings.streams.max_window);
-    let settings = &settings.connections;
+    let window = settings.streams.initial_window.bytes_u32();
+    let max_window = settings.streams.max_window.bytes_u32();
     // In a box: the connection shall not keep room for it.
-    let preface = Box::pin(builder(settings, window).handshake(wire.clone()));
-    let mut http2 = match timeout(settings.preface_timeout, preface).await {
+    let preface = Box::pin(builder(&settings, window).handshake(wire.clone()));
+    let mut http2 = match timeout(settings.connections.preface_timeout, preface).await {
         Err(_) => return ConnectionEnd::PrefaceTimeout,
         Ok(Err(error)) => return end_of(&error),
         Ok(Ok(http2)) => Box::new(http2),
@@ -102,15 +104,13 @@ where
         thrifty: false,
         growth: Growth::new(window, max_window, now),
         shrinking: None,
-        grant: Grant::new(router.windows.clone()),
+        grant: Grant::new(router.limits.windows.clone()),
         reader: router.memory.reader(bell.clone()),
         bell,
-        deadlines: Deadlines::new(settings.clone(), now, jitter()),
+        deadlines: Deadlines::new(settings, now, jitter()),
         clock: Box::pin(sleep_until(now)),
         clock_set: true,
-        draining: Some(Box::pin(router.draining.clone().cancelled_owned())),
-        drained: false,
-        goaway_due: false,
+        goaway: Goaway::new(&router.life),
         router,
         peer,
     };
@@ -118,7 +118,7 @@ where
     let end = poll_fn(|cx| connection.poll(cx)).await;
     // What the peer was asked to do.
     let asked = match end {
-        ConnectionEnd::PeerClosed if connection.drained => ConnectionEnd::Drained,
+        ConnectionEnd::PeerClosed if connection.goaway.is_sent() => ConnectionEnd::Drained,
         ConnectionEnd::PeerClosed if connection.deadlines.is_retired() => ConnectionEnd::Age,
         end => end,
     };
@@ -127,19 +127,20 @@ where
     asked
 }
 
-fn builder(settings: &ConnectionSettings, window: u32) -> h2::server::Builder {
+fn builder(settings: &Settings, window: u32) -> h2::server::Builder {
     // The connection's window never blocks: each stream's own window is the bound. HTTP/2 may withhold a third
     // of it, hence half more. A large one also keeps h2's budget for small frames, half of it by default, from
     // closing connections.
-    let all = u64::from(window) * u64::from(settings.max_streams) * 3 / 2;
+    let most = settings.streams.max_per_connection;
+    let all = u64::from(window) * u64::from(most) * 3 / 2;
     let connection_window = all.min((1 << 31) - 1) as u32;
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(window)
         .initial_connection_window_size(connection_window.max(window))
-        .max_concurrent_streams(settings.max_streams)
-        .max_header_list_size(settings.max_header_size)
-        .max_send_buffer_size(settings.send_buffer);
+        .max_concurrent_streams(most)
+        .max_header_list_size(settings.connections.max_header_size.bytes_u32())
+        .max_send_buffer_size(settings.streams.send_buffer.bytes());
     builder
 }
 
@@ -195,9 +196,7 @@ struct Connection<T: Gather> {
     deadlines: Deadlines,
     clock: Pin<Box<Sleep>>,
     clock_set: bool,
-    draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    drained: bool,
-    goaway_due: bool,
+    goaway: Goaway,
     router: Arc<Router>,
     peer: Origin,
 }
@@ -228,7 +227,7 @@ impl<T: Gather> Connection<T> {
             if let Some(end) = self.spare.as_ref().and_then(Spare::told) {
                 break Some(end);
             }
-            self.poll_draining(cx);
+            self.tell_of_drain();
             if self.bell.is_rung() || self.stream_bell.is_rung() {
                 rounds += 1;
                 if rounds < ROUNDS {
@@ -331,13 +330,14 @@ impl<T: Gather> Connection<T> {
             return Some(since + SPARE_AFTER);
         }
         let (address, bell) = (&self.peer.address, self.bell.clone());
-        self.spare = Some(self.router.spares.enter(address, since, bell));
+        self.spare = Some(self.router.limits.spares.enter(address, since, bell));
         None
     }
 
     fn poll_http2(&mut self) -> Poll<ConnectionEnd> {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
+        self.goaway.watch(&mut cx);
         if let Some(pings) = &mut self.pings
             && let Poll::Ready(Ok(_)) = pings.poll_pong(&mut cx)
         {
@@ -375,8 +375,13 @@ impl<T: Gather> Connection<T> {
         let window = self.growth.start();
         // Not one block: that would keep room for the request as long as the stream lives.
         let task = lazy(move |_| {
-            if request.uri().path() == stream::PATH {
-                let task = stream::serve(router, &peer, request, respond, passage, window);
+            if request.uri().path() == call::PATH {
+                let caller = Caller {
+                    shared: &router,
+                    peer: &peer,
+                    counters: &passage,
+                };
+                let task = call::serve(&caller, request, respond, window);
                 // What was refused is no stream.
                 let task = task.map(|task| {
                     let counted = calls.stream();
@@ -471,9 +476,9 @@ impl<T: Gather> Connection<T> {
         }
         self.shrinking = None;
         self.passage.set_shrunk();
-        self.router.for_each_live(|live| {
-            if live.is_on(&self.passage) {
-                live.control.wake();
+        self.router.streams.for_each(|entry| {
+            if entry.is_on(&self.passage) {
+                entry.control.wake();
             }
         });
         self.stream_bell.ring();
@@ -514,7 +519,7 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     if self.growth.look_at().is_some_and(|at| at <= now) {
-                        let need = self.router.windows.is_tight()
+                        let need = self.router.limits.windows.is_tight()
                             || self.router.memory.level() >= Level::NoGrowth;
                         let change = self.growth.look(self.passage.released(), now, need);
                         self.change_window(change);
@@ -532,25 +537,15 @@ impl<T: Gather> Connection<T> {
 
     /// Has each stream of this connection tell its peer and its partner.
     fn end_streams(&self, cause: Cause) {
-        self.router.for_each_live(|live| {
-            if live.is_on(&self.passage) {
-                live.control.end(cause);
+        self.router.streams.for_each(|entry| {
+            if entry.is_on(&self.passage) {
+                entry.control.end(cause);
             }
         });
     }
 
-    fn poll_draining(&mut self, cx: &mut Context<'_>) {
-        if let Some(draining) = &mut self.draining
-            && draining.as_mut().poll(cx).is_ready()
-        {
-            self.draining = None;
-            self.goaway_due = true;
-        }
-        // A connection that is opened during the drain is told by its first stream's status, which says why. One that is
-        // spare may never have a stream.
-        if self.goaway_due && (self.any_call || self.spare.is_some()) {
-            self.goaway_due = false;
-            self.drained = true;
+    fn tell_of_drain(&mut self) {
+        if self.goaway.take_due(self.any_call || self.spare.is_some()) {
             self.http2.graceful_shutdown();
             self.bell.ring();
         }
@@ -600,8 +595,8 @@ mod tests {
     #[test]
     fn who_waits_keeps_little() {
         // 2,480 bytes while it kept room for its end.
-        assert!(stream::kept(serve::<TlsStream<TcpStream>>) <= 1_400);
+        assert!(call::kept(serve::<TlsStream<TcpStream>>) <= 1_400);
         // 1,656 bytes while it kept the request.
-        assert!(stream::kept_by_call() <= 1_500);
+        assert!(call::kept_by_call() <= 1_500);
     }
 }

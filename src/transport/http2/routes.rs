@@ -37,7 +37,7 @@ use self::{
 };
 use crate::grpc::headers;
 use crate::transport::{
-    call::peer::{OpenCall, Passage},
+    counters::{OpenCall, Passage},
     http2::outgoing::Outgoing,
     limits::addresses::Origin,
     shared::Router,
@@ -178,6 +178,7 @@ fn begin(
         }))?);
         let memory = &router.memory;
         let entered = router
+            .limits
             .calls
             .enter(kind.lasts(), memory.level(), memory.limit());
         place = Some(entered.map_err(refused)?);
@@ -228,7 +229,7 @@ impl Call {
             stream,
             self.kind.largest_message(),
             compressed,
-            router.calls.messages().clone(),
+            router.limits.calls.messages().clone(),
             moved.clone(),
         );
         let request = Request::from_parts(head, tonic::body::Body::new(body));

@@ -2,12 +2,12 @@
 //!
 //! Pure: the connection says what it sees, and gets what to do and when to ask again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::observe::metrics::ConnectionEnd;
-use crate::transport::shared::ConnectionSettings;
+use crate::transport::settings::{Connections, Settings};
 
 /// How long streams that are ended for the age of their connection have to be told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -49,7 +49,8 @@ pub enum Verdict {
 /// The deadlines of one connection.
 #[derive(Debug)]
 pub struct Deadlines {
-    settings: ConnectionSettings,
+    /// Those that the connection was opened with.
+    settings: Arc<Settings>,
     retire_at: Option<Instant>,
     retired: bool,
     /// The streams are being told.
@@ -68,8 +69,9 @@ pub struct Deadlines {
 impl Deadlines {
     /// `jitter`: from -1 to 1, moves the age by up to a tenth, so that connections opened together do not
     /// all reconnect together (gRFC A9).
-    pub fn new(settings: ConnectionSettings, now: Instant, jitter: f64) -> Self {
+    pub fn new(settings: Arc<Settings>, now: Instant, jitter: f64) -> Self {
         let retire_at = settings
+            .connections
             .max_age
             .map(|age| now + age.mul_f64(1.0 + jitter.clamp(-1.0, 1.0) / 10.0));
         Self {
@@ -85,6 +87,10 @@ impl Deadlines {
             written: 0,
             wrote: now,
         }
+    }
+
+    fn settings(&self) -> &Connections {
+        &self.settings.connections
     }
 
     /// Whether it takes no more streams for its age.
@@ -114,12 +120,12 @@ impl Deadlines {
             return Verdict::Retire;
         }
         if self.retired
-            && let (Some(at), Some(grace)) = (self.retire_at, self.settings.max_age_grace)
+            && let (Some(at), Some(grace)) = (self.retire_at, self.settings().max_age_grace)
             && next.due(now, Some(at + grace))
         {
             if !self.expired {
                 self.expired = true;
-                return Verdict::EndStreams(self.settings.max_age.unwrap_or_default() + grace);
+                return Verdict::EndStreams(self.settings().max_age.unwrap_or_default() + grace);
             }
             // Mostly it has closed by then, as nothing is left on it.
             if next.due(now, Some(at + grace + LAST_WORDS)) {
@@ -144,9 +150,9 @@ impl Deadlines {
         }
         self.idle_since.get_or_insert(now);
         let (long, end) = if view.any_stream {
-            (self.settings.idle_timeout?, ConnectionEnd::Idle)
+            (self.settings().idle_timeout?, ConnectionEnd::Idle)
         } else {
-            let long = self.settings.first_stream_timeout;
+            let long = self.settings().first_stream_timeout;
             (long, ConnectionEnd::FirstStreamTimeout)
         };
         if view.kept {
@@ -159,7 +165,6 @@ impl Deadlines {
     }
 
     fn keepalive(&mut self, view: View, now: Instant, next: &mut Next) -> Option<Verdict> {
-        let interval = self.settings.keepalive_interval?;
         if view.read != self.read {
             self.read = view.read;
             self.heard = now;
@@ -168,10 +173,10 @@ impl Deadlines {
         }
         if let Some(pinged) = self.pinged {
             return next
-                .due(now, Some(pinged + self.settings.keepalive_timeout))
+                .due(now, Some(pinged + self.settings().keepalive_timeout))
                 .then_some(Verdict::End(ConnectionEnd::KeepaliveTimeout));
         }
-        if next.due(now, Some(self.heard + interval)) {
+        if next.due(now, Some(self.heard + self.settings().keepalive_interval)) {
             self.pinged = Some(now);
             return Some(Verdict::Ping);
         }
@@ -183,9 +188,7 @@ impl Deadlines {
             self.written = view.written;
             self.wrote = now;
         }
-        let Some(long) = self.settings.write_stall_timeout else {
-            return false;
-        };
+        let long = self.settings().write_stall_timeout;
         // A socket may fill up right after this look: look again soon enough to notice within the time.
         let at = if view.blocked {
             self.wrote + long
@@ -218,11 +221,6 @@ impl Next {
     fn at(&mut self, at: Instant) {
         self.0 = Some(self.0.map_or(at, |next| next.min(at)));
     }
-}
-
-/// `Duration::ZERO` in the configuration is no limit.
-pub fn limit(long: Duration) -> Option<Duration> {
-    (!long.is_zero()).then_some(long)
 }
 
 #[cfg(test)]

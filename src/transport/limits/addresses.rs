@@ -1,9 +1,9 @@
-//! Where connections come from, and what is counted for each address.
+//! Counts connections and what they do, for each address that they come from.
 //!
 //! IPv6 is counted by networks of 64 bits, the least that a customer or a host is given: who has one such network
 //! has 2^64 addresses. An address is remembered while it has connections, and after that until its buckets are full
-//! again and it may be named again: a peer that reconnects finds what it spent. More than [`MOST_WITHOUT_CONNECTION`] are not remembered that
-//! long, so that connections from ever new addresses do not fill the memory.
+//! again and it may be named again: a peer that reconnects finds what it spent. More than
+//! [`MOST_WITHOUT_CONNECTION`] are not remembered that long, so that connections from ever new addresses do not fill the memory.
 
 use std::{
     fmt,
@@ -21,13 +21,13 @@ use tokio::time::Instant;
 use crate::observe::log::network;
 use crate::transport::limits::{bucket::Bucket, spares::Spares};
 
-/// Addresses remembered though they have no connection, about 250 bytes each.
+/// So many addresses are remembered though they have no connection, about 250 bytes each.
 pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
 
-/// How often a line names an address whose peers speak another protocol, such as a probe's, at most.
+/// A line names an address whose peers speak another protocol, such as a probe's, at most this often.
 const NAMED_EVERY: Duration = Duration::from_secs(600);
 
-/// What is counted for one address.
+/// Counts what connections from one address do.
 #[derive(Debug, Default)]
 pub struct Address {
     connections: AtomicUsize,
@@ -61,13 +61,13 @@ impl Address {
         }
     }
 
-    /// Whether its host has a stream, on whatever connection.
+    /// Tells whether its host has a stream, on whatever connection.
     pub fn has_stream(&self) -> bool {
         let streams = self.host.as_deref().unwrap_or(&self.streams);
         streams.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a line may name it now for its wrong protocol, as it has not for a while.
+    /// Tells whether a line may name it now for its wrong protocol, as none has for a while.
     pub fn may_be_named(&self, now: Instant) -> bool {
         let mut named = self.named();
         let may = named.is_none_or(|at| now >= at + NAMED_EVERY);
@@ -81,7 +81,7 @@ impl Address {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its connections without a stream.
+    /// Returns its connections without a stream.
     pub fn spares(&self) -> &Spares {
         &self.spares
     }
@@ -97,7 +97,7 @@ impl Address {
     }
 }
 
-/// One stream of an address; given back on drop.
+/// Allows one stream of an address, and counts it until it is dropped.
 #[derive(Debug)]
 pub struct OpenStream(Arc<Address>);
 
@@ -110,7 +110,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// Where a connection comes from.
+/// Says where a connection comes from.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The peer's own address, not that of a load balancer which speaks the PROXY protocol.
@@ -122,7 +122,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The same, with the subject of its certificate.
+    /// Adds the subject of its certificate.
     #[must_use]
     pub fn with_certificate(mut self, subject: Option<String>) -> Self {
         self.certificate = subject.map(Arc::from);
@@ -136,7 +136,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// All addresses with a connection, and some that had one lately.
+/// Knows all addresses with a connection, and some that had one lately.
 #[derive(Debug, Default)]
 pub struct Addresses {
     known: DashMap<IpAddr, Arc<Address>>,
@@ -191,7 +191,7 @@ impl Addresses {
         self.known.retain(|_, address| !address.is_at_rest());
     }
 
-    /// How many are remembered.
+    /// Counts the addresses that are remembered.
     pub fn known(&self) -> usize {
         self.known.len()
     }
@@ -202,7 +202,7 @@ impl Addresses {
     }
 }
 
-/// A connection that is counted; given back on drop.
+/// Allows one connection of an address, and counts it until it is dropped.
 #[derive(Debug)]
 pub struct Visit {
     addresses: Arc<Addresses>,

@@ -15,27 +15,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::transport::{
     limits::{addresses::Address, bucket::Bucket},
+    settings::Rates,
     shared::Router,
 };
 use crate::{
     observe::metrics::PacedBy,
     splice::{Broken, Source},
 };
-
-/// Bytes a second. `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// That one stream may send.
-    pub stream: Option<u64>,
-    /// That all streams from one address may send together.
-    pub address: Option<u64>,
-}
-
-impl Rates {
-    fn are_set(self) -> bool {
-        self.stream.is_some() || self.address.is_some()
-    }
-}
 
 /// A stream's source whose credit is held back to keep the rates that are set now.
 #[derive(Debug)]
@@ -62,7 +48,7 @@ impl<S: Source> Paced<S> {
     }
 
     fn rates(&self) -> Rates {
-        self.router.settings.load().streams.rates
+        self.router.settings.load().streams.rates()
     }
 
     fn release_earned(&mut self, cx: &mut Context<'_>) {
@@ -86,7 +72,7 @@ impl<S: Source> Source for Paced<S> {
     }
 
     fn release(&mut self, cx: &mut Context<'_>, bytes: usize) {
-        if self.pace.is_none() && !self.rates().are_set() {
+        if self.pace.is_none() && self.rates() == Rates::default() {
             return self.source.release(cx, bytes);
         }
         let pace = self

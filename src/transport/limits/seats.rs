@@ -1,4 +1,4 @@
-//! How many streams are open at once, in all.
+//! Limits how many streams are open at once, in all.
 //!
 //! A stream that has to wait takes two seats, its own and its partner's. So a partner always finds room, and waiting
 //! streams cannot fill the router in such a way that nobody is left to pair.
@@ -8,12 +8,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// All seats taken.
+/// Counts the seats that are taken.
 #[derive(Debug, Default)]
 pub struct Seats(Arc<AtomicUsize>);
 
 impl Seats {
-    /// Two seats, unless more than `limit` would be taken.
+    /// Takes two seats, unless more than `limit` would be taken.
     pub fn take_two(&self, limit: Option<usize>) -> Option<[Seat; 2]> {
         let limit = limit.unwrap_or(usize::MAX);
         self.0
@@ -25,7 +25,7 @@ impl Seats {
     }
 }
 
-/// One stream's seat; given back on drop.
+/// Allows one stream; gives its seat back when it is dropped.
 #[derive(Debug)]
 pub struct Seat(Arc<AtomicUsize>);
 

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use crate::splice::{control::Control, ending::Cause};
 use crate::transport::{
     limits::spares::Need,
-    live::Live,
     memory::{
         level::Level,
         resident::{Gaps, Resident},
     },
     shared::Router,
+    streams::{STALLED, StreamEntry, Streams},
 };
 
 /// Time between looks. Nothing depends on it but how long others wait when memory is full.
@@ -32,9 +32,6 @@ const LOOK_FOR_A_LIMIT: Duration = Duration::from_millis(500);
 
 /// A look takes about 50 ns for each stream; it shall not take more than a fortieth of a processor.
 const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
-
-/// Who took something in this time has not stalled.
-pub(crate) const STALLED: Duration = Duration::from_millis(500);
 
 /// As [`STALLED`] when all have to wait: longer than a round trip on a short path.
 const STALLED_IN_NEED: Duration = Duration::from_millis(100);
@@ -126,7 +123,7 @@ impl Watcher {
             Level::Full => Some(STALLED_IN_NEED),
         };
         if level >= Level::Evict {
-            router.calls.give_way();
+            router.limits.calls.give_way();
         }
         if let Some(least) = least {
             let (pause, part) = TRIM;
@@ -152,11 +149,11 @@ impl Watcher {
         memory.wake_paused();
         if self.noted.elapsed() >= NOTE {
             self.noted = Instant::now();
-            router.for_each_live(|live| live.note());
+            router.streams.for_each(|entry| entry.note());
         }
         let limited = memory.limit().is_some();
         let pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
-        let streams = u32::try_from(router.streams()).unwrap_or(u32::MAX);
+        let streams = u32::try_from(router.streams.count()).unwrap_or(u32::MAX);
         match least {
             Some(_) => pause.max(PAUSE_PER_STREAM * streams),
             None => pause,
@@ -168,7 +165,7 @@ impl Watcher {
 const SPARES: usize = 64;
 
 fn take_back(router: &Router) {
-    let told = (0..SPARES).filter(|_| router.spares.take_back(Need::Memory));
+    let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Memory));
     if told.count() > 0 {
         tracing::debug!("memory is short: connections without a stream are taken back");
     }
@@ -180,12 +177,14 @@ pub async fn survey(router: Arc<Router>) {
     loop {
         ticks.tick().await;
         let mut stalled = 0;
-        router.for_each_stream(|control| stalled += i64::from(is_stalled(control)));
+        router
+            .streams
+            .for_each(|entry| stalled += i64::from(is_stalled(&entry.control)));
         let metrics = &router.metrics;
         let memory = &router.memory;
         metrics.held_bytes.set(memory.lanes().bytes().cast_signed());
         metrics.streams_stalled.set(stalled);
-        let granted = router.windows.granted();
+        let granted = router.limits.windows.granted();
         metrics.windows_granted_bytes.set(granted.cast_signed());
         metrics.memory_pressure.set(memory.level() as i64);
         metrics.memory_used.set(memory.used().cast_signed());
@@ -204,20 +203,20 @@ fn is_stalled(control: &Control) -> bool {
 /// Ends what has stood still for `least` until it kept what is too much. Returns how many.
 fn evict(router: &Router, least: Duration) -> usize {
     let memory = &router.memory;
-    let share = memory.heap() / (router.streams() as u64 + 1);
+    let share = memory.heap() / (router.streams.count() as u64 + 1);
     // What is being ended will be free soon.
     let mut leaving = 0;
     let mut kept = 0;
     let mut standing: Vec<(u64, Cause, Arc<Control>)> = Vec::new();
-    router.for_each_live(|live| {
-        let control = &live.control;
-        if live.is_paused() {
+    router.streams.for_each(|entry| {
+        let control = &entry.control;
+        if entry.is_paused() {
             // The rest of its message is not read, which is not its fault.
             control.excuse_sender();
         }
         if control.is_ending() {
             leaving += control.kept().max(share);
-        } else if let Some((weight, cause)) = weigh(control, live.lately(), least) {
+        } else if let Some((weight, cause)) = weigh(control, entry.lately(), least) {
             kept += control.kept();
             standing.push((weight, cause, control.clone()));
         }
@@ -226,7 +225,7 @@ fn evict(router: &Router, least: Duration) -> usize {
     let mut ended = 0;
     if kept < memory.used() / PART {
         // What waits for peers is not what fills the memory.
-        ended = end_quiet(router, least, (excess / share.max(1)) as usize);
+        ended = end_quiet(&router.streams, least, (excess / share.max(1)) as usize);
         excess = excess.saturating_sub(ended as u64 * share);
         if ended > 0 {
             return ended;
@@ -262,29 +261,30 @@ fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)
 
 /// Ends `count` of the streams that move nothing: of the largest crowds first, and among these the last to come. Streams
 /// cost memory even if nothing waits in them, and thousands can be had with one token. Returns how many it ended.
-fn end_quiet(router: &Router, least: Duration, count: usize) -> usize {
+fn end_quiet(streams: &Streams, least: Duration, count: usize) -> usize {
     if count == 0 {
         return 0;
     }
     let mut of_subject: HashMap<Arc<str>, usize> = HashMap::new();
     let mut of_connection: HashMap<usize, usize> = HashMap::new();
-    let mut quiet: Vec<(Duration, Arc<Live>)> = Vec::new();
-    router.for_each_live(|live| {
-        *of_subject.entry(live.subject.clone()).or_default() += 1;
-        *of_connection.entry(live.connection()).or_default() += 1;
-        let long = live.quiet_for();
-        if long >= least && !live.control.is_ending() {
-            quiet.push((long, live.clone()));
+    let mut quiet: Vec<(Duration, Arc<StreamEntry>)> = Vec::new();
+    streams.for_each(|entry| {
+        *of_subject.entry(entry.subject.clone()).or_default() += 1;
+        *of_connection.entry(entry.connection()).or_default() += 1;
+        let long = entry.quiet_for();
+        if long >= least && !entry.control.is_ending() {
+            quiet.push((long, entry.clone()));
         }
     });
-    let crowd = |live: &Live| of_subject[&live.subject].max(of_connection[&live.connection()]);
+    let crowd =
+        |entry: &StreamEntry| of_subject[&entry.subject].max(of_connection[&entry.connection()]);
     let quiet = quiet
         .into_iter()
-        .map(|(long, live)| (crowd(&live), long, live.id, live));
+        .map(|(long, entry)| (crowd(&entry), long, entry.id, entry));
     let chosen = choose(quiet.collect(), of_connection.values().sum(), count);
     let ended = chosen.len();
-    for live in chosen {
-        live.control.end(Cause::MemoryIdle);
+    for entry in chosen {
+        entry.control.end(Cause::MemoryIdle);
     }
     ended
 }

@@ -1,0 +1,145 @@
+//! The options that say where the configuration comes from.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::config::{CONFIG_FILE_ENV, Override, Sources};
+
+// No `Debug`: `--set auth.key=...` is among these.
+/// Where the configuration comes from.
+#[derive(Args, Default)]
+pub struct ConfigArgs {
+    /// Configuration file; the environment may name it too.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]"
+    )]
+    pub config: Option<PathBuf>,
+    /// Set any key, such as pairing.timeout=60s; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Listen address
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Public host:port of the router
+    #[arg(long, value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// PEM file with the certificate chain
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<String>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+    /// Listen without TLS
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub plaintext: Option<String>,
+    /// Address for health probes, 0 for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub health_address: Option<String>,
+    /// Address for metrics, 0 for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_address: Option<String>,
+    /// Address for the admin page and API, 0 for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_address: Option<String>,
+    /// Log format: auto, json or text
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Which log lines to write
+    #[arg(long, value_name = "DIRECTIVES")]
+    pub log_filter: Option<String>,
+    /// What upstream's flags said.
+    #[arg(skip)]
+    pub upstream: GoFlags,
+}
+
+impl ConfigArgs {
+    /// The sources these options name. `env` is the environment; it also names the file when
+    /// `--config` does not.
+    ///
+    /// # Errors
+    ///
+    /// A `--set` that has no `=`.
+    pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, NoValue> {
+        let mut overrides = self.upstream.overrides.clone();
+        overrides.extend(self::overrides(&self.set)?);
+        let direct = [
+            ("listen.address", "--listen", &self.listen),
+            ("listen.endpoint", "--endpoint", &self.endpoint),
+            ("tls.certificate", "--certificate", &self.certificate),
+            ("tls.key", "--key", &self.key),
+            ("tls.plaintext", "--plaintext", &self.plaintext),
+            (
+                "listen.health_address",
+                "--health-address",
+                &self.health_address,
+            ),
+            (
+                "listen.metrics_address",
+                "--metrics-address",
+                &self.metrics_address,
+            ),
+            (
+                "listen.admin_address",
+                "--admin-address",
+                &self.admin_address,
+            ),
+            ("log.format", "--log-format", &self.log_format),
+            ("log.filter", "--log-filter", &self.log_filter),
+        ];
+        for (key, name, value) in direct {
+            overrides.extend(value.as_deref().map(|value| flag(key, value, name)));
+        }
+        let named = env
+            .iter()
+            .find(|(name, value)| name == CONFIG_FILE_ENV && !value.is_empty());
+        let file = self
+            .config
+            .clone()
+            .or_else(|| named.map(|(_, file)| PathBuf::from(file)));
+        let notes = self.upstream.notes.clone();
+        Ok(Sources {
+            file,
+            env,
+            overrides,
+            notes,
+        })
+    }
+}
+
+/// A `--set` has no `=`. Its text is not repeated, as it may be a secret.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("--set needs section.key=value")]
+pub struct NoValue;
+
+/// Reads what `--set` says.
+pub fn overrides(set: &[String]) -> Result<Vec<Override>, NoValue> {
+    let overrides = set.iter().map(|setting| {
+        let (key, value) = setting.split_once('=').ok_or(NoValue)?;
+        Ok(flag(key.trim(), value, "--set"))
+    });
+    overrides.collect()
+}
+
+/// Makes an override of what a flag says.
+pub fn flag(key: &str, value: &str, flag: &str) -> Override {
+    Override {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        flag: flag.to_owned(),
+    }
+}
+
+/// What upstream's flags said.
+#[derive(Clone, Default, PartialEq)]
+pub struct GoFlags {
+    /// Values of keys.
+    pub overrides: Vec<Override>,
+    /// Flags that have no effect here, a remark each.
+    pub notes: Vec<String>,
+}

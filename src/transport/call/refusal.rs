@@ -1,0 +1,113 @@
+//! Says why a call does not become a stream, and what the caller, the log and the metrics are told.
+
+use std::sync::Arc;
+
+use http::Response;
+use thiserror::Error;
+use tonic::Code;
+
+use crate::transport::{limits::addresses::Origin, shared::Router};
+use crate::{
+    auth,
+    grpc::{headers::MalformedTimeout, status},
+    pairing::table::Refused,
+};
+
+/// Says why a call is refused. Its text is what the caller and the log are told.
+#[derive(Debug, Error)]
+pub(crate) enum Refusal {
+    #[error("not gRPC")]
+    NotGrpc,
+    #[error("gRPC calls use the method POST")]
+    Method,
+    #[error(transparent)]
+    Timeout(#[from] MalformedTimeout),
+    #[error(
+        "more than {0} new streams a second from this address (streams.new_per_second_per_address); \
+         try again later"
+    )]
+    StreamRate(u32),
+    #[error(
+        "more than {0} refused tokens a second from this address (auth.refused_per_second_per_address); \
+         try again later, with a valid token"
+    )]
+    TokenRate(u32),
+    #[error("{}", .0.message())]
+    Token(auth::Refusal),
+    #[error("the router is short of memory (memory.limit); try again later")]
+    Memory,
+    #[error(
+        "{0} streams are open from this address already, the limit (streams.max_per_address); end some, or try \
+         again later"
+    )]
+    TooManyPerAddress(usize),
+    /// A call whose token is good, so that the log can name its stream.
+    #[error("{why}")]
+    Stream { subject: Arc<str>, why: NoPlace },
+}
+
+/// Says why there is no place for a call that may come in.
+#[derive(Debug, Error)]
+pub(crate) enum NoPlace {
+    #[error("this stream comes from this very process, which is shutting down")]
+    ForwardedToItself,
+    #[error("the router is shutting down, too; forward to its successor")]
+    Leaving,
+    #[error("the router is shutting down; connect again")]
+    Draining,
+    #[error("{0} streams are open already, the limit (streams.max); try again later")]
+    TooManyStreams(usize),
+    #[error(transparent)]
+    Table(#[from] Refused),
+}
+
+impl NoPlace {
+    fn row(&self) -> (&'static str, Code) {
+        match self {
+            Self::ForwardedToItself => ("forwarded_to_itself", Code::Unavailable),
+            Self::Leaving | Self::Draining => ("draining", Code::Unavailable),
+            Self::TooManyStreams(_) => ("too_many_streams", Code::ResourceExhausted),
+            Self::Table(Refused::TooManyWaiting { .. }) => {
+                ("too_many_waiting", Code::ResourceExhausted)
+            }
+            Self::Table(Refused::Spent) => ("token_spent", Code::Unauthenticated),
+        }
+    }
+}
+
+impl Refusal {
+    /// Gives the cause in metrics and log, and the status.
+    fn row(&self) -> (&'static str, Code) {
+        match self {
+            Self::NotGrpc => ("not_grpc", Code::Unknown),
+            Self::Method => ("method", Code::Unimplemented),
+            Self::Timeout(_) => ("malformed_timeout", Code::Internal),
+            Self::StreamRate(_) => ("stream_rate", Code::ResourceExhausted),
+            Self::TokenRate(_) => ("refused_token_rate", Code::ResourceExhausted),
+            Self::Token(refusal) => (refusal.cause(), Code::Unauthenticated),
+            Self::Memory => ("memory", Code::ResourceExhausted),
+            Self::TooManyPerAddress(_) => ("too_many_per_address", Code::ResourceExhausted),
+            Self::Stream { why, .. } => why.row(),
+        }
+    }
+
+    /// Counts the refusal, logs it, and gives the response.
+    pub fn tell(&self, shared: &Router, peer: &Origin) -> Response<()> {
+        let (cause, code) = self.row();
+        shared.metrics.stream_refusals.inc(cause);
+        let stream = match self {
+            Self::Stream { subject, .. } => Some(&**subject),
+            _ => None,
+        };
+        match self {
+            // No peer of this router, and a token's refusal has a line of its own.
+            Self::NotGrpc | Self::Method | Self::Token(_) => {}
+            _ => tracing::info!(%peer, stream, cause, error = %self, "stream refused"),
+        }
+        match self {
+            Self::NotGrpc => status::unsupported_media_type(),
+            Self::Timeout(error) => status::bad_request(&error.to_string()),
+            _ => status::trailers_only(code, &self.to_string()),
+        }
+    }
+}

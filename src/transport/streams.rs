@@ -1,0 +1,297 @@
+//! Keeps an entry for each stream now served, for those who may look at it or end it.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use crate::transport::counters::Passage;
+use crate::{
+    observe::metrics::Metrics,
+    splice::{control::Control, ending::Cause},
+};
+
+/// A peer that took something in this time has not stalled.
+pub(crate) const STALLED: Duration = Duration::from_millis(500);
+
+/// All streams now served.
+#[derive(Debug)]
+pub struct Streams {
+    entries: DashMap<u64, Arc<StreamEntry>>,
+    next: AtomicU64,
+    /// How fast all together are forwarded. Zero unless [`sample`] runs.
+    pub forwarded: Rate,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            entries: DashMap::new(),
+            next: AtomicU64::new(1),
+            forwarded: Rate::default(),
+        }
+    }
+}
+
+impl Streams {
+    /// Makes a stream known until the permit is dropped.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        subject: Arc<str>,
+        peer: IpAddr,
+        certificate: Option<Arc<str>>,
+        arrived: Instant,
+        counters: Arc<Passage>,
+    ) -> EntryPermit {
+        counters.opened();
+        let entry = Arc::new(StreamEntry {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            subject,
+            peer,
+            certificate,
+            arrived,
+            control: Arc::default(),
+            first: OnceLock::new(),
+            counters,
+            received: Rate::default(),
+            sent: Rate::default(),
+            noted: Noted::default(),
+        });
+        self.entries.insert(entry.id, entry.clone());
+        EntryPermit {
+            streams: self.clone(),
+            entry,
+        }
+    }
+
+    /// Calls `see` for every stream now served. It must be quick: streams that come and go wait for it.
+    pub fn for_each(&self, mut see: impl FnMut(&Arc<StreamEntry>)) {
+        for entry in &self.entries {
+            see(&entry);
+        }
+    }
+
+    /// Ends the pair of that number, or the stream that waits alone, as an administrator. False if there is none.
+    pub fn end_pair(&self, pair: u64) -> bool {
+        let mut found = false;
+        self.for_each(|entry| {
+            if entry.pair() == pair {
+                entry.control.end(Cause::Administrator);
+                found = true;
+            }
+        });
+        found
+    }
+
+    /// Counts the streams now served.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// Keeps a stream's entry, and removes it when it is dropped.
+#[derive(Debug)]
+pub(crate) struct EntryPermit {
+    streams: Arc<Streams>,
+    pub(crate) entry: Arc<StreamEntry>,
+}
+
+impl Drop for EntryPermit {
+    fn drop(&mut self) {
+        self.entry.counters.closed();
+        self.streams.entries.remove(&self.entry.id);
+    }
+}
+
+/// Shows one stream: what is known of it from the start, and the handle that its task shares.
+#[derive(Debug)]
+pub struct StreamEntry {
+    /// Its number, given in the order of arrival and never used again in this process.
+    pub id: u64,
+    /// The subject of its token.
+    pub subject: Arc<str>,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// The subject of the peer's certificate, if it has shown one.
+    pub certificate: Option<Arc<str>>,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// Shared with its task.
+    pub control: Arc<Control>,
+    /// The number of the stream that waited for this one.
+    first: OnceLock<u64>,
+    counters: Arc<Passage>,
+    received: Rate,
+    sent: Rate,
+    noted: Noted,
+}
+
+/// Remembers what a stream had carried at the last two looks. Only one thread looks, so all access is relaxed.
+#[derive(Debug, Default)]
+struct Noted {
+    last: AtomicU64,
+    before: AtomicU64,
+    /// When it was last seen to have carried more: milliseconds from its arrival.
+    moved: AtomicU64,
+}
+
+impl Noted {
+    fn note(&self, carried: u64, now: Duration) {
+        let last = self.last.swap(carried, Ordering::Relaxed);
+        self.before.store(last, Ordering::Relaxed);
+        if carried != last {
+            self.moved.store(now.as_millis() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn lately(&self, carried: u64) -> u64 {
+        carried.saturating_sub(self.before.load(Ordering::Relaxed))
+    }
+
+    fn quiet_for(&self, carried: u64, now: Duration) -> Duration {
+        if carried != self.last.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        now.saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+    }
+}
+
+/// Tells how fast a count of bytes grows. Only the sampler writes, so all access is relaxed.
+#[derive(Debug, Default)]
+pub struct Rate {
+    seen: AtomicU64,
+    per_second: AtomicU64,
+}
+
+impl Rate {
+    fn sample(&self, count: u64, elapsed: Duration) {
+        let more = count.saturating_sub(self.seen.swap(count, Ordering::Relaxed));
+        let millis = elapsed.as_millis().max(1) as u64;
+        let rate = more.saturating_mul(1000) / millis;
+        self.per_second.store(rate, Ordering::Relaxed);
+    }
+
+    /// Returns bytes a second, over the last second.
+    pub fn per_second(&self) -> u64 {
+        self.per_second.load(Ordering::Relaxed)
+    }
+}
+
+impl StreamEntry {
+    /// Notes the number of the stream that waited for this one.
+    pub(crate) fn set_first(&self, id: u64) {
+        let _ = self.first.set(id);
+    }
+
+    /// Returns the number of its pair, which is that of the stream that came first; its own while it is alone.
+    pub fn pair(&self) -> u64 {
+        *self.first.get().unwrap_or(&self.id)
+    }
+
+    /// Tells whether it is a stream of the connection with these counters.
+    pub(crate) fn is_on(&self, counters: &Arc<Passage>) -> bool {
+        Arc::ptr_eq(&self.counters, counters)
+    }
+
+    /// Tells its connection from others.
+    pub(crate) fn connection(&self) -> usize {
+        Arc::as_ptr(&self.counters).addr()
+    }
+
+    /// Tells whether its connection is not read for want of memory.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.counters.is_paused()
+    }
+
+    /// Notes what it has carried, for [`StreamEntry::lately`] and [`StreamEntry::quiet_for`]. To be called at even intervals.
+    pub(crate) fn note(&self) {
+        let carried = self.carried();
+        self.noted.note(carried, self.arrived.elapsed());
+    }
+
+    /// Counts the bytes that it has carried in the last one to two intervals.
+    pub(crate) fn lately(&self) -> u64 {
+        self.noted.lately(self.carried())
+    }
+
+    /// Tells for how long it has carried nothing.
+    pub(crate) fn quiet_for(&self) -> Duration {
+        self.noted.quiet_for(self.carried(), self.arrived.elapsed())
+    }
+
+    fn carried(&self) -> u64 {
+        let totals = self.control.carried();
+        totals.bytes_in + totals.bytes_out
+    }
+
+    /// Returns what the peer may send before it is read, bytes.
+    pub fn window(&self) -> u32 {
+        self.counters.window()
+    }
+
+    /// Returns the bytes a second that were received from the peer and handed to its connection, over the last second;
+    /// zero unless [`sample`] runs.
+    pub fn rates(&self) -> (u64, u64) {
+        (self.received.per_second(), self.sent.per_second())
+    }
+
+    /// Tells how long the peer has left bytes waiting, if that is long enough to be called stalled.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.control.stalled_for(STALLED)
+    }
+}
+
+/// Keeps the rates of all streams up to date, for as long as somebody may look at them.
+pub async fn sample(streams: Arc<Streams>, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut last = ticks.tick().await;
+    loop {
+        let now = ticks.tick().await;
+        let elapsed = now - last;
+        last = now;
+        let forwarded = metrics.forwarded_bytes.get();
+        streams.forwarded.sample(forwarded, elapsed);
+        streams.for_each(|entry| {
+            let carried = entry.control.carried();
+            entry.received.sample(carried.bytes_in, elapsed);
+            entry.sent.sample(carried.bytes_out, elapsed);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moved_lately_is_forgotten_after_two_looks() {
+        let noted = Noted::default();
+        let second = Duration::from_secs;
+        noted.note(5_000, second(1));
+        assert_eq!(noted.lately(7_000), 7_000);
+        assert_eq!(noted.quiet_for(7_000, second(2)), Duration::ZERO);
+        noted.note(7_000, second(2));
+        assert_eq!(noted.lately(7_000), 2_000);
+        noted.note(7_000, second(3));
+        assert_eq!(noted.lately(7_000), 0);
+        assert_eq!(noted.quiet_for(7_000, second(5)), second(3));
+    }
+
+    #[test]
+    fn a_rate_is_what_came_in_the_time_between() {
+        let rate = Rate::default();
+        rate.sample(5_000, Duration::from_secs(1));
+        assert_eq!(rate.per_second(), 5_000);
+        rate.sample(6_000, Duration::from_millis(500));
+        assert_eq!(rate.per_second(), 2_000);
+        rate.sample(6_000, Duration::ZERO);
+        assert_eq!(rate.per_second(), 0);
+    }
+}
