@@ -38,7 +38,7 @@ use crate::{
     splice::ending::Ending,
     transport::{
         accept,
-        call::{self, admission},
+        call::{self, refusal},
         forwarding::{Own, Successor, SuccessorTrust, Target},
         memory::{
             budget::Budget,
@@ -386,7 +386,7 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
 }
 
 fn refusal_causes() -> Vec<&'static str> {
-    [Refusal::CAUSES, admission::REFUSALS].concat()
+    [Refusal::CAUSES, refusal::CAUSES].concat()
 }
 
 /// Makes health and reflection, which answer on the same port, and what is added to them.

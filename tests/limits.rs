@@ -338,7 +338,7 @@ fn the_page_says_what_the_program_does() {
         config::{find, keys},
         observe::metrics::{ConnectionAccept, ConnectionEnd, Label, Metrics},
         splice::ending::Ending,
-        transport::call::admission,
+        transport::call::refusal,
     };
     let page = include_str!("../docs/limits.md");
     let rows: Vec<Vec<&str>> = page
@@ -354,7 +354,7 @@ fn the_page_says_what_the_program_does() {
         assert_eq!(row[1], key.default().unwrap_or("unset"), "{path}");
         counters.extend(row.last().filter(|text| !text.is_empty()));
     }
-    let refusals = [auth::Refusal::CAUSES, admission::REFUSALS].concat();
+    let refusals = [auth::Refusal::CAUSES, refusal::CAUSES].concat();
     let metrics = Metrics::new(Ending::REASONS, &refusals).encode();
     for counter in counters {
         let series = format!("jumpstarter_router_{} 0\n", counter.trim_matches('`'));
@@ -384,7 +384,7 @@ fn the_page_says_what_the_program_does() {
         "token_spent",
         "forwarded_to_itself",
     ];
-    for cause in admission::REFUSALS {
+    for cause in refusal::CAUSES {
         assert!(
             page.contains(&format!("\"{cause}\"")) || others.contains(cause),
             "{cause}"

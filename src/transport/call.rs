@@ -8,7 +8,7 @@ pub mod admission;
 mod forward;
 mod partner;
 mod peer;
-mod refusal;
+pub mod refusal;
 mod session;
 mod successor;
 mod voucher;

@@ -35,22 +35,6 @@ use crate::{
     splice::{drive::Deadlines, lane::counted_lane},
 };
 
-/// Lists the causes of refusal that are not the token's, for metrics.
-pub const REFUSALS: &[&str] = &[
-    "draining",
-    "too_many_waiting",
-    "too_many_streams",
-    "too_many_per_address",
-    "stream_rate",
-    "refused_token_rate",
-    "memory",
-    "token_spent",
-    "forwarded_to_itself",
-    "not_grpc",
-    "malformed_timeout",
-    "method",
-];
-
 /// Says where a call comes from.
 pub(crate) struct Caller<'c> {
     pub shared: &'c Arc<Router>,

@@ -61,36 +61,39 @@ pub(crate) enum NoPlace {
     Table(#[from] Refused),
 }
 
-impl NoPlace {
-    fn row(&self) -> (&'static str, Code) {
-        match self {
-            Self::ForwardedToItself => ("forwarded_to_itself", Code::Unavailable),
-            Self::Leaving | Self::Draining => ("draining", Code::Unavailable),
-            Self::TooManyStreams(_) => ("too_many_streams", Code::ResourceExhausted),
-            Self::Table(Refused::TooManyWaiting { .. }) => {
-                ("too_many_waiting", Code::ResourceExhausted)
+/// Gives each refusal its cause in metrics and log, and its status; the list of causes follows.
+macro_rules! rows {
+    ($($refusal:pat => $cause:literal $code:ident;)+) => {
+        /// Lists every cause that is not the token's, for metrics.
+        pub const CAUSES: &[&str] = &[$($cause),+];
+
+        impl Refusal {
+            fn row(&self) -> (&'static str, Code) {
+                match self {
+                    Self::Token(refusal) => (refusal.cause(), Code::Unauthenticated),
+                    $($refusal => ($cause, Code::$code),)+
+                }
             }
-            Self::Table(Refused::Spent) => ("token_spent", Code::Unauthenticated),
         }
-    }
+    };
+}
+
+rows! {
+    Self::NotGrpc => "not_grpc" Unknown;
+    Self::Method => "method" Unimplemented;
+    Self::Timeout(_) => "malformed_timeout" Internal;
+    Self::StreamRate(_) => "stream_rate" ResourceExhausted;
+    Self::TokenRate(_) => "refused_token_rate" ResourceExhausted;
+    Self::Memory => "memory" ResourceExhausted;
+    Self::TooManyPerAddress(_) => "too_many_per_address" ResourceExhausted;
+    Self::Stream { why: NoPlace::ForwardedToItself, .. } => "forwarded_to_itself" Unavailable;
+    Self::Stream { why: NoPlace::Leaving | NoPlace::Draining, .. } => "draining" Unavailable;
+    Self::Stream { why: NoPlace::TooManyStreams(_), .. } => "too_many_streams" ResourceExhausted;
+    Self::Stream { why: NoPlace::Table(Refused::TooManyWaiting { .. }), .. } => "too_many_waiting" ResourceExhausted;
+    Self::Stream { why: NoPlace::Table(Refused::Spent), .. } => "token_spent" Unauthenticated;
 }
 
 impl Refusal {
-    /// Gives the cause in metrics and log, and the status.
-    fn row(&self) -> (&'static str, Code) {
-        match self {
-            Self::NotGrpc => ("not_grpc", Code::Unknown),
-            Self::Method => ("method", Code::Unimplemented),
-            Self::Timeout(_) => ("malformed_timeout", Code::Internal),
-            Self::StreamRate(_) => ("stream_rate", Code::ResourceExhausted),
-            Self::TokenRate(_) => ("refused_token_rate", Code::ResourceExhausted),
-            Self::Token(refusal) => (refusal.cause(), Code::Unauthenticated),
-            Self::Memory => ("memory", Code::ResourceExhausted),
-            Self::TooManyPerAddress(_) => ("too_many_per_address", Code::ResourceExhausted),
-            Self::Stream { why, .. } => why.row(),
-        }
-    }
-
     /// Counts the refusal, logs it, and gives the response.
     pub fn tell(&self, shared: &Router, peer: &Origin) -> Response<()> {
         let (cause, code) = self.row();
