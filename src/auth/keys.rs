@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use jsonwebtoken::crypto::aws_lc;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use aws_lc_rs::hmac;
+use zeroize::Zeroizing;
 
 /// A secret shorter than this many bytes is weaker than the HS256 signature it makes
 /// (RFC 7518 section 3.2).
@@ -29,23 +29,16 @@ pub fn without_newline(secret: &[u8]) -> &[u8] {
 #[derive(Clone)]
 pub struct Key {
     name: String,
-    /// Without a newline at its end.
-    secret: DecodingKey,
-    /// With the newline, if it has one.
-    with_newline: Option<DecodingKey>,
-    len: usize,
+    /// Perhaps with a newline at its end.
+    given: Zeroizing<Vec<u8>>,
 }
 
 impl Key {
     /// A key with the name that logs and metrics show for it.
     pub fn new(name: impl Into<String>, secret: &[u8]) -> Self {
-        let bare = without_newline(secret);
-        let has_newline = bare.len() < secret.len();
         Self {
             name: name.into(),
-            secret: DecodingKey::from_secret(bare),
-            with_newline: has_newline.then(|| DecodingKey::from_secret(secret)),
-            len: bare.len(),
+            given: Zeroizing::new(secret.to_vec()),
         }
     }
 
@@ -54,61 +47,48 @@ impl Key {
         &self.name
     }
 
-    /// The secret itself.
+    /// The secret without a newline at its end.
     pub(super) fn secret(&self) -> &[u8] {
-        // Fails only for keys that are no secret.
-        self.secret.try_get_as_bytes().unwrap_or_default()
-    }
-
-    /// Whether the secret is shorter than [`RECOMMENDED_SECRET_LEN`].
-    pub fn is_short(&self) -> bool {
-        self.len < RECOMMENDED_SECRET_LEN
+        without_newline(&self.given)
     }
 
     fn made(&self, signature: &Signature<'_>) -> bool {
-        let forms = [Some(&self.secret), self.with_newline.as_ref()];
-        forms
-            .into_iter()
-            .flatten()
-            .any(|secret| signature.is_by(secret))
+        let bare = self.secret();
+        signature.is_by(bare) || (bare.len() < self.given.len() && signature.is_by(&self.given))
     }
 
     /// How this key would have to differ to have made the signature.
     fn would_have_made(&self, signature: &Signature<'_>) -> Option<Difference> {
-        let bare = self.secret.try_get_as_bytes().unwrap_or_default();
+        let bare = self.secret();
         let trimmed = bare.trim_ascii();
-        let newline = |text: &[u8]| [text, b"\n"].concat();
-        let candidates = [
-            (Difference::Newline, newline(bare)),
-            (Difference::Newline, [bare, b"\r\n"].concat()),
-            (Difference::WhiteSpace, trimmed.to_vec()),
-            (Difference::WhiteSpace, newline(trimmed)),
+        let candidates: [(_, &[u8], &[u8]); 4] = [
+            (Difference::Newline, bare, b"\n"),
+            (Difference::Newline, bare, b"\r\n"),
+            (Difference::WhiteSpace, trimmed, b""),
+            (Difference::WhiteSpace, trimmed, b"\n"),
         ];
-        let made = |(_, secret): &(_, Vec<u8>)| {
-            !secret.is_empty() && signature.is_by(&DecodingKey::from_secret(secret))
+        let made = |(_, text, end): &(_, &[u8], &[u8])| {
+            let secret = Zeroizing::new([*text, *end].concat());
+            !secret.is_empty() && signature.is_by(&secret)
         };
         let found = candidates.into_iter().find(made);
-        found.map(|(difference, _)| difference)
+        found.map(|(difference, ..)| difference)
     }
 }
 
 /// A signature, and what it is to be compared with.
 pub(super) struct Signature<'s> {
-    pub algorithm: Algorithm,
+    pub algorithm: hmac::Algorithm,
     /// What was signed.
     pub message: &'s [u8],
-    pub bytes: &'s Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl Signature<'_> {
-    /// Whether this secret made it.
-    ///
-    /// The backend is named outright. `jsonwebtoken`'s process-wide default panics at first use
-    /// when some other crate of the build turns its second backend on. Signatures are compared in
-    /// constant time there; a signature that is too short or too long does not match.
-    fn is_by(&self, secret: &DecodingKey) -> bool {
-        (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&self.algorithm, secret)
-            .is_ok_and(|verifier| verifier.verify(self.message, self.bytes).is_ok())
+    /// Whether this secret made it. Compared in constant time; one that is too short or too long does not match.
+    fn is_by(&self, secret: &[u8]) -> bool {
+        let key = hmac::Key::new(self.algorithm, secret);
+        hmac::verify(&key, self.message, &self.bytes).is_ok()
     }
 }
 
@@ -177,7 +157,7 @@ impl KeyRing {
         if keys.is_empty() {
             return Err(KeyRingError::NoKeys);
         }
-        if let Some(key) = keys.iter().find(|key| key.len == 0) {
+        if let Some(key) = keys.iter().find(|key| key.secret().is_empty()) {
             return Err(KeyRingError::EmptySecret {
                 name: key.name.clone(),
             });

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::keys::{NearMiss, Signature};
+use super::keys::NearMiss;
 use super::{Key, KeyRing, Refusal, bearer, claims, date, token};
 
 /// The issuer upstream's controller writes and its router asks for.
@@ -70,13 +70,8 @@ impl Rules {
             });
         }
         let parts = token::split(token)?;
-        let algorithm = token::algorithm(&token::decode(parts.header)?)?;
+        let signature = token::signature(&parts)?;
         let payload = token::decode(parts.payload)?;
-        let signature = Signature {
-            algorithm,
-            message: parts.signed.as_bytes(),
-            bytes: &token::decode(parts.signature)?,
-        };
         let key = self.keys.signer_of(&signature);
         let key = key.ok_or(Refusal::Signature)?;
         let (subject, expiry) = claims::check(self, &payload, date::from_clock(now))?;
@@ -91,14 +86,7 @@ impl Rules {
     /// that was admitted.
     pub fn signer<'a>(&self, authorization: &'a HeaderValue) -> Option<(&Key, &'a str)> {
         let token = bearer::text(authorization).ok()?;
-        let parts = token::split(token).ok()?;
-        let algorithm = token::algorithm(&token::decode(parts.header).ok()?).ok()?;
-        let signature = token::decode(parts.signature).ok()?;
-        let signature = Signature {
-            algorithm,
-            message: parts.signed.as_bytes(),
-            bytes: &signature,
-        };
+        let signature = token::signature(&token::split(token).ok()?).ok()?;
         let key = self.keys.signer_of(&signature)?;
         Some((&self.keys.keys()[key], token))
     }
@@ -116,12 +104,7 @@ impl Rules {
 
     /// The key that would have made a token's signature but for white space at its ends.
     pub(super) fn near_miss(&self, token: &str) -> Option<NearMiss> {
-        let parts = token::split(token).ok()?;
-        let signature = Signature {
-            algorithm: token::algorithm(&token::decode(parts.header).ok()?).ok()?,
-            message: parts.signed.as_bytes(),
-            bytes: &token::decode(parts.signature).ok()?,
-        };
+        let signature = token::signature(&token::split(token).ok()?).ok()?;
         self.keys.near_miss(&signature)
     }
 }

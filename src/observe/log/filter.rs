@@ -5,7 +5,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::LogError;
 
 /// Libraries whose lines below `warn` tell an operator nothing.
-const QUIET: [&str; 9] = [
+const QUIET: [&str; 8] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -14,7 +14,6 @@ const QUIET: [&str; 9] = [
     "axum",
     "rustls",
     "tokio_rustls",
-    "jsonwebtoken",
 ];
 
 /// Parses `filter` and adds `library=warn` for every noisy library that it does not name.
