@@ -1,4 +1,4 @@
-//! Who may open a stream: the bearer token of a call, checked by this crate's own rules.
+//! Decides who may open a stream: checks the bearer token of a call by this crate's own rules.
 //!
 //! A token is a JWT (RFC 7519) in compact form (RFC 7515 section 7.1), signed with HMAC by the
 //! controller. No crate for tokens is used: their usual defaults differ from the upstream router's in

@@ -26,7 +26,7 @@ pub mod top;
 use std::{io, process::ExitCode};
 
 use self::args::{Cli, Command};
-use crate::{config, observe::log, server::open_files};
+use crate::{common::text::chain, config, observe::log, server::open_files};
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
@@ -87,13 +87,6 @@ fn quietly(written: io::Result<()>) -> io::Result<()> {
 
 /// Says what went wrong in one line, with its causes.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    let mut line = format!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    log::say(&line);
+    log::say(&format!("error: {}", chain(error)));
     ExitCode::FAILURE
 }

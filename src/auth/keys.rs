@@ -1,4 +1,4 @@
-//! The secrets that tokens are signed with.
+//! Holds the secrets that tokens are signed with.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// (RFC 7518 section 3.2).
 pub const RECOMMENDED_SECRET_LEN: usize = 32;
 
-/// The part of a secret that makes it: all but one newline at its end, LF or CRLF.
+/// Gives the part of a secret that counts: all but one newline at its end, LF or CRLF.
 ///
 /// Editors and `echo` put a newline there, into files as well as into Secrets, and upstream signs with whatever its
 /// environment holds. So a newline makes no difference here, wherever the key comes from: what we sign is signed
@@ -22,19 +22,19 @@ pub fn without_newline(secret: &[u8]) -> &[u8] {
     bare.strip_suffix(b"\r").unwrap_or(bare)
 }
 
-/// One named secret.
+/// Holds one named secret.
 ///
 /// The bytes are used as they are, as upstream uses the value of its environment variable: they
 /// are not base64. They are wiped from memory when the key is dropped.
 #[derive(Clone)]
 pub struct Key {
     name: String,
-    /// Perhaps with a newline at its end.
+    /// As it was given, perhaps with a newline at its end.
     given: Zeroizing<Vec<u8>>,
 }
 
 impl Key {
-    /// A key with the name that logs and metrics show for it.
+    /// Makes a key with the name that logs and metrics show for it.
     pub fn new(name: impl Into<String>, secret: &[u8]) -> Self {
         Self {
             name: name.into(),
@@ -42,12 +42,12 @@ impl Key {
         }
     }
 
-    /// The name given to [`Key::new`].
+    /// Gives the name for logs and metrics.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The secret without a newline at its end.
+    /// Gives the secret without a newline at its end.
     pub(super) fn secret(&self) -> &[u8] {
         without_newline(&self.given)
     }
@@ -57,7 +57,7 @@ impl Key {
         signature.is_by(bare) || (bare.len() < self.given.len() && signature.is_by(&self.given))
     }
 
-    /// How this key would have to differ to have made the signature.
+    /// Says how this key would have to differ to have made the signature.
     fn would_have_made(&self, signature: &Signature<'_>) -> Option<Difference> {
         let bare = self.secret();
         let trimmed = bare.trim_ascii();
@@ -76,7 +76,7 @@ impl Key {
     }
 }
 
-/// A signature, and what it is to be compared with.
+/// Holds a signature, and what it is to be compared with.
 pub(super) struct Signature<'s> {
     pub algorithm: hmac::Algorithm,
     /// What was signed.
@@ -85,7 +85,7 @@ pub(super) struct Signature<'s> {
 }
 
 impl Signature<'_> {
-    /// Whether this secret made it. Compared in constant time; one that is too short or too long does not match.
+    /// Tells whether this secret made it. They are compared in constant time; one of the wrong length does not match.
     fn is_by(&self, secret: &[u8]) -> bool {
         let key = hmac::Key::new(self.algorithm, secret);
         hmac::verify(&key, self.message, &self.bytes).is_ok()
@@ -98,7 +98,7 @@ enum Difference {
     WhiteSpace,
 }
 
-/// A key that differs from the one that signed a token in white space only.
+/// Names a key that differs from the one that signed a token in white space only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearMiss {
     name: String,
@@ -127,21 +127,21 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Why a set of keys cannot be used.
+/// Says why a set of keys cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRingError {
-    /// No key at all: every token would be refused.
+    /// There is no key, so every token would be refused.
     #[error("no token key is given: at least one is needed to admit a stream")]
     NoKeys,
-    /// A key with no bytes. Upstream starts with one, and then anybody can sign tokens.
+    /// A key has no bytes. Upstream starts with one, and then anybody can sign tokens.
     #[error("token key {name:?} is empty: anybody could sign tokens with it")]
     EmptySecret {
-        /// The name of the empty key.
+        /// Which key that is.
         name: String,
     },
 }
 
-/// The keys that are accepted, in the order they are tried.
+/// Holds the keys that are accepted, in the order they are tried.
 ///
 /// With the current and the previous key in it, the controller's key can change while tokens
 /// signed with the old one are still in use.
@@ -151,7 +151,7 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring of these keys. Put the key in use first: it is tried first.
+    /// Makes a ring of these keys. Put the key in use first: it is tried first.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Result<Self, KeyRingError> {
         let keys: Vec<Key> = keys.into_iter().collect();
         if keys.is_empty() {
@@ -165,17 +165,17 @@ impl KeyRing {
         Ok(Self { keys })
     }
 
-    /// All keys, by index as in [`Admission::key`](super::Admission::key).
+    /// Gives all keys, by index as in [`Admission::key`](super::Admission::key).
     pub fn keys(&self) -> &[Key] {
         &self.keys
     }
 
-    /// The index of the key that made this signature.
+    /// Finds the key that made this signature, and gives its index.
     pub(super) fn signer_of(&self, signature: &Signature<'_>) -> Option<usize> {
         self.keys.iter().position(|key| key.made(signature))
     }
 
-    /// The first key that would have made this signature, which none of them has made, but for white space.
+    /// Finds the first key that would have made this signature but for white space. None of them has made it.
     pub(super) fn near_miss(&self, signature: &Signature<'_>) -> Option<NearMiss> {
         self.keys.iter().find_map(|key| {
             Some(NearMiss {

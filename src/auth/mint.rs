@@ -12,7 +12,7 @@ use super::{DEFAULT_AUDIENCE, DEFAULT_ISSUER, without_newline};
 /// How long upstream's controller lets a token live.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// The claims of a router token: those upstream's controller sets, and no others.
+/// Holds the claims of a router token: those upstream's controller sets, and no others.
 ///
 /// The dates are whole seconds from the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,18 +23,18 @@ pub struct Claims {
     pub sub: String,
     /// Whom the token is for.
     pub aud: Vec<String>,
-    /// End of the token's life.
+    /// When the token's life ends.
     pub exp: u64,
-    /// Begin of the token's life.
+    /// When the token's life begins.
     pub nbf: u64,
     /// When the token was made.
     pub iat: u64,
-    /// The token's own id.
+    /// What tells this token from all others.
     pub jti: String,
 }
 
 impl Claims {
-    /// Claims for one stream, with upstream's issuer, audience and lifetime, and a fresh `jti`.
+    /// Makes claims for one stream, with upstream's issuer, audience and lifetime, and a fresh `jti`.
     ///
     /// A clock before 1970 counts as 1970.
     pub fn new(subject: impl Into<String>, now: SystemTime) -> Self {
@@ -53,7 +53,7 @@ impl Claims {
     }
 }
 
-/// A token with these claims, signed with HS256 under the raw bytes of `key`, less a newline at its end.
+/// Makes a token with these claims, signed with HS256 under the raw bytes of `key`, less a newline at its end.
 ///
 /// # Panics
 ///

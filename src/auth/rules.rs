@@ -1,4 +1,4 @@
-//! The whole check of a call, from its headers to the admitted subject.
+//! Checks a call, from its headers to the admitted subject.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub const DEFAULT_AUDIENCE: &str = "https://jumpstarter.dev/router";
 /// A controller's token has about 400 bytes; this leaves room for claims to come.
 pub const DEFAULT_MAX_TOKEN_SIZE: usize = 8 * 1024;
 
-/// What a call must show to be admitted.
+/// Says what a call must show to be admitted.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The `iss` claim must be this.
@@ -34,10 +34,10 @@ pub struct Rules {
     pub keys: KeyRing,
 }
 
-/// A call that was admitted.
+/// Says what is known of a call that was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// The token's `sub`, on which two streams are paired. Never empty.
+    /// The token's `sub`, by which two streams are paired. Never empty.
     pub subject: Arc<str>,
     /// The token's `exp`. Times after the year 9999 are given as its end.
     pub expires_at: SystemTime,
@@ -46,7 +46,7 @@ pub struct Admission {
 }
 
 impl Rules {
-    /// The upstream router's rules with these keys: its issuer and audience, no tolerance.
+    /// Makes the upstream router's rules with these keys: its issuer and audience, no tolerance.
     pub fn new(keys: KeyRing) -> Self {
         Self {
             issuer: DEFAULT_ISSUER.to_owned(),
@@ -82,8 +82,8 @@ impl Rules {
         })
     }
 
-    /// The key that signed the token in this `authorization` header, and the token, whatever its claims say: for a call
-    /// that was admitted.
+    /// Finds the key that signed the token in this `authorization` header, and the token, whatever its claims say: for a
+    /// call that was admitted.
     pub fn signer<'a>(&self, authorization: &'a HeaderValue) -> Option<(&Key, &'a str)> {
         let token = bearer::text(authorization).ok()?;
         let signature = token::signature(&token::split(token).ok()?).ok()?;
@@ -91,7 +91,7 @@ impl Rules {
         Some((&self.keys.keys()[key], token))
     }
 
-    /// What is said about a call that [`check`](Self::check) has refused: if no key made the signature, also which one
+    /// Says more about a call that [`check`](Self::check) has refused: if no key made the signature, also which one
     /// would have but for white space at its ends. That costs as much as trying four more keys for each one, so it is
     /// found out when it is written down.
     pub fn explain<'a>(&'a self, refusal: &'a Refusal, headers: &'a HeaderMap) -> Explained<'a> {
@@ -102,14 +102,14 @@ impl Rules {
         }
     }
 
-    /// The key that would have made a token's signature but for white space at its ends.
+    /// Finds the key that would have made a token's signature but for white space at its ends.
     pub(super) fn near_miss(&self, token: &str) -> Option<NearMiss> {
         let signature = token::signature(&token::split(token).ok()?).ok()?;
         self.keys.near_miss(&signature)
     }
 }
 
-/// A refusal in words, see [`Rules::explain`].
+/// Puts a refusal into words, see [`Rules::explain`].
 #[derive(Debug)]
 pub struct Explained<'a> {
     rules: &'a Rules,

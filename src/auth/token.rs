@@ -1,4 +1,4 @@
-//! The outer form of a token: three parts, base64, JSON, algorithm.
+//! Reads the outer form of a token: three parts, base64, JSON, algorithm.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{AlgorithmFault, Refusal, keys::Signature};
 
-/// A token taken apart, with nothing of it checked yet.
+/// Holds the parts of a token, nothing of which is checked yet.
 pub(super) struct Parts<'a> {
     /// Header and payload with the dot between them: what the signature covers.
     pub signed: &'a str,
@@ -39,7 +39,7 @@ pub(super) fn split(token: &str) -> Result<Parts<'_>, Refusal> {
     })
 }
 
-/// The signature, with what it covers and the algorithm that the header names.
+/// Reads the signature, with what it covers and the algorithm that the header names.
 pub(super) fn signature<'a>(parts: &Parts<'a>) -> Result<Signature<'a>, Refusal> {
     Ok(Signature {
         algorithm: algorithm(&decode(parts.header)?)?,
@@ -48,7 +48,7 @@ pub(super) fn signature<'a>(parts: &Parts<'a>) -> Result<Signature<'a>, Refusal>
     })
 }
 
-/// The bytes of one part (RFC 7515 section 2: base64url without padding).
+/// Decodes one part (RFC 7515 section 2: base64url without padding).
 ///
 /// Only the canonical form passes. Go also ignores leftover bits in the last character; no
 /// encoder sets them, so this refuses nothing but forged variants of one token.
@@ -58,7 +58,7 @@ pub(super) fn decode(part: &str) -> Result<Vec<u8>, Refusal> {
         .map_err(|_| Refusal::NotAToken("expected base64url without padding"))
 }
 
-/// The algorithm a header names, if it is one of the three accepted.
+/// Reads the algorithm that a header names, if it is one of the three accepted.
 ///
 /// The list is fixed here and no key is chosen by the token, so a token cannot talk the router
 /// into "none" or into using the secret as a public key (RFC 8725 section 3.1). All other header
@@ -84,7 +84,7 @@ fn algorithm(header: &[u8]) -> Result<hmac::Algorithm, Refusal> {
     Err(Refusal::Algorithm(fault))
 }
 
-/// The values of some members of a JSON object, in the order of `names`.
+/// Reads some members of a JSON object, in the order of `names`.
 ///
 /// Of several members with one name the last counts (one of the two ways RFC 7519 section 4
 /// allows, and what Go does). The others are skipped without being built, however large or deep.

@@ -49,7 +49,7 @@ pub fn parse(filter: &str) -> Result<EnvFilter, LogError> {
         .map_err(|error| LogError::Filter(error.to_string()))
 }
 
-/// Whether a directive of `filter` is about `library` or a module in it.
+/// Tells whether a directive of `filter` is about `library` or a module in it.
 fn names(filter: &str, library: &str) -> bool {
     filter.split(',').any(|part| {
         let rest = part.trim().strip_prefix(library);

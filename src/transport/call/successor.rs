@@ -34,6 +34,7 @@ use crate::transport::{
     },
 };
 use crate::{
+    common::backoff::Backoff,
     grpc::{
         headers::{self, Encodings},
         status,
@@ -45,8 +46,9 @@ use crate::{
 /// One attempt to connect may take so long; then the next begins.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Between two attempts, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where the successor is, and how it is recognised.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +185,7 @@ pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         sleep(long).await;
     });
     let mut last = None;
-    let mut pause = PAUSE.0;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let failure = loop {
         // Only to be reached has a deadline. Then the stream waits there, as it would here.
         let connected = tokio::select! {
@@ -214,7 +216,7 @@ pub(crate) async fn reach(router: &Router, call: &Repeated) -> Result<Box<Reache
         }
         last = Some(failure);
         tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+            () = sleep(backoff.pause()) => {}
             () = &mut late => break last.unwrap_or(Failure::Silent),
         }
     };
