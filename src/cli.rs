@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+pub mod admin_client;
 pub mod args;
 pub mod check;
 pub mod completions;
@@ -9,6 +10,7 @@ pub mod dial;
 pub mod exit;
 pub mod forward;
 pub mod health;
+mod http;
 pub mod join;
 #[cfg(feature = "lab")]
 pub mod lab;
