@@ -1,9 +1,8 @@
-//! Who may open a stream: the bearer token of a call, checked by this crate's own rules.
+//! Decides who may open a stream: checks the bearer token of a call by this crate's own rules.
 //!
 //! A token is a JWT (RFC 7519) in compact form (RFC 7515 section 7.1), signed with HMAC by the
-//! controller. The `jsonwebtoken` crate computes and compares the HMAC and nothing else. Its claim
-//! validation is not used, because its defaults differ from the upstream router's in ways that
-//! admit more: a minute of leeway on `exp`, no look at `iat`, `iss` and `aud` optional.
+//! controller. No crate for tokens is used: their usual defaults differ from the upstream router's in
+//! ways that admit more, such as a minute of leeway on `exp`, no look at `iat`, `iss` and `aud` optional.
 //!
 //! What is admitted is what the upstream router (v0.9.0, golang-jwt v5) admits, with these
 //! deliberate differences:

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+pub mod admin_client;
 pub mod args;
 pub mod check;
 pub mod completions;
@@ -10,6 +11,7 @@ pub mod dial;
 pub mod exit;
 pub mod forward;
 pub mod health;
+mod http;
 pub mod join;
 #[cfg(feature = "lab")]
 pub mod lab;
@@ -29,7 +31,7 @@ use std::{io, process::ExitCode};
 use clap::CommandFactory as _;
 
 use self::args::{Cli, Command};
-use crate::{config, observe::log, server::open_files};
+use crate::{common::text::chain, config, observe::log, server::open_files};
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
@@ -95,13 +97,6 @@ fn quietly(written: io::Result<()>) -> io::Result<()> {
 
 /// Says what went wrong in one line, with its causes.
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    let mut line = format!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    log::say(&line);
+    log::say(&format!("error: {}", chain(error)));
     ExitCode::FAILURE
 }

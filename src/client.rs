@@ -63,7 +63,6 @@
 //! [`ended`] (what went wrong), [`router_stream`], [`controller_config`] (files), [`session`]; [`stream`] is a plain call as
 //! the tests and the demo make it.
 
-pub mod backoff;
 pub mod connect;
 pub mod controller_config;
 pub mod ended;

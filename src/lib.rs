@@ -14,7 +14,7 @@
 //! 8. [`observe`] leaves a record of it in the log and the metrics.
 //!
 //! # The rooms, from the ground up
-//! [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`]
+//! [`common`] (text, pauses, `/proc`), [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`]
 //! (statuses, headers), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
 //! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward. What safe Rust cannot ask of the system,
@@ -24,6 +24,7 @@ pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod client;
+pub mod common;
 pub mod config;
 pub mod grpc;
 #[cfg(feature = "lab")]

@@ -1,4 +1,4 @@
-//! Health probes and metrics over HTTP/1.1.
+//! Answers health probes and serves metrics over HTTP/1.1.
 
 mod places;
 mod server;
@@ -30,7 +30,7 @@ const INDEX: &str = "\
 /metrics  metrics in the text format of Prometheus or of OpenMetrics, as Accept asks
 ";
 
-/// What the paths show.
+/// Holds what the paths show.
 #[derive(Clone, Debug)]
 pub struct AdminState {
     /// Shown by `/readyz`.
@@ -39,7 +39,7 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
 }
 
-/// All paths: `/`, `/healthz`, `/readyz` and `/metrics`. More can be merged in.
+/// Routes all paths: `/`, `/healthz`, `/readyz` and `/metrics`. More can be merged in.
 pub fn full(state: AdminState) -> Router {
     let metrics = metrics_only(Arc::clone(&state.metrics));
     Router::new()
@@ -50,7 +50,7 @@ pub fn full(state: AdminState) -> Router {
         .merge(metrics)
 }
 
-/// Only `/metrics`, for an address that is open to more readers than the rest.
+/// Routes only `/metrics`, for an address that is open to more readers than the rest.
 pub fn metrics_only(metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))

@@ -8,7 +8,7 @@ use super::Refusal;
 /// The scheme with the one space that ends it.
 const SCHEME: &str = "Bearer ";
 
-/// The text after the scheme, exactly as sent.
+/// Gives the text after the scheme, exactly as sent.
 ///
 /// Upstream compares the first seven bytes without regard to case (RFC 9110 section 11.1) and
 /// takes the rest as it is: it trims nothing, so a second space becomes part of the token and the
@@ -23,7 +23,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     text(value)
 }
 
-/// The same of one value.
+/// Takes the token out of one value of that header.
 pub(super) fn text(value: &HeaderValue) -> Result<&str, Refusal> {
     let value = value.to_str().map_err(|_| Refusal::MalformedHeader)?;
     match value.split_at_checked(SCHEME.len()) {

@@ -1,4 +1,4 @@
-//! The rules for the claims of a token whose signature is good.
+//! Checks the claims of a token whose signature is good.
 
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn optional_time(claim: &'static str, value: Option<Value>) -> Result<Option<i12
     value.map(|value| time(claim, &value)).transpose()
 }
 
-/// One string or a list of strings (RFC 7519 section 4.1.3). As upstream, a list with anything
+/// Looks for the audience in one string or a list of strings (RFC 7519 section 4.1.3). As upstream, a list with anything
 /// but strings is refused even if the right one is in it; an empty list is meant for nobody.
 fn is_meant_for(audience: &Value, wanted: &str) -> Result<bool, Refusal> {
     const TYPE: Refusal = Refusal::ClaimType("aud");

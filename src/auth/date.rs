@@ -1,4 +1,4 @@
-//! Points in time as nanoseconds from the Unix epoch, wide enough for every JSON number.
+//! Keeps points in time as nanoseconds from the Unix epoch, wide enough for every JSON number.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ const NANOS: i128 = 1_000_000_000;
 /// in the usual formats.
 const LATEST_SECS: u64 = 253_402_300_799;
 
-/// A `NumericDate` of RFC 7519 section 2: seconds from the epoch, perhaps with a fraction.
+/// Reads a `NumericDate` of RFC 7519 section 2: seconds from the epoch, perhaps with a fraction.
 ///
 /// Every number has a value here: those outside the range count as its nearest end, which is many
 /// ages away from any clock.
@@ -28,7 +28,7 @@ pub(super) fn from_json(number: &Number) -> Option<i128> {
     Some(whole.saturating_add((seconds.fract() * 1e9).round() as i128))
 }
 
-/// The clock's time, also when it stands before 1970.
+/// Gives the clock's time, also when it stands before 1970.
 pub(super) fn from_clock(time: SystemTime) -> i128 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => from_duration(after),
@@ -36,12 +36,12 @@ pub(super) fn from_clock(time: SystemTime) -> i128 {
     }
 }
 
-/// A length of time in nanoseconds. At most 2^64 seconds, so it always fits.
+/// Gives a length of time in nanoseconds. It has at most 2^64 seconds, so it always fits.
 pub(super) fn from_duration(duration: Duration) -> i128 {
     i128::from(duration.as_secs()) * NANOS + i128::from(duration.subsec_nanos())
 }
 
-/// The time from `earlier` to `later`, zero if they are the other way round, capped at what a
+/// Gives the time from `earlier` to `later`, zero if they are the other way round, capped at what a
 /// `Duration` holds.
 pub(super) fn between(earlier: i128, later: i128) -> Duration {
     let nanos = later.saturating_sub(earlier).max(0);
@@ -52,7 +52,7 @@ pub(super) fn between(earlier: i128, later: i128) -> Duration {
     }
 }
 
-/// As a clock value; never before 1970 nor after the year 9999, where `SystemTime` could overflow.
+/// Gives a clock value, never before 1970 nor after the year 9999, where `SystemTime` could overflow.
 pub(super) fn to_clock(nanos: i128) -> SystemTime {
     UNIX_EPOCH + between(0, nanos).min(Duration::from_secs(LATEST_SECS))
 }

@@ -1,4 +1,4 @@
-//! A token taken apart for people, whether or not it is good.
+//! Takes a token apart for people, whether or not it is good.
 
 use std::time::SystemTime;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use super::{Admission, NearMiss, Refusal, Rules, claims, date, token};
 
-/// What a token holds, and what is wrong with it. Nothing of it is vouched for but by `verdict`.
+/// Says what a token holds, and what is wrong with it. Nothing of it is vouched for but by `verdict`.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// The first part.
+    /// Its first part, which names the algorithm.
     pub header: Value,
-    /// The second part.
+    /// Its second part, whoever signed it.
     pub claims: Value,
     /// What the claims alone would be told, whoever signed them.
     pub claims_verdict: Result<(), Refusal>,
     /// What a router with these rules would say.
     pub verdict: Result<Admission, Refusal>,
-    /// If no key made the signature: one that would have but for white space at its ends.
+    /// A key that would have made the signature but for white space at its ends, if none has made it.
     pub near_miss: Option<NearMiss>,
 }
 

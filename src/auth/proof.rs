@@ -4,54 +4,45 @@
 //! for, so one made for one purpose is worth nothing for another. No proof is a token's signature, nor the other way
 //! round: what is signed here begins with a length, hence with a zero byte, and what a token signs is base64.
 
-use jsonwebtoken::crypto::aws_lc;
-use jsonwebtoken::{Algorithm, EncodingKey};
-use subtle::ConstantTimeEq;
+use aws_lc_rs::{constant_time, hmac};
 
 use super::{Key, without_newline};
 
-/// What a proof is for.
+/// Says what a proof is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Purpose(&'static str);
 
 impl Purpose {
-    /// The label must tell it from all others, and its version from those before.
+    /// Makes a purpose. The label must tell it from all others, and from earlier versions of itself.
     pub const fn new(label: &'static str) -> Self {
         Self(label)
     }
 }
 
-/// A proof. Compared in constant time.
+/// Shows that its maker has a key; it is compared in constant time.
 #[derive(Clone, Debug)]
-pub struct Proof(Vec<u8>);
+pub struct Proof(hmac::Tag);
 
 impl Proof {
-    /// The proof that `key` makes for these fields in this order.
-    ///
-    /// # Panics
-    ///
-    /// Not for any input: a raw secret is always an HMAC key.
+    /// Makes the proof that `key` gives for these fields in this order.
     pub fn make(key: &Key, purpose: Purpose, fields: &[&[u8]]) -> Self {
         // Routers that have one Secret prove alike, whether or not they read it with its newline.
-        let key = EncodingKey::from_secret(without_newline(key.secret()));
-        // Named outright for the reason given in KeyRing::signer_of.
-        let signer = (aws_lc::DEFAULT_PROVIDER.signer_factory)(&Algorithm::HS256, &key);
-        let signer = signer.expect("a raw secret is an HMAC key");
-        Self(signer.sign(&message(purpose, fields)))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, without_newline(key.secret()));
+        Self(hmac::sign(&key, &message(purpose, fields)))
     }
 
-    /// Its bytes, to be sent.
+    /// Gives its bytes, to be sent.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_ref()
     }
 
-    /// Whether these bytes are this very proof.
+    /// Tells whether these bytes are this very proof.
     pub fn is(&self, bytes: &[u8]) -> bool {
-        self.0.ct_eq(bytes).into()
+        constant_time::verify_slices_are_equal(self.bytes(), bytes).is_ok()
     }
 }
 
-/// The label and each field behind its length, so that no two lists of fields give the same bytes.
+/// Writes the label and each field behind its length, so that no two lists of fields give the same bytes.
 fn message(Purpose(label): Purpose, fields: &[&[u8]]) -> Vec<u8> {
     let parts = || [label.as_bytes()].into_iter().chain(fields.iter().copied());
     let mut message = Vec::with_capacity(parts().map(|part| 8 + part.len()).sum());

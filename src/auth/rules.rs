@@ -1,4 +1,4 @@
-//! The whole check of a call, from its headers to the admitted subject.
+//! Checks a call, from its headers to the admitted subject.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::keys::{NearMiss, Signature};
+use super::keys::NearMiss;
 use super::{Key, KeyRing, Refusal, bearer, claims, date, token};
 
 /// The issuer upstream's controller writes and its router asks for.
@@ -18,7 +18,7 @@ pub const DEFAULT_AUDIENCE: &str = "https://jumpstarter.dev/router";
 /// A controller's token has about 400 bytes; this leaves room for claims to come.
 pub const DEFAULT_MAX_TOKEN_SIZE: usize = 8 * 1024;
 
-/// What a call must show to be admitted.
+/// Says what a call must show to be admitted.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The `iss` claim must be this.
@@ -34,10 +34,10 @@ pub struct Rules {
     pub keys: KeyRing,
 }
 
-/// A call that was admitted.
+/// Says what is known of a call that was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// The token's `sub`, on which two streams are paired. Never empty.
+    /// The token's `sub`, by which two streams are paired. Never empty.
     pub subject: Arc<str>,
     /// The token's `exp`. Times after the year 9999 are given as its end.
     pub expires_at: SystemTime,
@@ -46,7 +46,7 @@ pub struct Admission {
 }
 
 impl Rules {
-    /// The upstream router's rules with these keys: its issuer and audience, no tolerance.
+    /// Makes the upstream router's rules with these keys: its issuer and audience, no tolerance.
     pub fn new(keys: KeyRing) -> Self {
         Self {
             issuer: DEFAULT_ISSUER.to_owned(),
@@ -70,13 +70,8 @@ impl Rules {
             });
         }
         let parts = token::split(token)?;
-        let algorithm = token::algorithm(&token::decode(parts.header)?)?;
+        let signature = token::signature(&parts)?;
         let payload = token::decode(parts.payload)?;
-        let signature = Signature {
-            algorithm,
-            message: parts.signed.as_bytes(),
-            bytes: &token::decode(parts.signature)?,
-        };
         let key = self.keys.signer_of(&signature);
         let key = key.ok_or(Refusal::Signature)?;
         let (subject, expiry) = claims::check(self, &payload, date::from_clock(now))?;
@@ -87,23 +82,16 @@ impl Rules {
         })
     }
 
-    /// The key that signed the token in this `authorization` header, and the token, whatever its claims say: for a call
-    /// that was admitted.
+    /// Finds the key that signed the token in this `authorization` header, and the token, whatever its claims say: for a
+    /// call that was admitted.
     pub fn signer<'a>(&self, authorization: &'a HeaderValue) -> Option<(&Key, &'a str)> {
         let token = bearer::text(authorization).ok()?;
-        let parts = token::split(token).ok()?;
-        let algorithm = token::algorithm(&token::decode(parts.header).ok()?).ok()?;
-        let signature = token::decode(parts.signature).ok()?;
-        let signature = Signature {
-            algorithm,
-            message: parts.signed.as_bytes(),
-            bytes: &signature,
-        };
+        let signature = token::signature(&token::split(token).ok()?).ok()?;
         let key = self.keys.signer_of(&signature)?;
         Some((&self.keys.keys()[key], token))
     }
 
-    /// What is said about a call that [`check`](Self::check) has refused: if no key made the signature, also which one
+    /// Says more about a call that [`check`](Self::check) has refused: if no key made the signature, also which one
     /// would have but for white space at its ends. That costs as much as trying four more keys for each one, so it is
     /// found out when it is written down.
     pub fn explain<'a>(&'a self, refusal: &'a Refusal, headers: &'a HeaderMap) -> Explained<'a> {
@@ -114,19 +102,14 @@ impl Rules {
         }
     }
 
-    /// The key that would have made a token's signature but for white space at its ends.
+    /// Finds the key that would have made a token's signature but for white space at its ends.
     pub(super) fn near_miss(&self, token: &str) -> Option<NearMiss> {
-        let parts = token::split(token).ok()?;
-        let signature = Signature {
-            algorithm: token::algorithm(&token::decode(parts.header).ok()?).ok()?,
-            message: parts.signed.as_bytes(),
-            bytes: &token::decode(parts.signature).ok()?,
-        };
+        let signature = token::signature(&token::split(token).ok()?).ok()?;
         self.keys.near_miss(&signature)
     }
 }
 
-/// A refusal in words, see [`Rules::explain`].
+/// Puts a refusal into words, see [`Rules::explain`].
 #[derive(Debug)]
 pub struct Explained<'a> {
     rules: &'a Rules,

@@ -1,17 +1,17 @@
-//! The outer form of a token: three parts, base64, JSON, algorithm.
+//! Reads the outer form of a token: three parts, base64, JSON, algorithm.
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{AlgorithmFault, Refusal};
+use super::{AlgorithmFault, Refusal, keys::Signature};
 
-/// A token taken apart, with nothing of it checked yet.
+/// Holds the parts of a token, nothing of which is checked yet.
 pub(super) struct Parts<'a> {
     /// Header and payload with the dot between them: what the signature covers.
     pub signed: &'a str,
@@ -39,7 +39,16 @@ pub(super) fn split(token: &str) -> Result<Parts<'_>, Refusal> {
     })
 }
 
-/// The bytes of one part (RFC 7515 section 2: base64url without padding).
+/// Reads the signature, with what it covers and the algorithm that the header names.
+pub(super) fn signature<'a>(parts: &Parts<'a>) -> Result<Signature<'a>, Refusal> {
+    Ok(Signature {
+        algorithm: algorithm(&decode(parts.header)?)?,
+        message: parts.signed.as_bytes(),
+        bytes: decode(parts.signature)?,
+    })
+}
+
+/// Decodes one part (RFC 7515 section 2: base64url without padding).
 ///
 /// Only the canonical form passes. Go also ignores leftover bits in the last character; no
 /// encoder sets them, so this refuses nothing but forged variants of one token.
@@ -49,12 +58,12 @@ pub(super) fn decode(part: &str) -> Result<Vec<u8>, Refusal> {
         .map_err(|_| Refusal::NotAToken("expected base64url without padding"))
 }
 
-/// The algorithm a header names, if it is one of the three accepted.
+/// Reads the algorithm that a header names, if it is one of the three accepted.
 ///
 /// The list is fixed here and no key is chosen by the token, so a token cannot talk the router
 /// into "none" or into using the secret as a public key (RFC 8725 section 3.1). All other header
 /// members, `typ` and `crit` among them, are ignored as golang-jwt ignores them.
-pub(super) fn algorithm(header: &[u8]) -> Result<Algorithm, Refusal> {
+fn algorithm(header: &[u8]) -> Result<hmac::Algorithm, Refusal> {
     const OTHERS: [&str; 13] = [
         "none", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
         "ES256K", "EdDSA", "Ed25519",
@@ -62,9 +71,9 @@ pub(super) fn algorithm(header: &[u8]) -> Result<Algorithm, Refusal> {
     let fault = match members(header, ["alg"])? {
         [None] => AlgorithmFault::Missing,
         [Some(Value::String(name))] => match name.as_str() {
-            "HS256" => return Ok(Algorithm::HS256),
-            "HS384" => return Ok(Algorithm::HS384),
-            "HS512" => return Ok(Algorithm::HS512),
+            "HS256" => return Ok(hmac::HMAC_SHA256),
+            "HS384" => return Ok(hmac::HMAC_SHA384),
+            "HS512" => return Ok(hmac::HMAC_SHA512),
             other => OTHERS
                 .into_iter()
                 .find(|known| *known == other)
@@ -75,7 +84,7 @@ pub(super) fn algorithm(header: &[u8]) -> Result<Algorithm, Refusal> {
     Err(Refusal::Algorithm(fault))
 }
 
-/// The values of some members of a JSON object, in the order of `names`.
+/// Reads some members of a JSON object, in the order of `names`.
 ///
 /// Of several members with one name the last counts (one of the two ways RFC 7519 section 4
 /// allows, and what Go does). The others are skipped without being built, however large or deep.

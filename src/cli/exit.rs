@@ -5,7 +5,10 @@ use std::{error::Error, fmt, future::Future, process::ExitCode};
 use tokio::runtime::Builder;
 use tonic::Code;
 
-use crate::client::{ConnectError, ControllerConfigError, EndedBy, StreamError};
+use crate::{
+    client::{ConnectError, ControllerConfigError, EndedBy, StreamError},
+    common::text::chain,
+};
 
 /// Says what an exit code means. Wrong usage is 2, as with all commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,20 +80,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
-}
-
-/// Joins a message with its causes, each of which is named once.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl From<ConnectError> for Failure {

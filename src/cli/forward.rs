@@ -1,4 +1,4 @@
-//! `forward`: TCP or Unix sockets through a router, many connections, each with a stream of its own.
+//! `forward`: carries TCP or Unix sockets through a router, many connections, each with a stream of its own.
 //!
 //! [`near`] accepts connections, [`far`] connects to a service; [`hello`] is how they find each other over one subject.
 
@@ -22,7 +22,7 @@ use super::{
     join::credentials::{RouterArgs, TokenArgs},
 };
 
-/// Below what follows the options in the help.
+/// What follows the options in the help.
 const MORE: &str = "\
 One end listens, the other connects to a service; both name the same token or subject:
   jumpstarter-router forward --router HOST:PORT --token-file FILE --to 127.0.0.1:22

@@ -1,25 +1,37 @@
 //! `health`: asks a router how it is, for probes that run a command. The image has no shell to do so with.
 
 use std::{
+    error::Error,
     ffi::OsString,
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
+    io, iter,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     process::ExitCode,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clap::Args;
+use http::{Request, StatusCode};
 use thiserror::Error;
+use tokio::{
+    runtime::Builder,
+    time::{Instant, sleep, timeout_at},
+};
 
-use super::{config_args::ConfigArgs, fail};
-use crate::config;
+use super::{
+    config_args::ConfigArgs,
+    exit::{self, Exit, Failure},
+    http::exchange,
+};
+use crate::{
+    common::text::{chain, printable},
+    config,
+};
 
 /// No answer is read beyond this, bytes.
 const MOST: usize = 8 * 1024;
 
-/// How long to wait before asking again when the connection was cut, as a router does that has too many of them.
+/// How long to wait before asking again when the connection was cut, as a router that has too many of them does.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Options of `health`.
@@ -47,7 +59,7 @@ pub struct HealthArgs {
     pub config: Option<PathBuf>,
 }
 
-/// Why a router is not taken to be well.
+/// Says why a router is not taken to be well.
 #[derive(Debug, Error)]
 pub enum HealthError {
     /// The address is not understood or not known.
@@ -56,69 +68,64 @@ pub enum HealthError {
     /// The router answers no probes.
     #[error("listen.health_address is \"0\", so no probe is answered; set it, or give --address")]
     Off,
-    /// Nobody is there.
+    /// Nobody answers there.
     #[error("{0}: {1}; is the router running, with this as its listen.health_address?")]
-    Unreachable(SocketAddr, io::Error),
+    Unreachable(SocketAddr, String),
     /// Nothing came in time.
     #[error("{0}: no answer within {1:?}")]
     Late(SocketAddr, Duration),
-    /// Something else is there.
+    /// What answers there is no HTTP server.
     #[error("{0}: the answer is not HTTP; expected the listen.health_address of a router")]
     NotHttp(SocketAddr),
-    /// It says no.
+    /// The router says that it is not well.
     #[error("{path} of {address} answered {status}: {text}")]
     Unwell {
-        /// Who.
+        /// Who was asked.
         address: SocketAddr,
         /// What was asked.
         path: &'static str,
-        /// The HTTP status.
+        /// Which HTTP status came.
         status: u16,
-        /// The first line of what it said.
+        /// What it said in its first line.
         text: String,
     },
 }
 
 /// Runs `health`. Exit code 0 if the router is well, else 1 and why not.
 pub fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> ExitCode {
-    match check(args, env) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+    exit::run(&mut Builder::new_current_thread(), async {
+        let result = check(args, env).await;
+        result.map_err(|error| Failure::new(Exit::Broken, error))
+    })
 }
 
 /// Asks, and takes everything but the answer 200 for an error.
-pub fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), HealthError> {
+async fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), HealthError> {
     let end = Instant::now() + args.timeout;
     let path = if args.live { "/healthz" } else { "/readyz" };
     let mut refused = HealthError::Off;
     for address in addresses(args, env)? {
-        match ask_again(address, path, end) {
-            Ok(Answer { status: 200, .. }) => return Ok(()),
-            Ok(Answer { status, text }) => {
+        let answer = timeout_at(end, ask(address, path, end)).await;
+        match answer.map_err(|_| HealthError::Late(address, args.timeout))? {
+            Ok((StatusCode::OK, _)) => return Ok(()),
+            Ok((status, body)) => {
                 return Err(HealthError::Unwell {
                     address,
                     path,
-                    status,
-                    text,
+                    status: status.as_u16(),
+                    text: first_line(&body),
                 });
             }
-            Err(error) => {
-                refused = match error.kind() {
-                    // The former is what a socket says whose time is over.
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        return Err(HealthError::Late(address, args.timeout));
-                    }
-                    io::ErrorKind::InvalidData => return Err(HealthError::NotHttp(address)),
-                    _ => HealthError::Unreachable(address, error),
-                };
+            Err(error) if is_of_sockets(&*error) => {
+                refused = HealthError::Unreachable(address, chain(&*error));
             }
+            Err(_) => return Err(HealthError::NotHttp(address)),
         }
     }
     Err(refused)
 }
 
-/// Where to ask, one after the other until somebody is there.
+/// Gives the addresses to ask, one after the other until somebody is there.
 ///
 /// The rest of the configuration need not be valid: a key file that is being replaced must not fail a probe.
 ///
@@ -162,69 +169,55 @@ pub fn addresses(
     Ok(own.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    text: String,
-}
+type Unanswered = Box<dyn Error + Send + Sync>;
 
 /// Asks until there is an answer or the time is over: under a flood of connections, one may be cut.
-fn ask_again(address: SocketAddr, path: &str, end: Instant) -> io::Result<Answer> {
+async fn ask(
+    address: SocketAddr,
+    path: &str,
+    end: Instant,
+) -> Result<(StatusCode, Vec<u8>), Unanswered> {
     loop {
-        match ask(address, path, end) {
-            Err(error) if is_cut(&error) && Instant::now() + AGAIN < end => thread::sleep(AGAIN),
+        match exchange(&address.to_string(), Request::get(path), MOST).await {
+            Err(error) if is_cut(&*error) && Instant::now() + AGAIN < end => sleep(AGAIN).await,
             result => return result,
         }
     }
 }
 
-fn is_cut(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-    )
+/// Tells whether an error or one of its causes is of this type and `wanted`.
+fn among<'a, E: Error + 'static>(
+    error: &'a (dyn Error + 'static),
+    wanted: impl Fn(&E) -> bool,
+) -> bool {
+    iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref())
+        .any(wanted)
 }
 
-fn ask(address: SocketAddr, path: &str, end: Instant) -> io::Result<Answer> {
-    let left = || {
-        let left = end.saturating_duration_since(Instant::now());
-        // Zero would mean "for ever".
-        if left.is_zero() {
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
-        }
-        Ok(left)
-    };
-    let mut socket = TcpStream::connect_timeout(&address, left()?)?;
-    socket.set_write_timeout(Some(left()?))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    let mut chunk = [0; 1024];
-    while answer.len() < MOST {
-        socket.set_read_timeout(Some(left()?))?;
-        match socket.read(&mut chunk)? {
-            0 => break,
-            length => answer.extend_from_slice(&chunk[..length]),
-        }
-    }
-    if answer.is_empty() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    parse(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
+fn is_cut(error: &(dyn Error + 'static)) -> bool {
+    among(error, hyper::Error::is_incomplete_message)
+        || among(error, |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            )
+        })
 }
 
-/// The status and the first line of the body, without what could disturb a terminal.
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let answer = String::from_utf8_lossy(answer);
-    let rest = answer.strip_prefix("HTTP/1.")?;
-    let status = rest.split_once(' ')?.1.get(..3)?.parse().ok()?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+/// Tells whether there is no answer, rather than one that is not understood.
+fn is_of_sockets(error: &(dyn Error + 'static)) -> bool {
+    is_cut(error) || among(error, |_: &io::Error| true)
+}
+
+/// Gives the first line of a body, as short as a line for people is.
+fn first_line(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body);
     let line = body.lines().next().unwrap_or_default().trim();
-    let text = line.chars().filter(|c| !c.is_control()).take(200).collect();
-    Some(Answer { status, text })
+    printable(&line.chars().take(200).collect::<String>())
 }
 
 #[cfg(test)]
@@ -232,6 +225,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::common::text::tests::{HOSTILE, assert_harmless};
 
     fn args(address: Option<&str>) -> HealthArgs {
         HealthArgs {
@@ -270,20 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
-        let good =
-            b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 8\r\n\r\ndrain\x1b[0m\nmore";
-        let answer = parse(good).unwrap();
-        assert_eq!((answer.status, &*answer.text), (503, "drain[0m"));
-        assert_eq!(parse(b"HTTP/1.1 200 OK").unwrap().status, 200);
-        for bad in [
-            &b""[..],
-            b"SSH-2.0-x",
-            b"HTTP/1.1",
-            b"HTTP/1.1 2",
-            b"HTTP/1.1 \xff\xff\xff\xff",
-        ] {
-            assert_eq!(parse(bad), None, "{bad:?}");
-        }
+    fn one_line_of_an_answer_is_shown() {
+        assert_eq!(first_line(b"draining \nmore"), "draining");
+        assert_eq!(first_line(b""), "");
+        assert_harmless(&first_line(HOSTILE.replace('\n', "").as_bytes()));
     }
 }

@@ -11,8 +11,9 @@ use clap::{Args, Subcommand};
 use tokio::{runtime::Builder, time::sleep};
 
 use super::{
+    admin_client::{AdminArgs, AdminError, Client},
     fail,
-    top::{self, AdminArgs, Client, TopArgs, TopError},
+    top::{self, TopArgs},
 };
 use crate::admin::api::{status::Status, streams::Column};
 
@@ -110,7 +111,7 @@ fn as_top(args: &ListArgs) -> TopArgs {
     }
 }
 
-fn finish(work: impl Future<Output = Result<ExitCode, TopError>>) -> ExitCode {
+fn finish(work: impl Future<Output = Result<ExitCode, AdminError>>) -> ExitCode {
     let run = || {
         Builder::new_current_thread()
             .enable_all()
@@ -123,13 +124,13 @@ fn finish(work: impl Future<Output = Result<ExitCode, TopError>>) -> ExitCode {
     }
 }
 
-async fn end(client: &Client, ids: &[u64]) -> Result<ExitCode, TopError> {
+async fn end(client: &Client, ids: &[u64]) -> Result<ExitCode, AdminError> {
     let mut code = ExitCode::SUCCESS;
     for id in ids {
         match client.post(&format!("/api/streams/{id}/end")).await {
             Ok(()) => println!("stream {id}: its peers are being told"),
             // The others may be there.
-            Err(TopError::Refused { text, .. }) => {
+            Err(AdminError::Refused { text, .. }) => {
                 eprintln!("error: stream {id}: {text}");
                 code = ExitCode::FAILURE;
             }
@@ -139,7 +140,7 @@ async fn end(client: &Client, ids: &[u64]) -> Result<ExitCode, TopError> {
     Ok(code)
 }
 
-async fn drain(client: &Client, wait: bool) -> Result<ExitCode, TopError> {
+async fn drain(client: &Client, wait: bool) -> Result<ExitCode, AdminError> {
     client.post("/api/drain").await?;
     println!("the router drains: new streams are refused");
     if !wait {
@@ -153,7 +154,7 @@ async fn drain(client: &Client, wait: bool) -> Result<ExitCode, TopError> {
                 let _ = write!(stderr(), "\r\x1b[K{} pairs left", status.pairs);
             }
             Ok(_) => {}
-            Err(TopError::Unreachable(..)) => break,
+            Err(AdminError::Unreachable(..)) => break,
             Err(error) => return Err(error),
         }
         sleep(Duration::from_millis(500)).await;

@@ -1,56 +1,24 @@
 //! `top`: shows a running router's streams in a terminal. It asks the admin API, as the page does.
 
-pub mod client;
 pub mod screen;
 pub mod table;
 
 use std::{
     ffi::OsString,
     fmt::Write as _,
-    io::{self, IsTerminal as _},
-    path::PathBuf,
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 
-pub use self::client::{Client, TopError};
-use super::fail;
-use crate::admin::api::{
-    status::Status,
-    streams::{Column, Listing},
+use super::{
+    admin_client::{AdminArgs, AdminError},
+    fail, quietly,
 };
-
-/// Where the admin API is, and who asks.
-#[derive(Args, Clone, Debug)]
-pub struct AdminArgs {
-    /// Where the router's admin API is
-    #[arg(
-        long,
-        value_name = "URL",
-        help = "Where the router's admin API is [default: the port of JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS, \
-                or http://127.0.0.1:8082]"
-    )]
-    pub admin: Option<String>,
-    /// File with the admin token
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in \
-                JUMPSTARTER_ROUTER_ADMIN_TOKEN]"
-    )]
-    pub token_file: Option<PathBuf>,
-}
-
-impl AdminArgs {
-    /// A client of the API.
-    pub fn client(&self, env: &[(String, OsString)]) -> Result<Client, TopError> {
-        Client::new(self.admin.as_deref(), self.token_file.clone(), env)
-    }
-}
+use crate::admin::api::streams::Column;
 
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
@@ -81,15 +49,6 @@ pub struct TopArgs {
     pub limit: usize,
 }
 
-/// What was seen at one look.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Look {
-    /// The router.
-    pub status: Status,
-    /// Its streams.
-    pub streams: Listing,
-}
-
 /// Runs `top`. Exit code 1 if the router could not be asked.
 pub fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
     match try_run(args, env) {
@@ -98,7 +57,7 @@ pub fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
     }
 }
 
-fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), TopError> {
+fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), AdminError> {
     let client = args.admin.client(env)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = |query: &View| runtime.block_on(client.look(&query.path()));
@@ -110,24 +69,15 @@ fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), TopError> {
     loop {
         let seen = look(&view)?;
         let text = if args.json {
-            let mut line = serde_json::to_string(&seen).map_err(io::Error::from)?;
-            line.push('\n');
-            line
+            serde_json::to_string(&seen).map_err(io::Error::from)?
         } else {
-            let mut text = table::head(&seen.status);
-            text.push('\n');
-            for line in table::lines(&seen.streams) {
-                let _ = writeln!(text, "{line}");
-            }
-            text
+            let mut lines = vec![table::head(&seen.status)];
+            lines.extend(table::lines(&seen.streams));
+            lines.join("\n")
         };
-        if let Err(error) = io::Write::write_all(&mut io::stdout().lock(), text.as_bytes()) {
+        if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
             // Whoever reads has seen enough.
-            return if error.kind() == io::ErrorKind::BrokenPipe {
-                Ok(())
-            } else {
-                Err(error.into())
-            };
+            return Ok(quietly(Err(error))?);
         }
         if args.once || !args.json {
             return Ok(());
@@ -136,7 +86,7 @@ fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), TopError> {
     }
 }
 
-/// What is asked for.
+/// Says which streams are asked for, and in which order.
 #[derive(Clone, Debug)]
 pub struct View {
     /// By what streams are sorted.
@@ -164,7 +114,7 @@ impl View {
         self.sort = all[now.map_or(0, |now| (now + 1) % all.len())];
     }
 
-    /// The path and query of the API.
+    /// Writes it as path and query of the API.
     fn path(&self) -> String {
         let mut path = format!(
             "/api/streams?limit={}&sort={}&descending={}&q=",

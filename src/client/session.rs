@@ -12,13 +12,13 @@ use tonic::{
 };
 
 use super::{
-    backoff::Backoff,
     connect::{ConnectError, Connector},
     controller_config::ControllerConfig,
     router_stream::RouterStream,
     token::Token,
 };
 use crate::{
+    common::backoff::Backoff,
     grpc::status,
     protocol::v1::{
         DialRequest, ExporterStatus, ListenRequest, ListenResponse, RegisterRequest,

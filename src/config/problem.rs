@@ -44,17 +44,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Puts `text` on one line whatever it contains.
-pub(super) fn printable(text: &str) -> String {
-    let escaped = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.into()
-        }
-    };
-    text.chars().map(escaped).collect()
-}
+pub(super) use crate::common::text::printable;
 
 /// Says "found ..., expected ... (why)".
 pub(super) fn mismatch(found: &str, expects: &str, why: &str) -> String {
@@ -130,3 +120,31 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::text::tests::{HOSTILE, assert_harmless};
+
+    #[test]
+    fn names_from_outside_are_harmless() {
+        let name = HOSTILE.to_owned();
+        let (line, column, key) = (1, 2, "log.format");
+        for origin in [
+            Origin::File {
+                name: name.clone(),
+                line,
+                column,
+            },
+            Origin::Operator {
+                name: name.clone(),
+                key,
+            },
+            Origin::Env(name.clone()),
+            Origin::Flag(name),
+        ] {
+            assert_harmless(&origin.to_string());
+        }
+        assert_harmless(&mismatch("x", "y", HOSTILE));
+    }
+}

@@ -1,4 +1,4 @@
-//! The process's log: one line per event on stderr, as JSON or as text.
+//! Writes the process's log: one line per event on stderr, as JSON or as text.
 //!
 //! The JSON follows the log schema that all Jumpstarter services share: `ts`, `level`, `msg` and
 //! `component` first, then the event's fields, then those of the enclosing spans. The filter can be
@@ -7,7 +7,6 @@
 //! Who logs never waits: lines go through a queue to a writer on a thread of its own. What nobody reads in time is
 //! lost and counted. Lines that peers can cause are thinned by address.
 
-pub mod escape;
 mod fields;
 mod filter;
 mod journal;
@@ -45,7 +44,7 @@ const WAITING: usize = 4 * 1024 * 1024;
 /// How long the last lines may take to be written before the process ends.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What became of lines that were not written. As the log itself is one for the process, so is this.
+/// Counts lines that were not written, by reason. As the log itself is one for the process, so is this.
 #[derive(Debug, Default)]
 pub struct Missing {
     /// There was no room for them, because nobody read standard error.
@@ -54,7 +53,7 @@ pub struct Missing {
     pub left_out: Counter,
 }
 
-/// Counts lines that were not written.
+/// Counts the lines that this process did not write.
 pub static MISSING: LazyLock<Missing> = LazyLock::new(Missing::default);
 
 /// How log lines are written.
@@ -69,7 +68,7 @@ pub enum LogFormat {
     Auto,
 }
 
-/// Why the log could not be set up or changed.
+/// Says why the log could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter is not understood. The text names the part that is wrong.
@@ -99,14 +98,14 @@ impl LogHandle {
         self.filter.reload(filter).map_err(|_| LogError::Gone)
     }
 
-    /// The filter in force, with the directives that were added to the one given.
+    /// Gives the filter in force, with the directives that were added to the one given.
     pub fn filter(&self) -> Result<String, LogError> {
         let read = self.filter.with_current(ToString::to_string);
         read.map_err(|_| LogError::Gone)
     }
 }
 
-/// Whether the log would accept this filter; if not, why.
+/// Tells whether the log would accept this filter, and if not, why.
 pub fn check_filter(filter: &str) -> Result<(), String> {
     match filter::parse(filter) {
         Err(LogError::Filter(why)) => Err(why),
@@ -134,7 +133,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogError> {
     Ok(handle)
 }
 
-/// The handle of the log that [`init`] has installed, if it has.
+/// Gives the handle of the log that [`init`] has installed, if it has.
 pub fn installed() -> Option<LogHandle> {
     INSTALLED.get().map(|(handle, _)| handle.clone())
 }

@@ -14,6 +14,7 @@ use tokio::{
 
 use self::outage::Outage;
 pub use self::socket::{bind, prepare};
+use crate::common::backoff::Backoff;
 use crate::observe::{
     metrics::{ConnectionAccept, ConnectionEnd, Held},
     panics::caught,
@@ -45,7 +46,7 @@ pub async fn run(
     let stopped = router.life.until(Phase::is_stopped);
     let acceptor = Arc::new(Acceptor { router, tls });
     let mut tasks = JoinSet::new();
-    let mut trouble = Trouble::default();
+    let mut trouble = Trouble::new();
     loop {
         let accepted = tokio::select! {
             // What comes after that is for others.
@@ -62,7 +63,7 @@ pub async fn run(
         };
         match accepted {
             Ok((socket, address)) => {
-                trouble.pause = Duration::ZERO;
+                trouble.pauses.reset();
                 acceptor.take_in(&mut tasks, socket, address.ip());
             }
             // The peer is gone already; the listener is fine.
@@ -84,9 +85,8 @@ pub async fn run(
 }
 
 /// What there is while nothing can be accepted, for want of file descriptors or memory.
-#[derive(Default)]
 struct Trouble {
-    pause: Duration,
+    pauses: Backoff,
     outage: Outage,
 }
 
@@ -94,9 +94,15 @@ struct Trouble {
 const SPARES: usize = 16;
 
 impl Trouble {
+    fn new() -> Self {
+        Self {
+            pauses: Backoff::new(Duration::from_millis(5), Duration::from_secs(1)),
+            outage: Outage::default(),
+        }
+    }
+
     /// How long to wait: trying again at once would only burn the processor.
     fn begin(&mut self, router: &Router, error: &io::Error) -> Duration {
-        self.pause = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
         router.metrics.accept_failures.inc();
         router.life.set_accepting(false);
         let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Room));
@@ -110,7 +116,7 @@ impl Trouble {
                  (ulimit -n, LimitNOFILE=)?"
             );
         }
-        self.pause
+        self.pauses.pause()
     }
 
     /// All that waited has been accepted: only then the router is ready again, as it would be for moments else.
@@ -146,7 +152,8 @@ fn take_rest(
     }
 }
 
-fn is_about_the_peer(error: &io::Error) -> bool {
+/// Tells whether a failed accept says nothing about the next one.
+pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

@@ -9,6 +9,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::{
     extract::{Request, State},
     http::{
@@ -18,7 +19,6 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use subtle::ConstantTimeEq as _;
 
 use super::failure;
 use crate::observe::metrics::{AdminRefusal, Metrics};
@@ -104,7 +104,7 @@ impl Guard {
             .get(header::AUTHORIZATION)
             .and_then(|value| value.as_bytes().split_at_checked(7));
         given.is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case(b"bearer ") && given.ct_eq(token).into()
+            scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(given, token).is_ok()
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Who gives way when all places are taken: whoever says nothing makes room for whoever speaks.
+//! Decides who gives way when all places are taken: whoever says nothing makes room for whoever speaks.
 
 use std::{
     cmp::Reverse,
@@ -15,23 +15,23 @@ use tokio::task::{AbortHandle, Id};
 
 use crate::observe::log::network;
 
-/// Whether a connection has sent a whole request. Shared with the connection's task.
+/// Tells whether a connection has sent a whole request. It is shared with the connection's task.
 #[derive(Clone, Debug, Default)]
 pub struct Spoken(Arc<AtomicBool>);
 
 impl Spoken {
-    /// Its request is whole.
+    /// Notes that its request is whole.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is.
+    /// Tells whether its request is whole.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A connection that is served.
+/// Stands for a connection that is served.
 #[derive(Debug)]
 struct Place {
     network: IpAddr,
@@ -40,12 +40,12 @@ struct Place {
     task: AbortHandle,
 }
 
-/// All connections of one listener.
+/// Holds all connections of one listener.
 #[derive(Debug, Default)]
 pub struct Places(HashMap<Id, Place>);
 
 impl Places {
-    /// How many are served.
+    /// Counts those that are served.
     pub fn taken(&self) -> usize {
         self.0.len()
     }
@@ -61,7 +61,7 @@ impl Places {
         self.0.insert(place.task.id(), place);
     }
 
-    /// The connection has ended.
+    /// Notes that a connection has ended.
     pub fn leave(&mut self, task: Id) {
         self.0.remove(&task);
     }

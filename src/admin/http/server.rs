@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server that slow or hostile clients cannot hold up.
+//! Serves HTTP/1.1 so that slow or hostile clients cannot hold it up.
 //!
 //! `axum::serve` sets no limits, so connections are served here: so many at once, one request each, and each with a
 //! deadline for its header, for its whole request and for its life. Connections are accepted at all times: when all
@@ -32,19 +32,20 @@ use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
 
 use super::places::{Places, Spoken};
+use crate::transport::accept::is_about_the_peer;
 
-/// What a client may use up.
+/// Says what a client may use up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once.
+    /// How many connections there may be at once.
     pub connections: usize,
-    /// From accept to the end of the request's header.
+    /// How long the request's header may take, from accept.
     pub header: Duration,
-    /// From accept to the end of the request's body.
+    /// How long the whole request may take, from accept.
     pub request: Duration,
-    /// From accept to close.
+    /// How long the connection may last.
     pub life: Duration,
-    /// From the call to shut down until open connections are cut.
+    /// How long open connections go on after the call to shut down.
     pub grace: Duration,
 }
 
@@ -60,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// Connections that a listener serves at once.
+/// How many connections a listener serves at once.
 pub const CONNECTIONS: usize = 256;
 
 /// How much of a request is read before its header must be complete.
@@ -69,7 +70,7 @@ const HEADER_BYTES: usize = 16 * 1024;
 /// How long to wait after a failed accept, which mostly means that no descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whoever says nothing for so long keeps no descriptor while there are none.
+/// How long a silent connection keeps its descriptor while there are none.
 const SILENT: Duration = Duration::from_secs(1);
 
 /// Serves `app` on `listener` until `shutdown` ends, then gives open connections one second.
@@ -137,7 +138,7 @@ pub(super) async fn serve_with(
     Ok(())
 }
 
-/// The next connection, or none if that failed.
+/// Accepts the next connection, or gives none if that failed.
 async fn accept(
     listener: &TcpListener,
     spare: &mut Spare,
@@ -145,7 +146,7 @@ async fn accept(
 ) -> Option<(TcpStream, net::SocketAddr)> {
     let error = match listener.accept().await {
         Ok(accepted) => return Some(accepted),
-        Err(error) if is_of_one_connection(&error) => return None,
+        Err(error) if is_about_the_peer(&error) => return None,
         Err(error) => error,
     };
     // Peers may have all descriptors, but a probe is answered still.
@@ -167,7 +168,7 @@ async fn accept(
     None
 }
 
-/// A file descriptor that is kept for when no other is free.
+/// Keeps a file descriptor for when no other is free.
 struct Spare(Option<File>);
 
 impl Spare {
@@ -188,7 +189,7 @@ impl Spare {
     }
 }
 
-/// Who sent a request. Every request has this among its extensions.
+/// Names who sent a request. Every request has this among its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote(pub net::SocketAddr);
 
@@ -236,7 +237,7 @@ async fn too_late(limits: Limits, spoken: Spoken) {
     }
 }
 
-/// The body of a request, which notes its end.
+/// Passes on the body of a request, and notes its end.
 struct Listening {
     body: Incoming,
     spoken: Spoken,
@@ -273,14 +274,4 @@ impl http_body::Body for Listening {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Whether the failed accept says nothing about the next one.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +17,7 @@ use crate::{
     client::{Connector, Trust},
     config::{Config, PemFile, Secret},
     server::Server,
-    transport::tls::settings::{Provider, self_signed_pair},
+    transport::tls::settings::{Provider, self_made},
 };
 
 /// How long a stream waits for its partner: short, as the demo waits for it.
@@ -37,7 +36,8 @@ impl Stage {
     /// Starts the router on `listen`.
     pub async fn set(listen: SocketAddr) -> Result<Self> {
         let key = random()?;
-        let (certificate, private) = self_signed_pair(&listen.ip().to_string(), SystemTime::now())?;
+        let names = vec![listen.ip().to_string()];
+        let made = self_made("demo", names, SystemTime::now())?;
         let mut config = Config::default();
         config.listen.address = listen;
         config.listen.health_address = Some((Ipv4Addr::LOCALHOST, 0).into());
@@ -45,8 +45,8 @@ impl Stage {
         config.auth.key = Some(Secret::new(key));
         config.pairing.timeout = PAIRING_TIMEOUT;
 
-        config.tls.certificate = Some(pem("CERTIFICATE", &certificate));
-        config.tls.key = Some(pem("PRIVATE KEY", private.secret_der()));
+        config.tls.certificate = Some(pem("CERTIFICATE", made.cert.pem()));
+        config.tls.key = Some(pem("PRIVATE KEY", made.signing_key.serialize_pem()));
         let server = Server::start(&config).await?;
 
         let health = server
@@ -55,7 +55,7 @@ impl Stage {
         let stage = Self {
             server,
             health,
-            certificate,
+            certificate: made.cert.into(),
             key,
         };
         let status = readiness(stage.health).await?;
@@ -98,7 +98,11 @@ impl Stage {
     /// For a peer that trusts a certificate with the same name and another key.
     pub fn stranger(&self) -> Result<Connector> {
         let name = self.address().ip().to_string();
-        self.trusting(self_signed_pair(&name, SystemTime::now())?.0)
+        self.trusting(
+            self_made("demo", vec![name], SystemTime::now())?
+                .cert
+                .into(),
+        )
     }
 
     fn trusting(&self, certificate: CertificateDer<'static>) -> Result<Connector> {
@@ -130,11 +134,7 @@ fn random() -> Result<[u8; 32]> {
 }
 
 /// A file in PEM that exists in memory only.
-fn pem(label: &str, der: &[u8]) -> PemFile {
-    // 48 bytes are a line of 64 characters (RFC 7468 section 2).
-    let lines: Vec<_> = der.chunks(48).map(|line| STANDARD.encode(line)).collect();
-    let lines = lines.join("\n");
-    let text = format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n");
+fn pem(label: &str, text: String) -> PemFile {
     PemFile {
         path: label.into(),
         text: Ok(Secret::new(text)),

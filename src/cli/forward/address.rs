@@ -1,4 +1,4 @@
-//! Local ends: TCP or Unix sockets.
+//! Opens the local ends, TCP or Unix sockets.
 
 use std::{
     fmt, fs, io,
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::either::Either;
 
-/// A local service has so long to accept a connection.
+/// How long a local service may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where to listen, or where to connect.
@@ -61,7 +61,7 @@ impl fmt::Display for Address {
 pub type Local = Either<TcpStream, UnixStream>;
 
 impl Address {
-    /// Connects there.
+    /// Connects to this address.
     pub async fn connect(&self) -> io::Result<Local> {
         let connect = async {
             match self {
@@ -77,7 +77,7 @@ impl Address {
         timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
     }
 
-    /// Listens there. A socket's path that nobody listens at any more is taken over.
+    /// Listens at this address. A socket's path that nobody listens at any more is taken over.
     pub async fn listen(&self) -> io::Result<Listener> {
         Ok(match self {
             Self::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
@@ -110,7 +110,7 @@ pub enum Listener {
     Unix(UnixListener, Removed),
 }
 
-/// A file that goes when this does.
+/// Removes a file when it is dropped.
 #[derive(Debug)]
 pub struct Removed(PathBuf);
 
@@ -121,7 +121,7 @@ impl Drop for Removed {
 }
 
 impl Listener {
-    /// The next connection, and from where. Cancellation safe.
+    /// Accepts the next connection, and tells where it comes from. Cancellation safe.
     pub async fn accept(&self) -> io::Result<(Local, String)> {
         match self {
             Self::Tcp(listener) => {
@@ -136,7 +136,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens: the port that the system has chosen, if it was asked to.
+    /// Tells where it listens: the port that the system has chosen, if it was asked to.
     pub fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|at: SocketAddr| at.to_string()),

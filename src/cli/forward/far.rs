@@ -1,4 +1,4 @@
-//! The end that connects to a service.
+//! Runs the end that connects to a service.
 
 use std::time::Duration;
 
@@ -18,17 +18,18 @@ use crate::{
         exit::{Exit, Failure},
         join::credentials::Tokens,
     },
-    client::{Connector, EndedBy, RouterStream, backoff::Backoff},
+    client::{Connector, EndedBy, RouterStream},
+    common::backoff::Backoff,
 };
 
-/// After a failure to reach the router.
+/// The pauses after a failure to reach the router.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The router refuses a token sooner, if it is near.
+/// How long a router that is near takes at most to refuse a token.
 const REFUSAL: Duration = Duration::from_millis(300);
 
-/// The other end has so long to take the reason of a failure.
+/// How long the other end may take to hear the reason of a failure.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Keeps one stream waiting for a connection of the other end, and serves those that have met.
@@ -81,7 +82,7 @@ pub async fn run(
     }
 }
 
-/// How it went.
+/// Says how it went.
 enum Waited {
     /// The other end has joined.
     Met(Box<RouterStream>),
@@ -91,7 +92,7 @@ enum Waited {
     BrokenOff,
 }
 
-/// Waits once.
+/// Opens one stream and waits for the other end.
 async fn wait(
     connector: &Connector,
     tokens: &Tokens,

@@ -1,4 +1,4 @@
-//! How the two ends of `forward` find out about each other.
+//! Lets the two ends of `forward` find out about each other.
 //!
 //! All streams of a forward share one subject, and a router pairs any two streams of a subject. So each end says first
 //! what it is, in the payload of a PING frame, which peers of other kinds do not look at:
@@ -19,15 +19,16 @@ use tokio::time::timeout;
 
 use crate::{
     client::{RouterStream, StreamError},
+    common::text::printable,
     protocol::v1::FrameType,
 };
 
 const PREFIX: &str = "forward/1 ";
 
-/// No reason of a failure is longer, bytes.
+/// How long the reason of a failure may be, in characters.
 const LONGEST: usize = 512;
 
-/// Why an end tries again whose partner is gone before it said anything: an end that has met another one like itself, or
+/// Says why an end tries again whose partner is gone before it said anything: an end that has met another one like itself, or
 /// whose process is gone.
 pub const BROKEN_OFF: &str = "the other side broke off before it said what it is";
 
@@ -40,9 +41,9 @@ pub enum Hello {
     To,
     /// The `to` end has heard the other.
     Met,
-    /// It has connected to its service.
+    /// The `to` end has connected to its service.
     Ready,
-    /// It could not, for this reason.
+    /// The `to` end could not connect, for this reason.
     Failed(String),
 }
 
@@ -67,8 +68,8 @@ impl Hello {
             "ready" => Self::Ready,
             "failed" => {
                 // Text of a stranger, who should not reach the terminal with more than words.
-                let printable = rest.chars().filter(|char| !char.is_control());
-                Self::Failed(printable.take(LONGEST).collect())
+                let short: String = rest.chars().take(LONGEST).collect();
+                Self::Failed(printable(&short))
             }
             _ => return None,
         })
@@ -85,16 +86,16 @@ impl fmt::Display for Hello {
     }
 }
 
-/// What came instead of the expected word.
+/// Says what came instead of the expected word.
 #[derive(Debug)]
 pub enum Unexpected {
-    /// Nothing in time.
+    /// Nothing came in time.
     Silence,
-    /// Another word.
+    /// Another word came.
     Word(Hello),
-    /// What `forward` does not send.
+    /// Something came that `forward` does not send.
     Stranger,
-    /// The end of the stream.
+    /// The stream ended.
     Ended(StreamError),
 }
 
@@ -144,6 +145,7 @@ async fn next(stream: &mut RouterStream) -> Result<Hello, Unexpected> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::text::tests::{HOSTILE, assert_harmless};
 
     #[test]
     fn words_are_understood_and_nothing_else_is() {
@@ -154,7 +156,11 @@ mod tests {
         for text in ["", "to", "forward/1 ", "forward/2 to", "forward/1 too"] {
             assert_eq!(Hello::parse(text.as_bytes()), None, "{text}");
         }
-        let rude = Hello::parse(b"forward/1 failed \x1b[2Jno");
-        assert_eq!(rude, Some(Hello::Failed("[2Jno".to_owned())));
+        let Some(Hello::Failed(rude)) =
+            Hello::parse(format!("forward/1 failed {HOSTILE}").as_bytes())
+        else {
+            panic!("not understood")
+        };
+        assert_harmless(&rude);
     }
 }

@@ -1,4 +1,4 @@
-//! The end that accepts connections.
+//! Runs the end that accepts connections.
 
 use std::time::Duration;
 
@@ -14,19 +14,20 @@ use crate::{
         exit::{Exit, Failure},
         join::credentials::Tokens,
     },
-    client::{Connector, EndedBy, RouterStream, backoff::Backoff},
+    client::{Connector, EndedBy, RouterStream},
+    common::backoff::Backoff,
 };
 
-/// The other end answers so fast if it lives: a few round trips.
+/// How long the other end may take to answer: a few round trips.
 const MET: Duration = Duration::from_secs(5);
 
-/// It may take so long to reach its service: its own deadline is 10 s.
+/// How long the other end may take to reach its service: its own deadline is 10 s.
 const READY: Duration = Duration::from_secs(20);
 
-/// So often in a row a stream may meet a wrong one.
+/// How often in a row a stream may meet a wrong one.
 const ATTEMPTS: u32 = 12;
 
-/// Between two such attempts.
+/// The pauses between two such attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -61,7 +62,7 @@ pub async fn run(
     Err(relay.wind_up(connections, failure).await)
 }
 
-/// A stream whose other side is the other end of this forward.
+/// Opens a stream whose other side is the other end of this forward.
 async fn meet(
     connector: &Connector,
     tokens: &Tokens,

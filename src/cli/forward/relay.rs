@@ -1,4 +1,4 @@
-//! What happens to a connection once it has a stream, and what is said about it.
+//! Carries a connection once it has a stream, and says how it went.
 
 use std::{
     fmt,
@@ -22,21 +22,19 @@ use super::{
 use crate::{
     cli::{
         exit::{Exit, Failure},
-        join::{
-            carry::{Carried, carry},
-            meter::size,
-        },
+        join::carry::{Carried, carry},
     },
     client::RouterStream,
+    common::text::bytes,
 };
 
-/// In this time the streams that are dropped at the end are cancelled.
+/// How long the streams that are dropped at the end may take to be cancelled.
 pub const FAREWELL: Duration = Duration::from_millis(200);
 
-/// After a failure to accept a connection.
+/// The pause after a failure to accept a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the connections of a process share.
+/// Holds what the connections of a process share.
 #[derive(Clone, Debug)]
 pub struct Relay {
     seats: Arc<Semaphore>,
@@ -44,7 +42,7 @@ pub struct Relay {
     count: Arc<AtomicU64>,
 }
 
-/// One connection, from its acceptance to its end.
+/// Stands for one connection, from its acceptance to its end.
 #[derive(Debug)]
 pub struct Connection {
     number: u64,
@@ -53,7 +51,7 @@ pub struct Connection {
 }
 
 impl Relay {
-    /// With room for so many connections.
+    /// Makes room for so many connections.
     pub fn new(limits: LimitArgs) -> Self {
         Self {
             seats: Arc::new(Semaphore::new(limits.max_connections as usize)),
@@ -62,8 +60,8 @@ impl Relay {
         }
     }
 
-    /// The next connection from here, once there is room for it. Fails if one of `connections` did so for good: so would
-    /// the next one. Cancel safe.
+    /// Accepts the next connection once there is room for it. Fails if one of `connections` did so for good: so would the
+    /// next one. Cancel safe.
     pub async fn accept(
         &self,
         listener: &Listener,
@@ -103,7 +101,7 @@ impl Relay {
         }
     }
 
-    /// No more connections, for this reason: those that there are go on to their end.
+    /// Takes no more connections, for this reason; those that there are go on to their end.
     pub async fn wind_up<T: 'static>(
         &self,
         mut connections: JoinSet<T>,
@@ -135,8 +133,8 @@ impl Connection {
         let (sent, received) = carried.totals();
         let how = format!(
             "{} sent, {} received, {:.1} s",
-            size(sent as f64),
-            size(received as f64),
+            bytes(sent),
+            bytes(received),
             start.elapsed().as_secs_f64()
         );
         match ended {

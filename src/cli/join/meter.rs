@@ -9,6 +9,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::carry::Carried;
+use crate::common::text::bytes;
 
 /// Whether somebody looks, and neither types the data nor looks at it.
 pub fn is_wanted(reads_stdin: bool) -> bool {
@@ -33,9 +34,9 @@ pub async fn show(carried: &Carried, wanted: bool) -> Infallible {
         let _ = write!(
             stderr(),
             "\r\x1b[K{} sent, {} received, {}/s, {} s",
-            size(sent as f64),
-            size(received as f64),
-            size(rate),
+            bytes(sent),
+            bytes(received),
+            bytes(rate as u64),
             start.elapsed().as_secs(),
         );
     }
@@ -45,34 +46,5 @@ pub async fn show(carried: &Carried, wanted: bool) -> Infallible {
 pub fn clear(wanted: bool) {
     if wanted {
         let _ = write!(stderr(), "\r\x1b[K");
-    }
-}
-
-/// Bytes as people read them.
-pub fn size(bytes: f64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    let mut value = bytes;
-    let mut unit = "B";
-    for next in UNITS {
-        if value < 1000.0 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, next);
-    }
-    if unit == "B" {
-        format!("{value:.0} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_have_three_digits_or_so() {
-        let sizes = [0.0, 999.0, 1000.0, 1_234_567.0, 5e15].map(size);
-        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "1.2 MB", "5000.0 TB"]);
     }
 }

@@ -1,9 +1,6 @@
 //! What processes use, from `/proc`.
 
-use std::fs;
-
-/// Clock ticks in `/proc/PID/stat`: Linux shows 100 a second to programs, whatever the kernel counts in.
-const TICKS: f64 = 100.0;
+use crate::common::procfs::Process;
 
 /// One look at a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,52 +18,31 @@ pub struct Usage {
 impl Usage {
     /// Of a process, `None` if there is no such process.
     pub fn of(pid: u32) -> Option<Self> {
-        Self::read(&pid.to_string())
+        Self::read(&Process::of(pid))
     }
 
     /// Of this process.
     pub fn own() -> Self {
-        Self::read("self").unwrap_or_default()
+        Self::read(&Process::own()).unwrap_or_default()
     }
 
-    fn read(pid: &str) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+    fn read(process: &Process) -> Option<Self> {
+        let kib = |file, name| Some(process.size(file, name)? / 1024);
         Some(Self {
-            cpu: cpu(&stat)?,
-            rss: kib(&status, "VmRSS:").unwrap_or(0),
-            peak: kib(&status, "VmHWM:").unwrap_or(0),
-            pss: rollup.and_then(|text| kib(&text, "Pss:")),
+            cpu: process.cpu_time()?.as_secs_f64(),
+            rss: kib("status", "VmRSS:").unwrap_or(0),
+            peak: kib("status", "VmHWM:").unwrap_or(0),
+            pss: kib("smaps_rollup", "Pss:"),
         })
     }
 }
 
-fn cpu(stat: &str) -> Option<f64> {
-    // The name in parentheses may hold anything, even parentheses.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((user + system) / TICKS)
-}
-
-fn kib(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::float_cmp)]
-
     use super::*;
 
     #[test]
-    fn reads_what_linux_writes() {
-        let stat = "12 (a ) b) S 1 1 1 0 -1 4 5 6 7 8 250 50 0 0 20 0 1 0 9";
-        assert_eq!(cpu(stat), Some(3.0));
-        assert_eq!(kib("VmHWM:\t 77 kB\nVmRSS:\t  42 kB\n", "VmRSS:"), Some(42));
+    fn looks_at_this_process() {
         assert!(Usage::own().rss > 0);
         assert_eq!(Usage::of(u32::MAX), None);
     }

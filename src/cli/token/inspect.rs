@@ -1,4 +1,4 @@
-//! `token inspect`.
+//! `token inspect`: says what is in a token, and whether the router would accept it.
 
 use std::{
     ffi::OsString,
@@ -19,8 +19,8 @@ use crate::{
         join::credentials::{KEY_ENV, key, read, variable},
         quietly,
     },
+    common::text::printable,
     config::{Config, TOKEN_ENV},
-    observe::log::escape::escape,
 };
 
 // No `Debug`: the token is a secret.
@@ -74,7 +74,7 @@ fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, F
             } else {
                 as_text(&inspection, &verdict, now)
             };
-            (report, verdict.accepted)
+            (report, verdict.result.is_ok())
         }
         Err(refusal) => {
             let report = if args.json {
@@ -129,7 +129,7 @@ fn keys(args: &InspectArgs, env: &[(String, OsString)]) -> Result<Vec<Key>, Fail
     args.key_file.iter().map(named).collect()
 }
 
-/// The rules of a router with the usual settings, and whether there are keys to check signatures with.
+/// Gives the rules of a router with the usual settings, and whether there are keys to check signatures with.
 fn rules(keys: &[Key]) -> (Rules, bool) {
     let named = !keys.is_empty();
     // Rules need a key. One that nobody knows does not vouch for anything.
@@ -147,67 +147,42 @@ fn rules(keys: &[Key]) -> (Rules, bool) {
     (rules, named)
 }
 
-/// What is said in the end.
+/// Holds what is said in the end.
 struct Verdict {
-    accepted: bool,
-    /// The name of the key that signed it, if that was found.
-    signed_by: Option<String>,
-    /// Whether there was a key to compare with.
-    checked: bool,
-    /// The key that would have signed it but for white space, in words.
-    near_miss: Option<String>,
-    why: String,
-    /// What the peer is told, if it is refused.
-    answer: Option<&'static str>,
+    signature: String,
+    /// Why it is accepted, or refused.
+    result: Result<&'static str, Refusal>,
 }
 
 impl Verdict {
+    /// `checked`: there was a key to compare with.
     fn new(inspection: &Inspection, rules: &Rules, checked: bool) -> Self {
-        let near_miss = inspection.near_miss.as_ref().filter(|_| checked);
-        let refused = |refusal: &Refusal, signed_by| Self {
-            accepted: false,
-            signed_by,
-            checked,
-            near_miss: near_miss.map(ToString::to_string),
-            why: refusal.to_string(),
-            answer: Some(refusal.message()),
+        let claims = &inspection.claims_verdict;
+        let result = match (&inspection.verdict, claims) {
+            (Ok(_), _) => Ok("the router accepts it"),
+            (Err(Refusal::Signature), Ok(())) if !checked => Ok(
+                "the claims are good; the signature was not checked, as there is no key (--key-file, ROUTER_KEY)",
+            ),
+            (Err(Refusal::Signature), Err(refusal)) if !checked => Err(refusal.clone()),
+            (Err(refusal), _) => Err(refusal.clone()),
         };
-        match (&inspection.verdict, &inspection.claims_verdict) {
-            (Ok(admission), _) => {
-                let key = rules.keys.keys().get(admission.key);
-                Self {
-                    accepted: true,
-                    signed_by: key.map(|key| key.name().to_owned()),
-                    checked,
-                    near_miss: None,
-                    why: "the router accepts it".to_owned(),
-                    answer: None,
-                }
+        let signature = match (&inspection.verdict, &inspection.near_miss) {
+            _ if !checked => "not checked".to_owned(),
+            (Ok(admission), _) => format!("good, by {}", rules.keys.keys()[admission.key].name()),
+            // The signature is looked at before the claims.
+            (Err(refusal), _) if claims.as_ref() == Err(refusal) => {
+                "good, by one of the given keys".to_owned()
             }
-            (Err(Refusal::Signature), Ok(())) if !checked => Self {
-                accepted: true,
-                signed_by: None,
-                checked,
-                near_miss: None,
-                why: "the claims are good; the signature was not checked, as there is no key (--key-file, ROUTER_KEY)"
-                    .to_owned(),
-                answer: None,
-            },
-            (Err(Refusal::Signature), Err(claims)) if !checked => refused(claims, None),
-            (Err(refusal), _) => {
-                // The signature is looked at before the claims.
-                let signed = checked && inspection.claims_verdict.as_ref().err() == Some(refusal);
-                refused(refusal, signed.then(|| "one of the given keys".to_owned()))
-            }
-        }
+            (Err(_), None) => "by none of the given keys".to_owned(),
+            (Err(_), Some(miss)) => format!("by none of the given keys, but {miss}"),
+        };
+        Self { signature, result }
     }
 
-    fn signature(&self) -> String {
-        match (&self.signed_by, self.checked, &self.near_miss) {
-            (Some(name), ..) => format!("good, by {name}"),
-            (None, true, None) => "by none of the given keys".to_owned(),
-            (None, true, Some(miss)) => format!("by none of the given keys, but {miss}"),
-            (None, false, _) => "not checked".to_owned(),
+    fn why(&self) -> String {
+        match &self.result {
+            Ok(why) => (*why).to_owned(),
+            Err(refusal) => refusal.to_string(),
         }
     }
 }
@@ -216,10 +191,10 @@ fn as_json(inspection: &Inspection, verdict: &Verdict) -> String {
     let object = json!({
         "header": inspection.header,
         "claims": inspection.claims,
-        "signature": verdict.signature(),
-        "accepted": verdict.accepted,
-        "why": verdict.why,
-        "answer": verdict.answer,
+        "signature": verdict.signature,
+        "accepted": verdict.result.is_ok(),
+        "why": verdict.why(),
+        "answer": verdict.result.as_ref().err().map(Refusal::message),
     });
     format!("{object:#}\n")
 }
@@ -244,33 +219,21 @@ fn as_text(inspection: &Inspection, verdict: &Verdict, now: SystemTime) -> Strin
             text.push('\n');
         }
     }
-    let _ = writeln!(text, "signature: {}", verdict.signature());
-    let word = if verdict.accepted {
+    let _ = writeln!(text, "signature: {}", verdict.signature);
+    let word = if verdict.result.is_ok() {
         "accepted"
     } else {
         "refused"
     };
-    let _ = writeln!(text, "{word}: {}", verdict.why);
-    if let Some(answer) = verdict.answer {
+    let _ = writeln!(text, "{word}: {}", verdict.why());
+    if let Err(refusal) = &verdict.result {
+        let answer = refusal.message();
         let _ = writeln!(text, "the peer is told: UNAUTHENTICATED {answer:?}");
     }
     text
 }
 
-/// Tokens are made by strangers.
-fn printable(text: &str) -> String {
-    let mut out = String::new();
-    for char in text.chars() {
-        if char.is_ascii() && !char.is_ascii_control() {
-            out.push(char);
-        } else {
-            escape(&mut out, char.encode_utf8(&mut [0; 4]));
-        }
-    }
-    out
-}
-
-/// A date for people, and how far away it is.
+/// Writes a date for people, and how far away it is.
 fn date(value: &Value, now: SystemTime) -> String {
     /// The end of the year 9999: no usual format has later dates.
     const LATEST: f64 = 253_402_300_799.0;
@@ -287,4 +250,27 @@ fn date(value: &Value, now: SystemTime) -> String {
     };
     let far = humantime::format_duration(Duration::from_secs(far.as_secs()));
     format!("{} ({far} {word})", humantime::format_rfc3339_seconds(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::text::tests::{HOSTILE, assert_harmless};
+
+    #[test]
+    fn what_strangers_write_into_tokens_is_harmless() {
+        let inspection = Inspection {
+            header: json!({ HOSTILE: 1 }),
+            claims: json!({ "sub": HOSTILE }),
+            claims_verdict: Ok(()),
+            verdict: Err(Refusal::Signature),
+            near_miss: None,
+        };
+        let (rules, named) = rules(&[]);
+        let verdict = Verdict::new(&inspection, &rules, named);
+        let text = as_text(&inspection, &verdict, UNIX_EPOCH);
+        let shown: Vec<_> = text.lines().filter(|line| line.contains("[2J")).collect();
+        assert_eq!(shown.len(), 2, "{text}");
+        shown.into_iter().for_each(assert_harmless);
+    }
 }

@@ -1,4 +1,4 @@
-//! `token mint`.
+//! `token mint`: signs a token with the router's key.
 
 use std::{
     ffi::OsString,
@@ -39,7 +39,7 @@ pub struct MintArgs {
     pub key_file: Option<PathBuf>,
 }
 
-/// At least a second: tokens have whole ones.
+/// Reads a lifetime of at least a second, as tokens have whole ones.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let lifetime = humantime::parse_duration(text)
         .map_err(|_| "expected a time such as 90s, 30m or 2days".to_owned())?;

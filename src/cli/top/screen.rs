@@ -1,4 +1,4 @@
-//! The terminal: a table that is drawn anew at each look, and a few keys.
+//! Draws the table anew at each look, and reads a few keys.
 
 use std::{
     io::{self, Write as _},
@@ -16,9 +16,10 @@ use crossterm::{
     },
 };
 
-use super::{Look, View, client::TopError, table};
+use super::{View, table};
+use crate::cli::admin_client::{AdminError, Look};
 
-/// The terminal while it is ours; as it was once this is dropped.
+/// Holds the terminal while it is ours. When this is dropped, it is as it was.
 struct Screen;
 
 impl Screen {
@@ -43,8 +44,8 @@ impl Drop for Screen {
 pub fn show(
     interval: Duration,
     view: &mut View,
-    look: impl Fn(&View) -> Result<Look, TopError>,
-) -> Result<(), TopError> {
+    look: impl Fn(&View) -> Result<Look, AdminError>,
+) -> Result<(), AdminError> {
     let mut seen = look(view)?;
     let mut trouble = None;
     let _screen = Screen::take()?;

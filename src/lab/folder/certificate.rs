@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::{
     extensions::GeneralName,
@@ -14,11 +13,10 @@ use x509_parser::{
 };
 
 use super::{FolderError, failed, write};
+use crate::transport::tls::settings::self_made;
 
 /// The name it goes by; one with another name is the user's own, and left alone.
 const COMMON_NAME: &str = "jumpstarter lab";
-
-const LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// One that ends sooner is replaced.
 const RENEW: Duration = Duration::from_secs(30 * 86_400);
@@ -87,18 +85,10 @@ fn make(host: &str, now: SystemTime) -> Result<Certificate, rcgen::Error> {
     if !LOOPBACK.contains(&host) {
         names.push(host.to_owned());
     }
-    let mut params = CertificateParams::new(names)?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, COMMON_NAME);
-    // A day early, for peers whose clocks are behind.
-    params.not_before = (now - Duration::from_secs(86_400)).into();
-    params.not_after = (now + LIFE).into();
-    let key = KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
+    let made = self_made(COMMON_NAME, names, now)?;
     Ok(Certificate {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
+        certificate: made.cert.pem(),
+        key: made.signing_key.serialize_pem(),
     })
 }
 
@@ -141,6 +131,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::transport::tls::settings::SELF_MADE_LIFE;
 
     #[test]
     fn it_is_kept_while_it_will_do() {
@@ -154,7 +145,7 @@ mod tests {
         let named = load("lab.example.com", now).unwrap();
         assert_ne!(named, first);
         assert_eq!(load("localhost", now).unwrap(), named);
-        let renewed = load("localhost", now + LIFE - RENEW / 2).unwrap();
+        let renewed = load("localhost", now + SELF_MADE_LIFE - RENEW / 2).unwrap();
         assert_ne!(renewed, named);
     }
 
@@ -162,15 +153,12 @@ mod tests {
     fn others_are_used_or_told() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let key = KeyPair::generate().unwrap();
-        let own = CertificateParams::new(["elsewhere".to_owned()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
-        fs::write(folder.path().join("tls.crt"), own.pem()).unwrap();
-        fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+        let own = self_made("own", vec!["elsewhere".to_owned()], now).unwrap();
+        fs::write(folder.path().join("tls.crt"), own.cert.pem()).unwrap();
+        let key = own.signing_key.serialize_pem();
+        fs::write(folder.path().join("tls.key"), key).unwrap();
         let loaded = load_or_make(folder.path(), "localhost", now).unwrap();
-        assert_eq!(loaded.certificate, own.pem());
+        assert_eq!(loaded.certificate, own.cert.pem());
         fs::write(folder.path().join("tls.crt"), "garbage").unwrap();
         let error = load_or_make(folder.path(), "localhost", now).unwrap_err();
         assert!(error.to_string().contains("is no certificate"), "{error}");

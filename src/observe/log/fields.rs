@@ -18,9 +18,9 @@ use tracing_subscriber::{
     fmt::{FormatFields, FormattedFields, format::Writer},
 };
 
-use super::escape::quote;
+use crate::common::text::{chain, quote};
 
-/// The members every line has. A field of one of these names gets an underscore appended.
+/// Which members every line has. A field of one of these names gets an underscore appended.
 const RESERVED: [&str; 4] = ["ts", "level", "msg", "component"];
 
 /// Starts the names of the fields in which records of the `log` crate say where they come from.
@@ -45,7 +45,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// For an event.
+    /// Begins with an event, which has a message.
     pub fn of_event(style: Style) -> Self {
         Self {
             style,
@@ -73,13 +73,8 @@ impl Fields {
         self.lines.push('\n');
     }
 
-    /// Appends a field with a number.
-    pub fn number(&mut self, name: &str, value: u64) {
-        self.plain(name, value);
-    }
-
     /// Appends a field with a number or a truth value.
-    fn plain(&mut self, name: &str, value: impl fmt::Display) {
+    pub fn plain(&mut self, name: &str, value: impl fmt::Display) {
         if name.starts_with(BRIDGE) {
             return;
         }
@@ -128,19 +123,11 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
-            source = cause.source();
-        }
-        self.record_str(field, &text);
+        self.record_str(field, &chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = String::new();
-        let _ = write!(text, "{value:?}");
-        self.record_str(field, &text);
+        self.record_str(field, &format!("{value:?}"));
     }
 }
 
@@ -164,7 +151,7 @@ impl<'writer> FormatFields<'writer> for Style {
     }
 }
 
-/// The fields in `lines`, as name and written value.
+/// Gives the fields in `lines`, as name and written value.
 pub fn pairs(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     lines.lines().filter_map(|line| line.split_once('\t'))
 }

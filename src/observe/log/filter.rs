@@ -5,7 +5,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::LogError;
 
 /// Libraries whose lines below `warn` tell an operator nothing.
-const QUIET: [&str; 9] = [
+const QUIET: [&str; 8] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -14,7 +14,6 @@ const QUIET: [&str; 9] = [
     "axum",
     "rustls",
     "tokio_rustls",
-    "jsonwebtoken",
 ];
 
 /// Parses `filter` and adds `library=warn` for every noisy library that it does not name.
@@ -50,7 +49,7 @@ pub fn parse(filter: &str) -> Result<EnvFilter, LogError> {
         .map_err(|error| LogError::Filter(error.to_string()))
 }
 
-/// Whether a directive of `filter` is about `library` or a module in it.
+/// Tells whether a directive of `filter` is about `library` or a module in it.
 fn names(filter: &str, library: &str) -> bool {
     filter.split(',').any(|part| {
         let rest = part.trim().strip_prefix(library);

@@ -9,7 +9,7 @@ use tracing::Level;
 /// elsewhere, so it is compared.
 const ENV: &str = "JOURNAL_STREAM";
 
-/// Whether `file` is the journal's stream.
+/// Tells whether `file` is the journal's stream.
 pub fn is_behind(file: impl AsFd) -> bool {
     env::var_os(ENV).is_some_and(|named| is_named(file, &named))
 }
@@ -18,7 +18,7 @@ fn is_named(file: impl AsFd, named: &OsStr) -> bool {
     fstat(file).is_ok_and(|stat| *named == *format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// What a line of this level begins with there (sd-daemon(3)).
+/// Gives what a line of this level begins with in the journal (sd-daemon(3)).
 pub fn prefix(level: Level) -> &'static str {
     match level {
         Level::ERROR => "<3>",

@@ -16,16 +16,16 @@ use tracing_subscriber::{
 };
 
 use super::{
-    escape::{escape, quote},
     fields::{Fields, Style, merge, pairs},
     journal,
     thinner::SharedThinner,
 };
+use crate::common::text::{escape, quote};
 
-/// The crate's own name, as it stands in the targets of its events.
+/// The crate's own name, with which the targets of its events begin.
 const OWN: &str = env!("CARGO_CRATE_NAME");
 
-/// The fields that say whom a line is about.
+/// Which fields say whom a line is about.
 const ABOUT: [&str; 3] = ["peer", "proxy", "remote"];
 
 /// Formats events.
@@ -39,7 +39,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Whether the line is to be written; how many similar ones were left out before.
+    /// Decides whether the line is written, and tells how many similar ones were left out before.
     ///
     /// Whoever turns on `debug` wants to see all of it.
     fn admit(&self, event: &Event<'_>) -> Option<u64> {
@@ -55,7 +55,7 @@ impl Line {
     }
 }
 
-/// What decides whether a line is like others: its message, and the address that it is about.
+/// Collects what makes a line like others: its message, and the address that it is about.
 #[derive(Default)]
 struct About {
     message: String,
@@ -98,7 +98,7 @@ where
         let mut fields = Fields::of_event(self.style);
         event.record(&mut fields);
         if left_out > 0 {
-            fields.number("left_out", left_out);
+            fields.plain("left_out", left_out);
         }
 
         // Says which library speaks when it is not the router itself.
@@ -147,7 +147,7 @@ where
     }
 }
 
-/// The schema's words for levels. It has none for `trace`.
+/// Gives the schema's words for levels. It has none for `trace`.
 fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",

@@ -9,7 +9,7 @@ use std::{
 
 use super::LAST_LINES;
 
-/// The hook to be set.
+/// Logs a panic; this is the hook to be set.
 pub fn tell(panic: &PanicHookInfo<'_>) {
     // Taken only if RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();

@@ -12,7 +12,7 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 
-/// The lines, and what became of those for which there was no room.
+/// Holds the lines, and counts those for which there was no room.
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
@@ -20,7 +20,7 @@ pub struct Queue {
     filled: Condvar,
     /// Told when all is written.
     emptied: Condvar,
-    /// Bytes.
+    /// How many bytes of lines may wait.
     most: usize,
     lost: Counter,
 }
@@ -44,7 +44,7 @@ impl State {
     }
 }
 
-/// What the writer has to write.
+/// Says what the writer has to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// Bytes put into the writer's buffer.
@@ -109,7 +109,7 @@ impl Queue {
         Taken { bytes, lost }
     }
 
-    /// Waits until all is written, at most for `patience`. Whether it is.
+    /// Waits until all is written, at most for `patience`. True if it is.
     pub fn flush(&self, patience: Duration) -> bool {
         let done = self
             .emptied

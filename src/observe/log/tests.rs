@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 use tracing::{debug, error, info, info_span, subscriber::with_default, trace, warn};
 
 use super::*;
-use crate::observe::record::StreamRecord;
+use crate::{
+    common::text::{self, tests::assert_harmless},
+    observe::record::StreamRecord,
+};
 
 const HOSTILE: &str = "a\nlevel=error \"x\" \\ \r\t\u{1b}[31m\u{0}\u{9b}\u{202e}\u{2028}é";
 
@@ -123,11 +126,11 @@ fn hostile_values_stay_in_their_line() {
 
     let lines = capture(LogFormat::Text, "info", act);
     assert_eq!(lines.len(), 1);
-    assert!(
-        !lines[0]
-            .chars()
-            .any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}')
-    );
+    let all_kinds = |_: &LogHandle| info!(value = text::tests::HOSTILE, "{}", text::tests::HOSTILE);
+    for format in [LogFormat::Json, LogFormat::Text] {
+        assert_harmless(&capture(format, "info", all_kinds)[0]);
+    }
+    assert!(!lines[0].chars().any(char::is_control));
     assert!(lines[0].contains(r#"stream="a\nlevel=error \"x\" \\ \r\t\u001b[31m"#));
 }
 

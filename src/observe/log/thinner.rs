@@ -18,25 +18,25 @@ use tracing::{Metadata, callsite::Identifier};
 
 use crate::observe::record;
 
-/// How many lines pass.
+/// Says how many lines pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// At once.
+    /// How many pass at once.
     pub burst: u32,
-    /// A second after that.
+    /// How many a second pass after that.
     pub per_second: u32,
 }
 
-/// How many similar lines pass.
+/// Says how many similar lines pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
-    /// About one address.
+    /// What passes about one address.
     pub address: Rate,
-    /// About all addresses together.
+    /// What passes about all addresses together.
     pub all: Rate,
 }
 
-/// For most lines. A stock peer causes none of those that peers can cause, or a few a minute.
+/// What passes of most lines. A stock peer causes none of those that peers can cause, or a few a minute.
 const USUAL: Allowance = Allowance {
     address: Rate {
         burst: 100,
@@ -48,7 +48,7 @@ const USUAL: Allowance = Allowance {
     },
 };
 
-/// For the record of each stream, by which is found out later who did what. The bursts are those of a drain that ends
+/// What passes of the records of streams, by which is found out later who did what. The bursts are those of a drain that ends
 /// every stream, which may all come from one load balancer. At 500 bytes a line that is 430 MB a day and address.
 const RECORDS: Allowance = Allowance {
     address: Rate {
@@ -61,7 +61,7 @@ const RECORDS: Allowance = Allowance {
     },
 };
 
-/// What passes of lines from this place in the code.
+/// Tells what passes of lines from this place in the code.
 pub fn allowance(metadata: &Metadata<'_>) -> Allowance {
     if metadata.target() == record::TARGET {
         RECORDS
@@ -70,21 +70,21 @@ pub fn allowance(metadata: &Metadata<'_>) -> Allowance {
     }
 }
 
-/// Kinds of lines with an address that are remembered, about 150 bytes each. Beyond that, lines about further addresses
+/// How many kinds of lines with an address are remembered, about 150 bytes each. Beyond that, lines about further addresses
 /// are thinned together.
 const MOST: usize = 10_000;
 
-/// A flood without a line for so long is over.
+/// How long there is no line until a flood is over.
 const OVER: Duration = Duration::from_secs(10);
 
-/// What was left out in a flood that is over.
+/// Tells what was left out in a flood that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flood {
     /// The message of the lines.
     pub message: String,
     /// The address or network that they were about. `None`: none, or several.
     pub from: Option<IpAddr>,
-    /// How many.
+    /// How many lines that were.
     pub left_out: u64,
 }
 
@@ -106,7 +106,7 @@ struct Similar {
 }
 
 impl<K: Hash + Eq + Clone> Thinner<K> {
-    /// Remembers at most `most` kinds with their addresses.
+    /// Makes one that remembers at most `most` kinds with their addresses.
     pub fn new(most: usize) -> Self {
         Self {
             similar: HashMap::new(),
@@ -150,7 +150,7 @@ impl<K: Hash + Eq + Clone> Thinner<K> {
         }
     }
 
-    /// Whether this kind and address is known, or can be remembered.
+    /// Tells whether this kind and address is known, or can be remembered.
     fn has_room(&mut self, similar: &(K, Option<IpAddr>), now: Instant) -> bool {
         if self.similar.len() < self.most || self.similar.contains_key(similar) {
             return true;
@@ -189,7 +189,7 @@ impl<K: Hash + Eq + Clone> Thinner<K> {
     }
 }
 
-/// The time until which everything earned is spent (the generic cell rate algorithm).
+/// Keeps the time until which everything earned is spent (the generic cell rate algorithm).
 #[derive(Clone, Copy, Debug)]
 struct Meter(Instant);
 
@@ -205,7 +205,7 @@ impl Meter {
     }
 }
 
-/// The addresses that are counted together with `ip`: itself, or its IPv6 network of 64 bits, the least that a
+/// Gives the addresses that are counted together with `ip`: itself, or its IPv6 network of 64 bits, the least that a
 /// customer or a host is given.
 pub fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
@@ -214,7 +214,7 @@ pub fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The thinner of the whole log.
+/// Thins out the whole log.
 #[derive(Clone, Debug)]
 pub struct SharedThinner {
     thinner: Arc<Mutex<Thinner<Identifier>>>,
@@ -222,7 +222,7 @@ pub struct SharedThinner {
 }
 
 impl SharedThinner {
-    /// Lines that were left out are counted in `left_out`, too.
+    /// Makes one that counts in `left_out`, too, what it leaves out.
     pub fn new(left_out: Counter) -> Self {
         Self {
             thinner: Arc::new(Mutex::new(Thinner::new(MOST))),
@@ -230,7 +230,7 @@ impl SharedThinner {
         }
     }
 
-    /// As [`Thinner::admit`], for a line from the place in the code that `metadata` is of.
+    /// Does what [`Thinner::admit`] does, for a line from the place in the code that `metadata` is of.
     pub fn admit(
         &self,
         metadata: &Metadata<'_>,
@@ -248,7 +248,7 @@ impl SharedThinner {
         admitted
     }
 
-    /// As [`Thinner::settle`].
+    /// Does what [`Thinner::settle`] does.
     pub fn settle(&self, now: Instant) -> Vec<Flood> {
         self.lock().settle(now)
     }

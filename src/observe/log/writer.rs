@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::{queue::Queue, thinner::SharedThinner};
 
-/// How much is written at once, bytes: what a pipe takes.
+/// How many bytes are written at once: what a pipe takes.
 const CHUNK: usize = 64 * 1024;
 
 /// How long lines are gathered after some were written. To wake this thread for each line cost 5 to 10 % of the CPU time of
@@ -21,10 +21,10 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How long to wait before a write is tried again that has failed, as on a full disk, or for want of a reader.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The same if whoever opened standard error has made it non-blocking, and it is full.
+/// How long to wait if standard error is full, and whoever opened it has made it non-blocking.
 const RETRY_FULL: Duration = Duration::from_millis(20);
 
-/// How often is looked for lines that were left out and have not been told since.
+/// How often it looks for lines that were left out and have not been told since.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Starts the thread. It ends with the process.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::FutureExt;
 use http::{HeaderMap, header::AUTHORIZATION};
 use tonic::service::Routes;
@@ -14,7 +13,7 @@ use crate::{
     observe::metrics::Metrics,
     server::table,
     splice::ending::Ending,
-    transport::{memory::budget::Budget, tls::settings::self_signed_pair},
+    transport::{memory::budget::Budget, tls::settings::self_made},
 };
 
 const KEY: &str = "the key that is always there, 32+";
@@ -27,16 +26,13 @@ impl Files {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["one", "two"] {
-            let (certificate, key) = self_signed_pair("localhost", SystemTime::now()).unwrap();
-            let pem = |label: &str, der: &[u8]| {
-                let text = STANDARD.encode(der);
-                format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
-            };
+            let names = vec!["localhost".to_owned()];
+            let made = self_made("test", names, SystemTime::now()).unwrap();
             let write = |end: &str, text: String| {
                 std::fs::write(dir.path().join(format!("{name}.{end}")), text).unwrap();
             };
-            write("crt", pem("CERTIFICATE", &certificate));
-            write("key", pem("PRIVATE KEY", key.secret_der()));
+            write("crt", made.cert.pem());
+            write("key", made.signing_key.serialize_pem());
         }
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         std::fs::write(dir.path().join("keys/other"), OTHER).unwrap();

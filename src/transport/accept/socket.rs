@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
@@ -18,7 +19,7 @@ use crate::transport::settings::Connections;
 pub fn bind(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::net::TcpListener> {
     match bind_exactly(address, backlog, shared) {
         Err(error)
-            if error.raw_os_error() == Some(EAFNOSUPPORT)
+            if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
                 && address.is_ipv6()
                 && address.ip().is_unspecified() =>
         {
@@ -28,9 +29,6 @@ pub fn bind(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::
         result => result,
     }
 }
-
-/// The system knows no such address family (Linux).
-const EAFNOSUPPORT: i32 = 97;
 
 fn bind_exactly(
     address: SocketAddr,

@@ -32,6 +32,7 @@ use crate::transport::{
     tls::trust::{self, Trust},
 };
 use crate::{
+    common::backoff::Backoff,
     grpc::{
         headers::{self, Encodings},
         status,
@@ -43,8 +44,9 @@ use crate::{
 /// One attempt to connect may take this long; then the next begins.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Attempts are this far apart, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Holds what of a call is repeated.
 #[derive(Debug)]
@@ -130,7 +132,7 @@ pub(crate) async fn reach(
         sleep(long).await;
     });
     let mut last = None;
-    let mut pause = PAUSE.0;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let failure = loop {
         // Only to be reached has a deadline. Then the stream waits there, as it would here.
         let connected = tokio::select! {
@@ -152,7 +154,7 @@ pub(crate) async fn reach(
         }
         last = Some(failure);
         tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+            () = sleep(backoff.pause()) => {}
             () = &mut late => break last.unwrap_or(Failure::Silent),
         }
     };

@@ -1,11 +1,11 @@
 //! What the system holds for the process beyond its live heap: the program itself, stacks, gaps between allocations, and,
 //! in a control group that is limited, all else that the group is charged for, such as the kernel's socket buffers.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::transport::memory::cgroup::Group;
+use crate::{common::procfs::Process, transport::memory::cgroup::Group};
 
 /// Less than this is noise of the system's own counting, bytes.
 const NOISE: u64 = 1 << 20;
@@ -50,6 +50,7 @@ pub struct Held {
 /// Asks the system again and again.
 #[derive(Debug)]
 pub struct Resident {
+    own: Process,
     group: Option<Group>,
     cache: Option<(Instant, u64)>,
 }
@@ -57,14 +58,21 @@ pub struct Resident {
 impl Resident {
     /// `group`: counts all that this control group is charged for, too.
     pub fn new(group: Option<Group>) -> Self {
-        Self { group, cache: None }
+        Self {
+            own: Process::own(),
+            group,
+            cache: None,
+        }
     }
 
     /// What the system holds now and cannot take back.
     pub fn held(&mut self) -> Option<Held> {
+        let (resident, shared) = self.own.resident()?;
         let Some(group) = &self.group else {
-            let process = pages(RESIDENT)?;
-            return Some(Held { process, others: 0 });
+            return Some(Held {
+                process: resident,
+                others: 0,
+            });
         };
         let now = Instant::now();
         let cache = match self.cache {
@@ -76,23 +84,13 @@ impl Resident {
             }
         };
         // What it shares with others, such as the program's own file, is cache.
-        let process = pages(RESIDENT)?.saturating_sub(pages(SHARED)?);
+        let process = resident.saturating_sub(shared);
         let charged = group.charged()?.saturating_sub(cache);
         Some(Held {
             process,
             others: charged.saturating_sub(process),
         })
     }
-}
-
-const RESIDENT: usize = 1;
-const SHARED: usize = 2;
-
-/// A field of `/proc/self/statm` (proc(5)), which counts pages.
-fn pages(field: usize) -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(field)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]
@@ -105,7 +103,6 @@ mod tests {
     fn resident_memory_can_be_read() {
         let held = Resident::new(None).held();
         assert!(held.is_some_and(|held| held.process > MIB && held.others == 0));
-        assert!(pages(SHARED) < pages(RESIDENT));
     }
 
     #[test]

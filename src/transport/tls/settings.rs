@@ -24,7 +24,8 @@ use crate::transport::tls::pem::{self, KeyError, PemError};
 /// The protocol offered by ALPN; gRPC knows no other.
 pub const ALPN_H2: &[u8] = b"h2";
 
-const SELF_SIGNED_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// How long certificates are good that are made here.
+pub const SELF_MADE_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why there is no certificate to serve with.
 #[derive(Debug, Error)]
@@ -317,22 +318,32 @@ pub fn self_signed(
         .map_err(|error| failed(error.to_string()))
 }
 
-/// The certificate and the key that [`self_signed`] is made of.
+/// Makes the certificate and the key that [`self_signed`] is made of.
 pub fn self_signed_pair(
     name: &str,
     now: SystemTime,
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
-    let mut params = rcgen::CertificateParams::new([name.to_owned()])?;
+    let made = self_made("jumpstarter router", vec![name.to_owned()], now)?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    Ok((made.cert.into(), key))
+}
+
+/// Makes a certificate for these names that is its own root, with its key.
+pub fn self_made(
+    common_name: &str,
+    names: Vec<String>,
+    now: SystemTime,
+) -> Result<rcgen::CertifiedKey<rcgen::KeyPair>, rcgen::Error> {
+    let mut params = rcgen::CertificateParams::new(names)?;
     params
         .distinguished_name
-        .push(rcgen::DnType::CommonName, "jumpstarter router");
+        .push(rcgen::DnType::CommonName, common_name);
     // A day early, for peers whose clocks are behind.
     params.not_before = (now - Duration::from_secs(86_400)).into();
-    params.not_after = (now + SELF_SIGNED_LIFE).into();
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    Ok((certificate.der().clone(), key))
+    params.not_after = (now + SELF_MADE_LIFE).into();
+    let signing_key = rcgen::KeyPair::generate()?;
+    let cert = params.self_signed(&signing_key)?;
+    Ok(rcgen::CertifiedKey { cert, signing_key })
 }
 
 /// The server's settings: TLS 1.2 and 1.3, ALPN h2.

@@ -1,4 +1,4 @@
-//! Pauses between attempts, each twice as long as the one before.
+//! Makes pauses between attempts, each twice as long as the one before.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// From `first` up to `most`.
+    /// Begins with `first` and goes up to `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
         Self {
             first,
@@ -23,7 +23,7 @@ impl Backoff {
         }
     }
 
-    /// The next pause, in full.
+    /// Gives the next pause, in full.
     pub fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.most);
@@ -31,7 +31,7 @@ impl Backoff {
         pause
     }
 
-    /// The next pause, shortened by up to half of it, so that those who lost the same router do not come back as one.
+    /// Gives the next pause, shortened by up to half of it, so that those who lost the same router do not come back as one.
     pub fn jittered(&mut self) -> Duration {
         let pause = self.pause();
         // Random enough, and there already.
@@ -39,7 +39,7 @@ impl Backoff {
         pause.saturating_sub(half.mul_f64(f64::from(dice) / f64::from(u32::MAX)))
     }
 
-    /// It went well: begin anew.
+    /// Begins anew, as it went well.
     pub fn reset(&mut self) {
         *self = Self::new(self.first, self.most);
     }

@@ -1,18 +1,19 @@
-//! Asks the admin API.
+//! Asks a router's admin API, for `top` and `streams`.
 
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
+use clap::Args;
 use http::{Method, Request, StatusCode, Uri, header, uri::Scheme};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
-use super::Look;
-use crate::config::Config;
+use super::http::exchange;
+use crate::{
+    admin::api::{status::Status, streams::Listing},
+    common::text::chain,
+    config::Config,
+};
 
 const ADDRESS_ENV: &str = "JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS";
 const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN";
@@ -24,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// No answer is longer, bytes: 20,000 streams make some 10 MB.
 const MOST: usize = 256 * 1024 * 1024;
 
-/// Why the router could not be asked.
+/// Says why the router could not be asked.
 #[derive(Debug, Error)]
-pub enum TopError {
+pub enum AdminError {
     /// The URL is not understood.
     #[error(
         "--admin {0:?}: expected http://host:port; for a router behind TLS use a tunnel, such as kubectl port-forward"
@@ -57,7 +58,44 @@ pub enum TopError {
     Terminal(#[from] io::Error),
 }
 
-/// One router's admin API.
+/// Say where the admin API is, and who asks.
+#[derive(Args, Clone, Debug)]
+pub struct AdminArgs {
+    /// Where the router's admin API is
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Where the router's admin API is [default: the port of JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS, \
+                or http://127.0.0.1:8082]"
+    )]
+    pub admin: Option<String>,
+    /// File with the admin token
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in \
+                JUMPSTARTER_ROUTER_ADMIN_TOKEN]"
+    )]
+    pub token_file: Option<PathBuf>,
+}
+
+impl AdminArgs {
+    /// Makes a client of the API.
+    pub fn client(&self, env: &[(String, OsString)]) -> Result<Client, AdminError> {
+        Client::new(self.admin.as_deref(), self.token_file.clone(), env)
+    }
+}
+
+/// Holds what was seen at one look.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Look {
+    /// The router.
+    pub status: Status,
+    /// Its streams.
+    pub streams: Listing,
+}
+
+/// Asks one router's admin API.
 #[derive(Debug)]
 pub struct Client {
     authority: String,
@@ -65,12 +103,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// What the options leave open is taken from the variables that also configure the router.
+    /// Makes a client. What the options leave open is taken from the variables that also configure the router.
     pub fn new(
         url: Option<&str>,
         token_file: Option<PathBuf>,
         env: &[(String, OsString)],
-    ) -> Result<Self, TopError> {
+    ) -> Result<Self, AdminError> {
         let variable = |wanted: &str| {
             let found = env
                 .iter()
@@ -81,13 +119,13 @@ impl Client {
             || default_url(variable(ADDRESS_ENV).and_then(|value| value.to_str())),
             ToOwned::to_owned,
         );
-        let uri = url.parse().map_err(|_| TopError::Url(url.clone()))?;
-        let authority = authority(&uri).ok_or(TopError::Url(url))?;
+        let uri = url.parse().map_err(|_| AdminError::Url(url.clone()))?;
+        let authority = authority(&uri).ok_or(AdminError::Url(url))?;
         let token_file = token_file.or_else(|| variable(TOKEN_FILE_ENV).map(PathBuf::from));
         let token = match (token_file, variable(TOKEN_ENV)) {
             (Some(file), _) => match std::fs::read_to_string(&file) {
                 Ok(token) => Some(token),
-                Err(error) => return Err(TopError::TokenFile(file, error)),
+                Err(error) => return Err(AdminError::TokenFile(file, error)),
             },
             (None, variable) => variable.map(|token| token.to_str().unwrap_or_default().to_owned()),
         };
@@ -98,76 +136,56 @@ impl Client {
             Some(value)
         };
         let token = match token {
-            Some(token) => Some(bearer(token).ok_or(TopError::Token)?),
+            Some(token) => Some(bearer(token).ok_or(AdminError::Token)?),
             None => None,
         };
         Ok(Self { authority, token })
     }
 
-    /// The router and the streams that `path` asks for.
-    pub async fn look(&self, path: &str) -> Result<Look, TopError> {
+    /// Looks at the router and the streams that `path` asks for.
+    pub async fn look(&self, path: &str) -> Result<Look, AdminError> {
         Ok(Look {
             status: self.get("/api/status").await?,
             streams: self.get(path).await?,
         })
     }
 
-    /// What `path` answers.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TopError> {
+    /// Gives what `path` answers.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
         self.ask(Method::GET, path).await
     }
 
     /// Asks for something to be done.
-    pub async fn post(&self, path: &str) -> Result<(), TopError> {
+    pub async fn post(&self, path: &str) -> Result<(), AdminError> {
         let _: serde_json::Value = self.ask(Method::POST, path).await?;
         Ok(())
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, TopError> {
-        let unreachable = |why: String| TopError::Unreachable(self.authority.clone(), why);
-        let (status, body) = timeout(PATIENCE, self.exchange(method, path))
-            .await
-            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
-            .map_err(|error| unreachable(error.to_string()))?;
-        if !status.is_success() {
-            let answer: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-            let text = answer.and_then(|answer| answer["error"].as_str().map(ToOwned::to_owned));
-            let text = text.unwrap_or_else(|| "no more than that".to_owned());
-            return Err(TopError::Refused { status, text });
-        }
-        serde_json::from_slice(&body).map_err(TopError::Unknown)
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let socket = TcpStream::connect(&self.authority).await?;
-        let (mut requests, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminError> {
+        let unreachable = |why: String| AdminError::Unreachable(self.authority.clone(), why);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.authority)
             // What changes something must be JSON, if empty.
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, token);
         }
-        let request = request.body(Empty::<Bytes>::new())?;
-        let answer = async move {
-            let response = requests.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MOST).collect().await?;
-            Ok((status, body.to_bytes()))
-        };
-        // The connection moves the bytes. How it ends afterwards does not matter.
-        let (answer, _) = tokio::join!(answer, connection);
-        answer
+        let (status, body) = timeout(PATIENCE, exchange(&self.authority, request, MOST))
+            .await
+            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
+            .map_err(|error| unreachable(chain(&*error)))?;
+        if !status.is_success() {
+            let answer: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+            let text = answer.and_then(|answer| answer["error"].as_str().map(ToOwned::to_owned));
+            let text = text.unwrap_or_else(|| "no more than that".to_owned());
+            return Err(AdminError::Refused { status, text });
+        }
+        serde_json::from_slice(&body).map_err(AdminError::Unknown)
     }
 }
 
-/// Where a router with this address can be reached from its own machine.
+/// Tells where a router with this address can be reached from its own machine.
 fn default_url(address: Option<&str>) -> String {
     let usual = Config::default().listen.admin_address;
     let usual = usual.map_or_else(String::new, |address| address.to_string());
@@ -201,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    fn client(url: Option<&str>, env: &[(&str, &str)]) -> Result<Client, TopError> {
+    fn client(url: Option<&str>, env: &[(&str, &str)]) -> Result<Client, AdminError> {
         let env: Vec<_> = env
             .iter()
             .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
@@ -221,7 +239,7 @@ mod tests {
         assert_eq!(at(Some("http://r"), &[]), "r:80");
         for wrong in ["https://r:1", "http://r:1/api", "", "http://"] {
             assert!(
-                matches!(client(Some(wrong), &[]), Err(TopError::Url(_))),
+                matches!(client(Some(wrong), &[]), Err(AdminError::Url(_))),
                 "{wrong}"
             );
         }

@@ -1,0 +1,5 @@
+//! Holds what all rooms may use: text for people, pauses between attempts, figures from `/proc`.
+
+pub mod backoff;
+pub mod procfs;
+pub mod text;
