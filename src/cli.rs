@@ -3,7 +3,6 @@
 pub mod args;
 pub mod check;
 pub mod completions;
-pub mod demo;
 #[cfg(feature = "controller-client")]
 pub mod dial;
 pub mod exit;
@@ -57,7 +56,6 @@ fn run() -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
-        Some(Command::Demo(args)) => demo::run(&args),
         #[cfg(feature = "lab")]
         Some(Command::Lab(args)) => lab::run(args, env),
         Some(Command::Load(args)) => load::run(&args, &env),

@@ -57,11 +57,11 @@
 //! # let _ = stream; Ok(()) }
 //! ```
 //!
-//! `cargo run --example chat` is a small program of its own.
+//! `cargo run --example chat` and `--example demo` are small programs of their own.
 //!
 //! From the ground up: [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
 //! [`ended`] (what went wrong), [`router_stream`], [`controller_config`] (files), [`session`]; [`stream`] is a plain call as
-//! the tests and the demo make it.
+//! the tests make it.
 
 pub mod backoff;
 pub mod connect;

@@ -8,7 +8,6 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::completions::CompletionsArgs;
-use super::demo::DemoArgs;
 #[cfg(feature = "controller-client")]
 use super::dial::DialArgs;
 use super::forward::ForwardArgs;
@@ -57,8 +56,6 @@ pub enum Command {
     Serve(ConfigArgs),
     /// Validate the configuration and the files it names, and print the values in effect
     Check(CheckArgs),
-    /// Run a router with two peers on this machine, and report what they saw
-    Demo(DemoArgs),
     /// Run a whole Jumpstarter installation on this machine, without Kubernetes
     #[cfg(feature = "lab")]
     #[command(args_override_self = true, long_about = super::lab::ABOUT)]
