@@ -18,6 +18,7 @@ pub mod man;
 pub mod pipe;
 pub mod probe;
 pub mod serve;
+mod status_line;
 pub mod streams;
 pub mod token;
 pub mod top;

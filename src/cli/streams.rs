@@ -1,17 +1,13 @@
 //! `streams`: lists and ends streams of a running router, and drains it, over its admin API.
 
-use std::{
-    ffi::OsString,
-    io::{IsTerminal as _, Write as _, stderr},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use tokio::{runtime::Builder, time::sleep};
 
 use super::{
     fail,
+    status_line::StatusLine,
     top::{self, AdminArgs, Client, TopArgs, TopError},
 };
 use crate::admin::api::{status::Status, streams::Column};
@@ -145,22 +141,16 @@ async fn drain(client: &Client, wait: bool) -> Result<ExitCode, TopError> {
     if !wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let shown = stderr().is_terminal();
+    let mut line = StatusLine::new();
     loop {
         match client.get::<Status>("/api/status").await {
-            Ok(status) if shown => {
-                // An error means that nobody looks.
-                let _ = write!(stderr(), "\r\x1b[K{} pairs left", status.pairs);
-            }
-            Ok(_) => {}
+            Ok(status) => line.show(format_args!("{} pairs left", status.pairs)),
             Err(TopError::Unreachable(..)) => break,
             Err(error) => return Err(error),
         }
         sleep(Duration::from_millis(500)).await;
     }
-    if shown {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
+    drop(line);
     println!("the router has stopped");
     Ok(ExitCode::SUCCESS)
 }

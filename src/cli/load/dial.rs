@@ -30,15 +30,13 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// Between the PINGs of a connection.
+/// A connection rests so long between two PINGs.
 const PING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Makes connections and tokens.
 #[derive(Debug)]
 pub struct Dialer {
     connector: Connector,
-    tls: bool,
-    uri: String,
     key: Vec<u8>,
     /// How long PINGs took, if they are measured.
     pub pings: Option<Arc<Histogram>>,
@@ -52,13 +50,10 @@ pub struct Connection {
 }
 
 impl Dialer {
-    /// To the router at `authority`, which `connector` leads to; `key` signs the tokens.
-    pub fn new(connector: Connector, tls: bool, authority: &str, key: Vec<u8>) -> Self {
-        let scheme = if tls { "https" } else { "http" };
+    /// Dials the router that `connector` leads to; `key` signs the tokens.
+    pub fn new(connector: Connector, key: Vec<u8>) -> Self {
         Self {
             connector,
-            tls,
-            uri: format!("{scheme}://{authority}{PATH}"),
             key,
             pings: None,
         }
@@ -69,19 +64,21 @@ impl Dialer {
         self.connector = self.connector.clone().via(proxy);
     }
 
-    /// A token for one pair.
+    /// Signs a token for one pair.
     pub fn token(&self, subject: &str) -> String {
         mint(&self.key, &Claims::new(subject, SystemTime::now()))
     }
 
-    /// A new connection whose streams have this window.
+    /// Makes a new connection whose streams have this window.
     pub async fn connect(&self, window: u32) -> Result<Connection, Failure> {
-        let requests = if self.tls {
-            handshake(self.connector.tls().await?, window, self.pings.clone()).await?
+        let io = self.connector.io().await?;
+        let requests = handshake(io, window, self.pings.clone()).await?;
+        let scheme = if self.connector.is_tls() {
+            "https"
         } else {
-            handshake(self.connector.tcp().await?, window, self.pings.clone()).await?
+            "http"
         };
-        let uri = self.uri.clone();
+        let uri = format!("{scheme}://{}{PATH}", self.connector.endpoint());
         Ok(Connection { requests, uri })
     }
 }

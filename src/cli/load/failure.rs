@@ -43,7 +43,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// How the call ended, for the report.
+    /// Says how the call ended, for the report.
     pub fn status(&self) -> Status {
         match self {
             Self::Ended(status) => status.clone(),
@@ -51,7 +51,7 @@ impl Failure {
         }
     }
 
-    /// Whether it says only that the stream is no more: the receiving side may know why.
+    /// Tells whether it says only that the stream is no more: the receiving side may know why.
     pub fn is_silent(&self) -> bool {
         match self {
             Self::Closed => true,
@@ -66,12 +66,12 @@ impl Failure {
 pub struct Status(String);
 
 impl Status {
-    /// In the words of the report.
+    /// Makes a status of words for the report.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// What trailers, or headers alone, say.
+    /// Reads what trailers, or headers alone, say.
     pub fn of(headers: &HeaderMap) -> Self {
         let text = |name| {
             headers

@@ -23,13 +23,13 @@ use super::{
     Extra, stall,
 };
 
-/// Pairs that are being set up at the same time.
+/// So many pairs are set up at the same time.
 const AT_ONCE: usize = 16;
 
-/// After a refusal, before the next try.
+/// A refused pair waits so long before it tries again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a pair that stands still is looked at.
+/// Pairs that stand still are looked at so often.
 const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ struct Counts {
 /// what arrives is not what was sent.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let windows = (run.window, params.stalled_window);
-    let setup = Setup::with(run, params.sizes, params.sizes, windows).await?;
+    let setup = Setup::with(run, params.sizes, windows).await?;
     let counts = Arc::new(Counts::default());
     let doors = Arc::new(Semaphore::new(AT_ONCE));
     // The first flood comes from all at once.
-    let start = Arc::new(Barrier::new(params.pairs));
-    let tasks = (0..params.pairs).map(|_| -> Task {
+    let start = Arc::new(Barrier::new(params.args.pairs as usize));
+    let tasks = (0..params.args.pairs).map(|_| -> Task {
         let (run, setup) = (run.clone(), setup.clone());
         let (counts, doors, start) = (counts.clone(), doors.clone(), start.clone());
         Box::pin(async move {
@@ -70,7 +70,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     ])
 }
 
-/// One pair after another, until something arrives that nobody sent.
+/// Makes one pair after another, until something arrives that nobody sent.
 async fn persist(
     run: &Run,
     setup: &Setup,
@@ -104,7 +104,7 @@ async fn persist(
     }
 }
 
-/// Until the router ends the pair.
+/// Holds the pair until the router ends it.
 async fn stand(counts: &Counts, pair: Pair) -> Failure {
     let mut stalled = match stall::fill(pair).await {
         Ok(stalled) => stalled,
