@@ -13,6 +13,7 @@ pub mod join;
 pub mod lab;
 #[cfg(feature = "controller-client")]
 pub mod listen;
+#[cfg(feature = "load")]
 pub mod load;
 pub mod man;
 pub mod pipe;
@@ -59,6 +60,7 @@ fn run() -> ExitCode {
         }
         #[cfg(feature = "lab")]
         Some(Command::Lab(args)) => lab::run(args, env),
+        #[cfg(feature = "load")]
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
         Some(Command::Streams(args)) => streams::run(&args, &env),

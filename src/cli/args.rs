@@ -16,6 +16,7 @@ use super::health::HealthArgs;
 use super::lab::LabArgs;
 #[cfg(feature = "controller-client")]
 use super::listen::ListenArgs;
+#[cfg(feature = "load")]
 use super::load::args::LoadArgs;
 use super::man::ManArgs;
 use super::pipe::PipeArgs;
@@ -61,6 +62,7 @@ pub enum Command {
     #[command(args_override_self = true, long_about = super::lab::ABOUT)]
     Lab(LabArgs),
     /// Measure a router: play both peers of many pairs and check all they get
+    #[cfg(feature = "load")]
     #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
