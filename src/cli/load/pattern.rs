@@ -103,11 +103,6 @@ impl Lane {
         self.id
     }
 
-    /// Says how long its messages are.
-    pub fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-
     fn hash(&self, sequence: u32) -> u64 {
         mix(self.pattern.seed ^ (u64::from(self.id) << 32 | u64::from(sequence)))
     }

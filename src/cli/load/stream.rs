@@ -60,21 +60,16 @@ impl Sender {
     /// not fit waits inside h2.
     pub async fn room(&mut self, want: usize) -> Result<usize, Failure> {
         self.stream.reserve_capacity(want);
-        poll_fn(|cx| self.poll_room(cx)).await
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
-        loop {
-            let room = self.stream.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room));
+        poll_fn(|cx| {
+            while self.stream.capacity() == 0 {
+                match ready!(self.stream.poll_capacity(cx)) {
+                    Some(granted) => granted?,
+                    None => return Poll::Ready(Err(Failure::Closed)),
+                };
             }
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error.into())),
-                None => return Poll::Ready(Err(Failure::Closed)),
-            }
-        }
+            Poll::Ready(Ok(self.stream.capacity()))
+        })
+        .await
     }
 
     /// Gives the length of the next message as it is sent.

@@ -116,16 +116,16 @@ impl ControllerService for Controller {
             .desk
             .change_now(|leases, _| leases.listen(&exporter, &lease));
         permitted?;
-        let listening = self.desk.listen(&lease);
         let call = ListenCall {
-            listening: Some(listening),
+            listening: self.desk.listen(&lease),
             desk: self.desk.clone(),
             exporter,
         };
-        Ok(Response::new(Box::pin(stream::unfold(
-            call,
-            ListenCall::next,
-        ))))
+        let answers = stream::try_unfold(call, |mut call| async move {
+            let answer = call.next().await?;
+            Ok(Some((answer, call)))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     type StatusStream = Answers<StatusResponse>;
@@ -146,13 +146,13 @@ impl ControllerService for Controller {
             exporter,
             changes,
             told: None,
-            over: false,
         };
         tracing::info!(exporter = call.exporter, "exporter connected");
-        Ok(Response::new(Box::pin(stream::unfold(
-            call,
-            StatusCall::next,
-        ))))
+        let answers = stream::try_unfold(call, |mut call| async move {
+            let answer = call.next().await?;
+            Ok(Some((answer, call)))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn dial(&self, request: Request<DialRequest>) -> Result<Response<DialResponse>, Status> {
@@ -284,29 +284,22 @@ impl ControllerService for Controller {
 struct ListenCall {
     desk: Arc<Desk>,
     exporter: String,
-    /// `None`: the last word has been said.
-    listening: Option<Listening>,
+    listening: Listening,
 }
 
 impl ListenCall {
-    async fn next(mut self) -> Option<(Result<ListenResponse, Status>, Self)> {
-        let listening = self.listening.as_mut()?;
-        let refusal = tokio::select! {
+    async fn next(&mut self) -> Result<ListenResponse, Refusal> {
+        tokio::select! {
             biased;
-            route = listening.next() => match route {
-                Some(route) => {
-                    let response = ListenResponse {
-                        router_endpoint: route.endpoint,
-                        router_token: route.token,
-                    };
-                    return Some((Ok(response), self));
-                }
-                None => Refusal::Superseded(self.exporter.clone()),
+            route = self.listening.next() => match route {
+                Some(route) => Ok(ListenResponse {
+                    router_endpoint: route.endpoint,
+                    router_token: route.token,
+                }),
+                None => Err(Refusal::Superseded(self.exporter.clone())),
             },
-            () = self.desk.stop.cancelled() => Refusal::Stopping,
-        };
-        self.listening = None;
-        Some((Err(refusal.into()), self))
+            () = self.desk.stop.cancelled() => Err(Refusal::Stopping),
+        }
     }
 }
 
@@ -317,21 +310,14 @@ struct StatusCall {
     session: u64,
     changes: watch::Receiver<u64>,
     told: Option<StatusResponse>,
-    over: bool,
 }
 
 impl StatusCall {
-    async fn next(mut self) -> Option<(Result<StatusResponse, Status>, Self)> {
-        if self.over {
-            return None;
-        }
+    async fn next(&mut self) -> Result<StatusResponse, Refusal> {
         loop {
             self.changes.borrow_and_update();
-            let Some(mut news) = self.look() else {
-                self.over = true;
-                let refusal = Refusal::Superseded(self.exporter.clone());
-                return Some((Err(refusal.into()), self));
-            };
+            let news = self.look();
+            let mut news = news.ok_or_else(|| Refusal::Superseded(self.exporter.clone()))?;
             if self.told.as_ref() != Some(&news) {
                 // The end of one lease is told before the next, however quickly they follow each other: an exporter
                 // that did not hear of it would go on with the first.
@@ -339,15 +325,12 @@ impl StatusCall {
                     news = StatusResponse::default();
                 }
                 self.told = Some(news.clone());
-                return Some((Ok(news), self));
+                return Ok(news);
             }
             tokio::select! {
                 // It cannot fail: the desk holds the sender.
                 _ = self.changes.changed() => {}
-                () = self.desk.stop.cancelled() => {
-                    self.over = true;
-                    return Some((Err(Refusal::Stopping.into()), self));
-                }
+                () = self.desk.stop.cancelled() => return Err(Refusal::Stopping),
             }
         }
     }
