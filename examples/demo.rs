@@ -6,14 +6,13 @@
 
 use std::{
     error::Error,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use jumpstarter_router::{
-    auth::{Claims, mint},
-    client::{Connector, RouterStream, Trust},
-    config::{Config, Secret},
-    server::Server,
+    Config, Server,
+    client::{Connector, RouterStream, Token, Trust},
+    config::Secret,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
@@ -74,8 +73,7 @@ async fn demo() -> Result {
 
 /// Both peers sign their token for the same subject, as the controller does it for them.
 async fn call(connector: &Connector, subject: &str) -> Result<RouterStream> {
-    let token = mint(KEY.as_bytes(), &Claims::new(subject, SystemTime::now()));
-    Ok(RouterStream::connect(connector, &token).await?)
+    Ok(RouterStream::connect(connector, Token::mint(KEY, subject)).await?)
 }
 
 async fn meet(connector: &Connector, subject: &str) -> Result<(RouterStream, RouterStream)> {

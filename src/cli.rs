@@ -3,7 +3,6 @@
 pub mod args;
 pub mod check;
 pub mod completions;
-#[cfg(feature = "controller-client")]
 pub mod dial;
 pub mod exit;
 pub mod forward;
@@ -11,7 +10,6 @@ pub mod health;
 pub mod join;
 #[cfg(feature = "lab")]
 pub mod lab;
-#[cfg(feature = "controller-client")]
 pub mod listen;
 #[cfg(feature = "load")]
 pub mod load;
@@ -67,9 +65,7 @@ fn run() -> ExitCode {
         Some(Command::Token(args)) => token::run(&args, &env),
         Some(Command::Pipe(args)) => pipe::run(&args, &env),
         Some(Command::Forward(args)) => forward::run(&args, &env),
-        #[cfg(feature = "controller-client")]
         Some(Command::Dial(args)) => dial::run(&args, &env),
-        #[cfg(feature = "controller-client")]
         Some(Command::Listen(args)) => listen::run(&args, &env),
         Some(Command::Probe(args)) => probe::run(&args, &env),
         Some(Command::Health(args)) => health::run(&args, env),

@@ -8,13 +8,11 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::completions::CompletionsArgs;
-#[cfg(feature = "controller-client")]
 use super::dial::DialArgs;
 use super::forward::ForwardArgs;
 use super::health::HealthArgs;
 #[cfg(feature = "lab")]
 use super::lab::LabArgs;
-#[cfg(feature = "controller-client")]
 use super::listen::ListenArgs;
 #[cfg(feature = "load")]
 use super::load::args::LoadArgs;
@@ -76,10 +74,8 @@ pub enum Command {
     /// Forward TCP or Unix sockets through a router
     Forward(Box<ForwardArgs>),
     /// Join standard input and output, or local connections, with the exporter of a lease
-    #[cfg(feature = "controller-client")]
     Dial(Box<DialArgs>),
     /// Take the place of an exporter, with a local service behind it
-    #[cfg(feature = "controller-client")]
     Listen(Box<ListenArgs>),
     /// Try a router: pair with itself through it, and say how long that takes
     Probe(Box<ProbeArgs>),

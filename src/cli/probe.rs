@@ -214,7 +214,7 @@ async fn exchange(
 ) -> Result<Times, Failure> {
     step.set("connecting");
     let start = Instant::now();
-    let open = || RouterStream::connect(connector, token.as_str());
+    let open = || RouterStream::connect(connector, token.clone());
     let (mut here, mut there) = tokio::try_join!(open(), open())?;
     let connect = start.elapsed();
 

@@ -14,8 +14,18 @@ pub const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
 /// Holds a token for the commands that use a router.
 pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
-/// The variables with the prefix that are no keys.
-pub(super) const OTHER_ENV: [&str; 2] = [CONFIG_FILE_ENV, TOKEN_ENV];
+/// The variables with the prefix that are no keys: some say where the router is to its clients.
+pub(super) const OTHER_ENV: [&str; 9] = [
+    CONFIG_FILE_ENV,
+    TOKEN_ENV,
+    "JUMPSTARTER_ROUTER_TOKEN_FILE",
+    "JUMPSTARTER_ROUTER_ENDPOINT",
+    "JUMPSTARTER_ROUTER_CA",
+    "JUMPSTARTER_ROUTER_INSECURE",
+    "JUMPSTARTER_ROUTER_PLAINTEXT",
+    "JUMPSTARTER_ROUTER_CLIENT_CERTIFICATE",
+    "JUMPSTARTER_ROUTER_CLIENT_KEY",
+];
 
 /// Names under which upstream's deployments already set some keys.
 pub const UPSTREAM_ENV: &[(&str, &str)] = &[

@@ -4,8 +4,8 @@
 //! layer itself, with buffers lent from [`staged`] while bytes pass; [`trust`] says which certificates are believed.
 
 pub mod current;
-pub mod pem;
 pub mod settings;
 pub mod staged;
 pub mod stream;
-pub mod trust;
+
+pub use crate::tls::{pem, trust};

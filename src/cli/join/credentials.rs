@@ -59,12 +59,8 @@ impl RouterArgs {
         let trust = match &self.ca {
             _ if self.plaintext => Trust::Plaintext,
             _ if self.insecure => Trust::Insecure,
-            Some(path) => Trust::from_pem_file(path).map_err(|error| {
-                Failure::new(
-                    Exit::Config,
-                    format_args!("--ca {}: {error}", path.display()),
-                )
-            })?,
+            Some(path) => Trust::from_pem_file(path)
+                .map_err(|error| Failure::new(Exit::Config, format_args!("--ca {error}")))?,
             None => Trust::System,
         };
         let files = self

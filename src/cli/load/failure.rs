@@ -15,9 +15,6 @@ pub enum Failure {
     /// HTTP/2 failed.
     #[error("HTTP/2: {0}")]
     Http2(#[from] h2::Error),
-    /// The request cannot be written down.
-    #[error("cannot call: {0}")]
-    Request(String),
     /// What came is not what was sent.
     #[error("corruption: {0}")]
     Corrupt(#[from] Corruption),

@@ -52,8 +52,7 @@ use crate::{
     },
 };
 
-/// The HTTP/2 path of the call.
-pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
+pub use crate::grpc::call::PATH;
 
 /// Messages up to this length, prefix included, are forwarded only as a whole. Stock peers send at most
 /// 64 KiB and a few bytes.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
 use tokio::{
@@ -35,6 +35,7 @@ use crate::transport::{
 };
 use crate::{
     grpc::{
+        call,
         headers::{self, Encodings},
         status,
     },
@@ -262,12 +263,9 @@ async fn connect(router: &Router) -> Result<Connected, Failure> {
         }
     };
     let window = settings.streams.window;
-    let (sender, mut connection) = h2::client::Builder::new()
-        .enable_push(false)
-        .initial_window_size(window)
+    let (sender, mut connection) = call::http2(window, settings.connections.send_buffer)
         // One stream; as for a router's peers, the stream's window is the bound.
         .initial_connection_window_size(window.saturating_mul(3) / 2)
-        .max_send_buffer_size(settings.connections.send_buffer)
         .max_header_list_size(settings.connections.max_header_size)
         .handshake(wire)
         .await?;
@@ -347,19 +345,9 @@ fn is_router(router: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> boo
 }
 
 fn request(router: &Router, call: &Repeated, claim: Option<&Claim>) -> Request<()> {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.version_mut() = Version::HTTP_2;
-    if let Some(own) = router.own.get() {
-        request.uri_mut().clone_from(&own.target);
-    }
+    let target = router.own.get().map(|own| own.target.clone());
+    let mut request = call::request(target.unwrap_or_default(), call.authorization.clone());
     let map = request.headers_mut();
-    map.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-    map.insert(header::TE, HeaderValue::from_static("trailers"));
-    map.insert(header::AUTHORIZATION, call.authorization.clone());
     map.insert(headers::FORWARDED_BY, router.process.clone());
     if let Some(claim) = claim {
         claim.add_to(map);
