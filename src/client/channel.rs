@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector};
+use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Io};
 
 impl Connector {
     /// Makes a gRPC channel over one new connection.
@@ -13,44 +13,36 @@ impl Connector {
     /// A channel that reconnects by itself would hide that the connection was lost.
     pub async fn channel(&self) -> Result<Channel, ConnectError> {
         let endpoint = self
-            .channel_endpoint()?
+            .uri()?
             .initial_stream_window_size(self.window)
             .initial_connection_window_size(self.window);
-        Ok(endpoint.connect_with_connector(self.service()).await?)
+        let this = self.clone();
+        let connect = tower::service_fn(move |_: Uri| this.clone().wire());
+        Ok(endpoint.connect_with_connector(connect).await?)
     }
 
     /// Makes a gRPC channel that connects when it is used, and again when its connection was lost. With keepalive.
     pub fn lazy_channel(&self) -> Result<Channel, ConnectError> {
         let endpoint = self
-            .channel_endpoint()?
+            .uri()?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(self.keepalive.interval)
             .keep_alive_timeout(self.keepalive.timeout)
             .keep_alive_while_idle(true);
-        Ok(endpoint.connect_with_connector_lazy(self.service()))
+        let this = self.clone();
+        let connect = tower::service_fn(move |_: Uri| this.clone().wire());
+        Ok(endpoint.connect_with_connector_lazy(connect))
     }
 
-    fn channel_endpoint(&self) -> Result<Endpoint, ConnectError> {
+    fn uri(&self) -> Result<Endpoint, ConnectError> {
         Ok(Endpoint::from_shared(format!(
             "http://{}",
             self.endpoint()
         ))?)
     }
 
-    fn service(
-        &self,
-    ) -> impl tower::Service<
-        Uri,
-        Response = TokioIo<super::connect::Io>,
-        Error = io::Error,
-        Future: Send,
-    > + Send
-    + use<> {
-        let this = self.clone();
-        tower::service_fn(move |_: Uri| {
-            let this = this.clone();
-            async move { this.io().await.map(TokioIo::new).map_err(io::Error::other) }
-        })
+    async fn wire(self) -> io::Result<TokioIo<Io>> {
+        self.io().await.map(TokioIo::new).map_err(io::Error::other)
     }
 }
 

@@ -17,14 +17,14 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Says how a peer finds out that the other end of an open connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Between two PINGs, whether or not anything else is sent.
+    /// Passes between two PINGs, whether or not anything else is sent.
     pub interval: Duration,
     /// How long the answer may take; then the connection counts as lost.
     pub timeout: Duration,
 }
 
 impl Keepalive {
-    /// What stock clients and exporters do. The long timeout lets a stream live through a laptop's sleep or a change
+    /// Does as stock clients and exporters do. The long timeout lets a stream live through a laptop's sleep or a change
     /// of networks.
     pub const STOCK: Self = Self {
         interval: Duration::from_secs(20),
@@ -32,21 +32,21 @@ impl Keepalive {
     };
 }
 
-/// Why no connection was made.
+/// Says why no connection was made.
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The endpoint cannot be read.
     #[error("{endpoint:?} is no endpoint; expected host:port, such as router.example.com:443")]
     Endpoint {
-        /// What was given.
+        /// Is what was given.
         endpoint: String,
     },
     /// A file with the peer's own certificate or key cannot be read.
     #[error("{path}: {error}; expected a certificate or a private key in PEM")]
     Identity {
-        /// The file.
+        /// Is the file.
         path: String,
-        /// What went wrong.
+        /// Says what went wrong.
         error: String,
     },
     /// A trusted certificate or the TLS settings are unusable.
@@ -61,9 +61,9 @@ pub enum ConnectError {
     /// TCP or the TLS handshake failed.
     #[error("cannot connect to {endpoint}: {error}")]
     Io {
-        /// Where to.
+        /// Is the endpoint that was to be reached.
         endpoint: String,
-        /// What went wrong.
+        /// Says what went wrong.
         error: io::Error,
     },
     /// No answer came.
@@ -72,15 +72,15 @@ pub enum ConnectError {
         humantime::format_duration(CONNECT_TIMEOUT)
     )]
     Timeout {
-        /// Where to.
+        /// Is the endpoint that was to be reached.
         endpoint: String,
     },
     /// What answered does not speak HTTP/2.
     #[error("cannot connect to {endpoint}: {error}; is that a router?")]
     Http2 {
-        /// Where to.
+        /// Is the endpoint that was to be reached.
         endpoint: String,
-        /// What went wrong.
+        /// Says what went wrong.
         error: h2::Error,
     },
     /// HTTP/2 could not be set up.
@@ -125,7 +125,7 @@ impl ConnectError {
     }
 }
 
-/// What TLS itself found wrong.
+/// Finds what TLS itself found wrong.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -140,9 +140,9 @@ pub struct Connector {
     name: ServerName<'static>,
     tls: Option<TlsConnector>,
     proxy: Option<SocketAddr>,
-    /// HTTP/2 window of each stream, bytes: what may be on its way and unread. Over a long path it bounds the speed.
+    /// Is the HTTP/2 window of each stream, in bytes: what may be on its way and unread. Over a long path it bounds the speed.
     pub window: u32,
-    /// For [`RouterStream`](super::RouterStream) and [`Session`](super::Session).
+    /// Applies to streams and sessions.
     pub keepalive: Keepalive,
 }
 
@@ -258,7 +258,7 @@ impl Connector {
     }
 }
 
-/// The host of an endpoint, which its certificate must be for.
+/// Finds the host of an endpoint, which its certificate must be for.
 fn server_name(endpoint: &str) -> Result<ServerName<'static>, ConnectError> {
     let bad = || ConnectError::Endpoint {
         endpoint: endpoint.to_owned(),

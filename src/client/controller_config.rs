@@ -15,20 +15,17 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 pub use self::error::ControllerConfigError;
-use super::{
-    token::Token,
-    trust::{CertificatesError, Trust},
-};
+use super::{token::Token, trust::Trust};
 
 const API_VERSION: &str = "jumpstarter.dev/v1alpha1";
 
-/// Stock peers use this one where the endpoint names none.
+/// Is the port that stock peers use where the endpoint names none.
 const USUAL_PORT: &str = "443";
 
 /// No such file is larger, bytes.
 const MOST: u64 = 1024 * 1024;
 
-/// As what somebody comes to the controller.
+/// Says as what somebody comes to the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Leases exporters and dials them.
@@ -38,7 +35,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As the controller is told.
+    /// Gives the name that the controller is told.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "Client",
@@ -53,7 +50,7 @@ impl Role {
         }
     }
 
-    /// The directory of such files, and the option that names one.
+    /// Names the directory of such files, and the option for one.
     fn places(self) -> (&'static str, &'static str) {
         match self {
             Self::Client => ("clients", "--client-config"),
@@ -62,10 +59,10 @@ impl Role {
     }
 }
 
-/// How to reach a controller, and as whom.
+/// Says how to reach a controller, and as whom.
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
-    /// As what.
+    /// Is what the bearer comes as.
     pub role: Role,
     /// The namespace that the name belongs to.
     pub namespace: String,
@@ -75,11 +72,11 @@ pub struct ControllerConfig {
     pub endpoint: String,
     /// Which certificates of controller and routers are believed.
     pub trust: Trust,
-    /// What the controller knows its bearer by.
+    /// Is what the controller knows its bearer by.
     pub token: Token,
 }
 
-/// What such files have in common. What is not needed here is not looked at.
+/// Holds what such files have in common. What is not needed here is not looked at.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
@@ -230,7 +227,7 @@ fn yaml<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, Cont
     })
 }
 
-/// The rest is an excerpt of the file, with its token perhaps.
+/// Cuts off an excerpt of the file that follows, with its token perhaps.
 fn first_line(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
     line.trim_start_matches("error: ").to_owned()
@@ -242,7 +239,7 @@ fn certificates(ca: &str) -> Result<Trust, String> {
     let pem = STANDARD
         .decode(packed)
         .map_err(|error| format!("tls.ca: expected a PEM file in base64: {error}"))?;
-    Trust::from_pem(&pem).map_err(|error: CertificatesError| format!("tls.ca: {error}"))
+    Trust::from_pem(&pem).map_err(|error| format!("tls.ca: expected certificates in PEM: {error}"))
 }
 
 fn with_port(endpoint: &str) -> String {
@@ -254,7 +251,7 @@ fn with_port(endpoint: &str) -> String {
     }
 }
 
-/// Where stock clients keep their files.
+/// Finds where stock clients keep their files.
 fn home(env: &[(String, OsString)]) -> PathBuf {
     let variable = |wanted: &str| {
         let mut found = env.iter().filter(|(_, value)| !value.is_empty());
@@ -267,7 +264,7 @@ fn home(env: &[(String, OsString)]) -> PathBuf {
     variable("JMP_CLIENT_CONFIG_HOME").unwrap_or_else(|| usual().join("jumpstarter"))
 }
 
-/// The name of the current client.
+/// Reads the name of the current client.
 fn current(home: &Path) -> Result<String, ControllerConfigError> {
     let path = home.join("config.yaml");
     let none = |why: String| ControllerConfigError::NoneNamed {

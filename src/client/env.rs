@@ -1,47 +1,32 @@
-//! What the environment says of a router: where it is, whom to believe, and the token.
+//! Finds router and token by what the environment says.
 
-use std::{
-    env,
-    ffi::{OsStr, OsString},
-    io,
-};
+use std::{env, ffi::OsString, io};
 
 use thiserror::Error;
 
 use super::{
     connect::{ConnectError, Connector},
     token::Token,
-    trust::{CertificatesError, Identity, Trust},
+    trust::{CertificatesError, Trust},
 };
 
 const ENDPOINT: &str = "JUMPSTARTER_ROUTER_ENDPOINT";
-const CA: &str = "JUMPSTARTER_ROUTER_CA";
-const INSECURE: &str = "JUMPSTARTER_ROUTER_INSECURE";
-const PLAINTEXT: &str = "JUMPSTARTER_ROUTER_PLAINTEXT";
-const CLIENT_CERTIFICATE: &str = "JUMPSTARTER_ROUTER_CLIENT_CERTIFICATE";
-const CLIENT_KEY: &str = "JUMPSTARTER_ROUTER_CLIENT_KEY";
+const TRUST: &str = "JUMPSTARTER_ROUTER_TRUST";
 const TOKEN: &str = "JUMPSTARTER_ROUTER_TOKEN";
 const TOKEN_FILE: &str = "JUMPSTARTER_ROUTER_TOKEN_FILE";
 
-/// Why the environment is of no use.
+/// Says why the environment is of no use.
 #[derive(Debug, Error)]
 pub enum EnvError {
-    /// A variable that is needed is not set, or empty.
-    #[error("{0} is not set; expected {1}")]
-    Missing(&'static str, &'static str),
-    /// A variable holds something that cannot be read.
-    #[error("{variable} is {found:?}; expected {expected}")]
-    Value {
-        /// Its name.
-        variable: &'static str,
-        /// What it holds.
-        found: OsString,
-        /// What it should hold.
-        expected: &'static str,
-    },
+    /// The variable for the router is not set, or empty.
+    #[error("{ENDPOINT} is not set; expected host:port of the router")]
+    NoEndpoint,
+    /// Neither of the variables for the token is set.
+    #[error("{TOKEN} is not set; expected a token, or a file with it in {TOKEN_FILE}")]
+    NoToken,
     /// The certificates to trust cannot be used.
-    #[error("{CA}: {0}")]
-    Certificates(CertificatesError),
+    #[error("{TRUST}: {0}; expected a file with certificates, insecure, or plaintext")]
+    Trust(CertificatesError),
     /// The token's file cannot be read.
     #[error("{TOKEN_FILE}: {0}")]
     Token(io::Error),
@@ -51,90 +36,43 @@ pub enum EnvError {
 }
 
 impl Connector {
-    /// Finds the router by environment variables, whose names begin with `JUMPSTARTER_ROUTER_`:
-    ///
-    /// | name | what it holds |
-    /// |---|---|
-    /// | `ENDPOINT` | host:port of the router |
-    /// | `CA` | PEM file with the certificates to trust, instead of those the system trusts |
-    /// | `INSECURE` | `true`: trust any certificate |
-    /// | `PLAINTEXT` | `true`: no TLS |
-    /// | `CLIENT_CERTIFICATE`, `CLIENT_KEY` | PEM files to show to a router that asks for a certificate |
-    ///
-    /// Only the first is needed.
+    /// Finds the router: `JUMPSTARTER_ROUTER_ENDPOINT` is its host:port. `JUMPSTARTER_ROUTER_TRUST` names a PEM file with
+    /// the certificates to trust; it may also be `insecure`, for any certificate, or `plaintext`. Without it those are
+    /// trusted that the system trusts.
     pub fn from_env() -> Result<Self, EnvError> {
-        connector(set)
+        connector(variable)
     }
 }
 
 impl Token {
     /// Takes the token from `JUMPSTARTER_ROUTER_TOKEN`, or from the file that `JUMPSTARTER_ROUTER_TOKEN_FILE` names.
     pub fn from_env() -> Result<Self, EnvError> {
-        token(set)
+        token(variable)
     }
 }
 
 /// The variable's value, unless it is empty.
-fn set(name: &str) -> Option<OsString> {
+fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-fn connector(set: impl Fn(&str) -> Option<OsString>) -> Result<Connector, EnvError> {
-    let needed = |name, what| set(name).ok_or(EnvError::Missing(name, what));
-    let endpoint = text(ENDPOINT, needed(ENDPOINT, "host:port of the router")?)?;
-    let trust = if switch(PLAINTEXT, set(PLAINTEXT))? {
-        Trust::Plaintext
-    } else if switch(INSECURE, set(INSECURE))? {
-        Trust::Insecure
-    } else {
-        match set(CA) {
-            Some(file) => Trust::from_pem_file(file).map_err(EnvError::Certificates)?,
-            None => Trust::System,
-        }
+fn connector(variable: impl Fn(&str) -> Option<OsString>) -> Result<Connector, EnvError> {
+    let endpoint = variable(ENDPOINT).ok_or(EnvError::NoEndpoint)?;
+    let trust = match variable(TRUST) {
+        None => Trust::System,
+        Some(kind) if kind == "insecure" => Trust::Insecure,
+        Some(kind) if kind == "plaintext" => Trust::Plaintext,
+        Some(file) => Trust::from_pem_file(file).map_err(EnvError::Trust)?,
     };
-    let identity = match set(CLIENT_CERTIFICATE) {
-        Some(certificate) => {
-            let key = needed(CLIENT_KEY, "a PEM file with the certificate's private key")?;
-            Some(Identity::from_files(certificate, key)?)
-        }
-        None => None,
-    };
-    Ok(Connector::with_identity(&endpoint, trust, identity)?)
+    Ok(Connector::new(&endpoint.to_string_lossy(), trust)?)
 }
 
-fn token(set: impl Fn(&str) -> Option<OsString>) -> Result<Token, EnvError> {
-    match (set(TOKEN), set(TOKEN_FILE)) {
-        (Some(token), _) => match token.to_str() {
-            Some(token) => Ok(Token::new(token)),
-            // What it holds is a secret.
-            None => Err(EnvError::Missing(TOKEN, "a token, which is plain text")),
-        },
-        (None, Some(file)) => Token::from_file(file).map_err(EnvError::Token),
-        (None, None) => Err(EnvError::Missing(
-            TOKEN,
-            "a token, or a file with it in JUMPSTARTER_ROUTER_TOKEN_FILE",
-        )),
+fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Token, EnvError> {
+    if let Some(token) = variable(TOKEN) {
+        return Ok(Token::new(token.to_string_lossy()));
     }
-}
-
-fn text(variable: &'static str, value: OsString) -> Result<String, EnvError> {
-    value.into_string().map_err(|found| EnvError::Value {
-        variable,
-        found,
-        expected: "plain text",
-    })
-}
-
-fn switch(variable: &'static str, value: Option<OsString>) -> Result<bool, EnvError> {
-    match value.as_deref().map(OsStr::to_str) {
-        None | Some(Some("false")) => Ok(false),
-        Some(Some("true")) => Ok(true),
-        Some(_) => Err(EnvError::Value {
-            variable,
-            found: value.unwrap_or_default(),
-            expected: "true or false",
-        }),
-    }
+    let file = variable(TOKEN_FILE).ok_or(EnvError::NoToken)?;
+    Token::from_file(file).map_err(EnvError::Token)
 }
 
 #[cfg(test)]
@@ -152,23 +90,22 @@ mod tests {
     fn a_router_is_found() {
         let connector = |variables: &[_]| connector(|name| find(variables, name));
         let endpoint = (ENDPOINT, "router.example.com:443");
-        let found = connector(&[endpoint, (PLAINTEXT, "true"), (CA, "/nowhere")]).unwrap();
+        let found = connector(&[endpoint, (TRUST, "plaintext")]).unwrap();
         assert_eq!(found.endpoint(), endpoint.1);
         assert!(!found.is_tls());
-        assert!(connector(&[endpoint, (INSECURE, "true")]).unwrap().is_tls());
+        assert!(
+            connector(&[endpoint, (TRUST, "insecure")])
+                .unwrap()
+                .is_tls()
+        );
 
         for (variables, said) in [
             (&[][..], "JUMPSTARTER_ROUTER_ENDPOINT is not set"),
-            (&[endpoint, (INSECURE, "yes")], "expected true or false"),
             (
-                &[endpoint, (CA, "/nowhere/ca.pem")],
-                "JUMPSTARTER_ROUTER_CA: /nowhere/ca.pem: ",
+                &[endpoint, (TRUST, "/nowhere/ca.pem")],
+                "JUMPSTARTER_ROUTER_TRUST: /nowhere/ca.pem: ",
             ),
-            (
-                &[endpoint, (PLAINTEXT, "true"), (CLIENT_CERTIFICATE, "c")],
-                "JUMPSTARTER_ROUTER_CLIENT_KEY is not set",
-            ),
-            (&[(ENDPOINT, "router"), (PLAINTEXT, "true")], "host:port"),
+            (&[(ENDPOINT, "router"), (TRUST, "plaintext")], "host:port"),
         ] {
             let error = connector(variables).unwrap_err().to_string();
             assert!(error.contains(said), "{said:?} in {error:?}");

@@ -116,7 +116,7 @@ impl Line {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Why the connection is gone, if it is known.
+    /// Says why the connection is gone, if it is known.
     pub fn why(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)
     }

@@ -32,7 +32,7 @@ use crate::protocol::v1::{
     controller_service_client::ControllerServiceClient,
 };
 
-/// How stock clients dial an exporter that is not ready: so long in all, with pauses from the first to the longest.
+/// Says for how long an exporter that is not ready is dialled, and with what pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// No attempt begins later than this after the first.
@@ -44,7 +44,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// As stock clients of version 0.9.0.
+    /// Does as stock clients of version 0.9.0.
     pub const STOCK: Self = Self {
         in_all: Duration::from_secs(30),
         first_pause: Duration::from_millis(300),
@@ -62,7 +62,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After so many attempts without a success the controller is given up, as by stock exporters: some ten minutes.
 const ATTEMPTS: u32 = 20;
 
-/// A token for one stream, and the router to use it at.
+/// Holds a token for one stream, and the router to use it at.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The router: host:port.
@@ -71,7 +71,7 @@ pub struct Grant {
     pub token: Token,
 }
 
-/// Somebody the controller knows: a client or an exporter. Cheap to clone; clones share the connection, which is made
+/// Speaks to the controller for a client or an exporter that it knows. Cheap to clone; clones share the connection, which is made
 /// when it is needed and made again when it was lost.
 #[derive(Clone, Debug)]
 pub struct Session {

@@ -35,20 +35,8 @@ impl Token {
     }
 }
 
-impl From<&str> for Token {
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<&String> for Token {
-    fn from(text: &String) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for Token {
-    fn from(text: String) -> Self {
+impl<T: AsRef<str>> From<T> for Token {
+    fn from(text: T) -> Self {
         Self::new(text)
     }
 }

@@ -17,68 +17,46 @@ use crate::tls::{
     trust::{Trust as Believed, client_config},
 };
 
-/// Which routers are believed.
+/// Says which routers are believed.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// Those whose certificate is signed by an authority that this system trusts.
+    /// Believes those whose certificate is signed by an authority that this system trusts.
     System,
-    /// Those whose certificate is, or is signed by, one of these.
+    /// Believes those whose certificate is, or is signed by, one of these.
     Certificates(Vec<CertificateDer<'static>>),
-    /// Any certificate.
+    /// Believes any certificate; whoever stands between could read along.
     Insecure,
-    /// No TLS at all.
+    /// Does without TLS.
     Plaintext,
 }
 
 impl Trust {
     /// Believes the certificates in PEM text, at least one.
-    pub fn from_pem(text: impl AsRef<[u8]>) -> Result<Self, CertificatesError> {
-        pem::certificates(text.as_ref())
-            .map(Self::Certificates)
-            .map_err(CertificatesError::Pem)
+    pub fn from_pem(text: impl AsRef<[u8]>) -> Result<Self, PemError> {
+        pem::certificates(text.as_ref()).map(Self::Certificates)
     }
 
     /// Believes the certificates in a PEM file, at least one.
     pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, CertificatesError> {
         let path = path.as_ref();
-        let text = fs::read(path).map_err(|error| CertificatesError::File {
-            path: path.to_owned(),
-            error,
-        })?;
-        pem::certificates(&text)
-            .map(Self::Certificates)
-            .map_err(|error| CertificatesError::PemFile {
-                path: path.to_owned(),
-                error,
-            })
+        let text =
+            fs::read(path).map_err(|error| CertificatesError::File(path.to_owned(), error))?;
+        Self::from_pem(text).map_err(|error| CertificatesError::Pem(path.to_owned(), error))
     }
 }
 
-/// Why there is nothing to trust.
+/// Says why there is nothing to trust.
 #[derive(Debug, Error)]
 pub enum CertificatesError {
     /// The file cannot be read.
-    #[error("{}: {error}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
+    #[error("{path}: {1}", path = .0.display())]
+    File(PathBuf, io::Error),
     /// It is not PEM, or has no certificate.
-    #[error("{}: expected certificates in PEM: {error}", .path.display())]
-    PemFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: PemError,
-    },
-    /// The text is not PEM, or has no certificate.
-    #[error("expected certificates in PEM: {0}")]
-    Pem(PemError),
+    #[error("{path}: expected certificates in PEM: {1}", path = .0.display())]
+    Pem(PathBuf, PemError),
 }
 
-/// What a peer shows to a router that asks for certificates.
+/// Is shown to a router that asks for certificates.
 #[derive(Debug)]
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -110,7 +88,7 @@ impl Identity {
     }
 }
 
-/// The certificates of the authorities this system trusts.
+/// Loads the certificates of the authorities this system trusts.
 fn system_roots() -> Result<RootCertStore, ConnectError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

@@ -14,17 +14,13 @@ pub const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
 /// Holds a token for the commands that use a router.
 pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
-/// The variables with the prefix that are no keys: some say where the router is to its clients.
-pub(super) const OTHER_ENV: [&str; 9] = [
+/// The variables with the prefix that are no keys: the last three say to clients where the router is.
+pub(super) const OTHER_ENV: [&str; 5] = [
     CONFIG_FILE_ENV,
     TOKEN_ENV,
     "JUMPSTARTER_ROUTER_TOKEN_FILE",
     "JUMPSTARTER_ROUTER_ENDPOINT",
-    "JUMPSTARTER_ROUTER_CA",
-    "JUMPSTARTER_ROUTER_INSECURE",
-    "JUMPSTARTER_ROUTER_PLAINTEXT",
-    "JUMPSTARTER_ROUTER_CLIENT_CERTIFICATE",
-    "JUMPSTARTER_ROUTER_CLIENT_KEY",
+    "JUMPSTARTER_ROUTER_TRUST",
 ];
 
 /// Names under which upstream's deployments already set some keys.

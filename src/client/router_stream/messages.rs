@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -47,15 +47,7 @@ impl Sink<Bytes> for Messages {
         if stream.closed {
             return Poll::Ready(Err(StreamError::Closed));
         }
-        stream.send.reserve_capacity(1);
-        while stream.send.capacity() == 0 {
-            match ready!(stream.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return stream.poll_why(cx, Some(&error)),
-                None => return stream.poll_why(cx, None),
-            }
-        }
-        Poll::Ready(Ok(()))
+        stream.poll_room(cx, 1)
     }
 
     fn start_send(mut self: Pin<&mut Self>, item: Bytes) -> Result<(), StreamError> {

@@ -36,7 +36,7 @@ const ALERT: &str = "received fatal alert";
 
 impl RouterStream {
     /// Waits for the router's last word on a stream whose both sides are closed, whatever else comes.
-    pub(super) fn poll_last_word(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    fn poll_last_word(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         while ready!(self.poll_frame(cx))?.is_some() {}
         Poll::Ready(Ok(()))
     }
@@ -66,10 +66,7 @@ impl RouterStream {
     }
 
     /// The next frame from the wire.
-    pub(super) fn poll_wire(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame>, StreamError>> {
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, StreamError>> {
         ready!(self.poll_head(cx))?;
         loop {
             let body = match &mut self.body {
@@ -168,27 +165,33 @@ impl RouterStream {
         if payload.len() > MAX_PAYLOAD {
             return Poll::Ready(Err(StreamError::TooLong(payload.len())));
         }
-        // Any room will do: h2 keeps what does not fit yet, at most one message.
-        self.send.reserve_capacity(payload.len() + 16);
-        loop {
-            if self.send.capacity() > 0 {
-                let sent = self.send.send_data(encode(kind, payload), false);
-                return match sent {
-                    Ok(()) => Poll::Ready(Ok(())),
-                    Err(error) => self.poll_why(cx, Some(&error)),
-                };
-            }
+        ready!(self.poll_room(cx, payload.len() + 16))?;
+        match self.send.send_data(encode(kind, payload), false) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => self.poll_why(cx, Some(&error)),
+        }
+    }
+
+    /// Waits for room. Any will do for a message: h2 keeps what does not fit yet, at most one message.
+    pub(super) fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        want: usize,
+    ) -> Poll<Result<(), StreamError>> {
+        self.send.reserve_capacity(want);
+        while self.send.capacity() == 0 {
             match ready!(self.send.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return self.poll_why(cx, Some(&error)),
                 None => return self.poll_why(cx, None),
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Nothing can be sent any more. The status says why, if there is one. It is behind all that came before, which is no
     /// more than the window, since nothing follows.
-    pub(super) fn poll_why(
+    fn poll_why(
         &mut self,
         cx: &mut Context<'_>,
         error: Option<&h2::Error>,
