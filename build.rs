@@ -8,8 +8,6 @@ use std::{
     process::Command,
 };
 
-use prost_build::{Service, ServiceGenerator};
-
 /// All that the router itself serves of `proto/`.
 const ROUTER: &str = "jumpstarter/v1/router.proto";
 
@@ -35,11 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.join("protocol.bin"),
         protocol.encode_file_descriptor_set(),
     )?;
-    prost_build::Config::new()
-        .bytes(["."])
+    tonic_prost_build::configure()
+        // Connecting is the business of `client`.
+        .build_transport(false)
+        .bytes(".")
         // In order, so that equal messages are equal bytes.
-        .btree_map(["."])
-        .service_generator(Box::new(Chosen))
+        .btree_map(".")
         .compile_fds(protocol.file_descriptor_set())?;
     Ok(())
 }
@@ -50,27 +49,6 @@ fn compiled(files: &[&str]) -> Result<protox::Compiler, protox::Error> {
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(files)?;
     Ok(compiler)
-}
-
-/// Generates those sides of a service that the package's features ask for; both of the router's own.
-struct Chosen;
-
-impl ServiceGenerator for Chosen {
-    fn generate(&mut self, service: Service, code: &mut String) {
-        let wanted = |side: &str| {
-            let served_by = match service.proto_name.as_str() {
-                "RouterService" => return true,
-                "ExporterService" => "EXPORTER",
-                _ => "CONTROLLER",
-            };
-            env::var_os(format!("CARGO_FEATURE_{served_by}_{side}")).is_some()
-        };
-        tonic_prost_build::configure()
-            .build_client(wanted("CLIENT"))
-            .build_server(wanted("SERVER"))
-            .service_generator()
-            .generate(service, code);
-    }
 }
 
 /// The commit being built: given by the environment (an image is built without the repository), or asked of git.

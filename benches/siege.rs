@@ -125,7 +125,7 @@ fn main() -> anyhow::Result<ExitCode> {
     });
     let begin = Instant::now() + options.before;
     let stop = CancellationToken::new();
-    let dialer = Dialer::new(connector, true, &options.router, key);
+    let dialer = Dialer::new(connector, key);
     let newcomers = {
         let (patience, stop) = (options.patience, stop.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -7,24 +7,33 @@
 //! with the same token, from a controller or `jumpstarter-router token mint`. The end of the input (Ctrl-D) says goodbye.
 //! For a router with a self-signed certificate give that certificate as `ca.pem`.
 
-use std::{env, error::Error, fs, path::Path};
+use std::{env, error::Error, process::ExitCode};
 
-use jumpstarter_router::client::{Connector, EndedBy, RouterStream, StreamError, Trust};
+use jumpstarter_router::client::{Connector, EndedBy, RouterStream, StreamError, Token, Trust};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, split, stdin};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match talk().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chat: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn talk() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
     let [endpoint, token_file, ca @ ..] = args.as_slice() else {
         return Err("expected: chat HOST:PORT TOKEN_FILE [CA_FILE]".into());
     };
     let trust = match ca.first() {
-        Some(path) => Trust::from_pem_file(Path::new(path))?,
+        Some(path) => Trust::from_pem_file(path)?,
         None => Trust::System,
     };
-    let token = fs::read_to_string(token_file)?;
     let connector = Connector::new(endpoint, trust)?;
-    let mut stream = RouterStream::connect(&connector, token.trim()).await?;
+    let mut stream = RouterStream::connect(&connector, Token::from_file(token_file)?).await?;
     eprintln!("waiting for the other side");
     stream.answered().await?;
     eprintln!("connected");

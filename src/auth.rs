@@ -33,6 +33,7 @@ mod rules;
 mod tests;
 mod token;
 
+pub(crate) use bearer::token as bearer;
 pub use inspect::Inspection;
 pub use keys::{Key, KeyRing, KeyRingError, NearMiss, RECOMMENDED_SECRET_LEN, without_newline};
 pub use mint::{Claims, LIFETIME, mint};

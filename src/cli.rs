@@ -5,8 +5,6 @@ pub mod args;
 pub mod check;
 pub mod completions;
 pub mod config_args;
-pub mod demo;
-#[cfg(feature = "controller-client")]
 pub mod dial;
 pub mod exit;
 pub mod forward;
@@ -15,13 +13,14 @@ mod http;
 pub mod join;
 #[cfg(feature = "lab")]
 pub mod lab;
-#[cfg(feature = "controller-client")]
 pub mod listen;
+#[cfg(feature = "load")]
 pub mod load;
 pub mod man;
 pub mod pipe;
 pub mod probe;
 pub mod serve;
+mod status_line;
 pub mod streams;
 pub mod token;
 pub mod top;
@@ -62,18 +61,16 @@ fn run() -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
-        Some(Command::Demo(args)) => demo::run(&args),
         #[cfg(feature = "lab")]
         Some(Command::Lab(args)) => usual(lab::run(args, env)),
+        #[cfg(feature = "load")]
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
         Some(Command::Streams(args)) => streams::run(&args, &env),
         Some(Command::Token(args)) => token::run(&args, &env),
         Some(Command::Pipe(args)) => pipe::run(&args, &env),
         Some(Command::Forward(args)) => forward::run(&args, &env),
-        #[cfg(feature = "controller-client")]
         Some(Command::Dial(args)) => dial::run(&args, &env),
-        #[cfg(feature = "controller-client")]
         Some(Command::Listen(args)) => listen::run(&args, &env),
         Some(Command::Probe(args)) => probe::run(&args, &env),
         Some(Command::Health(args)) => health::run(&args, env),

@@ -1,4 +1,4 @@
-//! The other end of the wire: connects to a router as its peers do.
+//! Connects to a router as its peers do.
 //!
 //! [`RouterStream`] is a stream to whoever calls the same router with a token of the same subject:
 //!
@@ -10,7 +10,7 @@
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let (router, token) = doc::router().await;
 //! # let (endpoint, trust) = (router.address.to_string(), Trust::Insecure);
-//! // Trust::System for a certificate that everybody trusts, Trust::from_pem_file(path) for a CA of your own.
+//! // Trust::System for a certificate that everybody trusts, Trust::from_pem_file("ca.pem") for a CA of your own.
 //! let connector = Connector::new(&endpoint, trust)?;
 //! let mut one = RouterStream::connect(&connector, &token).await?;
 //! let mut other = RouterStream::connect(&connector, &token).await?;
@@ -45,40 +45,55 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Session`] gets such streams through a controller. `ControllerConfig::find` reads what `jmp` has written:
+//! [`Connector::from_env`] and [`Token::from_env`] find router and token in the environment. With the feature `mint`,
+//! `Token::mint` makes a token of the router's key, as a controller does.
+//!
+//! With the feature `controller`, `Session` gets such streams through a controller, and `ControllerConfig::from_env` reads
+//! what `jmp` has written:
 //!
 //! ```no_run
 //! use jumpstarter_router::client::{ControllerConfig, Role, Session};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let env: Vec<_> = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
-//! let config = ControllerConfig::find(Some("lab"), Role::Client, &env)?;
+//! let config = ControllerConfig::from_env(Some("lab"), Role::Client)?;
 //! let stream = Session::new(&config)?.connect("my-lease").await?;
 //! # let _ = stream; Ok(()) }
 //! ```
 //!
-//! `cargo run --example chat` is a small program of its own.
+//! `cargo run --example chat` and `--example demo` are small programs of their own.
 //!
-//! From the ground up: [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
-//! [`ended`] (what went wrong), [`router_stream`], [`controller_config`] (files), [`session`]; [`stream`] is a plain call as
-//! the tests and the demo make it.
+//! From the ground up: [`trust`], [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
+//! [`ended`] (what went wrong), [`router_stream`], [`env`], `controller_config` (files), `session`.
 
+#[cfg(feature = "controller")]
+mod channel;
 pub mod connect;
+#[cfg(feature = "controller")]
 pub mod controller_config;
 pub mod ended;
+pub mod env;
 pub mod frame;
 mod line;
 pub mod router_stream;
-#[cfg(feature = "controller-client")]
+#[cfg(feature = "controller")]
 pub mod session;
+#[cfg(feature = "controller")]
+#[doc(hidden)]
 pub mod stream;
 pub mod token;
+pub mod trust;
 
-pub use connect::{ConnectError, Connector, Identity, Keepalive, Trust};
-pub use controller_config::{ControllerConfig, ControllerConfigError, Role};
-pub use ended::{EndedBy, StreamError};
-pub use router_stream::{Messages, RouterStream};
-#[cfg(feature = "controller-client")]
-pub use session::{Grant, Leases, Listener, Session, SessionError};
-pub use stream::{Call, call};
-pub use token::Token;
+pub use self::{
+    connect::{ConnectError, Connector, Keepalive},
+    ended::{EndedBy, StreamError},
+    env::EnvError,
+    router_stream::{Messages, RouterStream},
+    token::Token,
+    trust::{CertificatesError, Identity, Trust},
+};
+#[cfg(feature = "controller")]
+pub use self::{
+    controller_config::{ControllerConfig, ControllerConfigError, Role},
+    session::{Grant, Leases, Listener, Session, SessionError},
+    stream::{Call, call},
+};

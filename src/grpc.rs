@@ -1,4 +1,5 @@
-//! What gRPC adds to HTTP/2: statuses, headers.
+//! Knows what gRPC adds to HTTP/2: the call, statuses, headers.
 
+pub mod call;
 pub mod headers;
 pub mod status;

@@ -40,7 +40,7 @@ use self::{
     leases::{Exporter, Leases},
     settings::Settings,
     store::{Store, StoreError},
-    tokens::{Holder, Kind, Tokens},
+    tokens::Tokens,
 };
 use crate::{
     config::{self, Config, Endpoint, Override, Secret, Sources},
@@ -96,7 +96,6 @@ pub enum LabError {
 }
 
 /// A running lab.
-#[derive(Debug)]
 pub struct Lab {
     /// Its directory.
     pub folder: Folder,
@@ -140,13 +139,7 @@ impl Lab {
         let endpoint = endpoint.to_string();
         let tokens = Tokens::new(folder.token_key()?)
             .map_err(|_| FolderError::Key(folder.path().join("token.key")))?;
-        admit(
-            &folder,
-            &settings,
-            &tokens,
-            &endpoint,
-            &certificate.certificate,
-        )?;
+        admit(&folder, &settings, &tokens, &endpoint, &certificate)?;
 
         let mut leases = Leases::new(exporters_of(&settings));
         if let Some(saved) = saved {
@@ -223,14 +216,9 @@ fn admit(
     certificate: &str,
 ) -> Result<(), FolderError> {
     let now = SystemTime::now();
-    let clients = settings.clients.iter();
-    let clients = clients.map(|(name, client)| (Holder::new(Kind::Client, name), &client.token));
-    let exporters = settings.exporters.iter();
-    let exporters =
-        exporters.map(|(name, exporter)| (Holder::new(Kind::Exporter, name), &exporter.token));
-    for (holder, given) in clients.chain(exporters) {
+    for (holder, given) in settings.holders() {
         let had = folder.token(&holder);
-        let token = tokens.admit(holder.clone(), given.as_deref(), had.as_deref(), now);
+        let token = tokens.admit(holder.clone(), given, had.as_deref(), now);
         let access = Access {
             endpoint,
             certificate,
@@ -255,7 +243,7 @@ fn exporters_of(settings: &Settings) -> std::collections::BTreeMap<String, Expor
         .collect()
 }
 
-/// The router's configuration. Address, certificate and key are the lab's; anything else can be set as for any router.
+/// Makes the router's configuration. Address, certificate and key are the lab's; anything else can be set as for any router.
 fn router(
     listen: SocketAddr,
     endpoint: &str,

@@ -14,28 +14,50 @@
 //! 8. [`observe`] leaves a record of it in the log and the metrics.
 //!
 //! # The rooms, from the ground up
-//! [`common`] (text, pauses, `/proc`), [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and slots), [`auth`] (claims), [`grpc`]
-//! (statuses, headers), [`observe`] (log, metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
+//! [`common`] (text, pauses, `/proc`), [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and
+//! slots), [`auth`] (claims), [`grpc`] (the call, statuses, headers), [`tls`] (certificates, whom to believe), [`observe`] (log,
+//! metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
 //! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward. What safe Rust cannot ask of the system,
 //! live heap above all, is in the package `crates/system`.
 
+#[cfg(feature = "server")]
 pub mod admin;
+#[cfg(feature = "mint")]
 pub mod auth;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
 pub mod common;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "client")]
 pub mod grpc;
 #[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "server")]
 pub mod observe;
+#[cfg(feature = "server")]
 pub mod pairing;
 pub mod protocol;
+#[cfg(feature = "server")]
 pub mod reload;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "client")]
 pub mod splice;
+#[cfg(feature = "client")]
+pub mod tls;
+#[cfg(feature = "server")]
 pub mod transport;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::main;
+#[cfg(feature = "server")]
+pub use {config::Config, server::Server};
 
 /// The package's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -7,5 +7,5 @@ use jumpstarter_router_system::heap::Counting;
 static ALLOCATOR: Counting = Counting;
 
 fn main() -> std::process::ExitCode {
-    jumpstarter_router::cli::main()
+    jumpstarter_router::main()
 }

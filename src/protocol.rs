@@ -1,4 +1,4 @@
-//! The Jumpstarter protocol: messages and services, generated from `proto/`.
+//! Holds the Jumpstarter protocol: messages and services, generated from `proto/`.
 //!
 //! ```
 //! use jumpstarter_router::protocol::{client, v1};
@@ -17,17 +17,13 @@
 //! # let _ = (create, dial);
 //! ```
 //!
-//! | module | service | client if | server if |
-//! |---|---|---|---|
-//! | [`v1`] | `RouterService` | always | always |
-//! | [`v1`] | `ControllerService` | `controller-client` | `controller-server` |
-//! | [`client::v1`] | `ClientService` | `controller-client` | `controller-server` |
-//! | [`v1`] | `TelemetryService` | `controller-client` | `controller-server` |
-//! | [`v1`] | `ExporterService` | `exporter-client` | `exporter-server` |
+//! | module | services |
+//! |---|---|
+//! | [`v1`] | `RouterService`, `ControllerService`, `ExporterService`, `TelemetryService` |
+//! | [`client::v1`] | `ClientService` |
 //!
-//! The last two columns are features of this package, all on by default. Messages are always there. A client is for
-//! instance `v1::controller_service_client::ControllerServiceClient`; a server is a trait to implement and a tower service
-//! around it, here `ControllerService` and `ControllerServiceServer` in `v1::controller_service_server`.
+//! A client is for instance `v1::controller_service_client::ControllerServiceClient`; a server is a trait to implement and a
+//! tower service around it, here `ControllerService` and `ControllerServiceServer` in `v1::controller_service_server`.
 //!
 //! Fields are optional in Rust where a peer can tell "not set" from the default, and for messages. Types of
 //! `google.protobuf` are those of [`prost_types`]; `Empty` is `()`. What upstream added after its release 0.9.0 is marked

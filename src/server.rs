@@ -1,4 +1,4 @@
-//! A whole router: sockets bound, parts wired together, run and drained. `serve`, `demo` and the tests start here.
+//! A whole router: sockets bound, parts wired together, run and drained. `serve`, `lab` and the tests start here.
 
 mod drain;
 mod expiry;

@@ -10,16 +10,23 @@
 //! - [`drive`] runs a side through its life, with its deadlines, and [`control`] ends it from outside;
 //! - [`ending`] is the table of endings: what each peer is told, and when.
 
+#[cfg(feature = "server")]
 pub mod control;
+#[cfg(feature = "server")]
 pub mod drive;
 pub mod ending;
+#[cfg(feature = "server")]
 pub mod gauge;
+#[cfg(feature = "server")]
 pub mod lane;
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod mock;
 pub mod scanner;
+#[cfg(feature = "server")]
 pub mod side;
+#[cfg(feature = "server")]
 pub mod standstill;
+#[cfg(feature = "server")]
 pub(crate) mod sync;
 
 use std::task::{Context, Poll};

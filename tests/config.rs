@@ -309,7 +309,7 @@ fn command_line() {
         &["--nope"],
         &["serve", "-x"],
         &["-kubeconfig"],
-        &["demo", "-zap-devel"],
+        &["health", "-zap-devel"],
     ] {
         assert_eq!(usage_code(wrong), 2, "{wrong:?}");
     }

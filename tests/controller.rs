@@ -1,6 +1,4 @@
 //! Sessions, `dial` and `listen` against a controller of this test's own: what is retried, and what is said.
-#![cfg(feature = "controller-client")]
-#![cfg(feature = "controller-server")]
 #![allow(clippy::unwrap_used)]
 
 mod helpers;

@@ -101,7 +101,7 @@ async fn a_crowd_with_one_token() {
     harness.idle("crowd").await;
 }
 
-/// What the demo and other programs use.
+/// What other programs use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_client_of_this_package() {
     let harness = Harness::start(|_| {}).await;

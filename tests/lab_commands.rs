@@ -1,5 +1,5 @@
 //! `listen` and `dial` through a lab, with the configuration files that it writes.
-#![cfg(all(feature = "lab", feature = "controller-client"))]
+#![cfg(feature = "lab")]
 #![allow(clippy::unwrap_used)]
 
 #[path = "lab/bench.rs"]

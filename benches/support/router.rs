@@ -48,7 +48,7 @@ impl Pair {
             Trust::Plaintext
         };
         let connector = Connector::new(&endpoint, trust).unwrap();
-        let dialer = Dialer::new(connector, tls, &endpoint, KEY.to_vec());
+        let dialer = Dialer::new(connector, KEY.to_vec());
         let token = dialer.token("bench");
         let call = async || {
             let connection = dialer.connect(WINDOW).await.unwrap();

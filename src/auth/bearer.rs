@@ -14,7 +14,7 @@ const SCHEME: &str = "Bearer ";
 /// takes the rest as it is: it trims nothing, so a second space becomes part of the token and the
 /// token is refused later. Several values are refused and never joined (RFC 9110 section 5.3: a
 /// sender must not repeat a field that is no list).
-pub(super) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::MissingHeader)?;
     if values.next().is_some() {

@@ -62,7 +62,11 @@ impl Rules {
     /// The claims are parsed only after a key has vouched for them, so that nobody without a key
     /// reaches more code than the split, the base64 and the short header.
     pub fn check(&self, headers: &HeaderMap, now: SystemTime) -> Result<Admission, Refusal> {
-        let token = bearer::token(headers)?;
+        self.check_token(bearer::token(headers)?, now)
+    }
+
+    /// Checks a token alone.
+    pub(crate) fn check_token(&self, token: &str, now: SystemTime) -> Result<Admission, Refusal> {
         if token.len() > self.max_token_size {
             return Err(Refusal::TokenTooLong {
                 found: token.len(),

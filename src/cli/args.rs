@@ -8,15 +8,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::completions::CompletionsArgs;
 use super::config_args::{ConfigArgs, GoFlags, flag};
-use super::demo::DemoArgs;
-#[cfg(feature = "controller-client")]
 use super::dial::DialArgs;
 use super::forward::ForwardArgs;
 use super::health::HealthArgs;
 #[cfg(feature = "lab")]
 use super::lab::LabArgs;
-#[cfg(feature = "controller-client")]
 use super::listen::ListenArgs;
+#[cfg(feature = "load")]
 use super::load::args::LoadArgs;
 use super::man::ManArgs;
 use super::pipe::PipeArgs;
@@ -56,13 +54,12 @@ pub enum Command {
     Serve(ConfigArgs),
     /// Validate the configuration and the files it names, and print the values in effect
     Check(CheckArgs),
-    /// Run a router with two peers on this machine, and report what they saw
-    Demo(DemoArgs),
     /// Run a whole Jumpstarter installation on this machine, without Kubernetes
     #[cfg(feature = "lab")]
     #[command(args_override_self = true, long_about = super::lab::ABOUT)]
     Lab(LabArgs),
     /// Measure a router: play both peers of many pairs and check all they get
+    #[cfg(feature = "load")]
     #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
@@ -76,10 +73,8 @@ pub enum Command {
     /// Forward TCP or Unix sockets through a router
     Forward(Box<ForwardArgs>),
     /// Join standard input and output, or local connections, with the exporter of a lease
-    #[cfg(feature = "controller-client")]
     Dial(Box<DialArgs>),
     /// Take the place of an exporter, with a local service behind it
-    #[cfg(feature = "controller-client")]
     Listen(Box<ListenArgs>),
     /// Try a router: pair with itself through it, and say how long that takes
     Probe(Box<ProbeArgs>),

@@ -135,7 +135,6 @@ impl From<ControllerConfigError> for Failure {
     }
 }
 
-#[cfg(feature = "controller-client")]
 impl From<crate::client::SessionError> for Failure {
     fn from(error: crate::client::SessionError) -> Self {
         use crate::client::SessionError;

@@ -17,23 +17,26 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{config_args::overrides, exit::EX_CONFIG, fail, quietly};
+use super::{
+    config_args::overrides,
+    exit::EX_CONFIG,
+    fail,
+    join::credentials::{KEY_ENV, variable},
+    quietly,
+};
 use crate::{
     auth::without_newline,
     config::{Endpoint, Secret},
     lab::{
         Lab, LabError, Options,
         desk::Routing,
-        exporters::{self, Ended},
+        exporters,
         folder::FolderError,
-        settings::Exporter,
+        selector::list,
         tokens::{Holder, Kind},
     },
     observe::log::{self, LogFormat},
 };
-
-/// Holds the key of the router that `--router` names, as it does for the router itself.
-const KEY_ENV: &str = "ROUTER_KEY";
 
 /// What is needed for an exporter with the drivers that the lab writes down.
 const INSTALL: &str =
@@ -59,12 +62,8 @@ pub struct LabArgs {
     /// Address of controller and router
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
     pub listen: SocketAddr,
-    /// How clients and exporters reach that address
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        help = "How clients and exporters reach that address, if otherwise"
-    )]
+    /// How clients and exporters reach that address, if otherwise
+    #[arg(long, value_name = "HOST:PORT")]
     pub endpoint: Option<Endpoint>,
     /// Keep leases in memory only; tokens stay good in any case
     #[arg(long)]
@@ -111,8 +110,7 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, Strin
     let router = match args.router {
         None => None,
         Some(endpoint) => {
-            let key = env.iter().find(|(name, _)| name == KEY_ENV);
-            let key = key.and_then(|(_, key)| key.to_str()).unwrap_or_default();
+            let key = variable(KEY_ENV, &env).unwrap_or_default();
             if without_newline(key.as_bytes()).is_empty() {
                 let why = "--router needs the key of that router in the environment, as ROUTER_KEY";
                 return Err(why.to_owned());
@@ -189,11 +187,11 @@ fn start_exporters(lab: &Lab, stop: &CancellationToken, children: &mut JoinSet<(
         children.spawn(async move {
             let log = exporters::log(&config);
             match exporters::run(&config, stop).await {
-                Ended::Stopped => {}
-                Ended::Exited(status) => {
+                Ok(None) => {}
+                Ok(Some(status)) => {
                     tracing::error!(exporter = name, %status, log = %log.display(), "an exporter has ended; its log says why");
                 }
-                Ended::NotStarted(error) => {
+                Err(error) => {
                     tracing::error!(exporter = name, %error, "an exporter cannot be started");
                 }
             }
@@ -222,7 +220,7 @@ fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
         } else {
             ""
         };
-        writeln!(out, "  exporter  {name} ({}){note}", labels(exporter))?;
+        writeln!(out, "  exporter  {name} ({}){note}", list(&exporter.labels))?;
     }
     let home = format!("JMP_CLIENT_CONFIG_HOME={}", quoted(path));
     let wanted = exporters.values().any(|exporter| exporter.run);
@@ -243,7 +241,7 @@ fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
         let wish = if exporter.labels.is_empty() {
             format!("-n {name}")
         } else {
-            format!("-l {}", labels(exporter))
+            format!("-l {}", list(&exporter.labels))
         };
         writeln!(
             out,
@@ -255,14 +253,6 @@ fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
         "\nWho takes part is said in {}. Ctrl-C stops the lab.",
         path.join("lab.toml").display()
     )
-}
-
-fn labels(exporter: &Exporter) -> String {
-    let labels = exporter.labels.iter();
-    let labels: Vec<_> = labels
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    labels.join(",")
 }
 
 /// As a shell takes it.

@@ -4,11 +4,6 @@
 //! [`dial`] connects, [`pair`] makes two calls meet; [`run`](mod@run) is what tasks share; [`workload`] has one file for each
 //! thing to do; [`report`] and [`text`] say what came out.
 
-#![allow(
-    clippy::cast_precision_loss,
-    reason = "figures are shown with a few digits"
-)]
-
 pub mod args;
 pub mod delay;
 pub mod dial;
@@ -37,7 +32,7 @@ use super::fail;
 pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
     let (run, params) = match plan::plan(args, env) {
         Ok(plan) => plan,
-        Err(error) => return fail(&error),
+        Err(failure) => return failure.report(),
     };
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = args.threads {
@@ -47,7 +42,7 @@ pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let report = runtime.block_on(report(args, run, &params));
+    let report = runtime.block_on(report(run, &params));
     runtime.shutdown_background();
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
         print!("{report}");
@@ -64,8 +59,9 @@ pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
     }
 }
 
-async fn report(args: &LoadArgs, mut run: Run, params: &Params) -> Report {
-    if let Some(delay) = params.delay {
+async fn report(mut run: Run, params: &Params) -> Report {
+    let args = &params.args;
+    if let Some(delay) = args.delay {
         match delay::start(args.router.router.clone(), delay).await {
             Ok(proxy) => run.dialer.via(proxy),
             Err(error) => run.error(error),
@@ -79,7 +75,6 @@ async fn report(args: &LoadArgs, mut run: Run, params: &Params) -> Report {
         }
     };
     let worked = timeout(params.deadline, work).await;
-    progress::clear();
     let extra = match worked {
         Ok(Ok(extra)) => extra,
         Ok(Err(error)) => {
@@ -91,7 +86,7 @@ async fn report(args: &LoadArgs, mut run: Run, params: &Params) -> Report {
             Vec::new()
         }
     };
-    Report::new(args, &run, params, extra)
+    Report::new(&run, params, extra)
 }
 
 fn write(report: &Report, path: &Path) -> io::Result<()> {

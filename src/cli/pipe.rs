@@ -5,7 +5,6 @@ use std::{
     io::{self, IsTerminal as _},
     pin::pin,
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
@@ -97,18 +96,16 @@ pub async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result<(), Fa
     if io::stderr().is_terminal() && timeout(PATIENCE, stream.answered()).await.is_err() {
         eprintln!("waiting for the other side");
     }
-    let carried = Arc::new(Carried::default());
-    let metered = meter::is_wanted(!ways.receive_only);
+    let carried = Carried::default();
     let ended = {
         let (input, output) = ends(ways);
         let work = carry(join(input, output), &mut stream, &carried);
         tokio::select! {
             ended = work => ended.map_err(Failure::from),
-            never = meter::show(&carried, metered) => match never {},
+            never = meter::show(&carried, !ways.receive_only) => match never {},
             _ = signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
         }
     };
-    meter::clear(metered);
     if ended.is_err() {
         stream.cancel().await;
     }

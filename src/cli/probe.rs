@@ -71,40 +71,35 @@ fn help() -> String {
 }
 
 /// What one round found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Serialize)]
 struct Round {
     /// When it began.
     time: String,
     router: String,
     ok: bool,
-    /// Both connections, with TLS.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connect_ms: Option<f64>,
-    /// From then until the first message came through.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pair_ms: Option<f64>,
-    #[serde(rename = "round_trip_ms", skip_serializing_if = "Option::is_none")]
-    trips: Option<Trips>,
+    #[serde(flatten)]
+    times: Option<Times>,
     /// What was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// Round trips of messages, milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// How long the parts of a round took that went to its end, in milliseconds.
+#[derive(Serialize)]
+struct Times {
+    /// Both connections, with TLS.
+    connect_ms: f64,
+    /// From then until the first message came through.
+    pair_ms: f64,
+    round_trip_ms: Trips,
+}
+
+#[derive(Serialize)]
 struct Trips {
     min: f64,
     median: f64,
     max: f64,
     messages: u32,
-}
-
-/// Times of a round that went well.
-struct Times {
-    connect: Duration,
-    pair: Duration,
-    /// In order of length.
-    trips: Vec<Duration>,
 }
 
 /// Runs `probe`.
@@ -134,7 +129,7 @@ async fn probe(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failu
             first_failure.get_or_insert(failure);
         }
         // A single failure is said once, in the end.
-        if args.count == 1 && failed == 1 && !args.json && round.trips.is_none() {
+        if args.count == 1 && failed == 1 && !args.json && round.times.is_none() {
             break;
         }
         if let Err(error) = print(args, &round) {
@@ -156,81 +151,59 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
     let line = if args.json {
         serde_json::to_string(round)?
     } else {
-        match (&round.error, round.connect_ms, round.pair_ms, round.trips) {
-            (error, Some(connect), Some(pair), Some(trips)) => format!(
-                "{}: connected in {connect:.1} ms, paired in {pair:.1} ms, round trip {:.2} ms (from {:.2} to {:.2}, {} \
-                 messages){}",
+        let error = round.error.as_deref();
+        match &round.times {
+            Some(times) => format!(
+                "{}: connected in {:.1} ms, paired in {:.1} ms, round trip {:.2} ms (from {:.2} to {:.2}, {} messages){}",
                 round.router,
-                trips.median,
-                trips.min,
-                trips.max,
-                trips.messages,
-                error
-                    .as_ref()
-                    .map_or_else(String::new, |error| format!("; {error}")),
+                times.connect_ms,
+                times.pair_ms,
+                times.round_trip_ms.median,
+                times.round_trip_ms.min,
+                times.round_trip_ms.max,
+                times.round_trip_ms.messages,
+                error.map_or_else(String::new, |error| format!("; {error}")),
             ),
-            (error, ..) => format!(
-                "{}: failed: {}",
-                round.router,
-                error.as_deref().unwrap_or_default()
-            ),
+            None => format!("{}: failed: {}", round.router, error.unwrap_or_default()),
         }
     };
     writeln!(io::stdout().lock(), "{line}")
 }
 
 async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, Option<Failure>) {
-    let mut round = Round {
-        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        router: connector.endpoint().to_owned(),
-        ok: false,
-        connect_ms: None,
-        pair_ms: None,
-        trips: None,
-        error: None,
-    };
+    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let step = Cell::new("");
     let exchanged = timeout(args.timeout, exchange(args, connector, token, &step)).await;
-    let failure = match exchanged {
+    let (times, failure) = match exchanged {
         Ok(Ok(times)) => {
-            let middle = times.trips[times.trips.len() / 2];
-            round.connect_ms = Some(millis(times.connect));
-            round.pair_ms = Some(millis(times.pair));
-            round.trips = Some(Trips {
-                min: millis(times.trips[0]),
-                median: millis(middle),
-                max: millis(times.trips[times.trips.len() - 1]),
-                messages: times.trips.len() as u32,
-            });
-            slow("setting up", times.connect + times.pair, args.max_setup)
-                .or_else(|| slow("the median round trip", middle, args.max_latency))
+            let (setup, median) = (times.connect_ms + times.pair_ms, times.round_trip_ms.median);
+            let failure = slow("setting up", setup, args.max_setup)
+                .or_else(|| slow("the median round trip", median, args.max_latency));
+            (Some(times), failure)
         }
-        Ok(Err(failure)) => Some(failure),
-        Err(_) => Some(Failure::new(
-            Exit::Unreachable,
-            format_args!(
-                "{} not done within {} (--timeout)",
-                step.get(),
-                humantime::format_duration(args.timeout)
-            ),
-        )),
+        Ok(Err(failure)) => (None, Some(failure)),
+        Err(_) => {
+            let limit = humantime::format_duration(args.timeout);
+            let text = format!("{} not done within {limit} (--timeout)", step.get());
+            (None, Some(Failure::new(Exit::Unreachable, text)))
+        }
     };
-    round.ok = failure.is_none();
-    round.error = failure.as_ref().map(ToString::to_string);
+    let round = Round {
+        time,
+        router: connector.endpoint().to_owned(),
+        ok: failure.is_none(),
+        times,
+        error: failure.as_ref().map(ToString::to_string),
+    };
     (round, failure)
 }
 
-/// What took longer than it may.
-fn slow(what: &str, took: Duration, limit: Option<Duration>) -> Option<Failure> {
-    let limit = limit.filter(|limit| took > *limit)?;
-    Some(Failure::new(
-        Exit::Broken,
-        format_args!(
-            "{what} took {:.2} ms, more than {}",
-            millis(took),
-            humantime::format_duration(limit)
-        ),
-    ))
+/// Says what took longer than it may, in milliseconds.
+fn slow(what: &str, took: f64, limit: Option<Duration>) -> Option<Failure> {
+    let limit = limit.filter(|limit| took > millis(*limit))?;
+    let limit = humantime::format_duration(limit);
+    let text = format!("{what} took {took:.2} ms, more than {limit}");
+    Some(Failure::new(Exit::Broken, text))
 }
 
 async fn exchange(
@@ -241,7 +214,7 @@ async fn exchange(
 ) -> Result<Times, Failure> {
     step.set("connecting");
     let start = Instant::now();
-    let open = || RouterStream::connect(connector, token.as_str());
+    let open = || RouterStream::connect(connector, token.clone());
     let (mut here, mut there) = tokio::try_join!(open(), open())?;
     let connect = start.elapsed();
 
@@ -265,9 +238,14 @@ async fn exchange(
     step.set("closing");
     tokio::try_join!(finish(here), finish(there))?;
     Ok(Times {
-        connect,
-        pair,
-        trips,
+        connect_ms: millis(connect),
+        pair_ms: millis(pair),
+        round_trip_ms: Trips {
+            min: millis(trips[0]),
+            median: millis(trips[trips.len() / 2]),
+            max: millis(trips[trips.len() - 1]),
+            messages: args.messages,
+        },
     })
 }
 

@@ -1,11 +1,6 @@
 //! `streams`: lists and ends streams of a running router, and drains it, over its admin API.
 
-use std::{
-    ffi::OsString,
-    io::{IsTerminal as _, Write as _, stderr},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use tokio::{runtime::Builder, time::sleep};
@@ -13,6 +8,7 @@ use tokio::{runtime::Builder, time::sleep};
 use super::{
     admin_client::{AdminArgs, AdminError, Client},
     fail,
+    status_line::StatusLine,
     top::{self, TopArgs},
 };
 use crate::admin::api::{status::Status, streams::Column};
@@ -146,22 +142,16 @@ async fn drain(client: &Client, wait: bool) -> Result<ExitCode, AdminError> {
     if !wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let shown = stderr().is_terminal();
+    let mut line = StatusLine::new();
     loop {
         match client.get::<Status>("/api/status").await {
-            Ok(status) if shown => {
-                // An error means that nobody looks.
-                let _ = write!(stderr(), "\r\x1b[K{} pairs left", status.pairs);
-            }
-            Ok(_) => {}
+            Ok(status) => line.show(format_args!("{} pairs left", status.pairs)),
             Err(AdminError::Unreachable(..)) => break,
             Err(error) => return Err(error),
         }
         sleep(Duration::from_millis(500)).await;
     }
-    if shown {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
+    drop(line);
     println!("the router has stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,11 @@
-//! Jumpstarter's own configuration files: how clients and exporters reach their controller.
+//! Reads Jumpstarter's own configuration files: how clients and exporters reach their controller.
+
+mod error;
+#[cfg(test)]
+mod tests;
 
 use std::{
+    env,
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
@@ -8,22 +13,19 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use thiserror::Error;
 
-use super::{
-    connect::{CertificatesError, Trust},
-    token::Token,
-};
+pub use self::error::ControllerConfigError;
+use super::{token::Token, trust::Trust};
 
 const API_VERSION: &str = "jumpstarter.dev/v1alpha1";
 
-/// Stock peers use this one where the endpoint names none.
+/// Is the port that stock peers use where the endpoint names none.
 const USUAL_PORT: &str = "443";
 
 /// No such file is larger, bytes.
 const MOST: u64 = 1024 * 1024;
 
-/// As what somebody comes to the controller.
+/// Says as what somebody comes to the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Leases exporters and dials them.
@@ -33,7 +35,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As the controller is told.
+    /// Gives the name that the controller is told.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "Client",
@@ -48,7 +50,7 @@ impl Role {
         }
     }
 
-    /// The directory of such files, and the option that names one.
+    /// Names the directory of such files, and the option for one.
     fn places(self) -> (&'static str, &'static str) {
         match self {
             Self::Client => ("clients", "--client-config"),
@@ -57,10 +59,10 @@ impl Role {
     }
 }
 
-/// How to reach a controller, and as whom.
+/// Says how to reach a controller, and as whom.
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
-    /// As what.
+    /// Is what the bearer comes as.
     pub role: Role,
     /// The namespace that the name belongs to.
     pub namespace: String,
@@ -70,73 +72,11 @@ pub struct ControllerConfig {
     pub endpoint: String,
     /// Which certificates of controller and routers are believed.
     pub trust: Trust,
-    /// What the controller knows its bearer by.
+    /// Is what the controller knows its bearer by.
     pub token: Token,
 }
 
-/// Why a configuration file is of no use.
-#[derive(Debug, Error)]
-pub enum ControllerConfigError {
-    /// It cannot be read.
-    #[error("cannot read {path}: {error}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        error: io::Error,
-    },
-    /// It is not YAML, or not of the form such files have.
-    #[error("{path} is no configuration file of Jumpstarter: {error}")]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        error: String,
-    },
-    /// Something is missing or wrong.
-    #[error("{path}: {what}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What was expected, and what was found.
-        what: String,
-    },
-    /// There is no such file where Jumpstarter keeps them.
-    #[error("there is no {role} named {name:?}: looked for {}; name a file with {option}", tried(.places))]
-    Unknown {
-        /// `client` or `exporter`.
-        role: &'static str,
-        /// What was asked for.
-        name: String,
-        /// Where it could be.
-        places: Vec<PathBuf>,
-        /// The option for another file.
-        option: &'static str,
-    },
-    /// A name with a `/` in it, or none.
-    #[error("{0:?} is no name of a configuration; for a file use {1}")]
-    Name(String, &'static str),
-    /// No name was given, and none is set as the current one.
-    #[error("no {role} was named, and {why}; use --{role} NAME or {option} FILE")]
-    NoneNamed {
-        /// `client` or `exporter`.
-        role: &'static str,
-        /// Why there is no current one.
-        why: String,
-        /// The option for a file.
-        option: &'static str,
-    },
-}
-
-fn tried(places: &[PathBuf]) -> String {
-    let places: Vec<_> = places
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    places.join(" and ")
-}
-
-/// What such files have in common. What is not needed here is not looked at.
+/// Holds what such files have in common. What is not needed here is not looked at.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
@@ -174,13 +114,21 @@ struct UserConfig {
 
 impl ControllerConfig {
     /// Reads a file.
-    pub fn load(path: &Path, role: Role) -> Result<Self, ControllerConfigError> {
+    pub fn load(path: impl AsRef<Path>, role: Role) -> Result<Self, ControllerConfigError> {
+        let path = path.as_ref();
         Self::parse(&read(path)?, path, role)
     }
 
     /// Reads the configuration of this name from where Jumpstarter keeps them: `clients` or `exporters` under
     /// `JMP_CLIENT_CONFIG_HOME`, else `~/.config/jumpstarter`, and exporters also under `/etc/jumpstarter`. Without a name,
     /// the current client's.
+    pub fn from_env(name: Option<&str>, role: Role) -> Result<Self, ControllerConfigError> {
+        let named = |(name, value): (OsString, _)| Some((name.into_string().ok()?, value));
+        let env: Vec<_> = env::vars_os().filter_map(named).collect();
+        Self::find(name, role, &env)
+    }
+
+    /// Does what [`from_env`](Self::from_env) does, with this environment.
     pub fn find(
         name: Option<&str>,
         role: Role,
@@ -279,7 +227,7 @@ fn yaml<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T, Cont
     })
 }
 
-/// The rest is an excerpt of the file, with its token perhaps.
+/// Cuts off an excerpt of the file that follows, with its token perhaps.
 fn first_line(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
     line.trim_start_matches("error: ").to_owned()
@@ -291,7 +239,7 @@ fn certificates(ca: &str) -> Result<Trust, String> {
     let pem = STANDARD
         .decode(packed)
         .map_err(|error| format!("tls.ca: expected a PEM file in base64: {error}"))?;
-    Trust::from_pem(&pem).map_err(|error: CertificatesError| format!("tls.ca: {error}"))
+    Trust::from_pem(&pem).map_err(|error| format!("tls.ca: expected certificates in PEM: {error}"))
 }
 
 fn with_port(endpoint: &str) -> String {
@@ -303,7 +251,7 @@ fn with_port(endpoint: &str) -> String {
     }
 }
 
-/// Where stock clients keep their files.
+/// Finds where stock clients keep their files.
 fn home(env: &[(String, OsString)]) -> PathBuf {
     let variable = |wanted: &str| {
         let mut found = env.iter().filter(|(_, value)| !value.is_empty());
@@ -316,7 +264,7 @@ fn home(env: &[(String, OsString)]) -> PathBuf {
     variable("JMP_CLIENT_CONFIG_HOME").unwrap_or_else(|| usual().join("jumpstarter"))
 }
 
-/// The name of the current client.
+/// Reads the name of the current client.
 fn current(home: &Path) -> Result<String, ControllerConfigError> {
     let path = home.join("config.yaml");
     let none = |why: String| ControllerConfigError::NoneNamed {
@@ -330,135 +278,4 @@ fn current(home: &Path) -> Result<String, ControllerConfigError> {
     let user: User = yaml(&read(&path)?, &path)?;
     let current = user.config.and_then(|config| config.current_client);
     current.ok_or_else(|| none(format!("{} has no current-client", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const GOOD: &str = "
-apiVersion: jumpstarter.dev/v1alpha1
-kind: ClientConfig
-metadata: {namespace: default, name: cli1}
-endpoint: controller.example.com:8082
-tls: {ca: '', insecure: true}
-token: sesame
-drivers: {allow: [], unsafe: true}
-grpcOptions: {grpc.default_compression_algorithm: 2}
-";
-
-    fn parse(text: &str) -> Result<ControllerConfig, String> {
-        ControllerConfig::parse(text, Path::new("client.yaml"), Role::Client)
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_stock_client_configuration() {
-        let config = parse(GOOD).unwrap();
-        assert_eq!(config.endpoint, "controller.example.com:8082");
-        assert_eq!((&*config.namespace, &*config.name), ("default", "cli1"));
-        assert_eq!(config.token.as_str(), "sesame");
-        assert!(matches!(config.trust, Trust::Insecure));
-        assert!(
-            !format!("{config:?}").contains("sesame"),
-            "a token is not shown"
-        );
-    }
-
-    #[test]
-    fn the_usual_port_and_the_systems_certificates_are_the_default() {
-        let short = GOOD
-            .replace(":8082", "")
-            .replace("tls: {ca: '', insecure: true}\n", "");
-        let config = parse(&short).unwrap();
-        assert_eq!(config.endpoint, "controller.example.com:443");
-        assert!(matches!(config.trust, Trust::System));
-        assert_eq!(with_port("[::1]"), "[::1]:443");
-        assert_eq!(with_port("[::1]:1"), "[::1]:1");
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let ca = |text: &str| GOOD.replace("{ca: '', insecure: true}", &format!("{{ca: {text}}}"));
-        for (text, parts) in [
-            (
-                GOOD.replace("token: sesame\n", ""),
-                &["client.yaml", "\"token\" is missing"][..],
-            ),
-            (
-                GOOD.replace("token: sesame", "token: ''"),
-                &["\"token\" is missing"],
-            ),
-            (
-                GOOD.replace("endpoint:", "end:"),
-                &["\"endpoint\" is missing"],
-            ),
-            (
-                GOOD.replace(", name: cli1", ""),
-                &["\"metadata.name\" is missing"],
-            ),
-            (
-                GOOD.replace("ClientConfig", "ExporterConfig"),
-                &["kind is \"ExporterConfig\"", "expected \"ClientConfig\""],
-            ),
-            (GOOD.replace("v1alpha1", "v9"), &["apiVersion", "v9"]),
-            (ca("'?'"), &["tls.ca", "base64"]),
-            (ca("aGVsbG8="), &["tls.ca", "certificate"]),
-            (
-                GOOD.replace("metadata: {", "metadata: ["),
-                &["client.yaml is no configuration file"],
-            ),
-            (
-                GOOD.replace("insecure: true", "insecure: perhaps"),
-                &["client.yaml is no configuration file"],
-            ),
-            (
-                "\0\u{7}".to_owned(),
-                &["client.yaml is no configuration file"],
-            ),
-            (String::new(), &["client.yaml: \"metadata\" is missing"]),
-        ] {
-            let error = parse(&text).unwrap_err();
-            for part in parts {
-                assert!(error.contains(part), "{part:?} in {error:?}");
-            }
-            assert!(
-                !error.contains("sesame") && !error.contains('\n'),
-                "{error:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn files_are_found_by_name() {
-        let home = tempfile::tempdir().unwrap();
-        let directory = home.path().join(".config/jumpstarter");
-        fs::create_dir_all(directory.join("clients")).unwrap();
-        fs::write(directory.join("clients/lab.yaml"), GOOD).unwrap();
-        let mut env = vec![("HOME".to_owned(), OsString::from(home.path()))];
-        let find = |name, env: &[_]| {
-            let found = ControllerConfig::find(name, Role::Client, env);
-            found
-                .map(|config| config.name)
-                .map_err(|error| error.to_string())
-        };
-        assert_eq!(find(Some("lab"), &env).unwrap(), "cli1");
-        assert!(
-            find(Some("other"), &env)
-                .unwrap_err()
-                .contains("clients/other.yaml")
-        );
-        assert!(
-            find(Some("../lab"), &env)
-                .unwrap_err()
-                .contains("--client-config")
-        );
-        assert!(find(None, &env).unwrap_err().contains("config.yaml"));
-        let user = "apiVersion: jumpstarter.dev/v1alpha1\nkind: UserConfig\nconfig: {current-client: lab}\n";
-        fs::write(directory.join("config.yaml"), user).unwrap();
-        assert_eq!(find(None, &env).unwrap(), "cli1");
-        env.push(("JMP_CLIENT_CONFIG_HOME".to_owned(), "/nowhere".into()));
-        assert!(find(Some("lab"), &env).unwrap_err().contains("/nowhere"));
-    }
 }

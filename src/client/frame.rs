@@ -15,33 +15,33 @@ pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Length of a gRPC message prefix: a flag and four bytes of length, big-endian.
 const PREFIX: usize = 5;
 
-/// A frame as it was received.
+/// Holds a frame as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is. Frames of kinds that are not known here are left out, as stock peers do.
+    /// Says what the frame is for. Frames of kinds that are not known here are left out, as stock peers do.
     pub kind: FrameType,
-    /// What it carries.
+    /// Is what the frame carries.
     pub payload: Bytes,
 }
 
-/// What came is no sequence of frames.
+/// Says why what came is no sequence of frames.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum FrameError {
-    /// A compressed message, though this client never says that it understands any.
+    /// A compressed message came, though this client never says that it understands any.
     #[error("a compressed message came, which this client does not understand")]
     Compressed,
     /// No gRPC message begins so.
     #[error("a message begins with {0:#04x}, expected 0: this is not gRPC")]
     Flag(u8),
-    /// A message over the limit.
+    /// A message is over the limit.
     #[error("a message of {0} bytes came; at most {MAX_MESSAGE} are accepted")]
     TooLarge(usize),
-    /// A message that is no frame.
+    /// A message is no frame.
     #[error("a message came that is no frame of RouterService.Stream")]
     Content,
 }
 
-/// A frame as one gRPC message.
+/// Encodes a frame as one gRPC message.
 pub fn encode(kind: FrameType, payload: &[u8]) -> Bytes {
     let payload_len = match payload.len() {
         0 => 0,
@@ -70,7 +70,7 @@ pub fn encode(kind: FrameType, payload: &[u8]) -> Bytes {
 #[derive(Debug, Default)]
 pub struct Decoder {
     chunk: Bytes,
-    /// The beginning of a message that came in several pieces.
+    /// Collects a message that came in several pieces.
     gathered: BytesMut,
 }
 
@@ -86,7 +86,7 @@ impl Decoder {
         !self.gathered.is_empty() || !self.chunk.is_empty()
     }
 
-    /// The next frame; `None` if more bytes are needed.
+    /// Cuts off the next frame; `None` if more bytes are needed.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
             let Some(message) = self.next_message()? else {
@@ -128,7 +128,7 @@ impl Decoder {
     }
 }
 
-/// Length of the message that begins here, without the prefix, if the prefix is all there.
+/// Reads the length of the message that begins here, without the prefix, if the prefix is all there.
 fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     let Some(&[flag, a, b, c, d]) = bytes.first_chunk() else {
         return Ok(None);

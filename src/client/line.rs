@@ -9,10 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    Ping, PingPong,
-    client::{Builder, SendRequest},
-};
+use h2::{Ping, PingPong, client::SendRequest};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
@@ -21,6 +18,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Keepalive};
+use crate::grpc::call;
 
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -40,18 +38,12 @@ pub struct Line {
 /// Connects, and sets HTTP/2 up.
 pub async fn open(connector: &Connector) -> Result<(SendRequest<Bytes>, Line), ConnectError> {
     let io = connector.io().await?;
-    let endpoint = || connector.endpoint().to_owned();
     let set_up = handshake(io, connector.window, connector.keepalive);
-    match timeout(CONNECT_TIMEOUT, set_up).await {
-        Ok(Ok(open)) => Ok(open),
-        Ok(Err(error)) => Err(ConnectError::Http2 {
-            endpoint: endpoint(),
-            error,
-        }),
-        Err(_) => Err(ConnectError::Timeout {
-            endpoint: endpoint(),
-        }),
-    }
+    let late = |_| ConnectError::Timeout {
+        endpoint: connector.endpoint().to_owned(),
+    };
+    let set_up = timeout(CONNECT_TIMEOUT, set_up).await.map_err(late)?;
+    set_up.map_err(|error| connector.no_http2(error))
 }
 
 async fn handshake<T>(
@@ -62,15 +54,7 @@ async fn handshake<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (requests, mut connection) = Builder::new()
-        .initial_window_size(window)
-        .initial_connection_window_size(window)
-        .max_send_buffer_size(SEND_BUFFER)
-        // A partner may send any number of small messages before this side reads them: the window bounds them.
-        .data_frame_budget(usize::MAX)
-        .enable_push(false)
-        .handshake(io)
-        .await?;
+    let (requests, mut connection) = call::http2(window, SEND_BUFFER).handshake(io).await?;
     let pings = connection.ping_pong();
     let wanted = CancellationToken::new();
     let lost = Arc::new(OnceLock::new());
@@ -132,7 +116,7 @@ impl Line {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Why the connection is gone, if it is known.
+    /// Says why the connection is gone, if it is known.
     pub fn why(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)
     }

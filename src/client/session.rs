@@ -1,16 +1,25 @@
-//! Streams through a controller: a client dials the exporter of its lease, an exporter listens for such calls.
+//! Gets streams through a controller: a client dials the exporter of its lease, an exporter listens for such calls.
 
-use std::{future::Future, pin::Pin, time::Duration};
+mod error;
+mod reopened;
 
-use futures_util::{FutureExt as _, future::BoxFuture};
-use thiserror::Error;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{
-    Code, Request, Response, Status, Streaming,
+    Request, Response, Status,
     metadata::{AsciiMetadataValue, MetadataMap},
     transport::Channel,
 };
 
+pub use self::{
+    error::SessionError,
+    reopened::{Leases, Listener},
+};
+use self::{
+    error::{is_not_ready, may_pass},
+    reopened::Reopened,
+};
 use super::{
     connect::{ConnectError, Connector},
     controller_config::ControllerConfig,
@@ -19,15 +28,13 @@ use super::{
 };
 use crate::{
     common::backoff::Backoff,
-    grpc::status,
     protocol::v1::{
-        DialRequest, ExporterStatus, ListenRequest, ListenResponse, RegisterRequest,
-        ReportStatusRequest, StatusRequest, StatusResponse, UnregisterRequest,
+        DialRequest, ExporterStatus, RegisterRequest, ReportStatusRequest, UnregisterRequest,
         controller_service_client::ControllerServiceClient,
     },
 };
 
-/// How stock clients dial an exporter that is not ready: so long in all, with pauses from the first to the longest.
+/// Says for how long an exporter that is not ready is dialled, and with what pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// No attempt begins later than this after the first.
@@ -39,7 +46,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// As stock clients of version 0.9.0.
+    /// Does as stock clients of version 0.9.0.
     pub const STOCK: Self = Self {
         in_all: Duration::from_secs(30),
         first_pause: Duration::from_millis(300),
@@ -57,80 +64,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After so many attempts without a success the controller is given up, as by stock exporters: some ten minutes.
 const ATTEMPTS: u32 = 20;
 
-/// Why the controller did not do as asked.
-#[derive(Debug, Error)]
-pub enum SessionError {
-    /// The controller's endpoint or certificates are unusable.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// Namespace, name or token do not fit a header.
-    #[error("the {0} of the configuration holds characters that no header may have")]
-    Credentials(&'static str),
-    /// The controller, or what stands in its place, answered with an error.
-    #[error(
-        "the controller at {endpoint} refused {call}: {}{}",
-        status::described(.status), advice(call, .status.code())
-    )]
-    Refused {
-        /// Where it is.
-        endpoint: String,
-        /// What was asked.
-        call: &'static str,
-        /// Its answer.
-        status: Status,
-    },
-    /// The controller cannot be reached, or does not answer.
-    #[error("cannot reach the controller at {endpoint} for {call}: {why}")]
-    Unreachable {
-        /// Where it should be.
-        endpoint: String,
-        /// What was asked.
-        call: &'static str,
-        /// What went wrong.
-        why: String,
-        /// Trying again is of no use: its certificate is not trusted, say.
-        is_lasting: bool,
-    },
-    /// The exporter was not ready in time.
-    #[error(
-        "the exporter was not ready within {}: {}",
-        humantime::format_duration(*.waited), status::described(.status)
-    )]
-    NotReady {
-        /// How long it was tried.
-        waited: Duration,
-        /// The last answer.
-        status: Status,
-    },
-}
-
-fn advice(call: &str, code: Code) -> &'static str {
-    match (call, code) {
-        (_, Code::Unauthenticated) => {
-            "; the token may have expired: log in again, or get a new configuration file"
-        }
-        ("Dial", Code::FailedPrecondition | Code::NotFound) => {
-            "; is the lease yours and still active? See `jmp get leases`"
-        }
-        (_, Code::PermissionDenied) => "; does the lease belong to this client or exporter?",
-        (_, Code::Unimplemented) => "; is that a Jumpstarter controller?",
-        _ => "",
-    }
-}
-
-impl SessionError {
-    /// Whether trying again with the same configuration is of no use.
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Refused { .. } | Self::Credentials(_) => true,
-            Self::Connect(error) => error.is_lasting(),
-            Self::Unreachable { is_lasting, .. } => *is_lasting,
-            Self::NotReady { .. } => false,
-        }
-    }
-}
-
-/// A token for one stream, and the router to use it at.
+/// Holds a token for one stream, and the router to use it at.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The router: host:port.
@@ -139,7 +73,7 @@ pub struct Grant {
     pub token: Token,
 }
 
-/// Somebody the controller knows: a client or an exporter. Cheap to clone; clones share the connection, which is made
+/// Speaks to the controller for a client or an exporter that it knows. Cheap to clone; clones share the connection, which is made
 /// when it is needed and made again when it was lost.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -151,7 +85,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// For the bearer of this configuration. Nothing is sent yet.
+    /// Makes a session for the bearer of this configuration. Nothing is sent yet.
     pub fn new(config: &ControllerConfig) -> Result<Self, SessionError> {
         let connector = Connector::new(&config.endpoint, config.trust.clone())?;
         let value = |what, text: &str| {
@@ -175,7 +109,7 @@ impl Session {
         })
     }
 
-    /// Where the controller is.
+    /// Gives the controller's endpoint.
     pub fn endpoint(&self) -> &str {
         self.connector.endpoint()
     }
@@ -223,7 +157,7 @@ impl Session {
     /// Connects to the router of a grant. What is trusted is what the configuration says, as with stock peers.
     pub async fn open(&self, grant: &Grant) -> Result<RouterStream, ConnectError> {
         let router = self.connector.with_endpoint(&grant.endpoint)?;
-        RouterStream::connect(&router, grant.token.as_str()).await
+        RouterStream::connect(&router, &grant.token).await
     }
 
     /// Waits for calls on a lease, as the exporter it is for.
@@ -322,35 +256,7 @@ impl Session {
     }
 
     fn refused(&self, call: &'static str, status: Status) -> SessionError {
-        let endpoint = self.endpoint().to_owned();
-        // What tonic makes of a failure to connect has a cause, what a controller sends has none.
-        if let Some(error) = ConnectError::among(std::error::Error::source(&status)) {
-            return SessionError::Unreachable {
-                endpoint,
-                call,
-                why: format!("{error}{}", error.advice()),
-                is_lasting: error.is_lasting(),
-            };
-        }
-        let mut cause = std::error::Error::source(&status);
-        let mut why = None;
-        while let Some(error) = cause {
-            why = Some(error.to_string());
-            cause = error.source();
-        }
-        match why {
-            Some(why) => SessionError::Unreachable {
-                endpoint,
-                call,
-                why,
-                is_lasting: false,
-            },
-            None => SessionError::Refused {
-                endpoint,
-                call,
-                status,
-            },
-        }
+        SessionError::of(self.endpoint(), call, status)
     }
 
     fn gave_up(&self, error: SessionError) -> SessionError {
@@ -363,155 +269,5 @@ impl Session {
             }
             error => error,
         }
-    }
-}
-
-/// Whether stock clients dial again after this answer.
-fn is_not_ready(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable => true,
-        Code::FailedPrecondition => status.message().contains("not ready"),
-        _ => false,
-    }
-}
-
-/// Whether it may go better later.
-fn may_pass(error: &SessionError) -> bool {
-    match error {
-        SessionError::Refused { status, .. } => {
-            is_not_ready(status) || status.code() == Code::DeadlineExceeded
-        }
-        SessionError::Unreachable { is_lasting, .. } => !is_lasting,
-        _ => false,
-    }
-}
-
-/// A stream of the controller that is opened again when it breaks.
-struct Reopened<T> {
-    session: Session,
-    stage: Stage<T>,
-    backoff: Backoff,
-}
-
-/// Kept between calls, so that a call that is dropped loses nothing.
-enum Stage<T> {
-    /// Not before the pause is over.
-    Closed(Option<Pin<Box<Sleep>>>),
-    /// A controller may answer with the first message only.
-    Opening(BoxFuture<'static, Result<Response<Streaming<T>>, Status>>),
-    Open(Box<Streaming<T>>),
-}
-
-impl<T> Reopened<T> {
-    fn new(session: Session) -> Self {
-        Self {
-            session,
-            stage: Stage::Closed(None),
-            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
-        }
-    }
-
-    /// The next message.
-    async fn next(
-        &mut self,
-        call: &'static str,
-        open: impl Fn(&Session) -> BoxFuture<'static, Result<Response<Streaming<T>>, Status>>,
-    ) -> Result<T, SessionError> {
-        loop {
-            let error = match &mut self.stage {
-                Stage::Closed(pause) => {
-                    if let Some(pause) = pause {
-                        pause.await;
-                    }
-                    self.stage = Stage::Opening(open(&self.session));
-                    continue;
-                }
-                Stage::Opening(opening) => match opening.await {
-                    Ok(response) => {
-                        self.stage = Stage::Open(Box::new(response.into_inner()));
-                        continue;
-                    }
-                    Err(status) => status,
-                },
-                Stage::Open(stream) => match stream.message().await {
-                    Ok(Some(message)) => {
-                        self.backoff.reset();
-                        return Ok(message);
-                    }
-                    Ok(None) => Status::unavailable("the controller ended the stream"),
-                    Err(status) => status,
-                },
-            };
-            let error = self.session.refused(call, error);
-            if self.backoff.attempts >= ATTEMPTS || !(is_broken(&error) || may_pass(&error)) {
-                self.stage = Stage::Closed(None);
-                return Err(error);
-            }
-            let pause = self.backoff.jittered();
-            tracing::debug!(%error, ?pause, "opening again");
-            self.stage = Stage::Closed(Some(Box::pin(sleep(pause))));
-        }
-    }
-}
-
-/// Whether this is how a stream ends when its connection or the controller does.
-fn is_broken(error: &SessionError) -> bool {
-    let SessionError::Refused { status, .. } = error else {
-        return false;
-    };
-    matches!(
-        status.code(),
-        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
-    )
-}
-
-/// Calls on a lease, from [`Session::listen`].
-pub struct Listener {
-    lease: String,
-    calls: Reopened<ListenResponse>,
-}
-
-impl Listener {
-    /// The next call: [`Session::open`] joins its caller. If the controller cannot be reached, it is asked again with
-    /// growing pauses. Cancellation safe: the next `accept` goes on where a dropped one stood.
-    ///
-    /// # Errors
-    ///
-    /// The controller refused, or could not be reached in some ten minutes.
-    pub async fn accept(&mut self) -> Result<Grant, SessionError> {
-        let lease = &self.lease;
-        let open = |session: &Session| {
-            let request = session.request(ListenRequest {
-                lease_name: lease.clone(),
-            });
-            let mut controller = session.controller.clone();
-            async move { controller.listen(request).await }.boxed()
-        };
-        let call = self.calls.next("Listen", open).await?;
-        Ok(Grant {
-            endpoint: call.router_endpoint,
-            token: Token::new(call.router_token),
-        })
-    }
-}
-
-/// Whether an exporter is leased, from [`Session::leases`].
-pub struct Leases {
-    states: Reopened<StatusResponse>,
-}
-
-impl Leases {
-    /// The lease that this exporter is in from now on, or `None` if it is in none. Cancellation safe, and with the same
-    /// errors as [`Listener::accept`].
-    pub async fn next(&mut self) -> Result<Option<String>, SessionError> {
-        let open = |session: &Session| {
-            let request = session.request(StatusRequest {});
-            let mut controller = session.controller.clone();
-            async move { controller.status(request).await }.boxed()
-        };
-        let state = self.states.next("Status", open).await?;
-        Ok(state
-            .lease_name
-            .filter(|name| state.leased && !name.is_empty()))
     }
 }

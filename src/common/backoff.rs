@@ -1,6 +1,9 @@
 //! Makes pauses between attempts, each twice as long as the one before.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 /// Gives the next pause.
 #[derive(Clone, Debug)]
@@ -34,8 +37,8 @@ impl Backoff {
     /// Gives the next pause, shortened by up to half of it, so that those who lost the same router do not come back as one.
     pub fn jittered(&mut self) -> Duration {
         let pause = self.pause();
-        // Random enough, and there already.
-        let (half, dice) = (pause / 2, uuid::Uuid::new_v4().as_u128() as u32);
+        // Random enough, and there already: a hash map's key.
+        let (half, dice) = (pause / 2, RandomState::new().hash_one(()) as u32);
         pause.saturating_sub(half.mul_f64(f64::from(dice) / f64::from(u32::MAX)))
     }
 

@@ -15,8 +15,14 @@ pub const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
 /// Holds a token for the commands that use a router.
 pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
-/// The variables with the prefix that are no keys.
-pub(super) const OTHER_ENV: [&str; 2] = [CONFIG_FILE_ENV, TOKEN_ENV];
+/// The variables with the prefix that are no keys: the last three say to clients where the router is.
+pub(super) const OTHER_ENV: [&str; 5] = [
+    CONFIG_FILE_ENV,
+    TOKEN_ENV,
+    "JUMPSTARTER_ROUTER_TOKEN_FILE",
+    "JUMPSTARTER_ROUTER_ENDPOINT",
+    "JUMPSTARTER_ROUTER_TRUST",
+];
 
 /// Names under which upstream's deployments already set some keys.
 pub const UPSTREAM_ENV: &[(&str, &str)] = &[

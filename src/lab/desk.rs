@@ -27,7 +27,7 @@ use crate::{
 /// How long a call to an exporter waits for it to be ready. Stock clients try again for as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tokens that may wait for an exporter.
+/// So many tokens may wait for an exporter.
 const QUEUE: usize = 8;
 
 /// How often the clock is looked at when nothing is due, in case it was set.
@@ -52,7 +52,6 @@ pub struct Route {
 }
 
 /// The lab in operation.
-#[derive(Debug)]
 pub struct Desk {
     book: Mutex<Book>,
     /// Moves with every change.
@@ -60,7 +59,8 @@ pub struct Desk {
     /// The version of the book that is on the disk; `None` if none is kept.
     saved: Option<watch::Sender<u64>>,
     to_save: Notify,
-    listeners: Mutex<HashMap<String, Listener>>,
+    /// The ways to exporters that ask for tokens, by lease.
+    listeners: Mutex<HashMap<String, mpsc::Sender<Route>>>,
     routing: Routing,
     /// Who is who.
     pub tokens: Tokens,
@@ -68,22 +68,14 @@ pub struct Desk {
     pub stop: CancellationToken,
 }
 
-#[derive(Debug)]
 struct Book {
     leases: Leases,
     /// Grows with what there is to save.
     version: u64,
 }
 
-/// The way to an exporter that asks for tokens.
-#[derive(Debug)]
-struct Listener {
-    id: Uuid,
-    tokens: mpsc::Sender<Route>,
-}
-
 impl Desk {
-    /// A lab with these leases. With `keep`, changes count once [`keep`](Self::keep) has saved them.
+    /// Makes a lab with these leases. With `keep`, changes count once [`keep`](Self::keep) has saved them.
     pub fn new(leases: Leases, tokens: Tokens, routing: Routing, keep: bool) -> Self {
         Self {
             book: Mutex::new(Book { leases, version: 0 }),
@@ -160,7 +152,7 @@ impl Desk {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {
                     if next.is_some_and(|next| next <= self::now()) {
-                        self.change_now(Leases::pass);
+                        self.change_now(Leases::settle);
                     }
                 }
                 // It cannot fail: the desk holds the sender.
@@ -194,22 +186,19 @@ impl Desk {
         }
     }
 
-    /// The exporter of a lease asks for tokens. Who asked before gets no more.
+    /// Takes in that the exporter of a lease asks for tokens. Who asked before gets no more.
     pub fn listen(self: &Arc<Self>, lease: &str) -> Listening {
         let (tokens, incoming) = mpsc::channel(QUEUE);
-        let id = Uuid::new_v4();
-        self.listeners()
-            .insert(lease.to_owned(), Listener { id, tokens });
+        self.listeners().insert(lease.to_owned(), tokens);
         self.changed.send_modify(|changes| *changes += 1);
         Listening {
             desk: self.clone(),
             lease: lease.to_owned(),
-            id,
             incoming,
         }
     }
 
-    /// A way from a client to the exporter of its lease. Waits for an exporter that will soon be ready.
+    /// Finds a way from a client to the exporter of its lease. Waits for an exporter that will soon be ready.
     pub async fn dial(&self, client: &str, lease: &str) -> Result<Route, Refusal> {
         let deadline = Instant::now() + PATIENCE;
         let mut changes = self.changes();
@@ -245,7 +234,7 @@ impl Desk {
             endpoint: self.routing.endpoint.clone(),
             token: mint(self.routing.key.expose(), &claims),
         };
-        match listener.tokens.try_send(route.clone()) {
+        match listener.try_send(route.clone()) {
             Ok(()) => Ok(route),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::ListenerFull(lease.to_owned())),
             Err(mpsc::error::TrySendError::Closed(_)) => {
@@ -258,7 +247,7 @@ impl Desk {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<String, Listener>> {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Route>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -266,16 +255,14 @@ impl Desk {
 }
 
 /// An exporter that asks for tokens.
-#[derive(Debug)]
 pub struct Listening {
     desk: Arc<Desk>,
     lease: String,
-    id: Uuid,
     incoming: mpsc::Receiver<Route>,
 }
 
 impl Listening {
-    /// The next token; `None`: another process asks now.
+    /// Waits for the next token; `None`: another process asks now.
     pub async fn next(&mut self) -> Option<Route> {
         self.incoming.recv().await
     }
@@ -283,17 +270,19 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
+        self.incoming.close();
         let mut listeners = self.desk.listeners();
+        // Another process may listen by now.
         if listeners
             .get(&self.lease)
-            .is_some_and(|listener| listener.id == self.id)
+            .is_some_and(mpsc::Sender::is_closed)
         {
             listeners.remove(&self.lease);
         }
     }
 }
 
-/// The time by this machine's clock.
+/// Tells the time by this machine's clock.
 pub fn now() -> Time {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -28,52 +28,39 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often to look whether an exporter of an earlier lab is gone.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How an exporter ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// The lab was stopped, and it with it.
-    Stopped,
-    /// By itself.
-    Exited(ExitStatus),
-    /// It never ran.
-    NotStarted(io::Error),
-}
-
-/// Whether `jmp` can be found.
+/// Tells whether `jmp` can be found.
 pub fn installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(JMP).is_file())
 }
 
-/// Where an exporter's output goes: beside its configuration file.
+/// Says where an exporter's output goes: beside its configuration file.
 pub fn log(config: &Path) -> PathBuf {
     config.with_extension("log")
 }
 
-/// Runs an exporter with this configuration file until it ends or is to stop.
-pub async fn run(config: &Path, stop: CancellationToken) -> Ended {
+/// Runs an exporter with this configuration file until it ends by itself, or is to stop: then `None`.
+///
+/// # Errors
+///
+/// It cannot be started.
+pub async fn run(config: &Path, stop: CancellationToken) -> io::Result<Option<ExitStatus>> {
     let path = log(config);
     let log = tokio::select! {
-        log = own(&path) => log,
-        () = stop.cancelled() => return Ended::Stopped,
+        log = own(&path) => log?,
+        () = stop.cancelled() => return Ok(None),
     };
-    let mut child = match log.and_then(|log| start(config, log)) {
-        Ok(child) => child,
-        Err(error) => return Ended::NotStarted(error),
-    };
+    let mut child = start(config, log)?;
     tokio::select! {
-        ended = child.wait() => match ended {
-            Ok(status) => Ended::Exited(status),
-            Err(error) => Ended::NotStarted(error),
-        },
+        ended = child.wait() => ended.map(Some),
         () = stop.cancelled() => {
             end(&mut child).await;
-            Ended::Stopped
+            Ok(None)
         }
     }
 }
 
-/// The log, locked. The lock goes to the exporter along with the file, and is free when its last process is gone: if a
+/// Opens the log, locked. The lock goes to the exporter along with the file, and is free when its last process is gone: if a
 /// lab was killed, its exporters go on, and a second of the same name would take turns with the first.
 async fn own(path: &Path) -> io::Result<File> {
     let mut told = false;

@@ -15,7 +15,6 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use thiserror::Error;
 
-pub use self::certificate::Certificate;
 use super::{
     names::NAMESPACE,
     settings::{self, Settings, SettingsError},
@@ -87,7 +86,7 @@ impl Folder {
     /// Opens the directory, or makes one that only its owner can read.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         make(path)?;
-        // Nobody's problem which of the two it was; an absolute path can be copied to another terminal.
+        // An absolute path can be copied to another terminal.
         let path = fs::canonicalize(path).map_err(failed("read", path))?;
         let folder = Self { path };
         make(&folder.path.join("clients"))?;
@@ -97,7 +96,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Where it is, as an absolute path.
+    /// Says where it is, as an absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -110,7 +109,7 @@ impl Folder {
         Ok(Settings::parse(&text, &path)?)
     }
 
-    /// The key that tokens are signed with; it is made when there is none.
+    /// Reads the key that tokens are signed with; it is made when there is none.
     pub fn token_key(&self) -> Result<Vec<u8>, FolderError> {
         let path = self.path.join("token.key");
         match fs::read_to_string(&path) {
@@ -127,24 +126,21 @@ impl Folder {
         }
     }
 
-    /// The certificate for `host`; it is made when there is none, or when it will not do for long.
-    pub fn certificate(&self, host: &str, now: SystemTime) -> Result<Certificate, FolderError> {
+    /// Reads the certificate for `host`; it is made when there is none, or when it will not do for long.
+    pub fn certificate(&self, host: &str, now: SystemTime) -> Result<String, FolderError> {
         certificate::load_or_make(&self.path, host, now)
     }
 
-    /// The configuration file of somebody.
+    /// Says which configuration file is somebody's.
     pub fn config(&self, holder: &Holder) -> PathBuf {
-        let folder = match holder.kind {
-            Kind::Client => "clients",
-            Kind::Exporter => "exporters",
-        };
-        self.path.join(folder).join(format!("{}.yaml", holder.name))
+        let folder = self.path.join(holder.kind.plural());
+        folder.join(format!("{}.yaml", holder.name))
     }
 
-    /// The token in somebody's configuration file.
+    /// Reads the token in somebody's configuration file.
     pub fn token(&self, holder: &Holder) -> Option<String> {
         let text = fs::read_to_string(self.config(holder)).ok()?;
-        yaml::get(&text, &["token"]).map(str::to_owned)
+        yaml::get(&text, TOKEN.0).map(str::to_owned)
     }
 
     /// Writes somebody's configuration file. If there is one, only what has changed is written, and everything else
@@ -159,19 +155,9 @@ impl Folder {
             }
             Err(error) => return Err(failed("read", &path)(error)),
         };
-        let mut text = old.clone();
-        let lines: [(&[&str], &'static str, &str, &'static str); 3] = [
-            (&["endpoint"], "endpoint", access.endpoint, "<host:port>"),
-            (&["tls", "ca"], "ca, under tls:", &ca, "<base64>"),
-            (&["token"], "token", access.token, "<token>"),
-        ];
-        for (place, key, value, hint) in lines {
-            text = yaml::set(&text, place, value).ok_or_else(|| FolderError::NoLine {
-                path: path.clone(),
-                key,
-                hint,
-            })?;
-        }
+        let text = set(&path, &old, ENDPOINT, access.endpoint)?;
+        let text = set(&path, &text, CA, &ca)?;
+        let text = set(&path, &text, TOKEN, access.token)?;
         if text == old {
             return Ok(());
         }
@@ -182,12 +168,7 @@ impl Folder {
     pub fn write_token(&self, holder: &Holder, token: &str) -> Result<(), FolderError> {
         let path = self.config(holder);
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let text = yaml::set(&text, &["token"], token).ok_or_else(|| FolderError::NoLine {
-            path: path.clone(),
-            key: "token",
-            hint: "<token>",
-        })?;
-        write(&path, &text)
+        write(&path, &set(&path, &text, TOKEN, token)?)
     }
 
     /// Makes `client` the one that `jmp` takes when none is named.
@@ -207,7 +188,23 @@ impl Folder {
     }
 }
 
-/// The whole file. All values are plain enough that quotes make YAML strings of them.
+/// A line of a configuration file: its place, and what to say if it is not there.
+type Line = (&'static [&'static str], &'static str, &'static str);
+
+const ENDPOINT: Line = (&["endpoint"], "endpoint", "<host:port>");
+const CA: Line = (&["tls", "ca"], "ca, under tls:", "<base64>");
+const TOKEN: Line = (&["token"], "token", "<token>");
+
+fn set(path: &Path, text: &str, line: Line, value: &str) -> Result<String, FolderError> {
+    let (place, key, hint) = line;
+    yaml::set(text, place, value).ok_or_else(|| FolderError::NoLine {
+        path: path.to_owned(),
+        key,
+        hint,
+    })
+}
+
+/// Makes the whole file. All values are plain enough that quotes make YAML strings of them.
 fn config(holder: &Holder, access: Access<'_>, ca: &str) -> String {
     let (kind, rest) = match holder.kind {
         Kind::Client => ("ClientConfig", "drivers:\n  allow: []\n  unsafe: true\n"),
@@ -232,7 +229,7 @@ fn config(holder: &Holder, access: Access<'_>, ca: &str) -> String {
     )
 }
 
-/// 32 random bytes.
+/// Draws 32 random bytes.
 pub fn random() -> Result<[u8; 32], FolderError> {
     let mut bytes = [0; 32];
     let crypto = Provider::Auto.crypto();

@@ -14,19 +14,17 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-pub use answers::{Dial, Wait};
+pub use answers::Dial;
 pub use exporter::Exporter;
-pub use lease::{
-    End, LONGEST, Lease, MOST_TAGS, Phase, TAG_PREFIX, Terms, Time, Times, check_tags,
-};
+pub use lease::{End, LATEST, Lease, Phase, Terms, Time, Times, check_tags};
 
 use super::refusal::Refusal;
 
-/// Leases that may wait or be held at a time.
-pub const MOST_LEASES: usize = 10_000;
+/// So many leases may wait or be held at a time.
+const MOST_LEASES: usize = 10_000;
 
-/// Ended leases that are remembered.
-pub const MOST_ENDED: usize = 1_000;
+/// So many ended leases are remembered.
+const MOST_ENDED: usize = 1_000;
 
 /// All exporters and leases of a lab.
 #[derive(Debug, Default)]
@@ -43,7 +41,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// A lab with these exporters and no leases.
+    /// Makes a lab with these exporters and no leases.
     pub fn new(exporters: BTreeMap<String, Exporter>) -> Self {
         Self {
             exporters,
@@ -82,7 +80,7 @@ impl Leases {
         self.settle(now);
     }
 
-    /// All exporters by name.
+    /// Lists all exporters by name.
     pub fn exporters(&self) -> &BTreeMap<String, Exporter> {
         &self.exporters
     }
@@ -93,7 +91,7 @@ impl Leases {
         found.ok_or_else(|| Refusal::ExporterNotFound(name.to_owned()))
     }
 
-    /// All leases by name, those that ended among them.
+    /// Lists all leases by name, those that ended among them.
     pub fn leases(&self) -> &BTreeMap<String, Lease> {
         &self.all
     }
@@ -104,7 +102,7 @@ impl Leases {
         found.ok_or_else(|| Refusal::LeaseNotFound(name.to_owned()))
     }
 
-    /// A lease of this client.
+    /// Finds a lease, which must be this client's.
     pub fn lease_of(&self, client: &str, name: &str) -> Result<&Lease, Refusal> {
         let lease = self.lease(name)?;
         if lease.client == client {
@@ -116,13 +114,13 @@ impl Leases {
         })
     }
 
-    /// The lease that an exporter has.
+    /// Finds the lease that an exporter has.
     pub fn lease_on(&self, exporter: &str) -> Option<&Lease> {
         let lease = self.exporters.get(exporter)?.lease.as_ref()?;
         self.all.get(lease)
     }
 
-    /// A client asks for a lease.
+    /// Makes a lease that a client asks for.
     pub fn request(
         &mut self,
         client: &str,
@@ -156,7 +154,7 @@ impl Leases {
         self.lease(name)
     }
 
-    /// A client changes the times of its lease, or gives it to another client.
+    /// Changes the times of a client's lease, or gives it to another client.
     pub fn amend(
         &mut self,
         client: &str,
@@ -220,12 +218,7 @@ impl Leases {
         Ok(active)
     }
 
-    /// Time has passed.
-    pub fn pass(&mut self, now: Time) {
-        self.settle(now);
-    }
-
-    /// When [`pass`](Self::pass) has something to do.
+    /// When [`settle`](Self::settle) has something to do.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let active = self.all.values().filter(|lease| !lease.ended());
         active
@@ -236,7 +229,7 @@ impl Leases {
             .min()
     }
 
-    /// What has changed since this was last asked, by name; `None`: forgotten.
+    /// Gives what has changed since this was last asked, by name; `None`: forgotten.
     pub fn take_unsaved(&mut self) -> Vec<(String, Option<Lease>)> {
         let unsaved = std::mem::take(&mut self.unsaved);
         unsaved
@@ -248,12 +241,12 @@ impl Leases {
             .collect()
     }
 
-    /// Whether there is anything to save.
+    /// Tells whether there is anything to save.
     pub fn has_unsaved(&self) -> bool {
         !self.unsaved.is_empty()
     }
 
-    /// The exporters that a lease could have if they were free.
+    /// Finds the exporters that a lease could have if they were free.
     fn matching<'a>(&'a self, terms: &'a Terms) -> impl Iterator<Item = (&'a str, &'a Exporter)> {
         self.exporters
             .iter()
@@ -265,8 +258,8 @@ impl Leases {
             .map(|(name, exporter)| (name.as_str(), exporter))
     }
 
-    /// Makes what should hold hold again.
-    fn settle(&mut self, now: Time) {
+    /// Makes what should hold hold again, after a change or because time has passed.
+    pub fn settle(&mut self, now: Time) {
         let active = self.all.values().filter(|lease| !lease.ended());
         let over: Vec<_> = active
             .filter_map(|lease| Some((lease.expires()?, lease.name.clone())))
@@ -297,7 +290,7 @@ impl Leases {
         self.forget();
     }
 
-    /// The free exporter that has been so for longest.
+    /// Picks the free exporter that has been so for longest.
     fn pick(&self, terms: &Terms) -> Option<String> {
         let free = self.matching(terms).filter(|(_, exporter)| exporter.free());
         let longest = free.min_by_key(|(_, exporter)| exporter.freed);

@@ -5,7 +5,7 @@ use super::refusal::Refusal;
 /// The one namespace of a lab.
 pub const NAMESPACE: &str = "default";
 
-/// Whether `name` can name an object: a DNS subdomain (RFC 1123) in lower case.
+/// Checks that `name` can name an object: a DNS subdomain (RFC 1123) in lower case.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub fn object(name: &str) -> Result<(), String> {
     Err(format!("{name:?} cannot be a name: {expected}"))
 }
 
-/// Whether `key` can be the key of a label: a name, after a DNS subdomain and a slash or not.
+/// Checks that `key` can be the key of a label: a name, after a DNS subdomain and a slash or not.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub fn label_key(key: &str) -> Result<(), String> {
     ))
 }
 
-/// Whether `value` can be the value of a label.
+/// Checks that `value` can be the value of a label.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn label_value(value: &str) -> Result<(), String> {
     ))
 }
 
-/// Nothing, or what a label's value may be.
+/// Tells whether this is nothing, or what a label's value may be.
 fn word(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

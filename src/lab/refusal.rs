@@ -126,7 +126,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status code.
+    /// Gives the status code that stock clients expect.
     pub fn code(&self) -> Code {
         match self {
             Self::LeaseNotFound(_)

@@ -10,6 +10,15 @@ use super::names;
 /// Labels of an exporter, or tags of a lease.
 pub type Labels = BTreeMap<String, String>;
 
+/// Writes labels as a selector that they fulfil.
+pub fn list(labels: &Labels) -> String {
+    let pairs: Vec<_> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}
+
 /// Which labels are wanted. The empty selector is content with any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -62,7 +71,7 @@ impl Selector {
         Ok(Self { text, requirements })
     }
 
-    /// A selector of these conditions.
+    /// Makes a selector of these conditions.
     ///
     /// # Errors
     ///
@@ -82,22 +91,22 @@ impl Selector {
         Self::parse(&all.join(","))
     }
 
-    /// As it was written.
+    /// Gives the text as it was written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The conditions.
+    /// Gives the conditions, all of which must hold.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
     }
 
-    /// Whether there is no condition at all.
+    /// Tells whether there is no condition at all.
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()
     }
 
-    /// Whether all conditions hold.
+    /// Tells whether all conditions hold.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements
             .iter()
@@ -224,7 +233,7 @@ impl<'a> Parser<'a> {
         Ok(plain(operator, values))
     }
 
-    /// `(a, b)`; an empty place stands for the empty value.
+    /// Reads `(a, b)`; an empty place stands for the empty value.
     fn list(&mut self) -> Result<Vec<String>, String> {
         if !self.sign("(") {
             let found = self.words.next();

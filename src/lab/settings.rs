@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{names, selector::Labels};
+use super::{
+    names,
+    selector::Labels,
+    tokens::{Holder, Kind},
+};
 
 /// What is written where there is no file yet.
 pub const EXAMPLE: &str = r#"# Who takes part in this lab. It is read when the lab starts.
@@ -26,8 +30,9 @@ run = true
 #token = "..."
 "#;
 
+// No `Debug`, here and below: there may be tokens.
 /// The file's contents.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Clients by name.
@@ -39,7 +44,7 @@ pub struct Settings {
 }
 
 /// A client.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
     /// Its token, instead of one that is made.
@@ -47,7 +52,7 @@ pub struct Client {
 }
 
 /// An exporter.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exporter {
     /// Its token, instead of one that is made.
@@ -65,23 +70,6 @@ pub struct Exporter {
 
 fn yes() -> bool {
     true
-}
-
-// Both hold tokens.
-impl std::fmt::Debug for Client {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Client").finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for Exporter {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Exporter")
-            .field("labels", &self.labels)
-            .field("enabled", &self.enabled)
-            .field("run", &self.run)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What is wrong with the file.
@@ -108,11 +96,36 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Lists everybody who takes part, with the token that the file gives.
+    pub fn holders(&self) -> impl Iterator<Item = (Holder, Option<&str>)> {
+        let clients = self.clients.iter();
+        let clients = clients.map(|(name, it)| (Holder::new(Kind::Client, name), &it.token));
+        let exporters = self.exporters.iter();
+        let exporters = exporters.map(|(name, it)| (Holder::new(Kind::Exporter, name), &it.token));
+        let all = clients.chain(exporters);
+        all.map(|(holder, token)| (holder, token.as_deref()))
+    }
+
     fn check(&self) -> Result<(), String> {
-        for (kind, name) in (self.clients.keys().map(|name| ("clients", name)))
-            .chain(self.exporters.keys().map(|name| ("exporters", name)))
-        {
-            names::object(name).map_err(|why| format!("[{kind}.{name}]: {why}"))?;
+        let mut seen = BTreeMap::new();
+        for (Holder { kind, name }, token) in self.holders() {
+            let place = format!("[{}.{name}]", kind.plural());
+            names::object(&name).map_err(|why| format!("{place}: {why}"))?;
+            let Some(token) = token else { continue };
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(format!(
+                    "{place} token: expected printable characters without spaces"
+                ));
+            }
+            if kind == Kind::Client && token.split('.').count() != 3 {
+                return Err(format!(
+                    "{place} token: expected a JWT, three parts joined by dots, as jmp reads its claims; leave it out to \
+                     have one made"
+                ));
+            }
+            if let Some(other) = seen.insert(token, place.clone()) {
+                return Err(format!("{place} token: the same as {other} token"));
+            }
         }
         for (name, exporter) in &self.exporters {
             for (key, value) in &exporter.labels {
@@ -121,35 +134,11 @@ impl Settings {
                     .map_err(|why| format!("[exporters.{name}] labels: {why}"))?;
             }
         }
-        let mut seen = BTreeMap::new();
-        let clients = self.clients.iter();
-        let exporters = self.exporters.iter();
-        let tokens = clients
-            .map(|(name, client)| ("clients", name, &client.token))
-            .chain(exporters.map(|(name, exporter)| ("exporters", name, &exporter.token)));
-        for (kind, name, token) in tokens {
-            let Some(token) = token else { continue };
-            let place = format!("[{kind}.{name}] token");
-            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(format!(
-                    "{place}: expected printable characters without spaces"
-                ));
-            }
-            if kind == "clients" && token.split('.').count() != 3 {
-                return Err(format!(
-                    "{place}: expected a JWT, three parts joined by dots, as jmp reads its claims; leave it out to have \
-                     one made"
-                ));
-            }
-            if let Some(other) = seen.insert(token, place.clone()) {
-                return Err(format!("{place}: the same as {other}"));
-            }
-        }
         Ok(())
     }
 }
 
-/// What the parser says, with the line it is about. Its own rendering quotes the line, which may hold a token.
+/// Says what the parser does, with the line it is about. Its own rendering quotes the line, which may hold a token.
 fn told(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().replace('\n', " ");
     match error.span() {
@@ -186,7 +175,6 @@ mod tests {
         let x = &settings.exporters["x"];
         assert!(x.enabled && !x.run && x.labels.is_empty());
         assert!(parse("").unwrap().clients.is_empty());
-        assert!(!format!("{settings:?}").contains("a.b.c"));
     }
 
     #[test]
@@ -226,13 +214,13 @@ mod tests {
                 ["[exporters.b] token: ", "the same as [exporters.a] token"],
             ),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).err().unwrap();
             for part in parts {
                 assert!(error.contains(part), "{text:?}: {error}");
             }
             assert!(!error.contains('\n'), "{error}");
         }
-        let error = parse("[clients.a]\ntoken = s3cr3t").unwrap_err();
+        let error = parse("[clients.a]\ntoken = s3cr3t").err().unwrap();
         assert!(!error.contains("s3cr3t"), "{error}");
     }
 }

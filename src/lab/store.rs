@@ -109,7 +109,7 @@ impl Store {
         Ok(format)
     }
 
-    /// All leases.
+    /// Reads all leases.
     pub fn load(&self) -> Result<Vec<Lease>, StoreError> {
         self.read().map_err(|error| unreadable(&self.path, &error))
     }

@@ -13,7 +13,6 @@ use std::{
 };
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tonic::metadata::MetadataMap;
 
 use super::{names, refusal::Refusal};
@@ -38,14 +37,15 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn plural(self) -> &'static str {
+    /// Names the kind as resource names, `lab.toml` and the lab's directory do.
+    pub fn plural(self) -> &'static str {
         match self {
             Self::Client => "clients",
             Self::Exporter => "exporters",
         }
     }
 
-    /// As in the metadata of a call.
+    /// Names the kind as the metadata of a call does.
     fn name(self) -> &'static str {
         match self {
             Self::Client => "Client",
@@ -71,7 +71,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Somebody of this kind and name.
+    /// Means somebody of this kind and name.
     pub fn new(kind: Kind, name: &str) -> Self {
         let name = name.to_owned();
         Self { kind, name }
@@ -99,14 +99,8 @@ pub struct Tokens {
     holders: Mutex<BTreeMap<Holder, Entry>>,
 }
 
-impl fmt::Debug for Tokens {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Tokens").finish_non_exhaustive()
-    }
-}
-
 impl Tokens {
-    /// Tokens signed with `key`, for nobody yet.
+    /// Makes tokens signed with `key`, for nobody yet.
     ///
     /// # Errors
     ///
@@ -163,13 +157,13 @@ impl Tokens {
         }
     }
 
-    /// Whether this client is in the lab.
+    /// Tells whether this client is in the lab.
     pub fn knows_client(&self, name: &str) -> bool {
         let client = Holder::new(Kind::Client, name);
         self.holders().contains_key(&client)
     }
 
-    /// Who calls. The metadata may repeat who that is, and must not say otherwise.
+    /// Finds out who calls. The metadata may repeat who that is, and must not say otherwise.
     pub fn check(
         &self,
         metadata: &MetadataMap,
@@ -184,7 +178,7 @@ impl Tokens {
         Ok(holder.name)
     }
 
-    /// Who calls, client or exporter.
+    /// Finds out who calls, client or exporter.
     pub fn caller(&self, metadata: &MetadataMap, now: SystemTime) -> Result<Holder, Refusal> {
         let holder = self.holder(bearer(metadata)?, now)?;
         let expected = [
@@ -230,24 +224,19 @@ impl Tokens {
         }
     }
 
-    /// Whose token this is by its own account, which only the lab's key can have written.
+    /// Reads whose token this is by its own account, which only the lab's key can have written.
     fn read(&self, token: &str, now: SystemTime) -> Result<(Holder, u64), Refusal> {
         let not_ours = || {
             let text = "it is not of this lab; use a configuration file from the lab's directory";
             Refusal::BadToken(text.to_owned())
         };
-        let mut headers = HeaderMap::new();
-        let header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| not_ours())?;
-        headers.insert(AUTHORIZATION, header);
-        let admission = self
-            .rules
-            .check(&headers, now)
-            .map_err(|refusal| match refusal {
-                auth::Refusal::Expired { .. } => Refusal::BadToken(
-                    "its year is over; start the lab again, which writes a new one".to_owned(),
-                ),
-                _ => not_ours(),
-            })?;
+        let checked = self.rules.check_token(token, now);
+        let admission = checked.map_err(|refusal| match refusal {
+            auth::Refusal::Expired { .. } => Refusal::BadToken(
+                "its year is over; start the lab again, which writes a new one".to_owned(),
+            ),
+            _ => not_ours(),
+        })?;
         let (resource, generation) = admission.subject.rsplit_once('#').ok_or_else(not_ours)?;
         let generation = generation.parse().map_err(|_| not_ours())?;
         for kind in [Kind::Client, Kind::Exporter] {
@@ -274,25 +263,20 @@ impl Tokens {
     }
 }
 
-/// When a token made now ends, in whole seconds from the Unix epoch.
+/// Says when a token made now ends, in whole seconds from the Unix epoch.
 pub fn expiry(now: SystemTime) -> u64 {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since + LIFETIME).as_secs()
 }
 
 fn bearer(metadata: &MetadataMap) -> Result<&str, Refusal> {
-    let mut values = metadata.get_all("authorization").iter();
-    let Some(value) = values.next() else {
-        return Err(Refusal::NoToken("missing authorization header"));
-    };
-    if values.next().is_some() {
-        return Err(Refusal::NoToken("multiple authorization headers"));
-    }
-    let text = value.to_str().unwrap_or_default();
-    match text.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer ") => Ok(token),
-        _ => Err(Refusal::NoToken("malformed authorization header")),
-    }
+    auth::bearer(metadata.as_ref()).map_err(|refusal| {
+        Refusal::NoToken(match refusal {
+            auth::Refusal::MissingHeader => "missing authorization header",
+            auth::Refusal::SeveralHeaders => "multiple authorization headers",
+            _ => "malformed authorization header",
+        })
+    })
 }
 
 #[cfg(test)]

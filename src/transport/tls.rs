@@ -5,8 +5,8 @@
 
 pub mod current;
 pub mod gather;
-pub mod pem;
 pub mod settings;
 pub mod staged;
 pub mod stream;
-pub mod trust;
+
+pub use crate::tls::{pem, trust};

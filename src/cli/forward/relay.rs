@@ -127,7 +127,7 @@ impl Relay {
 impl Connection {
     /// Carries until both sides have closed, and says how it was.
     pub async fn carry(self, mut local: Local, mut stream: RouterStream) {
-        let carried = Arc::new(Carried::default());
+        let carried = Carried::default();
         let start = Instant::now();
         let ended = carry(&mut local, &mut stream, &carried).await;
         let (sent, received) = carried.totals();

@@ -2,15 +2,11 @@
 
 use std::{
     io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio_util::io::{InspectReader, InspectWriter};
 
 use crate::client::{RouterStream, frame::MAX_PAYLOAD};
 
@@ -24,7 +20,7 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// Bytes sent and received so far.
+    /// Counts the bytes sent and received so far.
     pub fn totals(&self) -> (u64, u64) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (load(&self.sent), load(&self.received))
@@ -32,56 +28,15 @@ impl Carried {
 }
 
 /// Carries until both sides have closed, or one fails.
-pub async fn carry<L>(local: L, stream: &mut RouterStream, carried: &Arc<Carried>) -> io::Result<()>
+pub async fn carry<L>(local: L, stream: &mut RouterStream, carried: &Carried) -> io::Result<()>
 where
     L: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut local = Counted {
-        local,
-        carried: carried.clone(),
+    let count = |counter: &AtomicU64, bytes: &[u8]| {
+        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     };
+    let local = InspectReader::new(local, |bytes| count(&carried.sent, bytes));
+    let mut local = InspectWriter::new(local, |bytes| count(&carried.received, bytes));
     copy_bidirectional_with_sizes(&mut local, stream, MAX_PAYLOAD, MAX_PAYLOAD).await?;
     Ok(())
-}
-
-/// Counts what passes.
-struct Counted<L> {
-    local: L,
-    carried: Arc<Carried>,
-}
-
-impl<L: AsyncRead + Unpin> AsyncRead for Counted<L> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.local).poll_read(cx, buf))?;
-        let read = buf.filled().len() - before;
-        self.carried.sent.fetch_add(read as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<L: AsyncWrite + Unpin> AsyncWrite for Counted<L> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.local).poll_write(cx, buf))?;
-        self.carried
-            .received
-            .fetch_add(written as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.local).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.local).poll_shutdown(cx)
-    }
 }

@@ -13,13 +13,8 @@ use crate::{
 /// A client of a controller.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// Name of the client's configuration in ~/.config/jumpstarter/clients
-    #[arg(
-        long,
-        value_name = "NAME",
-        conflicts_with = "client_config",
-        help = "The client's configuration in ~/.config/jumpstarter/clients [default: the current client of `jmp`]"
-    )]
+    /// The client's configuration in ~/.config/jumpstarter/clients [default: the current client of `jmp`]
+    #[arg(long, value_name = "NAME", conflicts_with = "client_config")]
     pub client: Option<String>,
     /// The client's configuration file
     #[arg(
@@ -38,7 +33,7 @@ pub struct ClientArgs {
 }
 
 impl ClientArgs {
-    /// A session with the controller.
+    /// Opens a session with the controller.
     pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
         let named = || variable("JMP_CLIENT_CONFIG", env).map(PathBuf::from);
         let file = match (&self.client, &self.client_config) {
@@ -53,7 +48,7 @@ impl ClientArgs {
         Ok(Session::new(&config)?)
     }
 
-    /// The name of the lease, without the namespace that `jmp` may print before it.
+    /// Gives the name of the lease, without the namespace that `jmp` may print before it.
     pub fn lease(&self, env: &[(String, OsString)]) -> Result<String, Failure> {
         let lease = self.lease.clone().or_else(|| variable("JMP_LEASE", env));
         let lease = lease.ok_or_else(|| {
@@ -70,12 +65,8 @@ impl ClientArgs {
 #[derive(Args, Clone, Debug)]
 #[group(id = "who", required = true, multiple = false)]
 pub struct ExporterArgs {
-    /// Name of the exporter's configuration
-    #[arg(
-        long,
-        value_name = "NAME",
-        help = "The exporter's configuration in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters"
-    )]
+    /// The exporter's configuration in ~/.config/jumpstarter/exporters or /etc/jumpstarter/exporters
+    #[arg(long, value_name = "NAME")]
     pub exporter: Option<String>,
     /// The exporter's configuration file
     #[arg(long, value_name = "FILE")]
@@ -83,7 +74,7 @@ pub struct ExporterArgs {
 }
 
 impl ExporterArgs {
-    /// A session with the controller.
+    /// Opens a session with the controller.
     pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
         let config = match &self.exporter_config {
             Some(file) => ControllerConfig::load(file, Role::Exporter)?,

@@ -16,13 +16,13 @@ use crate::{
     config::TOKEN_ENV,
 };
 
-/// What the stream's bytes may be on their way, bytes: enough for a fast path of some length.
+/// So many bytes of a stream may be on their way: enough for a fast path of some length.
 const WINDOW: u32 = 8 * 1024 * 1024;
 
-/// The environment names the key, as for the router.
+/// The key is in this variable of the environment, as for the router.
 pub const KEY_ENV: &str = "ROUTER_KEY";
 
-/// No token and no key is longer, bytes.
+/// No token and no key is longer than so many bytes.
 const MOST: u64 = 64 * 1024;
 
 /// Where the router is, and what is trusted.
@@ -54,17 +54,13 @@ pub struct RouterArgs {
 }
 
 impl RouterArgs {
-    /// Connects there.
+    /// Makes the connector that these options describe.
     pub fn connector(&self) -> Result<Connector, Failure> {
         let trust = match &self.ca {
             _ if self.plaintext => Trust::Plaintext,
             _ if self.insecure => Trust::Insecure,
-            Some(path) => Trust::from_pem_file(path).map_err(|error| {
-                Failure::new(
-                    Exit::Config,
-                    format_args!("--ca {}: {error}", path.display()),
-                )
-            })?,
+            Some(path) => Trust::from_pem_file(path)
+                .map_err(|error| Failure::new(Exit::Config, format_args!("--ca {error}")))?,
             None => Trust::System,
         };
         let files = self
@@ -131,7 +127,7 @@ pub enum Tokens {
 }
 
 impl Tokens {
-    /// The token for the next stream.
+    /// Gives the token for the next stream.
     pub fn next(&self) -> Token {
         match self {
             Self::Given(token) => token.clone(),
@@ -141,7 +137,7 @@ impl Tokens {
 }
 
 impl TokenArgs {
-    /// What the options say, or else the environment.
+    /// Takes what the options say, or else the environment.
     pub fn tokens(&self, env: &[(String, OsString)]) -> Result<Tokens, Failure> {
         if let Some(subject) = &self.subject {
             return Ok(Tokens::Signed {
@@ -207,14 +203,14 @@ pub fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, F
         })
 }
 
-/// A token as the controller signs it.
+/// Signs a token as the controller does.
 pub fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
     let mut claims = Claims::new(subject, SystemTime::now());
     claims.exp = claims.iat.saturating_add(lifetime.as_secs());
     mint(key, &claims)
 }
 
-/// A variable of the environment, if it is set.
+/// Looks for a variable of the environment; an empty one is as good as none.
 pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
     let (_, value) = env
         .iter()
@@ -222,13 +218,13 @@ pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
     value.to_str().map(ToOwned::to_owned)
 }
 
-/// A small text file, or standard input.
+/// Reads a small text file, or standard input.
 pub fn read(path: &Path, option: &str) -> Result<String, Failure> {
     String::from_utf8(read_bytes(path, option)?)
         .map_err(|_| unusable(path, option, &"it is not text"))
 }
 
-/// What a small file or standard input holds, which must be something.
+/// Reads a small file or standard input, which must hold something.
 fn read_bytes(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
     let bytes = if path == Path::new("-") {
         limited(io::stdin().lock())

@@ -43,10 +43,6 @@ pub enum Connections {
 // No `Debug`: `--key` is a secret.
 /// Options of `load`.
 #[derive(Args, Clone)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "switches of a command line are independent"
-)]
 pub struct LoadArgs {
     /// The router under test, and what is trusted.
     #[command(flatten)]

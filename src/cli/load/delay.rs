@@ -13,7 +13,7 @@ use tokio::{
 /// The most one direction of a connection holds: 10 Gbit/s over 50 ms.
 const MOST: usize = 64 * 1024 * 1024;
 
-/// Read at a time.
+/// Reads take at most so many bytes.
 const READ: usize = 64 * 1024;
 
 /// Bytes under way, and when they are due.

@@ -3,25 +3,21 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use h2::{
     Ping, PingPong, SendStream,
-    client::{Builder, ResponseFuture, SendRequest},
+    client::{ResponseFuture, SendRequest},
 };
-use http::{Method, Request, header};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::sleep,
-};
+use http::{HeaderValue, header};
+use tokio::time::sleep;
 
 use super::{failure::Failure, histogram::Histogram};
 use crate::{
-    auth::{Claims, mint},
-    client::Connector,
-    transport::call::PATH,
+    client::{Connector, Token, router_stream::request},
+    grpc::call::http2,
 };
 
 /// The connection's window, unless its streams' is larger.
@@ -30,15 +26,13 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// Between the PINGs of a connection.
+/// A connection rests so long between two PINGs.
 const PING_PAUSE: Duration = Duration::from_millis(50);
 
 /// Makes connections and tokens.
 #[derive(Debug)]
 pub struct Dialer {
     connector: Connector,
-    tls: bool,
-    uri: String,
     key: Vec<u8>,
     /// How long PINGs took, if they are measured.
     pub pings: Option<Arc<Histogram>>,
@@ -48,17 +42,14 @@ pub struct Dialer {
 #[derive(Clone, Debug)]
 pub struct Connection {
     requests: SendRequest<Bytes>,
-    uri: String,
+    connector: Connector,
 }
 
 impl Dialer {
-    /// To the router at `authority`, which `connector` leads to; `key` signs the tokens.
-    pub fn new(connector: Connector, tls: bool, authority: &str, key: Vec<u8>) -> Self {
-        let scheme = if tls { "https" } else { "http" };
+    /// Dials the router that `connector` leads to; `key` signs the tokens.
+    pub fn new(connector: Connector, key: Vec<u8>) -> Self {
         Self {
             connector,
-            tls,
-            uri: format!("{scheme}://{authority}{PATH}"),
             key,
             pings: None,
         }
@@ -69,49 +60,32 @@ impl Dialer {
         self.connector = self.connector.clone().via(proxy);
     }
 
-    /// A token for one pair.
-    pub fn token(&self, subject: &str) -> String {
-        mint(&self.key, &Claims::new(subject, SystemTime::now()))
+    /// Signs a token for one pair.
+    pub fn token(&self, subject: &str) -> Token {
+        Token::mint(&self.key, subject)
     }
 
-    /// A new connection whose streams have this window.
+    /// Makes a new connection whose streams have this window.
     pub async fn connect(&self, window: u32) -> Result<Connection, Failure> {
-        let requests = if self.tls {
-            handshake(self.connector.tls().await?, window, self.pings.clone()).await?
-        } else {
-            handshake(self.connector.tcp().await?, window, self.pings.clone()).await?
-        };
-        let uri = self.uri.clone();
-        Ok(Connection { requests, uri })
+        let connector = self.connector.clone();
+        let io = connector.io().await?;
+        let (requests, mut connection) = http2(window, SEND_BUFFER)
+            .initial_connection_window_size(window.max(CONNECTION_WINDOW))
+            .handshake(io)
+            .await?;
+        let pinger = connection.ping_pong().zip(self.pings.clone());
+        // Its streams report the error, too.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = connection => {}
+                () = measure_pings(pinger) => {}
+            }
+        });
+        Ok(Connection {
+            requests,
+            connector,
+        })
     }
-}
-
-async fn handshake<T>(
-    io: T,
-    window: u32,
-    pings: Option<Arc<Histogram>>,
-) -> Result<SendRequest<Bytes>, Failure>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (requests, mut connection) = Builder::new()
-        .initial_window_size(window)
-        .initial_connection_window_size(window.max(CONNECTION_WINDOW))
-        .max_send_buffer_size(SEND_BUFFER)
-        // A receiver that stalls on purpose leaves any number of small frames unread.
-        .data_frame_budget(usize::MAX)
-        .enable_push(false)
-        .handshake(io)
-        .await?;
-    let pinger = connection.ping_pong().zip(pings);
-    // Its streams report the error, too.
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = connection => {}
-            () = measure_pings(pinger) => {}
-        }
-    });
-    Ok(requests)
 }
 
 /// Sends one PING after another for as long as the connection lasts. The select above drops it with the connection.
@@ -131,16 +105,10 @@ async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) {
 
 impl Connection {
     /// Calls `RouterService/Stream`.
-    pub async fn call(self, token: &str) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.uri)
-            .header(header::CONTENT_TYPE, "application/grpc")
-            .header(header::TE, "trailers")
-            .header(header::AUTHORIZATION, format!("Bearer {token}"))
-            .header(header::USER_AGENT, "jumpstarter-router-load")
-            .body(())
-            .map_err(|error| Failure::Request(error.to_string()))?;
+    pub async fn call(self, token: &Token) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
+        let mut request = request(&self.connector, token)?;
+        let agent = HeaderValue::from_static("jumpstarter-router-load");
+        request.headers_mut().insert(header::USER_AGENT, agent);
         let mut requests = self.requests.ready().await?;
         let (response, send) = requests.send_request(request, false)?;
         Ok((send, response))

@@ -15,9 +15,6 @@ pub enum Failure {
     /// HTTP/2 failed.
     #[error("HTTP/2: {0}")]
     Http2(#[from] h2::Error),
-    /// The request cannot be written down.
-    #[error("cannot call: {0}")]
-    Request(String),
     /// What came is not what was sent.
     #[error("corruption: {0}")]
     Corrupt(#[from] Corruption),
@@ -43,7 +40,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// How the call ended, for the report.
+    /// Says how the call ended, for the report.
     pub fn status(&self) -> Status {
         match self {
             Self::Ended(status) => status.clone(),
@@ -51,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Whether it says only that the stream is no more: the receiving side may know why.
+    /// Tells whether it says only that the stream is no more: the receiving side may know why.
     pub fn is_silent(&self) -> bool {
         match self {
             Self::Closed => true,
@@ -66,12 +63,12 @@ impl Failure {
 pub struct Status(String);
 
 impl Status {
-    /// In the words of the report.
+    /// Makes a status of words for the report.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// What trailers, or headers alone, say.
+    /// Reads what trailers, or headers alone, say.
     pub fn of(headers: &HeaderMap) -> Self {
         let text = |name| {
             headers

@@ -39,10 +39,8 @@ pub struct Pair {
 /// What pairs are made of.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Messages of the peer that calls first.
-    pub there: Sizes,
-    /// Messages of the other one.
-    pub back: Sizes,
+    /// How long the messages are.
+    pub sizes: Sizes,
     /// The stream windows of the two peers.
     pub windows: (u32, u32),
     /// Open connections for all first and all second peers; without them each stream makes its own.
@@ -50,18 +48,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Pairs whose messages are alike in both directions.
+    /// Makes pairs whose peers have the window of the run.
     pub async fn new(run: &Run, sizes: Sizes) -> Result<Self, Failure> {
-        Self::with(run, sizes, sizes, (run.window, run.window)).await
+        Self::with(run, sizes, (run.window, run.window)).await
     }
 
-    /// Pairs in general. Opens the shared connections if there are any.
-    pub async fn with(
-        run: &Run,
-        there: Sizes,
-        back: Sizes,
-        windows: (u32, u32),
-    ) -> Result<Self, Failure> {
+    /// Makes pairs with these windows, on shared connections if the run has them.
+    pub async fn with(run: &Run, sizes: Sizes, windows: (u32, u32)) -> Result<Self, Failure> {
         let shared = if run.share {
             let a = run.dialer.connect(windows.0);
             let b = run.dialer.connect(windows.1);
@@ -70,8 +63,7 @@ impl Setup {
             None
         };
         Ok(Self {
-            there,
-            back,
+            sizes,
             windows,
             shared,
         })
@@ -87,8 +79,8 @@ impl Setup {
     async fn meet(&self, run: &Run) -> Result<Pair, Failure> {
         let (subject, id) = run.next_pair();
         let token = run.dialer.token(&subject);
-        let there = Lane::new(2 * id, self.there, run.pattern.clone());
-        let back = Lane::new(2 * id + 1, self.back, run.pattern.clone());
+        let there = Lane::new(2 * id, self.sizes, run.pattern.clone());
+        let back = Lane::new(2 * id + 1, self.sizes, run.pattern.clone());
         let (on_a, on_b) = match &self.shared {
             Some((a, b)) => (Some(a.clone()), Some(b.clone())),
             None => (None, None),
@@ -119,7 +111,7 @@ impl Setup {
     }
 
     /// Makes `n` pairs, some at a time.
-    pub async fn pairs(&self, run: &Run, n: usize) -> Result<Vec<Pair>, Failure> {
+    pub async fn pairs(&self, run: &Run, n: u32) -> Result<Vec<Pair>, Failure> {
         use futures_util::{StreamExt, TryStreamExt, stream};
         stream::iter(0..n)
             .map(|_| self.pair(run))
@@ -130,46 +122,44 @@ impl Setup {
 }
 
 impl Pair {
-    /// Both peers say that they are done, and what is still under way is received and checked.
-    pub async fn end(self, run: &Run) -> Result<(), Failure> {
-        let Pair { mut a, mut b, .. } = self;
-        a.send.finish()?;
-        b.send.finish()?;
-        let (sent_a, sent_b) = (a.send.sent, b.send.sent);
-        let (lane_a, lane_b) = (a.send.lane().id(), b.send.lane().id());
-        let (a, b) = tokio::try_join!(drain(run, a.recv), drain(run, b.recv))?;
-        total(lane_a, sent_a, &b)?;
-        total(lane_b, sent_b, &a)
+    /// Has both peers say that they are done, and checks what is still under way.
+    pub async fn end(mut self, run: &Run) -> Result<(), Failure> {
+        self.a.send.finish()?;
+        self.b.send.finish()?;
+        finish(run, self.a, self.b).await
     }
 }
 
-/// Everything sent must have been received.
-pub fn total(lane: u32, sent: u64, to: &Receiver) -> Result<(), Failure> {
-    let received = to.received;
-    if sent == received {
-        return Ok(());
+/// Receives the rest of a pair whose peers have both said that they are done: everything sent must have been received.
+pub async fn finish(run: &Run, mut a: Peer, mut b: Peer) -> Result<(), Failure> {
+    tokio::try_join!(drain(run, &mut a.recv), drain(run, &mut b.recv))?;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let (sent, received) = (from.send.sent, to.recv.received);
+        if sent != received {
+            return Err(Failure::Total {
+                lane: from.send.lane().id(),
+                sent,
+                received,
+            });
+        }
     }
-    Err(Failure::Total {
-        lane,
-        sent,
-        received,
-    })
+    Ok(())
 }
 
-/// Receives the rest of a stream.
-pub async fn drain(run: &Run, mut receiver: Receiver) -> Result<Receiver, Failure> {
+async fn drain(run: &Run, receiver: &mut Receiver) -> Result<(), Failure> {
     let rest = async {
         while let Some(got) = receiver.receive().await? {
             run.count(got);
         }
-        if !receiver.ended() {
-            return Err(Failure::Ended(receiver.status()));
+        if receiver.ended() {
+            Ok(())
+        } else {
+            Err(Failure::Ended(receiver.status()))
         }
-        Ok(())
     };
     timeout(PATIENCE, rest)
         .await
         .map_err(|_| Failure::Late("ending a pair"))??;
     run.ended_with(&receiver.status());
-    Ok(receiver)
+    Ok(())
 }

@@ -23,7 +23,7 @@ pub enum Sizes {
 }
 
 impl Sizes {
-    /// The longest of them.
+    /// Gives the longest of them.
     pub fn longest(self) -> usize {
         match self {
             Self::Fixed(size) => size,
@@ -31,7 +31,7 @@ impl Sizes {
         }
     }
 
-    /// Their mean, roughly.
+    /// Gives their mean, roughly.
     pub fn mean(self) -> usize {
         match self {
             Self::Fixed(size) => size,
@@ -48,7 +48,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// A table for messages of up to `longest` bytes.
+    /// Makes a table for messages of up to `longest` bytes.
     pub fn new(seed: u64, longest: usize) -> Self {
         let words = (OFFSETS + longest).div_ceil(8) as u64;
         let table = (0..words)
@@ -76,43 +76,38 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The encoded message's first bytes: prefix, field, sequence number and lane.
+    /// Gives the encoded message's first bytes: prefix, field, sequence number and lane.
     pub fn head(&self) -> &[u8] {
         &self.head[..self.head_len]
     }
 
-    /// Length of the encoded message, prefix included.
+    /// Gives the length of the encoded message, prefix included.
     pub fn encoded(&self) -> usize {
         self.head_len + self.tail.len()
     }
 
-    /// Length of the payload.
+    /// Gives the length of the payload.
     pub fn payload(&self) -> usize {
         self.size
     }
 }
 
 impl Lane {
-    /// Lane number `id` of a run.
+    /// Makes lane number `id` of a run.
     pub fn new(id: u32, sizes: Sizes, pattern: Arc<Pattern>) -> Self {
         Self { id, sizes, pattern }
     }
 
-    /// Its number.
+    /// Gives its number.
     pub fn id(&self) -> u32 {
         self.id
-    }
-
-    /// How long its messages are.
-    pub fn sizes(&self) -> Sizes {
-        self.sizes
     }
 
     fn hash(&self, sequence: u32) -> u64 {
         mix(self.pattern.seed ^ (u64::from(self.id) << 32 | u64::from(sequence)))
     }
 
-    /// What message number `sequence` is.
+    /// Says what message number `sequence` is.
     pub fn plan(&self, sequence: u32) -> Plan {
         let hash = self.hash(sequence);
         let size = match self.sizes {
@@ -149,7 +144,7 @@ impl Lane {
         }
     }
 
-    /// The bytes of a message behind its head.
+    /// Gives the bytes of a message behind its head.
     pub fn tail(&self, plan: &Plan) -> &[u8] {
         &self.pattern.table[plan.tail.clone()]
     }
@@ -161,7 +156,7 @@ impl Lane {
     }
 }
 
-/// A good mixing of 64 bits (splitmix64's finalizer).
+/// Mixes 64 bits well (splitmix64's finalizer).
 pub fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,18 +1,17 @@
 //! One line on a terminal while a run is on.
 
-use std::{
-    io::{IsTerminal, Write, stderr},
-    time::Duration,
-};
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use tokio::time::sleep;
 
 use super::run::Run;
+use crate::cli::status_line::StatusLine;
 
-/// Shows what is going on each second; for ever. Nothing without a terminal.
-pub async fn show(run: &Run) -> std::convert::Infallible {
-    if !stderr().is_terminal() {
-        return std::future::pending().await;
+/// Shows each second what is going on, for as long as it is polled.
+pub async fn show(run: &Run) -> Infallible {
+    let mut line = StatusLine::new();
+    if !line.is_shown() {
+        return pending().await;
     }
     let mut last = run.moment();
     loop {
@@ -26,19 +25,10 @@ pub async fn show(run: &Run) -> std::convert::Infallible {
             (false, true) => "measuring",
             (false, false) => "warming up",
         };
-        // An error means that nobody looks.
-        let _ = write!(
-            stderr(),
-            "\r\x1b[K{phase}: {} pairs made, {messages:.0} messages/s, {megabytes:.1} MB/s",
+        line.show(format_args!(
+            "{phase}: {} pairs made, {messages:.0} messages/s, {megabytes:.1} MB/s",
             run.pairs()
-        );
+        ));
         last = now;
-    }
-}
-
-/// Takes the line away.
-pub fn clear() {
-    if stderr().is_terminal() {
-        let _ = write!(stderr(), "\r\x1b[K");
     }
 }

@@ -5,19 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{
-    args::{LoadArgs, Workload},
-    histogram::Latency,
-    plan::Params,
-    run::Run,
-    workload::Extra,
-};
+use super::{args::Workload, histogram::Latency, plan::Params, run::Run, workload::Extra};
 
 /// Above this share of all cores the generator is what limits the figures.
 const BUSY: f64 = 0.85;
 
 /// The figures of one run, as they are written to JSON.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// Name of the workload.
     pub workload: String,
@@ -60,7 +54,7 @@ pub struct Report {
 }
 
 /// The options of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Parameters {
     /// Where the router is.
     pub router: String,
@@ -112,7 +106,7 @@ pub struct RouterFigures {
 }
 
 /// What the generator used in the measured phase.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct GeneratorFigures {
     /// User and system time, seconds.
     pub cpu_seconds: f64,
@@ -142,20 +136,13 @@ impl Workload {
 }
 
 impl Report {
-    /// The figures of a run that is over.
-    pub fn new(args: &LoadArgs, run: &Run, params: &Params, extra: Extra) -> Self {
-        let unit = params.workload.unit();
+    /// Collects the figures of a run that is over.
+    pub fn new(run: &Run, params: &Params, extra: Extra) -> Self {
+        let unit = params.args.workload.unit();
         let mut report = Self {
-            workload: name(&args.workload),
-            parameters: parameters(args, run, params),
-            seconds: 0.0,
-            messages: 0,
-            bytes: 0,
-            messages_per_second: 0.0,
-            mb_per_second: 0.0,
+            workload: name(&params.args.workload),
+            parameters: parameters(run, params),
             unit,
-            units: 0,
-            units_per_second: 0.0,
             latency: run.histogram.latency(unit),
             lateness: run.lateness.latency("lateness of the generator"),
             pings: run
@@ -163,16 +150,14 @@ impl Report {
                 .pings
                 .as_ref()
                 .and_then(|pings| pings.latency("PING")),
-            router: None,
             generator: GeneratorFigures {
-                cpu_seconds: 0.0,
-                cores: 0.0,
                 cores_available: std::thread::available_parallelism().map_or(1, usize::from),
+                ..GeneratorFigures::default()
             },
             extra: extra.into_iter().collect(),
             statuses: run.statuses(),
             errors: run.errors(),
-            warnings: Vec::new(),
+            ..Self::default()
         };
         report.measure(run);
         report.warn();
@@ -241,7 +226,8 @@ impl Report {
     }
 }
 
-fn parameters(args: &LoadArgs, run: &Run, params: &Params) -> Parameters {
+fn parameters(run: &Run, params: &Params) -> Parameters {
+    let args = &params.args;
     Parameters {
         router: args.router.router.clone(),
         pairs: args.pairs,

@@ -57,22 +57,15 @@ pub struct Run {
     pub histogram: Histogram,
     /// How late the generator itself was to send what was due.
     pub lateness: Histogram,
-    /// What was seen until now.
-    pub counts: Counts,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    errors: Mutex<BTreeMap<String, u64>>,
+    statuses: Mutex<BTreeMap<String, u64>>,
     budget: AtomicU64,
     measuring: AtomicBool,
     pairs: AtomicU32,
     name: String,
     measured: Mutex<Option<Measured>>,
-}
-
-/// What was counted since the start.
-#[derive(Debug, Default)]
-pub struct Counts {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    errors: Mutex<BTreeMap<String, u64>>,
-    statuses: Mutex<BTreeMap<String, u64>>,
 }
 
 /// One moment of a run.
@@ -107,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Run {
-    /// A run that has not begun. `seed` also makes its pairs' names its own.
+    /// Makes a run that has not begun. `seed` also makes its pairs' names its own.
     pub fn new(dialer: Dialer, pattern: Pattern, seed: u64) -> Self {
         Self {
             dialer,
@@ -122,7 +115,10 @@ impl Run {
             stop: CancellationToken::new(),
             histogram: Histogram::default(),
             lateness: Histogram::default(),
-            counts: Counts::default(),
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            errors: Mutex::default(),
+            statuses: Mutex::default(),
             budget: AtomicU64::new(u64::MAX),
             measuring: AtomicBool::new(false),
             pairs: AtomicU32::new(0),
@@ -131,13 +127,13 @@ impl Run {
         }
     }
 
-    /// A subject nobody else uses, and the pair's number.
+    /// Gives a subject that nobody else uses, and the pair's number.
     pub fn next_pair(&self) -> (String, u32) {
         let id = self.pairs.fetch_add(1, Relaxed);
         (format!("{}-{id}", self.name), id)
     }
 
-    /// Pairs made until now.
+    /// Counts the pairs made until now.
     pub fn pairs(&self) -> u32 {
         self.pairs.load(Relaxed)
     }
@@ -155,15 +151,15 @@ impl Run {
         usize::try_from(left).unwrap_or(n).min(n)
     }
 
-    /// Whether the warm-up is over.
+    /// Tells whether the warm-up is over.
     pub fn measuring(&self) -> bool {
         self.measuring.load(Acquire)
     }
 
     /// Counts what was received.
     pub fn count(&self, got: Got) {
-        self.counts.messages.fetch_add(got.messages, Relaxed);
-        self.counts.bytes.fetch_add(got.bytes, Relaxed);
+        self.messages.fetch_add(got.messages, Relaxed);
+        self.bytes.fetch_add(got.bytes, Relaxed);
     }
 
     /// Counts a latency if it belongs to the measured phase.
@@ -175,52 +171,63 @@ impl Run {
 
     /// Keeps how a call ended.
     pub fn ended_with(&self, status: &Status) {
-        let mut statuses = lock(&self.counts.statuses);
+        let mut statuses = lock(&self.statuses);
         *statuses.entry(status.to_string()).or_default() += 1;
     }
 
     /// Keeps an error; too many of them end the run.
     pub fn error(&self, error: impl std::fmt::Display) {
-        let mut errors = lock(&self.counts.errors);
+        let mut errors = lock(&self.errors);
         *errors.entry(error.to_string()).or_default() += 1;
         if errors.values().sum::<u64>() >= MAX_ERRORS {
             self.stop.cancel();
         }
     }
 
-    /// All errors, with how often each was seen.
+    /// Lists all errors, with how often each was seen.
     pub fn errors(&self) -> BTreeMap<String, u64> {
-        lock(&self.counts.errors).clone()
+        lock(&self.errors).clone()
     }
 
-    /// How calls ended, with how often.
+    /// Lists how calls ended, with how often.
     pub fn statuses(&self) -> BTreeMap<String, u64> {
-        lock(&self.counts.statuses).clone()
+        lock(&self.statuses).clone()
     }
 
-    /// The counters and processes now.
+    /// Looks at the counters and processes now.
     pub fn moment(&self) -> Moment {
         Moment {
             at: Instant::now(),
-            messages: self.counts.messages.load(Relaxed),
-            bytes: self.counts.bytes.load(Relaxed),
+            messages: self.messages.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
             router: self.pid.and_then(Usage::of),
             own: Usage::own(),
         }
     }
 
-    /// The measured phase, once it is over.
+    /// Gives the measured phase, once it is over.
     pub fn measured(&self) -> Option<Measured> {
         *lock(&self.measured)
     }
 
-    /// Keeps the measured phase.
-    pub fn set_measured(&self, measured: Measured) {
-        *lock(&self.measured) = Some(measured);
+    /// Measures while nothing happens. Gives the moment when that was over.
+    pub async fn hold(&self) -> Moment {
+        let from = self.begin();
+        tokio::select! {
+            () = sleep(self.duration) => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.end(from)
+    }
+
+    fn end(&self, from: Moment) -> Moment {
+        let to = self.moment();
+        *lock(&self.measured) = Some(Measured { from, to });
+        to
     }
 
     /// Begins to measure: from here on the limits count.
-    pub fn begin(&self) -> Moment {
+    fn begin(&self) -> Moment {
         self.budget.store(self.limit.unwrap_or(u64::MAX), Release);
         let from = self.moment();
         self.measuring.store(true, Release);
@@ -254,8 +261,7 @@ impl Run {
             () = async { while running.join_next().await.is_some() {} } => {}
         }
         if let Some(from) = from {
-            let to = self.moment();
-            self.set_measured(Measured { from, to });
+            self.end(from);
         }
         self.stop.cancel();
         while running.join_next().await.is_some() {}

@@ -40,7 +40,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// From the first message on.
+    /// Begins with the first message.
     pub fn new(stream: SendStream<Bytes>, lane: Lane) -> Self {
         Self {
             stream,
@@ -51,7 +51,7 @@ impl Sender {
         }
     }
 
-    /// Its lane.
+    /// Gives its lane.
     pub fn lane(&self) -> &Lane {
         &self.lane
     }
@@ -60,24 +60,19 @@ impl Sender {
     /// not fit waits inside h2.
     pub async fn room(&mut self, want: usize) -> Result<usize, Failure> {
         self.stream.reserve_capacity(want);
-        poll_fn(|cx| self.poll_room(cx)).await
+        poll_fn(|cx| {
+            while self.stream.capacity() == 0 {
+                match ready!(self.stream.poll_capacity(cx)) {
+                    Some(granted) => granted?,
+                    None => return Poll::Ready(Err(Failure::Closed)),
+                };
+            }
+            Poll::Ready(Ok(self.stream.capacity()))
+        })
+        .await
     }
 
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
-        loop {
-            let room = self.stream.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error.into())),
-                None => return Poll::Ready(Err(Failure::Closed)),
-            }
-        }
-    }
-
-    /// Length of the next message as it is sent.
+    /// Gives the length of the next message as it is sent.
     pub fn next_len(&self) -> usize {
         self.plan.encoded()
     }
@@ -146,7 +141,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// From the first message on.
+    /// Begins with the first message.
     pub fn new(response: ResponseFuture, verifier: Verifier) -> Self {
         Self {
             body: Body::Headers(response),
@@ -156,7 +151,7 @@ impl Receiver {
         }
     }
 
-    /// Whether the sender has said that no more follows.
+    /// Tells whether the sender has said that no more follows.
     pub fn ended(&self) -> bool {
         self.verifier.ended
     }
@@ -228,7 +223,7 @@ impl Receiver {
         Ok(total)
     }
 
-    /// After a failure to send: what the router said about it, if it did.
+    /// Finds out after a failure to send what the router said about it, if it did.
     pub async fn why(&mut self, failure: Failure) -> Failure {
         match timeout(LAST_WORD, self.expect(u64::MAX)).await {
             Ok(Err(why)) if failure.is_silent() => why,
@@ -236,7 +231,7 @@ impl Receiver {
         }
     }
 
-    /// How the call ended, if it did.
+    /// Says how the call ended, if it did.
     pub fn status(&self) -> Status {
         match &self.body {
             Body::Ended(status) => status.clone(),

@@ -24,75 +24,50 @@ const RENEW: Duration = Duration::from_secs(30 * 86_400);
 /// Names that are always in it.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// A certificate with its key, in PEM.
-#[derive(Clone)]
-pub struct Certificate {
-    /// The certificate, which is its own root.
-    pub certificate: String,
-    /// Its private key.
-    pub key: String,
-}
-
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Certificate").finish_non_exhaustive()
-    }
-}
-
+/// Gives the certificate in PEM, which is its own root. The key is beside it.
 pub(super) fn load_or_make(
     folder: &Path,
     host: &str,
     now: SystemTime,
-) -> Result<Certificate, FolderError> {
+) -> Result<String, FolderError> {
     let (cert_path, key_path) = (folder.join("tls.crt"), folder.join("tls.key"));
-    let found = match (
-        fs::read_to_string(&cert_path),
-        fs::read_to_string(&key_path),
-    ) {
-        (Ok(certificate), Ok(key)) => Some(Certificate { certificate, key }),
-        (Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("read", &cert_path)(error));
-        }
-        (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("read", &key_path)(error));
-        }
-        _ => None,
+    let read = |path: &Path| match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
     };
-    if let Some(found) = found {
-        match will_do(&found.certificate, host, now) {
-            Ok(true) => return Ok(found),
-            Ok(false) => {}
-            Err(why) => {
-                return Err(FolderError::Certificate(format!(
-                    "{} is no certificate in PEM: {why}; remove it and tls.key, and new ones are made",
-                    cert_path.display()
-                )));
-            }
+    if let (Some(found), Some(_)) = (read(&cert_path)?, read(&key_path)?) {
+        let good = will_do(&found, host, now).map_err(|why| {
+            FolderError::Certificate(format!(
+                "{} is no certificate in PEM: {why}; remove it and tls.key, and new ones are made",
+                cert_path.display()
+            ))
+        })?;
+        if good {
+            return Ok(found);
         }
     }
-    let made = make(host, now).map_err(|error| {
+    let (certificate, key) = make(host, now).map_err(|error| {
         FolderError::Certificate(format!(
             "cannot make a certificate for {host:?}: {error}; check --endpoint"
         ))
     })?;
-    write(&key_path, &made.key)?;
-    write(&cert_path, &made.certificate)?;
-    Ok(made)
+    write(&key_path, &key)?;
+    write(&cert_path, &certificate)?;
+    Ok(certificate)
 }
 
-fn make(host: &str, now: SystemTime) -> Result<Certificate, rcgen::Error> {
+/// Makes a certificate and its key, both in PEM.
+fn make(host: &str, now: SystemTime) -> Result<(String, String), rcgen::Error> {
     let mut names: Vec<_> = LOOPBACK.iter().map(|name| (*name).to_owned()).collect();
     if !LOOPBACK.contains(&host) {
         names.push(host.to_owned());
     }
     let made = self_made(COMMON_NAME, names, now)?;
-    Ok(Certificate {
-        certificate: made.cert.pem(),
-        key: made.signing_key.serialize_pem(),
-    })
+    Ok((made.cert.pem(), made.signing_key.serialize_pem()))
 }
 
-/// Whether a certificate can still be used for `host`; the user's own always can.
+/// Tells whether a certificate can still be used for `host`; the user's own always can.
 fn will_do(pem: &str, host: &str, now: SystemTime) -> Result<bool, String> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())?;
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
@@ -137,7 +112,7 @@ mod tests {
     fn it_is_kept_while_it_will_do() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let load = |host: &str, now| load_or_make(folder.path(), host, now).map(|c| c.certificate);
+        let load = |host: &str, now| load_or_make(folder.path(), host, now);
         let first = load("127.0.0.1", now).unwrap();
         for host in ["127.0.0.1", "localhost", "::1"] {
             assert_eq!(load(host, now).unwrap(), first, "{host}");
@@ -158,7 +133,7 @@ mod tests {
         let key = own.signing_key.serialize_pem();
         fs::write(folder.path().join("tls.key"), key).unwrap();
         let loaded = load_or_make(folder.path(), "localhost", now).unwrap();
-        assert_eq!(loaded.certificate, own.cert.pem());
+        assert_eq!(loaded, own.cert.pem());
         fs::write(folder.path().join("tls.crt"), "garbage").unwrap();
         let error = load_or_make(folder.path(), "localhost", now).unwrap_err();
         assert!(error.to_string().contains("is no certificate"), "{error}");

@@ -1,13 +1,13 @@
 //! Single lines of a YAML file, found and changed without touching the rest. Enough for files that the lab or `jmp` has
 //! written: a key per line, its value a plain or quoted word.
 
-/// The value at a place, one key or two.
+/// Finds the value at a place, one key or two.
 pub fn get<'a>(text: &'a str, place: &[&str]) -> Option<&'a str> {
     let (start, end) = find(text, place)?;
     Some(unquoted(&text[start..end])).filter(|value| !value.is_empty())
 }
 
-/// The text with another value there; `None` if there is no such line.
+/// Gives the text with another value there; `None` if there is no such line.
 pub fn set(text: &str, place: &[&str], value: &str) -> Option<String> {
     let (start, end) = find(text, place)?;
     if unquoted(&text[start..end]) == value {
@@ -16,7 +16,7 @@ pub fn set(text: &str, place: &[&str], value: &str) -> Option<String> {
     Some(format!("{} \"{value}\"{}", &text[..start], &text[end..]))
 }
 
-/// Where the value is: what comes after the colon, to the end of the line.
+/// Finds where the value is: what comes after the colon, to the end of the line.
 fn find(text: &str, place: &[&str]) -> Option<(usize, usize)> {
     let mut section = "";
     let mut offset = 0;
@@ -43,7 +43,7 @@ fn find(text: &str, place: &[&str]) -> Option<(usize, usize)> {
     None
 }
 
-/// The value without its quotes and without a comment behind it.
+/// Gives the value without its quotes and without a comment behind it.
 fn unquoted(value: &str) -> &str {
     let value = value.trim();
     for quote in ['"', '\''] {

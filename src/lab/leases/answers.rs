@@ -1,16 +1,10 @@
 //! What clients are told about their leases.
 
 use super::{End, Lease, Leases, Phase, Terms, Time};
-use crate::{lab::refusal::Refusal, protocol::v1::ExporterStatus};
-
-/// Why a lease waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// In one word, as upstream's controller has it.
-    pub reason: &'static str,
-    /// In a sentence.
-    pub message: String,
-}
+use crate::{
+    lab::{refusal::Refusal, selector},
+    protocol::v1::ExporterStatus,
+};
 
 /// What `Dial` needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +16,7 @@ pub enum Dial {
 }
 
 impl Leases {
-    /// Whether the exporter of a lease takes calls.
+    /// Tells whether the exporter of a lease takes calls.
     pub fn dial(&self, client: &str, name: &str) -> Result<Dial, Refusal> {
         let lease = self.lease_of(client, name)?;
         let exporter = match &lease.phase {
@@ -44,12 +38,11 @@ impl Leases {
         }
     }
 
-    /// Why a lease waits, in a sentence for its owner.
-    pub fn why_waiting(&self, lease: &Lease, now: Time) -> Wait {
-        let wait = |reason, message| Wait { reason, message };
+    /// Says why a lease waits, in one word of upstream's controller and in a sentence for its owner.
+    pub fn why_waiting(&self, lease: &Lease, now: Time) -> (&'static str, String) {
         if lease.due() > now {
             let message = "The lease is scheduled and has not begun yet".to_owned();
-            return wait("Scheduled", message);
+            return ("Scheduled", message);
         }
         let matching: Vec<_> = self.matching(&lease.terms).collect();
         let online = || matching.iter().filter(|(_, exporter)| exporter.online());
@@ -59,23 +52,23 @@ impl Leases {
                 "While there are {} matching exporters (i.e. {first}), none of them are online",
                 matching.len()
             );
-            return wait("Offline", message);
+            return ("Offline", message);
         }
         if online().all(|(_, exporter)| exporter.lease.is_some()) {
             let message = format!(
                 "There are {} matching exporters (i.e. {first}), but all of them are already leased",
                 online().count()
             );
-            return wait("NotAvailable", message);
+            return ("NotAvailable", message);
         }
         let message = format!(
             "There are {} online exporters, but none are ready (still cleaning up previous lease)",
             online().count()
         );
-        wait("NotReady", message)
+        ("NotReady", message)
     }
 
-    /// Whether no exporter will ever do, and why not.
+    /// Says why no exporter will ever do, if so.
     pub(super) fn unsatisfiable(&self, terms: &Terms) -> Option<End> {
         if self.matching(terms).next().is_some() {
             return None;
@@ -119,17 +112,14 @@ impl Leases {
         })
     }
 
-    /// Which exporters there are, as the rest of a sentence.
+    /// Says which exporters there are, as the rest of a sentence.
     fn choice(&self) -> String {
         const SHOWN: usize = 8;
-        let shown = self.exporters.iter().take(SHOWN).map(|(name, exporter)| {
-            let labels: Vec<_> = exporter
-                .labels
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect();
-            format!("{name} ({})", labels.join(","))
-        });
+        let shown = self
+            .exporters
+            .iter()
+            .take(SHOWN)
+            .map(|(name, exporter)| format!("{name} ({})", selector::list(&exporter.labels)));
         let shown: Vec<_> = shown.collect();
         match self.exporters.len() {
             0 => "; this lab has no exporters, name some in lab.toml".to_owned(),

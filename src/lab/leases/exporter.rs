@@ -33,7 +33,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// An exporter that has not been heard of yet.
+    /// Makes an exporter that has not been heard of yet.
     pub fn new(labels: Labels, enabled: bool, uuid: String) -> Self {
         Self {
             labels,
@@ -48,12 +48,12 @@ impl Exporter {
         }
     }
 
-    /// Whether it is connected.
+    /// Tells whether it is connected.
     pub fn online(&self) -> bool {
         self.session.is_some()
     }
 
-    /// Whether it has tidied up after its last lease. Exporters that report no status always have.
+    /// Tells whether it has tidied up after its last lease. Exporters that report no status always have.
     fn ready(&self) -> bool {
         matches!(
             self.status,
@@ -67,8 +67,8 @@ impl Exporter {
 }
 
 impl Leases {
-    /// The exporter can be told about its leases from now on, under the number that is returned. An earlier connection
-    /// of the same exporter does not count any more.
+    /// Connects an exporter, which can be told about its leases from now on, under the number that is returned. An
+    /// earlier connection of the same exporter does not count any more.
     pub fn connect(&mut self, exporter: &str, now: Time) -> Result<u64, Refusal> {
         let Some(found) = self.exporters.get_mut(exporter) else {
             return Err(Refusal::ExporterNotFound(exporter.to_owned()));
@@ -84,7 +84,7 @@ impl Leases {
         Ok(session)
     }
 
-    /// That connection is gone. Its lease stays: the exporter may come back.
+    /// Notes that a connection is gone. The lease stays: the exporter may come back.
     pub fn disconnect(&mut self, exporter: &str, session: u64) {
         if let Some(exporter) = self.exporters.get_mut(exporter)
             && exporter.session == Some(session)
@@ -93,8 +93,8 @@ impl Leases {
         }
     }
 
-    /// The exporter asks for the tokens of a lease, and so works on it. One that has ended is let in, too: the exporter
-    /// learns of the end by other means.
+    /// Notes that the exporter asks for the tokens of a lease, and so works on it. One that has ended will do, too: the
+    /// exporter learns of the end by other means.
     pub fn listen(&mut self, exporter: &str, lease: &str) -> Result<(), Refusal> {
         if self.lease(lease)?.held() != Some(exporter) {
             return Err(Refusal::NotListener {
@@ -108,7 +108,7 @@ impl Leases {
         Ok(())
     }
 
-    /// The exporter says what it is. It may set labels of its own, but none of those in lab.toml.
+    /// Takes in what the exporter says it is. It may set labels of its own, but none of those in lab.toml.
     pub fn register(&mut self, exporter: &str, labels: Labels, now: Time) -> Result<&str, Refusal> {
         let Some(found) = self.exporters.get_mut(exporter) else {
             return Err(Refusal::ExporterNotFound(exporter.to_owned()));
@@ -122,7 +122,7 @@ impl Leases {
         Ok(&self.exporter(exporter)?.uuid)
     }
 
-    /// The exporter says how it is.
+    /// Takes in how the exporter says it is.
     pub fn report(
         &mut self,
         exporter: &str,

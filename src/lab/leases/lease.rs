@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{
     names,
-    selector::{Labels, Selector},
+    selector::{Labels, Operator, Selector},
 };
 
 /// Time since the Unix epoch.
 pub type Time = Duration;
 
-/// Tags that a lease may have, as in upstream's controller.
-pub const MOST_TAGS: usize = 10;
+/// A lease may have so many tags, as in upstream's controller.
+const MOST_TAGS: usize = 10;
 
 /// The longest lease. Dates beyond what the protocol can write are kept out by it.
-pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// The last moment that a lease may name: the year 9999, the end of the protocol's calendar.
-const LATEST: Time = Duration::from_secs(253_402_300_799);
+pub const LATEST: Time = Duration::from_secs(253_402_300_799);
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl Times {
     }
 }
 
-/// Whether tags may be set on a lease.
+/// Checks that tags may be set on a lease.
 ///
 /// # Errors
 ///
@@ -179,7 +179,7 @@ pub enum End {
 }
 
 impl Lease {
-    /// When its time is up, if that is known already.
+    /// Says when its time is up, if that is known already.
     pub fn expires(&self) -> Option<Time> {
         let terms = &self.terms;
         let from_begin = terms.begin.map(|begin| begin + terms.duration);
@@ -192,17 +192,17 @@ impl Lease {
         }
     }
 
-    /// When it first wants an exporter.
+    /// Says when it first wants an exporter.
     pub fn due(&self) -> Time {
         self.terms.begin.unwrap_or_default().max(self.created)
     }
 
-    /// Whether it is over.
+    /// Tells whether it is over.
     pub fn ended(&self) -> bool {
         matches!(self.phase, Phase::Ended { .. })
     }
 
-    /// The exporter it has now.
+    /// Names the exporter it has now.
     pub fn holds(&self) -> Option<&str> {
         match &self.phase {
             Phase::Held { exporter, .. } => Some(exporter),
@@ -210,7 +210,7 @@ impl Lease {
         }
     }
 
-    /// The exporter it has or had.
+    /// Names the exporter it has or had.
     pub fn held(&self) -> Option<&str> {
         match &self.phase {
             Phase::Waiting => None,
@@ -219,9 +219,17 @@ impl Lease {
         }
     }
 
-    /// What lists of leases are filtered by: the equalities of the selector, and the tags behind their prefix.
+    /// Says when it got its exporter, and when it ended.
+    pub fn ran(&self) -> (Option<Time>, Option<Time>) {
+        match &self.phase {
+            Phase::Waiting => (None, None),
+            Phase::Held { since, .. } => (Some(*since), None),
+            Phase::Ended { held, at, .. } => (held.as_ref().map(|(_, since)| *since), Some(*at)),
+        }
+    }
+
+    /// Gives what lists of leases are filtered by: the equalities of the selector, and the tags behind their prefix.
     pub fn labels(&self) -> Labels {
-        use crate::lab::selector::Operator;
         let requirements = self.terms.selector.requirements().iter();
         let equal = requirements.filter(|requirement| requirement.operator == Operator::Equals);
         let mut labels: Labels = equal
@@ -234,8 +242,8 @@ impl Lease {
     }
 }
 
-/// Before the key of a tag where tags stand among labels.
-pub const TAG_PREFIX: &str = "metadata.jumpstarter.dev/";
+/// Keys of tags begin with this where tags stand among labels.
+const TAG_PREFIX: &str = "metadata.jumpstarter.dev/";
 
 #[cfg(test)]
 mod tests {

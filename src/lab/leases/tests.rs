@@ -100,7 +100,7 @@ fn leases_are_given_in_the_order_they_were_wanted() {
     assert_eq!(holder(&lab, "b"), Some("x2"));
     assert_eq!((holder(&lab, "c"), holder(&lab, "d")), (None, None));
     let wait = lab.why_waiting(lab.lease("c").unwrap(), NOW);
-    assert_eq!(wait.reason, "NotAvailable");
+    assert_eq!(wait.0, "NotAvailable");
 
     // Released, but the exporter has not tidied up.
     lab.report("x2", ExporterStatus::LeaseReady, String::new(), NOW)
@@ -109,7 +109,7 @@ fn leases_are_given_in_the_order_they_were_wanted() {
     assert_eq!(lab.release("b", NOW), Ok(false));
     assert_eq!(holder(&lab, "c"), None);
     let wait = lab.why_waiting(lab.lease("c").unwrap(), NOW);
-    assert_eq!(wait.reason, "NotReady");
+    assert_eq!(wait.0, "NotReady");
     lab.report("x2", ExporterStatus::Available, String::new(), NOW)
         .unwrap();
     assert_eq!(holder(&lab, "c"), Some("x2"));
@@ -122,9 +122,9 @@ fn a_lease_ends_when_its_time_is_up_and_the_next_begins() {
     request(&mut lab, "a", named("y", 60), NOW);
     request(&mut lab, "b", wish("board=y", 60), NOW);
     assert_eq!(lab.next_deadline(NOW), Some(NOW + seconds(60)));
-    lab.pass(NOW + Duration::new(59, 999_999_999));
+    lab.settle(NOW + Duration::new(59, 999_999_999));
     assert_eq!(holder(&lab, "a"), Some("y"));
-    lab.pass(NOW + seconds(60));
+    lab.settle(NOW + seconds(60));
     assert_eq!(end(&lab, "a"), (End::Expired, NOW + seconds(60)));
     assert_eq!(holder(&lab, "b"), Some("y"));
     assert_eq!(lab.lease("b").unwrap().expires(), Some(NOW + seconds(120)));
@@ -141,13 +141,13 @@ fn a_scheduled_lease_begins_on_time_and_ends_with_its_window() {
     request(&mut lab, "now", named("y", 110), NOW + seconds(1));
     assert_eq!(holder(&lab, "now"), Some("y"));
     let wait = lab.why_waiting(lab.lease("later").unwrap(), NOW);
-    assert_eq!(wait.reason, "Scheduled");
+    assert_eq!(wait.0, "Scheduled");
     assert_eq!(lab.next_deadline(NOW), Some(NOW + seconds(100)));
-    lab.pass(NOW + seconds(100));
+    lab.settle(NOW + seconds(100));
     assert_eq!(holder(&lab, "later"), None);
-    lab.pass(NOW + seconds(111));
+    lab.settle(NOW + seconds(111));
     assert_eq!(holder(&lab, "later"), Some("y"));
-    lab.pass(NOW + seconds(160));
+    lab.settle(NOW + seconds(160));
     assert_eq!(end(&lab, "later"), (End::Expired, NOW + seconds(160)));
 
     // Nothing frees the exporter in time.
@@ -157,7 +157,7 @@ fn a_scheduled_lease_begins_on_time_and_ends_with_its_window() {
         ..named("y", 60)
     };
     request(&mut lab, "missed", missed, NOW + seconds(170));
-    lab.pass(NOW + seconds(260));
+    lab.settle(NOW + seconds(260));
     assert_eq!(end(&lab, "missed"), (End::Expired, NOW + seconds(260)));
 }
 
@@ -199,7 +199,7 @@ fn an_exporter_that_is_gone_keeps_its_lease_and_gets_no_other() {
     let mut lab = lab();
     request(&mut lab, "a", named("y", 60), NOW);
     let wait = lab.why_waiting(lab.lease("a").unwrap(), NOW);
-    assert_eq!(wait.reason, "Offline");
+    assert_eq!(wait.0, "Offline");
     let first = lab.connect("y", NOW).unwrap();
     assert_eq!(holder(&lab, "a"), Some("y"));
 
@@ -213,7 +213,7 @@ fn an_exporter_that_is_gone_keeps_its_lease_and_gets_no_other() {
         lab.dial("me", "a"),
         Err(Refusal::NotListening("a".to_owned()))
     );
-    lab.pass(NOW + seconds(60));
+    lab.settle(NOW + seconds(60));
     request(&mut lab, "b", named("y", 60), NOW + seconds(61));
     assert_eq!(holder(&lab, "b"), None);
     lab.connect("y", NOW + seconds(62)).unwrap();
@@ -268,7 +268,7 @@ fn times_and_owners_change() {
         ..Times::default()
     };
     lab.amend("me", "a", longer, None, NOW).unwrap();
-    lab.pass(NOW + seconds(60));
+    lab.settle(NOW + seconds(60));
     assert_eq!(holder(&lab, "a"), Some("y"));
 
     let later = Times {
@@ -348,7 +348,7 @@ fn a_later_run_takes_over() {
         .request("me", "next", named("y", 60), NOW + seconds(2))
         .unwrap();
     assert_eq!(next.order, 5);
-    after.pass(NOW + seconds(60));
+    after.settle(NOW + seconds(60));
     assert_eq!(end(&after, "held"), (End::Expired, NOW + seconds(60)));
 }
 
@@ -444,7 +444,7 @@ fn happen(lab: &mut Leases, event: &Event, now: &mut Time, made: &mut usize) {
         }
         Event::Pass(after) => {
             *now += seconds(*after);
-            lab.pass(*now);
+            lab.settle(*now);
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The client that calls.
+    /// Names the client that calls.
     fn caller(&self, metadata: &MetadataMap) -> Result<String, Refusal> {
         let checked = self
             .desk
@@ -56,12 +56,10 @@ impl ClientService for Clients {
     ) -> Result<Response<Exporter>, Status> {
         self.caller(request.metadata())?;
         let name = names::parse(&request.get_ref().name, "exporters")?;
-        let exporter = self
-            .desk
-            .read(|leases| Ok(convert::exporter(name, leases.exporter(name)?)));
-        Ok(Response::new(
-            exporter.map_err(|e: Refusal| Status::from(e))?,
-        ))
+        let exporter = self.desk.read(|leases| -> Result<_, Refusal> {
+            Ok(convert::exporter(name, leases.exporter(name)?))
+        });
+        Ok(Response::new(exporter?))
     }
 
     async fn list_exporters(
@@ -72,7 +70,7 @@ impl ClientService for Clients {
         let request = request.into_inner();
         names::parse_parent(&request.parent)?;
         let filter = Selector::parse(&request.filter).map_err(Refusal::Terms)?;
-        let response = self.desk.read(|leases| {
+        let response = self.desk.read(|leases| -> Result<_, Refusal> {
             let (found, next_page_token) = page(
                 leases.exporters(),
                 request.page_size,
@@ -85,9 +83,7 @@ impl ClientService for Clients {
                 next_page_token,
             })
         });
-        Ok(Response::new(
-            response.map_err(|e: Refusal| Status::from(e))?,
-        ))
+        Ok(Response::new(response?))
     }
 
     async fn get_lease(
@@ -110,7 +106,7 @@ impl ClientService for Clients {
         let tags = Selector::parse(&request.tag_filter)
             .map_err(|why| Refusal::Invalid(format!("invalid tag_filter: {why}")))?;
         let only_active = request.only_active.unwrap_or(true);
-        let response = self.desk.read(|leases| {
+        let response = self.desk.read(|leases| -> Result<_, Refusal> {
             let now = now();
             let (found, next_page_token) = page(
                 leases.leases(),
@@ -130,9 +126,7 @@ impl ClientService for Clients {
                 next_page_token,
             })
         });
-        Ok(Response::new(
-            response.map_err(|e: Refusal| Status::from(e))?,
-        ))
+        Ok(Response::new(response?))
     }
 
     async fn create_lease(

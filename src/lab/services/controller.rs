@@ -1,6 +1,6 @@
 //! `ControllerService`: what exporters call, `Dial`, and the older calls of clients.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::SystemTime};
+use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use super::convert;
 use crate::{
     lab::{
         desk::{Desk, Listening, now},
-        leases::{Phase, Terms, Times},
+        leases::{Terms, Times},
         refusal::Refusal,
         tokens::{Holder, Kind},
     },
@@ -39,17 +39,9 @@ impl Controller {
         caller.inspect_err(|refusal| tracing::info!(%refusal, "authentication failed"))
     }
 
-    fn client(&self, metadata: &MetadataMap) -> Result<String, Refusal> {
-        self.checked(metadata, Kind::Client)
-    }
-
-    fn exporter(&self, metadata: &MetadataMap) -> Result<String, Refusal> {
-        self.checked(metadata, Kind::Exporter)
-    }
-
-    fn checked(&self, metadata: &MetadataMap, kind: Kind) -> Result<String, Refusal> {
-        let checked = self.desk.tokens.check(metadata, kind, SystemTime::now());
-        checked.inspect_err(|refusal| tracing::info!(%refusal, "authentication failed"))
+    fn name(&self, metadata: &MetadataMap, needed: Kind) -> Result<String, Refusal> {
+        let name = self.desk.tokens.check(metadata, needed, SystemTime::now());
+        name.inspect_err(|refusal| tracing::info!(%refusal, "authentication failed"))
     }
 }
 
@@ -59,7 +51,7 @@ impl ControllerService for Controller {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<RegisterResponse>, Status> {
-        let exporter = self.exporter(request.metadata())?;
+        let exporter = self.name(request.metadata(), Kind::Exporter)?;
         let RegisterRequest { labels, reports } = request.into_inner();
         let registered = self.desk.change(|leases, now| {
             let uuid = leases.register(&exporter, labels, now)?;
@@ -74,7 +66,7 @@ impl ControllerService for Controller {
         &self,
         request: Request<UnregisterRequest>,
     ) -> Result<Response<UnregisterResponse>, Status> {
-        let exporter = self.exporter(request.metadata())?;
+        let exporter = self.name(request.metadata(), Kind::Exporter)?;
         let reason = request.into_inner().reason;
         let status = ExporterStatus::Offline;
         let reported = self
@@ -89,7 +81,7 @@ impl ControllerService for Controller {
         &self,
         request: Request<ReportStatusRequest>,
     ) -> Result<Response<ReportStatusResponse>, Status> {
-        let exporter = self.exporter(request.metadata())?;
+        let exporter = self.name(request.metadata(), Kind::Exporter)?;
         let request = request.into_inner();
         let status = request.status();
         let message = request.message.unwrap_or_default();
@@ -118,22 +110,22 @@ impl ControllerService for Controller {
         &self,
         request: Request<ListenRequest>,
     ) -> Result<Response<Self::ListenStream>, Status> {
-        let exporter = self.exporter(request.metadata())?;
+        let exporter = self.name(request.metadata(), Kind::Exporter)?;
         let lease = request.into_inner().lease_name;
         let (permitted, _) = self
             .desk
             .change_now(|leases, _| leases.listen(&exporter, &lease));
         permitted?;
-        let listening = self.desk.listen(&lease);
         let call = ListenCall {
-            listening: Some(listening),
+            listening: self.desk.listen(&lease),
             desk: self.desk.clone(),
             exporter,
         };
-        Ok(Response::new(Box::pin(stream::unfold(
-            call,
-            ListenCall::next,
-        ))))
+        let answers = stream::try_unfold(call, |mut call| async move {
+            let answer = call.next().await?;
+            Ok(Some((answer, call)))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     type StatusStream = Answers<StatusResponse>;
@@ -142,7 +134,7 @@ impl ControllerService for Controller {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<Self::StatusStream>, Status> {
-        let exporter = self.exporter(request.metadata())?;
+        let exporter = self.name(request.metadata(), Kind::Exporter)?;
         // Before it counts as connected, so that nothing is missed.
         let changes = self.desk.changes();
         let (session, _) = self
@@ -154,17 +146,17 @@ impl ControllerService for Controller {
             exporter,
             changes,
             told: None,
-            over: false,
         };
         tracing::info!(exporter = call.exporter, "exporter connected");
-        Ok(Response::new(Box::pin(stream::unfold(
-            call,
-            StatusCall::next,
-        ))))
+        let answers = stream::try_unfold(call, |mut call| async move {
+            let answer = call.next().await?;
+            Ok(Some((answer, call)))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn dial(&self, request: Request<DialRequest>) -> Result<Response<DialResponse>, Status> {
-        let client = self.client(request.metadata())?;
+        let client = self.name(request.metadata(), Kind::Client)?;
         let lease = request.into_inner().lease_name;
         let route = self.desk.dial(&client, &lease).await;
         let route = route.inspect_err(
@@ -188,17 +180,11 @@ impl ControllerService for Controller {
         &self,
         request: Request<GetLeaseRequest>,
     ) -> Result<Response<GetLeaseResponse>, Status> {
-        let client = self.client(request.metadata())?;
+        let client = self.name(request.metadata(), Kind::Client)?;
         let name = request.into_inner().name;
-        let response = self.desk.read(|leases| {
+        let response = self.desk.read(|leases| -> Result<_, Refusal> {
             let lease = leases.lease_of(&client, &name)?;
-            let (begin, end) = match &lease.phase {
-                Phase::Waiting => (None, None),
-                Phase::Held { since, .. } => (Some(*since), None),
-                Phase::Ended { held, at, .. } => {
-                    (held.as_ref().map(|(_, since)| *since), Some(*at))
-                }
-            };
+            let (begin, end) = lease.ran();
             let exporter = lease.held().and_then(|name| leases.exporter(name).ok());
             Ok(GetLeaseResponse {
                 duration: Some(convert::duration(lease.terms.duration)),
@@ -209,16 +195,14 @@ impl ControllerService for Controller {
                 conditions: convert::conditions(lease, leases, now()),
             })
         });
-        Ok(Response::new(
-            response.map_err(|e: Refusal| Status::from(e))?,
-        ))
+        Ok(Response::new(response?))
     }
 
     async fn request_lease(
         &self,
         request: Request<RequestLeaseRequest>,
     ) -> Result<Response<RequestLeaseResponse>, Status> {
-        let client = self.client(request.metadata())?;
+        let client = self.name(request.metadata(), Kind::Client)?;
         let request = request.into_inner();
         let selector = convert::read_label_selector(&request.selector.unwrap_or_default())?;
         let wanted = request.duration.as_ref();
@@ -276,7 +260,7 @@ impl ControllerService for Controller {
         &self,
         request: Request<ListLeasesRequest>,
     ) -> Result<Response<ListLeasesResponse>, Status> {
-        let client = self.client(request.metadata())?;
+        let client = self.name(request.metadata(), Kind::Client)?;
         let names = self.desk.read(|leases| {
             let own = leases.leases().values();
             own.filter(|lease| lease.client == client && !lease.ended())
@@ -300,59 +284,21 @@ impl ControllerService for Controller {
 struct ListenCall {
     desk: Arc<Desk>,
     exporter: String,
-    /// `None`: the last word has been said.
-    listening: Option<Listening>,
+    listening: Listening,
 }
 
 impl ListenCall {
-    async fn next(mut self) -> Option<(Result<ListenResponse, Status>, Self)> {
-        let listening = self.listening.as_mut()?;
-        let refusal = tokio::select! {
+    async fn next(&mut self) -> Result<ListenResponse, Refusal> {
+        tokio::select! {
             biased;
-            route = listening.next() => match route {
-                Some(route) => {
-                    let response = ListenResponse {
-                        router_endpoint: route.endpoint,
-                        router_token: route.token,
-                    };
-                    return Some((Ok(response), self));
-                }
-                None => Refusal::Superseded(self.exporter.clone()),
+            route = self.listening.next() => match route {
+                Some(route) => Ok(ListenResponse {
+                    router_endpoint: route.endpoint,
+                    router_token: route.token,
+                }),
+                None => Err(Refusal::Superseded(self.exporter.clone())),
             },
-            () = self.desk.stop.cancelled() => Refusal::Stopping,
-        };
-        self.listening = None;
-        Some((Err(refusal.into()), self))
-    }
-}
-
-/// What an exporter is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum News {
-    /// It has no lease.
-    Free,
-    /// It has this one.
-    Leased {
-        lease: String,
-        client: String,
-        context: BTreeMap<String, String>,
-    },
-}
-
-impl From<News> for StatusResponse {
-    fn from(news: News) -> Self {
-        match news {
-            News::Free => Self::default(),
-            News::Leased {
-                lease,
-                client,
-                context,
-            } => Self {
-                leased: true,
-                lease_name: Some(lease),
-                client_name: Some(client),
-                context,
-            },
+            () = self.desk.stop.cancelled() => Err(Refusal::Stopping),
         }
     }
 }
@@ -363,49 +309,38 @@ struct StatusCall {
     exporter: String,
     session: u64,
     changes: watch::Receiver<u64>,
-    told: Option<News>,
-    over: bool,
+    told: Option<StatusResponse>,
 }
 
 impl StatusCall {
-    async fn next(mut self) -> Option<(Result<StatusResponse, Status>, Self)> {
-        if self.over {
-            return None;
-        }
+    async fn next(&mut self) -> Result<StatusResponse, Refusal> {
         loop {
             self.changes.borrow_and_update();
-            let Some(mut news) = self.look() else {
-                self.over = true;
-                let refusal = Refusal::Superseded(self.exporter.clone());
-                return Some((Err(refusal.into()), self));
-            };
+            let news = self.look();
+            let mut news = news.ok_or_else(|| Refusal::Superseded(self.exporter.clone()))?;
             if self.told.as_ref() != Some(&news) {
                 // The end of one lease is told before the next, however quickly they follow each other: an exporter
                 // that did not hear of it would go on with the first.
                 if self.may_work_on_another(&news) {
-                    news = News::Free;
+                    news = StatusResponse::default();
                 }
                 self.told = Some(news.clone());
-                return Some((Ok(news.into()), self));
+                return Ok(news);
             }
             tokio::select! {
                 // It cannot fail: the desk holds the sender.
                 _ = self.changes.changed() => {}
-                () = self.desk.stop.cancelled() => {
-                    self.over = true;
-                    return Some((Err(Refusal::Stopping.into()), self));
-                }
+                () = self.desk.stop.cancelled() => return Err(Refusal::Stopping),
             }
         }
     }
 
-    fn may_work_on_another(&self, news: &News) -> bool {
-        let News::Leased { lease: new, .. } = news else {
+    fn may_work_on_another(&self, news: &StatusResponse) -> bool {
+        let Some(new) = &news.lease_name else {
             return false;
         };
         match &self.told {
-            Some(News::Free) => false,
-            Some(News::Leased { lease, .. }) => lease != new,
+            Some(told) => told.lease_name.as_ref().is_some_and(|lease| lease != new),
             // This connection has told nothing yet, and an earlier one may have broken too soon.
             None => self.desk.read(|leases| {
                 let exporter = leases.exporter(&self.exporter).ok();
@@ -414,19 +349,22 @@ impl StatusCall {
         }
     }
 
-    /// How it is now; `None`: another connection is told instead.
-    fn look(&self) -> Option<News> {
+    /// Looks how it is now; `None`: another connection is told instead.
+    fn look(&self) -> Option<StatusResponse> {
         self.desk.read(|leases| {
             let exporter = leases.exporter(&self.exporter).ok()?;
             if exporter.session != Some(self.session) {
                 return None;
             }
             let lease = leases.lease_on(&self.exporter);
-            Some(lease.map_or(News::Free, |lease| News::Leased {
-                lease: lease.name.clone(),
-                client: lease.client.clone(),
-                context: lease.terms.context.clone(),
-            }))
+            Some(
+                lease.map_or_else(StatusResponse::default, |lease| StatusResponse {
+                    leased: true,
+                    lease_name: Some(lease.name.clone()),
+                    client_name: Some(lease.client.clone()),
+                    context: lease.terms.context.clone(),
+                }),
+            )
         })
     }
 }

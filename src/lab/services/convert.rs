@@ -6,7 +6,7 @@ use prost_types::{Duration as ProtoDuration, Timestamp};
 
 use crate::{
     lab::{
-        leases::{End, Exporter, Lease, Leases, Phase, Terms, Time, Times},
+        leases::{End, Exporter, LATEST, Lease, Leases, Phase, Terms, Time, Times},
         names,
         refusal::Refusal,
         selector::{Operator, Requirement, Selector},
@@ -14,37 +14,27 @@ use crate::{
     protocol::{client::v1 as client, v1},
 };
 
-/// An exporter, for a client.
+/// Describes an exporter for a client.
 pub fn exporter(name: &str, exporter: &Exporter) -> client::Exporter {
+    // One that is gone is offline, whatever it said last.
+    let online = Some(exporter.status).filter(|_| exporter.online());
+    let shown = online.unwrap_or(v1::ExporterStatus::Offline);
     #[allow(deprecated)] // stock clients show it
     client::Exporter {
         name: names::resource("exporters", name),
         labels: exporter.labels.clone(),
         online: exporter.online(),
-        status: shown_status(exporter).into(),
+        status: shown.into(),
         status_message: exporter.message.clone(),
         enabled: Some(exporter.enabled),
         deprecated_labels: BTreeMap::new(),
     }
 }
 
-/// An exporter that is gone is offline, whatever it said last.
-fn shown_status(exporter: &Exporter) -> v1::ExporterStatus {
-    if exporter.online() {
-        exporter.status
-    } else {
-        v1::ExporterStatus::Offline
-    }
-}
-
-/// A lease, for a client.
+/// Describes a lease for a client.
 pub fn lease(lease: &Lease, leases: &Leases, now: Time) -> client::Lease {
     let terms = &lease.terms;
-    let (begun, ended) = match &lease.phase {
-        Phase::Waiting => (None, None),
-        Phase::Held { since, .. } => (Some(*since), None),
-        Phase::Ended { held, at, .. } => (held.as_ref().map(|(_, since)| *since), Some(*at)),
-    };
+    let (begun, ended) = lease.ran();
     client::Lease {
         name: names::resource("leases", &lease.name),
         selector: terms.selector.text().to_owned(),
@@ -65,7 +55,7 @@ pub fn lease(lease: &Lease, leases: &Leases, now: Time) -> client::Lease {
     }
 }
 
-/// What has become of a lease, in the conditions that stock clients look for, the most recent last.
+/// Says what has become of a lease, in the conditions that stock clients look for, the most recent last.
 ///
 /// A client that waits for a lease ends when it is Ready, Unsatisfiable, Invalid, or not Ready since it was Released.
 /// One that ran out of time is said to be Invalid, too, or clients that use it by name would wait for hours.
@@ -83,8 +73,8 @@ pub fn conditions(lease: &Lease, leases: &Leases, now: Time) -> Vec<v1::Conditio
     };
     match &lease.phase {
         Phase::Waiting => {
-            let wait = leases.why_waiting(lease, now);
-            vec![condition("Pending", true, wait.reason, wait.message)]
+            let (reason, message) = leases.why_waiting(lease, now);
+            vec![condition("Pending", true, reason, message)]
         }
         Phase::Held { .. } => {
             let message = "An exporter has been acquired for the client".to_owned();
@@ -109,7 +99,7 @@ pub fn conditions(lease: &Lease, leases: &Leases, now: Time) -> Vec<v1::Conditio
     }
 }
 
-/// What a client asks for.
+/// Reads what a client asks for.
 pub fn terms(lease: client::Lease) -> Result<Terms, Refusal> {
     let selector = Selector::parse(&lease.selector).map_err(Refusal::Terms)?;
     let numeric = selector
@@ -136,7 +126,7 @@ pub fn terms(lease: client::Lease) -> Result<Terms, Refusal> {
     })
 }
 
-/// The times that a client names.
+/// Reads the times that a client names.
 pub fn times(lease: &client::Lease) -> Result<Times, Refusal> {
     Ok(Times {
         duration: lease.duration.as_ref().map(read_duration).transpose()?,
@@ -145,29 +135,28 @@ pub fn times(lease: &client::Lease) -> Result<Times, Refusal> {
     })
 }
 
-/// A duration, which must not be negative.
+/// Reads a duration, which must not be negative.
 pub fn read_duration(duration: &ProtoDuration) -> Result<Duration, Refusal> {
-    let parts = u64::try_from(duration.seconds)
-        .ok()
-        .zip(u32::try_from(duration.nanos).ok())
-        .filter(|(_, nanos)| *nanos < 1_000_000_000);
-    let parts = parts.map(|(seconds, nanos)| Duration::new(seconds, nanos));
-    parts.ok_or_else(|| Refusal::Terms("duration must be positive".to_owned()))
+    let read = read_parts(duration.seconds, duration.nanos);
+    read.ok_or_else(|| Refusal::Terms("duration must be positive".to_owned()))
 }
 
 fn read_timestamp(time: &Timestamp) -> Result<Time, Refusal> {
-    let parts = u64::try_from(time.seconds)
-        .ok()
-        .filter(|seconds| *seconds <= 253_402_300_799)
-        .zip(u32::try_from(time.nanos).ok())
-        .filter(|(_, nanos)| *nanos < 1_000_000_000);
-    let parts = parts.map(|(seconds, nanos)| Duration::new(seconds, nanos));
-    parts.ok_or_else(|| {
+    let read =
+        read_parts(time.seconds, time.nanos).filter(|time| time.as_secs() <= LATEST.as_secs());
+    read.ok_or_else(|| {
         Refusal::Terms("begin_time and end_time must be between 1970 and the year 9999".to_owned())
     })
 }
 
-/// A duration as the protocol has it.
+fn read_parts(seconds: i64, nanos: i32) -> Option<Duration> {
+    let nanos = u32::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(u64::try_from(seconds).ok()?, nanos))
+}
+
+/// Writes a duration as the protocol has it.
 pub fn duration(duration: Duration) -> ProtoDuration {
     ProtoDuration {
         seconds: duration.as_secs().cast_signed(),
@@ -175,7 +164,7 @@ pub fn duration(duration: Duration) -> ProtoDuration {
     }
 }
 
-/// A date as the protocol has it.
+/// Writes a date as the protocol has it.
 pub fn timestamp(time: Time) -> Timestamp {
     Timestamp {
         seconds: time.as_secs().cast_signed(),
@@ -183,7 +172,7 @@ pub fn timestamp(time: Time) -> Timestamp {
     }
 }
 
-/// A selector in Kubernetes' own form, for the older calls.
+/// Writes a selector in Kubernetes' own form, for the older calls.
 pub fn label_selector(selector: &Selector) -> v1::LabelSelector {
     let mut result = v1::LabelSelector::default();
     for Requirement {
@@ -214,7 +203,7 @@ pub fn label_selector(selector: &Selector) -> v1::LabelSelector {
     result
 }
 
-/// A selector that came in Kubernetes' own form.
+/// Reads a selector in Kubernetes' own form.
 pub fn read_label_selector(selector: &v1::LabelSelector) -> Result<Selector, Refusal> {
     let mut requirements = Vec::new();
     for (key, value) in &selector.match_labels {

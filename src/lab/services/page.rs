@@ -9,7 +9,7 @@ use crate::lab::refusal::Refusal;
 /// Named items, and the token of the next page.
 type Page<'a, T> = (Vec<(&'a str, &'a T)>, String);
 
-/// Items that match, in the order of their names, and the token of the next page if there is one.
+/// Gives the items that match, in the order of their names, and the token of the next page if there is one.
 ///
 /// The token is the name of the last item: what comes or goes meanwhile neither repeats nor hides another. A size of 0
 /// means all.

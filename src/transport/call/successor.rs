@@ -12,7 +12,7 @@ use std::{
 };
 
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use thiserror::Error;
 use tokio::{
     net::TcpStream,
@@ -34,6 +34,7 @@ use crate::transport::{
 use crate::{
     common::backoff::Backoff,
     grpc::{
+        call,
         headers::{self, Encodings},
         status,
     },
@@ -202,12 +203,9 @@ async fn connect(shared: &Router) -> Result<Connected, Failure> {
         }
     };
     let window = settings.streams.initial_window.bytes_u32();
-    let (sender, mut connection) = h2::client::Builder::new()
-        .enable_push(false)
-        .initial_window_size(window)
+    let (sender, mut connection) = call::http2(window, settings.streams.send_buffer.bytes())
         // One stream; as for a router's peers, the stream's window is the bound.
         .initial_connection_window_size(window.saturating_mul(3) / 2)
-        .max_send_buffer_size(settings.streams.send_buffer.bytes())
         .max_header_list_size(settings.connections.max_header_size.bytes_u32())
         .handshake(wire)
         .await?;
@@ -276,28 +274,18 @@ fn is_router(shared: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> boo
     answered.is_ok()
 }
 
-fn request(shared: &Router, call: &Repeated<'_>, claim: Option<&Claim>) -> Request<()> {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.version_mut() = Version::HTTP_2;
-    if let Some(own) = shared.forwarding.own.get() {
-        request.uri_mut().clone_from(&own.target);
-    }
+fn request(shared: &Router, repeated: &Repeated<'_>, claim: Option<&Claim>) -> Request<()> {
+    let target = shared.forwarding.own.get().map(|own| own.target.clone());
+    let mut request = call::request(target.unwrap_or_default(), repeated.authorization.clone());
     let map = request.headers_mut();
-    map.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-    map.insert(header::TE, HeaderValue::from_static("trailers"));
-    map.insert(header::AUTHORIZATION, call.authorization.clone());
     map.insert(headers::FORWARDED_BY, shared.forwarding.process.clone());
     if let Some(claim) = claim {
         claim.add_to(map);
     }
-    if let Some(encoding) = &call.encodings.sends {
+    if let Some(encoding) = &repeated.encodings.sends {
         map.insert("grpc-encoding", encoding.clone());
     }
-    if let Some(encodings) = &call.encodings.accepts {
+    if let Some(encodings) = &repeated.encodings.accepts {
         map.insert("grpc-accept-encoding", encodings.clone());
     }
     request

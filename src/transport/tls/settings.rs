@@ -1,7 +1,6 @@
 //! The server's TLS settings: provider, certificate, client certificates, ALPN.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -11,18 +10,19 @@ use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
     server::{
-        NoServerSessionStorage, ParsedCertificate, ServerSessionMemoryCache, StoresServerSessions,
+        NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions,
         WebPkiClientVerifier, danger::ClientCertVerifier,
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
-use crate::transport::tls::pem::{self, KeyError, PemError};
-
-/// The protocol offered by ALPN; gRPC knows no other.
-pub const ALPN_H2: &[u8] = b"h2";
+use crate::tls::{
+    der::public_key,
+    pem::{self, KeyError, PemError},
+};
+pub use crate::tls::{provider::Provider, trust::ALPN_H2};
 
 /// How long certificates are good that are made here.
 pub const SELF_MADE_LIFE: Duration = Duration::from_secs(365 * 86_400);
@@ -88,59 +88,6 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// Which library does the encryption.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Provider {
-    /// The faster one on this processor.
-    #[default]
-    Auto,
-    /// AWS-LC.
-    AwsLcRs,
-    /// ring, for the ciphers; the rest stays with AWS-LC.
-    Ring,
-}
-
-impl Provider {
-    /// Says what `Auto` stands for here.
-    ///
-    /// AWS-LC's AES-GCM is written for AVX-512 and falls back to a plain path without it; ring has a path for
-    /// VAES with AVX2. Sealing 16 KiB: 2.5-3.7 against 4.9-6.6 GB/s on a processor with VAES and no AVX-512.
-    #[must_use]
-    pub fn resolve(self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if self == Self::Auto
-            && std::arch::is_x86_feature_detected!("vaes")
-            && !std::arch::is_x86_feature_detected!("avx512f")
-        {
-            return Self::Ring;
-        }
-        match self {
-            Self::Auto => Self::AwsLcRs,
-            chosen => chosen,
-        }
-    }
-
-    /// The rustls provider. Key exchange and signatures are AWS-LC's in either case: it has the post-quantum
-    /// key exchange.
-    pub fn crypto(self) -> Arc<CryptoProvider> {
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        if self.resolve() == Self::Ring {
-            provider.cipher_suites = rustls::crypto::ring::default_provider().cipher_suites;
-        }
-        Arc::new(provider)
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::AwsLcRs => "aws-lc-rs",
-            Self::Ring => "ring",
-        })
-    }
-}
-
 /// Makes something to serve with of a certificate chain and its key. `certificate` and `key` are files and what they
 /// hold, in PEM.
 ///
@@ -173,16 +120,6 @@ pub fn certified(
         });
     }
     Ok(CertifiedKey::new(chain, signing))
-}
-
-/// The public key of a certificate of any version. `None` if it cannot be read.
-pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
-    if let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) {
-        return Some(certificate.public_key().raw.to_vec().into());
-    }
-    // Its own reader is stricter in some places and laxer in others.
-    let certificate = ParsedCertificate::try_from(certificate).ok()?;
-    Some(certificate.subject_public_key_info().into_owned())
 }
 
 /// All certificates of a file, of which there must be one. `file`: where it is and what it holds, in PEM.
@@ -442,17 +379,6 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             assert_eq!(FirstBytes::of(bytes), expected, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn auto_stands_for_one_of_the_two() {
-        assert_ne!(Provider::Auto.resolve(), Provider::Auto);
-        for provider in [Provider::AwsLcRs, Provider::Ring] {
-            assert_eq!(provider.resolve(), provider);
-            let crypto = provider.crypto();
-            assert!(!crypto.cipher_suites.is_empty());
-            assert!(!crypto.kx_groups.is_empty());
         }
     }
 

@@ -18,13 +18,13 @@ use super::{
     Extra,
 };
 
-/// After a failure, before the next pair.
+/// A worker rests so long after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Each of `--pairs` workers makes one pair after another.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
-    let tasks = (0..params.pairs).map(|_| -> Task {
+    let tasks = (0..params.args.pairs).map(|_| -> Task {
         let (run, setup) = (run.clone(), setup.clone());
         Box::pin(async move {
             while run.take(2) == 2 {
@@ -40,7 +40,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     Ok(Extra::new())
 }
 
-/// One pair's life. What is measured ends when both peers have the other's message.
+/// Lives one pair's life. What is measured ends when both peers have the other's message.
 async fn one(run: &Run, setup: &Setup) -> Result<(), Failure> {
     let begin = Instant::now();
     let pair = setup.pair(run).await?;

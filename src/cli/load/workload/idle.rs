@@ -10,29 +10,22 @@ use super::{
         failure::Failure,
         pair::{Pair, Setup},
         plan::Params,
-        run::{Measured, Run},
+        run::Run,
         usage::Usage,
     },
     Extra,
 };
 
-/// Until memory that was needed for setting up is free again.
+/// Memory that was needed for setting up is free again after so long.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Sets up the pairs, holds them, and sees that each still works.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let before = run.pid.and_then(Usage::of);
     let setup = Setup::new(run, params.sizes).await?;
-    let pairs = setup.pairs(run, params.pairs).await?;
+    let pairs = setup.pairs(run, params.args.pairs).await?;
     sleep(run.warmup.max(SETTLE)).await;
-    let from = run.begin();
-    tokio::select! {
-        () = sleep(run.duration) => {}
-        () = run.stop.cancelled() => {}
-    }
-    let to = run.moment();
-    run.set_measured(Measured { from, to });
-    let held = pairs.len();
+    let (held, count) = (run.hold().await, pairs.len());
     stream::iter(pairs.into_iter().map(Ok))
         .try_for_each_concurrent(16, async |mut pair: Pair| {
             pair.a.send.put()?;
@@ -40,10 +33,10 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
             pair.end(run).await
         })
         .await?;
-    Ok(memory(before, to.router, held))
+    Ok(memory(before, held.router, count))
 }
 
-/// The router's memory before and with so many pairs.
+/// Compares the router's memory before and with so many pairs.
 pub fn memory(before: Option<Usage>, with: Option<Usage>, pairs: usize) -> Extra {
     let (Some(before), Some(with)) = (before, with) else {
         return Extra::new();

@@ -15,18 +15,17 @@ use super::{
 
 /// Sets up all three kinds, then lets them run.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
-    let large = Sizes::Fixed(LARGE);
     let innocent = Setup::new(run, params.sizes).await?;
     let mut heavy = innocent.clone();
-    (heavy.there, heavy.back) = (large, large);
+    heavy.sizes = Sizes::Fixed(LARGE);
     let mut stalling = heavy.clone();
     // On connections of their own the windows may differ.
     if stalling.shared.is_none() {
         stalling.windows.1 = params.stalled_window;
     }
-    let stalled = stalling.pairs(run, params.stalled_pairs).await?;
-    let heavy = heavy.pairs(run, params.bulk_pairs).await?;
-    let innocent = innocent.pairs(run, params.pairs).await?;
+    let stalled = stalling.pairs(run, params.args.stalled_pairs).await?;
+    let heavy = heavy.pairs(run, params.args.bulk_pairs).await?;
+    let innocent = innocent.pairs(run, params.args.pairs).await?;
 
     let mut tasks: Vec<Task> = Vec::new();
     for pair in stalled {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     super::{
         failure::Failure,
-        pair::{Pair, Peer, Setup},
+        pair::{Pair, Peer, Setup, finish},
         plan::Params,
         run::{Run, Task},
     },
@@ -15,7 +15,7 @@ use super::{
 /// Sets up the pairs, then lets them play.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
-    let pairs = setup.pairs(run, params.pairs).await?;
+    let pairs = setup.pairs(run, params.args.pairs).await?;
     let tasks = pairs.into_iter().map(|pair| -> Task {
         let run = run.clone();
         Box::pin(async move { play(run, pair).await })
@@ -24,7 +24,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     Ok(Extra::new())
 }
 
-/// Round trips on one pair until the run stops. Each peer is a task, as each is a process in life.
+/// Plays round trips on one pair until the run stops. Each peer is a task, as each is a process in life.
 pub async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
     let Pair { mut a, b, .. } = pair;
     let echo = tokio::spawn(echo(run.clone(), b));
@@ -54,12 +54,4 @@ pub async fn echo(run: Arc<Run>, mut peer: Peer) -> Result<Peer, Failure> {
     }
     peer.send.finish()?;
     Ok(peer)
-}
-
-/// Both have said that they are done: what is under way arrives, and all is there.
-pub async fn finish(run: &Run, a: Peer, b: Peer) -> Result<(), Failure> {
-    use super::super::pair::{drain, total};
-    let (a_recv, b_recv) = tokio::try_join!(drain(run, a.recv), drain(run, b.recv))?;
-    total(a.send.lane().id(), a.send.sent, &b_recv)?;
-    total(b.send.lane().id(), b.send.sent, &a_recv)
 }

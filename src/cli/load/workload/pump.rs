@@ -7,7 +7,7 @@ use tokio::{sync::Notify, time::sleep};
 use super::{
     super::{
         failure::Failure,
-        pair::{Pair, Setup, drain, total},
+        pair::{Pair, Setup, finish},
         plan::Params,
         run::{Run, Task},
         stream::{LAST_WORD, Receiver, Sender},
@@ -22,7 +22,7 @@ const BATCH: usize = 64 * 1024;
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
     let both = params.both;
-    let pairs = setup.pairs(run, params.pairs).await?;
+    let pairs = setup.pairs(run, params.args.pairs).await?;
     let tasks = pairs.into_iter().map(|pair| -> Task {
         let run = run.clone();
         Box::pin(async move { pump(&run, pair, both).await })
@@ -34,34 +34,35 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 /// Sends over one pair until the run stops, then ends it.
 pub async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failure> {
     let Pair { mut a, mut b, .. } = pair;
-    let (heard, unused) = (Notify::new(), Notify::new());
-    let ((), (), a_recv, b_recv) = tokio::try_join!(
+    let heard = Notify::new();
+    tokio::try_join!(
         fill(run, &mut a.send),
+        listen(run, &mut a.recv),
         async {
             if both {
-                fill(run, &mut b.send).await
-            } else {
-                heard.notified().await;
-                b.send.finish()
+                return fill(run, &mut b.send).await;
             }
+            heard.notified().await;
+            b.send.finish()
         },
-        listen(run, a.recv, &unused),
-        listen(run, b.recv, &heard),
+        async {
+            listen(run, &mut b.recv).await?;
+            heard.notify_one();
+            Ok(())
+        },
     )?;
-    total(a.send.lane().id(), a.send.sent, &b_recv)?;
-    total(b.send.lane().id(), b.send.sent, &a_recv)
+    finish(run, a, b).await
 }
 
-/// Receives everything; says when the other peer has sent its last message.
-async fn listen(run: &Run, mut receiver: Receiver, heard: &Notify) -> Result<Receiver, Failure> {
+/// Receives until the other peer has said that it is done.
+async fn listen(run: &Run, receiver: &mut Receiver) -> Result<(), Failure> {
     while !receiver.ended() {
         match receiver.receive().await? {
             Some(got) => run.count(got),
             None => return Err(Failure::Ended(receiver.status())),
         }
     }
-    heard.notify_one();
-    drain(run, receiver).await
+    Ok(())
 }
 
 /// Sends until the run stops, then says so to the other peer.

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::{
     super::{
         failure::Failure,
-        pair::{Peer, Setup, drain, total},
+        pair::{Peer, Setup, finish},
         plan::Params,
         run::{Run, Task},
         stream::{Receiver, Sender},
@@ -23,7 +23,7 @@ use super::{
     pingpong::echo,
 };
 
-/// So many requests without an answer are too many: the router does not keep up.
+/// A router with so many requests to answer does not keep up.
 const MOST_WAITING: u64 = 200_000;
 
 /// The sending thread looks for the end of the run at least so often.
@@ -38,7 +38,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// When request `n` of pair `pair` is due: pairs take turns.
+    /// Says when request `n` of pair `pair` is due: pairs take turns.
     fn due(&self, n: u64, pair: u64) -> Instant {
         let index = n * self.pairs + pair;
         self.start + Duration::from_secs_f64(index as f64 / self.rate)
@@ -48,26 +48,25 @@ impl Schedule {
 /// Sets up the pairs; one thread sends for all of them, since timers of the runtime are good to a millisecond only.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
-    let pairs = setup.pairs(run, params.pairs).await?;
+    let pairs = setup.pairs(run, params.args.pairs).await?;
     let schedule = Schedule {
         start: Instant::now() + LOOK,
-        rate: params.rate,
-        pairs: params.pairs as u64,
+        rate: params.args.rate,
+        pairs: u64::from(params.args.pairs),
     };
     let answered = Arc::new(AtomicU64::new(0));
-    let (done, finished) = watch::channel(None);
-    let mut senders = Vec::new();
+    let (mut senders, mut returns) = (Vec::new(), Vec::new());
     let mut tasks: Vec<Task> = Vec::new();
     for (index, pair) in pairs.into_iter().enumerate() {
-        let lane = (pair.a.send.lane().id(), pair.b.send.lane().id());
         senders.push(pair.a.send);
+        let (give, returned) = oneshot::channel();
+        returns.push(give);
         let answers = Answers {
             run: run.clone(),
             schedule,
             pair: index as u64,
-            lane,
             answered: answered.clone(),
-            finished: finished.clone(),
+            returned,
         };
         tasks.push(Box::pin(answers.receive(pair.a.recv, pair.b)));
     }
@@ -75,8 +74,10 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     tasks.push(Box::pin(async move {
         let work = move || {
             let sent = send(&sending, schedule, &mut senders, &answered);
-            let totals = senders.iter().map(|sender| sender.sent).collect();
-            done.send_replace(Some(totals));
+            for (sender, give) in senders.into_iter().zip(returns) {
+                // Whoever wanted it may have failed, and has said so.
+                let _ = give.send(sender);
+            }
             sent
         };
         let sent = tokio::task::spawn_blocking(work).await;
@@ -122,13 +123,13 @@ struct Answers {
     run: Arc<Run>,
     schedule: Schedule,
     pair: u64,
-    lane: (u32, u32),
     answered: Arc<AtomicU64>,
-    finished: watch::Receiver<Option<Vec<u64>>>,
+    /// The sending half, once all is sent.
+    returned: oneshot::Receiver<Sender>,
 }
 
 impl Answers {
-    async fn receive(mut self, mut recv: Receiver, b: Peer) -> Result<(), Failure> {
+    async fn receive(self, mut recv: Receiver, b: Peer) -> Result<(), Failure> {
         let echo = tokio::spawn(echo(self.run.clone(), b));
         while !recv.ended() {
             let Some(got) = recv.receive().await? else {
@@ -144,11 +145,7 @@ impl Answers {
             }
         }
         let b = echo.await.map_err(|_| Failure::Closed)??;
-        let (a_recv, b_recv) = tokio::try_join!(drain(&self.run, recv), drain(&self.run, b.recv))?;
-        let totals = self.finished.wait_for(Option::is_some).await;
-        let sent = totals.map_err(|_| Failure::Closed)?;
-        let sent = sent.as_ref().map_or(0, |sent| sent[self.pair as usize]);
-        total(self.lane.0, sent, &b_recv)?;
-        total(self.lane.1, b.send.sent, &a_recv)
+        let send = self.returned.await.map_err(|_| Failure::Closed)?;
+        finish(&self.run, Peer { send, recv }, b).await
     }
 }

@@ -23,17 +23,21 @@ use super::{
     Extra, stall,
 };
 
-/// Pairs that are being set up at the same time.
+/// So many pairs are set up at the same time.
 const AT_ONCE: usize = 16;
 
-/// After a refusal, before the next try.
+/// A refused pair waits so long before it tries again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a pair that stands still is looked at.
+/// Pairs that stand still are looked at so often.
 const LOOK: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Default)]
-struct Counts {
+/// What all who besiege share.
+struct Siege {
+    setup: Setup,
+    doors: Semaphore,
+    /// The first flood comes from all at once.
+    start: Barrier,
     made: AtomicU64,
     refused: AtomicU64,
     ended: AtomicU64,
@@ -45,17 +49,21 @@ struct Counts {
 /// what arrives is not what was sent.
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let windows = (run.window, params.stalled_window);
-    let setup = Setup::with(run, params.sizes, params.sizes, windows).await?;
-    let counts = Arc::new(Counts::default());
-    let doors = Arc::new(Semaphore::new(AT_ONCE));
-    // The first flood comes from all at once.
-    let start = Arc::new(Barrier::new(params.pairs));
-    let tasks = (0..params.pairs).map(|_| -> Task {
-        let (run, setup) = (run.clone(), setup.clone());
-        let (counts, doors, start) = (counts.clone(), doors.clone(), start.clone());
+    let siege = Arc::new(Siege {
+        setup: Setup::with(run, params.sizes, windows).await?,
+        doors: Semaphore::new(AT_ONCE),
+        start: Barrier::new(params.args.pairs as usize),
+        made: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        ended: AtomicU64::new(0),
+        standing: AtomicU64::new(0),
+        peak: AtomicU64::new(0),
+    });
+    let tasks = (0..params.args.pairs).map(|_| -> Task {
+        let (run, siege) = (run.clone(), siege.clone());
         Box::pin(async move {
             tokio::select! {
-                corrupt = persist(&run, &setup, &counts, &doors, &start) => Err(corrupt),
+                corrupt = siege.persist(&run) => Err(corrupt),
                 () = run.stop.cancelled() => Ok(()),
             }
         })
@@ -63,61 +71,57 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     run.measure(tasks.collect()).await;
     let count = |counter: &AtomicU64| counter.load(Relaxed) as f64;
     Ok(vec![
-        ("pairs_made", count(&counts.made)),
-        ("pairs_refused", count(&counts.refused)),
-        ("pairs_ended", count(&counts.ended)),
-        ("pairs_standing_at_most", count(&counts.peak)),
+        ("pairs_made", count(&siege.made)),
+        ("pairs_refused", count(&siege.refused)),
+        ("pairs_ended", count(&siege.ended)),
+        ("pairs_standing_at_most", count(&siege.peak)),
     ])
 }
 
-/// One pair after another, until something arrives that nobody sent.
-async fn persist(
-    run: &Run,
-    setup: &Setup,
-    counts: &Counts,
-    doors: &Semaphore,
-    start: &Barrier,
-) -> Failure {
-    let mut started = false;
-    loop {
-        let made = {
-            // Never closed.
-            let _door = doors.acquire().await;
-            setup.pair(run).await
-        };
-        if !std::mem::replace(&mut started, true) {
-            start.wait().await;
+impl Siege {
+    /// Makes one pair after another, until something arrives that nobody sent.
+    async fn persist(&self, run: &Run) -> Failure {
+        let mut started = false;
+        loop {
+            let made = {
+                // Never closed.
+                let _door = self.doors.acquire().await;
+                self.setup.pair(run).await
+            };
+            if !std::mem::replace(&mut started, true) {
+                self.start.wait().await;
+            }
+            let (counter, failure) = match made {
+                Err(failure) => (&self.refused, failure),
+                Ok(pair) => {
+                    self.made.fetch_add(1, Relaxed);
+                    (&self.ended, self.stand(pair).await)
+                }
+            };
+            if let Failure::Corrupt(_) = failure {
+                return failure;
+            }
+            counter.fetch_add(1, Relaxed);
+            run.ended_with(&failure.status());
+            sleep(PAUSE).await;
         }
-        let (counter, failure) = match made {
-            Err(failure) => (&counts.refused, failure),
-            Ok(pair) => {
-                counts.made.fetch_add(1, Relaxed);
-                (&counts.ended, stand(counts, pair).await)
+    }
+
+    /// Holds the pair until the router ends it.
+    async fn stand(&self, pair: Pair) -> Failure {
+        let mut stalled = match stall::fill(pair).await {
+            Ok(stalled) => stalled,
+            Err(failure) => return failure,
+        };
+        let standing = self.standing.fetch_add(1, Relaxed) + 1;
+        self.peak.fetch_max(standing, Relaxed);
+        let failure = loop {
+            sleep(LOOK).await;
+            if let Err(failure) = stalled.check().await {
+                break failure;
             }
         };
-        if let Failure::Corrupt(_) = failure {
-            return failure;
-        }
-        counter.fetch_add(1, Relaxed);
-        run.ended_with(&failure.status());
-        sleep(PAUSE).await;
+        self.standing.fetch_sub(1, Relaxed);
+        stalled.why(failure).await
     }
-}
-
-/// Until the router ends the pair.
-async fn stand(counts: &Counts, pair: Pair) -> Failure {
-    let mut stalled = match stall::fill(pair).await {
-        Ok(stalled) => stalled,
-        Err(failure) => return failure,
-    };
-    let standing = counts.standing.fetch_add(1, Relaxed) + 1;
-    counts.peak.fetch_max(standing, Relaxed);
-    let failure = loop {
-        sleep(LOOK).await;
-        if let Err(failure) = stalled.check().await {
-            break failure;
-        }
-    };
-    counts.standing.fetch_sub(1, Relaxed);
-    stalled.why(failure).await
 }

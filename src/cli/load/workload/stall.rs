@@ -3,26 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     super::{
         failure::Failure,
         pair::{Pair, Setup},
         plan::Params,
-        run::{Measured, Run},
+        run::Run,
         stream::Sender,
         usage::Usage,
     },
     Extra,
     idle::memory,
-    pingpong::finish,
 };
 
-/// Without room for so long, a sender is blocked.
+/// A sender without room for so long is blocked.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// A pair that is stuck.
@@ -40,29 +36,26 @@ pub struct Stalled {
 pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let before = run.pid.and_then(Usage::of);
     let windows = (run.window, params.stalled_window);
-    let setup = Setup::with(run, params.sizes, params.sizes, windows).await?;
-    let pairs = setup.pairs(run, params.pairs).await?;
+    let setup = Setup::with(run, params.sizes, windows).await?;
+    let pairs = setup.pairs(run, params.args.pairs).await?;
     let mut filling: JoinSet<_> = pairs.into_iter().map(fill).collect();
     let mut stalled = Vec::new();
     while let Some(filled) = filling.join_next().await {
         stalled.push(filled.map_err(|_| Failure::Closed)??);
     }
-    let from = run.begin();
-    sleep(run.duration).await;
-    let to = run.moment();
-    run.set_measured(Measured { from, to });
+    let held = run.hold().await;
 
     let pairs = stalled.len();
     let accepted: u64 = stalled.iter().map(|pair| pair.accepted).sum();
     let accepted = accepted as f64 / pairs as f64;
     let window = f64::from(params.stalled_window);
-    let mut extra = memory(before, to.router, pairs);
+    let mut extra = memory(before, held.router, pairs);
     extra.push(("bytes_accepted_per_pair", accepted));
     extra.push(("bytes_held_per_pair", (accepted - window).max(0.0)));
     let mut ending = JoinSet::new();
     for mut pair in stalled {
         let run = run.clone();
-        let resume = params.resume;
+        let resume = params.args.resume;
         ending.spawn(async move {
             if resume {
                 pair.resume(&run).await
@@ -106,7 +99,7 @@ impl Stalled {
         }
     }
 
-    /// The stream must still be there.
+    /// Fails if the stream is no more.
     pub async fn check(&mut self) -> Result<(), Failure> {
         let send: &mut Sender = &mut self.pair.a.send;
         match timeout(Duration::from_millis(1), send.room(1)).await {
@@ -115,17 +108,14 @@ impl Stalled {
         }
     }
 
-    /// After a failure: what the router said about it.
+    /// Finds out after a failure what the router said about it.
     pub async fn why(mut self, failure: Failure) -> Failure {
         self.pair.a.recv.why(failure).await
     }
 
     /// Sends the rest of what was begun; the receiver reads it all.
-    async fn resume(self, run: &Run) -> Result<(), Failure> {
-        let Pair { mut a, mut b, .. } = self.pair;
-        a.send.put_bytes(self.rest)?;
-        a.send.finish()?;
-        b.send.finish()?;
-        finish(run, a, b).await
+    async fn resume(mut self, run: &Run) -> Result<(), Failure> {
+        self.pair.a.send.put_bytes(self.rest)?;
+        self.pair.end(run).await
     }
 }

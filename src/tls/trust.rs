@@ -14,7 +14,10 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::transport::tls::settings::{ALPN_H2, Provider, public_key};
+use super::{der::public_key, provider::Provider};
+
+/// The protocol offered by ALPN; gRPC knows no other.
+pub const ALPN_H2: &[u8] = b"h2";
 
 /// Which certificates are believed.
 #[derive(Clone, Debug)]

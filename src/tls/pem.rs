@@ -5,7 +5,11 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 use thiserror::Error;
-use x509_parser::{der_parser::parse_der, oid_registry::OID_PKCS1_RSAENCRYPTION};
+
+use super::der::Element;
+
+/// 1.2.840.113549.1.1.1, rsaEncryption (RFC 8017, appendix A.1).
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
 /// What is wrong with a file that should be PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -109,24 +113,21 @@ impl KeyError {
 /// The length of an RSA key.
 fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
     let key = match key {
-        PrivateKeyDer::Pkcs1(key) => key.secret_pkcs1_der().to_vec(),
+        PrivateKeyDer::Pkcs1(key) => key.secret_pkcs1_der(),
         PrivateKeyDer::Pkcs8(key) => {
             // RFC 5958, section 2: version, algorithm with its identifier first, and the key.
-            let (_, whole) = parse_der(key.secret_pkcs8_der()).ok()?;
-            let [_, algorithm, key, ..] = whole.as_sequence().ok()?.as_slice() else {
-                return None;
-            };
-            let identifier = algorithm.as_sequence().ok()?.first()?.as_oid().ok()?;
-            if *identifier != OID_PKCS1_RSAENCRYPTION {
+            let version = Element::first(Element::first(key.secret_pkcs8_der())?.content)?;
+            let algorithm = Element::first(version.rest)?;
+            if Element::first(algorithm.content)?.content != RSA {
                 return None;
             }
-            key.as_slice().ok()?.to_vec()
+            Element::first(algorithm.rest)?.content
         }
         _ => return None,
     };
     // RFC 8017, appendix A.1.2: version, and then the modulus.
-    let (_, key) = parse_der(&key).ok()?;
-    let modulus = key.as_sequence().ok()?.get(1)?.as_slice().ok()?;
+    let version = Element::first(Element::first(key)?.content)?;
+    let modulus = Element::first(version.rest)?.content;
     let first = modulus.iter().position(|byte| *byte != 0)?;
     let leading = modulus[first].leading_zeros() as usize;
     Some((modulus.len() - first) * 8 - leading)
@@ -262,15 +263,17 @@ mod tests {
 
     #[test]
     fn the_length_of_an_rsa_key_is_found_in_both_forms() {
-        let text = include_bytes!("../../../tests/certificates/rsa1024.key");
+        let text = include_bytes!("../../tests/certificates/rsa1024.key");
         let key = private_key(text).unwrap();
         let short = KeyError::RsaBits { bits: 1024 };
         assert_eq!(KeyError::of(&key), short);
-        let (_, whole) = parse_der(key.secret_der()).unwrap();
-        let inner = whole.as_sequence().unwrap()[2].as_slice().unwrap();
+        let whole = Element::first(key.secret_der()).unwrap();
+        let version = Element::first(whole.content).unwrap();
+        let algorithm = Element::first(version.rest).unwrap();
+        let inner = Element::first(algorithm.rest).unwrap().content;
         let pkcs1 = PrivateKeyDer::Pkcs1(inner.to_vec().into());
         assert_eq!(KeyError::of(&pkcs1), short);
-        let other = private_key(include_bytes!("../../../tests/certificates/v1.key")).unwrap();
+        let other = private_key(include_bytes!("../../tests/certificates/v1.key")).unwrap();
         assert_eq!(KeyError::of(&other), KeyError::Kind);
     }
 }

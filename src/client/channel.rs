@@ -1,0 +1,63 @@
+//! Channels of tonic over a [`Connector`]'s connections.
+
+use std::{error::Error, io};
+
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Io};
+
+impl Connector {
+    /// Makes a gRPC channel over one new connection.
+    ///
+    /// A channel that reconnects by itself would hide that the connection was lost.
+    pub async fn channel(&self) -> Result<Channel, ConnectError> {
+        let endpoint = self
+            .uri()?
+            .initial_stream_window_size(self.window)
+            .initial_connection_window_size(self.window);
+        let this = self.clone();
+        let connect = tower::service_fn(move |_: Uri| this.clone().wire());
+        Ok(endpoint.connect_with_connector(connect).await?)
+    }
+
+    /// Makes a gRPC channel that connects when it is used, and again when its connection was lost. With keepalive.
+    pub fn lazy_channel(&self) -> Result<Channel, ConnectError> {
+        let endpoint = self
+            .uri()?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(self.keepalive.interval)
+            .keep_alive_timeout(self.keepalive.timeout)
+            .keep_alive_while_idle(true);
+        let this = self.clone();
+        let connect = tower::service_fn(move |_: Uri| this.clone().wire());
+        Ok(endpoint.connect_with_connector_lazy(connect))
+    }
+
+    fn uri(&self) -> Result<Endpoint, ConnectError> {
+        Ok(Endpoint::from_shared(format!(
+            "http://{}",
+            self.endpoint()
+        ))?)
+    }
+
+    async fn wire(self) -> io::Result<TokioIo<Io>> {
+        self.io().await.map(TokioIo::new).map_err(io::Error::other)
+    }
+}
+
+impl ConnectError {
+    /// Finds this error among the causes of what tonic reports.
+    pub(super) fn among<'a>(mut cause: Option<&'a (dyn Error + 'static)>) -> Option<&'a Self> {
+        while let Some(error) = cause {
+            let inside = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            if let Some(found) = inside.and_then(|error| error.downcast_ref()) {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
