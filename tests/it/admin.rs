@@ -1,19 +1,15 @@
 //! The administrator's address: what it shows, what it does, and whom it lets in.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
-mod web;
 
 use std::{net::SocketAddr, time::Duration};
 
-use helpers::{Running, token, within};
+use crate::helpers::web::{Answer, aside, get, raw, send};
+use crate::helpers::{Running, token, within};
 use jumpstarter_router::{
     client::call,
     client::stream::data,
     observe::metrics::{AdminAction, AdminRefusal},
 };
 use serde_json::{Value, json};
-use web::{Answer, aside, get, raw, send};
 
 const TOKEN: &str = "a token of more than sixteen characters";
 

@@ -1,8 +1,4 @@
 //! The administrator's address of a process: drain, log filter, addresses and tokens, and `top`.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
-mod web;
 
 use std::{
     fs::File,
@@ -13,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{
+use crate::helpers::web::{aside, get, raw, send};
+use crate::helpers::{
     KEY, LONG, Pair, last_words,
     process::{self, Process, run, usual},
 };
@@ -24,7 +21,6 @@ use rustix::{
 };
 use serde_json::{Value, json};
 use tonic::Code;
-use web::{aside, get, raw, send};
 
 const ADMIN: (&str, &str) = ("listen.admin_address", "127.0.0.1:0");
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -1,16 +1,13 @@
 //! Calls that need no token: they are small, few and short, and what is refused leaves nothing behind.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::Duration;
 
+use crate::helpers::{Running, raw, raw::Raw, raw::frame, token, until, within};
 use bytes::Bytes;
 use h2::{
     Reason, RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use helpers::{Running, raw, raw::Raw, raw::frame, token, until, within};
 use http::{HeaderMap, Request};
 use jumpstarter_router::{
     observe::metrics::CallRefusal::{self, MadeRoom, TooLarge, TooMany, TooManyOnConnection},

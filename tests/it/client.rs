@@ -1,16 +1,13 @@
 //! `RouterStream` against a router: both orders, ends of all kinds, messages, backpressure, what is lost and what is not.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     io,
     time::{Duration, Instant},
 };
 
+use crate::helpers::{self, Certificate, Running, last_words, token, within};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use helpers::{Certificate, Running, last_words, token, within};
 use jumpstarter_router::{
     client::{
         ConnectError, Connector, EndedBy, Keepalive, RouterStream, StreamError, Trust, call,

@@ -1,11 +1,8 @@
 //! A router that asks peers for certificates: who is let in, who is told what, and that a change holds at once.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{fs, process::Command, sync::Arc};
 
-use helpers::{
+use crate::helpers::{
     Certificate, KEY, Pair, Running,
     authority::{self, Authority},
     operated::{Operated, Traffic, replace},

@@ -1,7 +1,4 @@
 //! `token`, `pipe`, `probe` and `streams` as processes.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     path::Path,
@@ -9,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{
-    KEY,
+use crate::helpers::{
+    self, KEY,
     process::{Process, usual},
     program::{Done, Program, program, run},
 };

@@ -1,5 +1,4 @@
 //! Configuration as a user meets it: the example file, precedence, upstream's names and `check`.
-#![allow(clippy::unwrap_used)]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

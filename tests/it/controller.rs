@@ -1,9 +1,4 @@
 //! Sessions, `dial` and `listen` against a controller of this test's own: what is retried, and what is said.
-#![cfg(feature = "controller-client")]
-#![cfg(feature = "controller-server")]
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use base64::Engine as _;
-use futures_util::Stream;
-use helpers::{
-    Certificate, Running,
+use crate::helpers::{
+    self, Certificate, Running,
     program::{Program, program, run},
     token, within,
 };
+use base64::Engine as _;
+use futures_util::Stream;
 use hyper_util::rt::TokioIo;
 use jumpstarter_router::{
     client::{ControllerConfig, Role, Session, SessionError, Token, Trust},

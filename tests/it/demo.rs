@@ -1,5 +1,4 @@
 //! The demo as its user starts it: one command, nothing configured.
-#![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output};
 

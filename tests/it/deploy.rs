@@ -1,16 +1,11 @@
 //! The files in `deploy/`, the image and the package, against the program.
-#![allow(clippy::unwrap_used)]
 
-#[path = "deploy/pod.rs"]
 mod pod;
-#[path = "deploy/unit.rs"]
 mod unit;
-
-mod helpers;
 
 use std::{fs, time::Duration};
 
-use helpers::{Certificate, KEY, process};
+use crate::helpers::{Certificate, KEY, process};
 use jumpstarter_router::cli::{
     args::{self, Command},
     health,
@@ -19,13 +14,13 @@ use pod::{Pod, documents, duration, effective, list, only, port, texts};
 use serde_json::{Value, json};
 use unit::Unit;
 
-const STANDALONE: &str = include_str!("../deploy/kubernetes/standalone.yaml");
-const SIDECAR: &str = include_str!("../deploy/kubernetes/sidecar.yaml");
-const OPERATOR: &str = include_str!("../deploy/kubernetes/operator.yaml");
-const UNIT: &str = include_str!("../deploy/systemd/jumpstarter-router.service");
-const SOCKET: &str = include_str!("../deploy/systemd/jumpstarter-router.socket");
-const DOCKERFILE: &str = include_str!("../Dockerfile");
-const MANIFEST: &str = include_str!("../Cargo.toml");
+const STANDALONE: &str = include_str!("../../deploy/kubernetes/standalone.yaml");
+const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
+const OPERATOR: &str = include_str!("../../deploy/kubernetes/operator.yaml");
+const UNIT: &str = include_str!("../../deploy/systemd/jumpstarter-router.service");
+const SOCKET: &str = include_str!("../../deploy/systemd/jumpstarter-router.socket");
+const DOCKERFILE: &str = include_str!("../../Dockerfile");
+const MANIFEST: &str = include_str!("../../Cargo.toml");
 
 /// What a drain takes beyond `drain.timeout`: those that are left are told, and connections are closed.
 const LAST_WORDS: Duration = Duration::from_secs(3);

@@ -1,9 +1,6 @@
 //! Pairs that end because a peer closes, cancels or vanishes: what the other one is told.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
-use support::{
+use crate::helpers::{
     Harness, Kind, Options, Peer, assert_completed, assert_told, line::Cut, message, noise,
     peer::KINDS,
 };

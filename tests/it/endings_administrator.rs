@@ -1,15 +1,13 @@
 //! The row "administrator" of the table of endings: both peers are told, whoever came first and whatever they do.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-mod web;
 
 use std::net::SocketAddr;
 
+use crate::helpers::web::{aside, get, send};
+use crate::helpers::{
+    self, Harness, Kind, Options, assert_told, message, noise, peer::KINDS, until,
+};
 use serde_json::Value;
-use support::{Harness, Kind, Options, assert_told, message, noise, peer::KINDS, until};
 use tonic::Code;
-use web::{aside, get, send};
 
 const TEXT: &str = "ended by an administrator";
 
@@ -165,7 +163,7 @@ async fn one_that_is_being_told_is_shown_as_ending() {
     // As much as was accepted before the reset.
     assert_eq!(
         got.end,
-        support::End::Status(Code::Unavailable, text.to_owned())
+        helpers::End::Status(Code::Unavailable, text.to_owned())
     );
     drop((stopped, sender));
     harness.idle("left").await;

@@ -1,16 +1,13 @@
 //! Everything at once, in random order: nothing is left behind, and an innocent pair does not notice.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::helpers::{self, Harness, Kind, Options, Peer, line::Cut, message, noise};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
     test_runner::{Config, TestRng, TestRunner},
 };
-use support::{Harness, Kind, Options, Peer, line::Cut, message, noise};
 use tokio::task::JoinSet;
 
 #[derive(Clone, Debug)]
@@ -112,12 +109,12 @@ async fn nothing_is_left_behind() {
         sent.extend_from_slice(&message(&payload));
         second.arrived(sent.len()).await;
         first.arrived(sent.len()).await;
-        support::within("all players", players.join_all()).await;
+        helpers::within("all players", players.join_all()).await;
     }
     first.half_close();
     second.half_close();
-    support::assert_completed("innocent", &first.collect().await, &sent);
-    support::assert_completed("innocent", &second.collect().await, &sent);
+    helpers::assert_completed("innocent", &first.collect().await, &sent);
+    helpers::assert_completed("innocent", &second.collect().await, &sent);
     drop((first, second));
     harness.idle("chaos").await;
 }

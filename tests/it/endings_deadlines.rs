@@ -1,12 +1,11 @@
 //! Streams that end because time is up: the caller's, the pairing's, the pair's.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::helpers::{
+    Harness, Kind, Options, assert_completed, assert_told, message, noise, peer::KINDS,
+};
 use futures_util::future::join_all;
-use support::{Harness, Kind, Options, assert_completed, assert_told, message, noise, peer::KINDS};
 use tonic::Code;
 
 /// The one whose deadline it is gets its own status, the partner another.

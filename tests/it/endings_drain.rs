@@ -1,13 +1,10 @@
 //! The drain: who is told when, and that it ends in time whatever the peers do.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
-use support::{
-    End, Harness, Kind, Options, assert_completed, assert_told, message, noise, peer::KINDS, until,
-    within,
+use crate::helpers::{
+    self, End, Harness, Kind, Options, assert_completed, assert_told, message, noise, peer::KINDS,
+    until, within,
 };
 use tonic::Code;
 
@@ -49,7 +46,7 @@ async fn a_drain_in_order() {
     assert!(late.is_err(), "nobody listens any more");
     for (case, first, second) in &mut pairs {
         for peer in [&*first, &*second] {
-            let told = |seen: &support::line::Seen| !seen.goaways.is_empty();
+            let told = |seen: &helpers::line::Seen| !seen.goaways.is_empty();
             peer.line.until("the HTTP/2 GOAWAY", told).await;
             assert_eq!(peer.line.seen().goaways[0], 0, "{case}: NO_ERROR");
         }
@@ -107,7 +104,7 @@ async fn a_drain_ends_early_when_all_is_done() {
     assert_eq!(drained.ended, 0);
     assert!(took < SLACK, "took {took:?}");
     for peer in [&first, &one] {
-        let told = |seen: &support::line::Seen| !seen.goaways.is_empty();
+        let told = |seen: &helpers::line::Seen| !seen.goaways.is_empty();
         peer.line.until("the HTTP/2 GOAWAY", told).await;
     }
     harness.idle("early").await;

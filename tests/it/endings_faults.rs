@@ -1,7 +1,4 @@
 //! Streams that end because of what a peer sends, or inside a message.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     io,
@@ -13,6 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::helpers::{
+    self, End, Harness, Kind, Options, assert_bytes, assert_told, line::Cut, message, noise,
+    prefixed, token,
+};
 use jumpstarter_router::{
     config::Size,
     observe::metrics::ConnectionEnd,
@@ -25,9 +26,6 @@ use jumpstarter_router::{
         },
     },
 };
-use support::{
-    End, Harness, Kind, Options, assert_bytes, assert_told, line::Cut, message, noise, prefixed,
-};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tonic::Code;
 
@@ -39,7 +37,7 @@ async fn raw_and_partner(
     partner: Kind,
     raw_first: bool,
     case: &str,
-) -> (support::Peer, support::Peer) {
+) -> (helpers::Peer, helpers::Peer) {
     if raw_first {
         harness.pair((Kind::Raw, partner), case).await
     } else {
@@ -196,7 +194,7 @@ const DEATHS: [(Death, Code, &str); 3] = [
     ),
 ];
 
-fn die(peer: &mut support::Peer, death: Death) {
+fn die(peer: &mut helpers::Peer, death: Death) {
     match death {
         Death::Reset => peer.reset(h2::Reason::CANCEL),
         Death::Lost(how) => peer.cut(how),
@@ -310,12 +308,12 @@ async fn encodings() {
         reader.arrived(compressed.len()).await;
         sender.half_close();
         reader.half_close();
-        support::assert_completed(&case, &reader.collect().await, &compressed);
-        support::assert_completed(&case, &sender.collect().await, &[]);
+        helpers::assert_completed(&case, &reader.collect().await, &compressed);
+        helpers::assert_completed(&case, &sender.collect().await, &[]);
         drop((sender, reader));
         harness.idle(&case).await;
     }
-    for (kinds, gzip_first) in support::peer::KINDS
+    for (kinds, gzip_first) in helpers::peer::KINDS
         .into_iter()
         .flat_map(|kinds| [(kinds, true), (kinds, false)])
     {
@@ -409,12 +407,12 @@ async fn a_connection_that_cannot_send_is_lost() {
     let request = http::Request::post(format!("https://router.test{PATH}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("authorization", format!("Bearer {}", harness.token("x")))
+        .header("authorization", format!("Bearer {}", token("x")))
         .body(())
         .unwrap();
     let mut client = client.ready().await.unwrap();
     let (_answer, _body) = client.send_request(request, false).unwrap();
-    support::until("the first stream to wait", || harness.waiting() == 1).await;
+    helpers::until("the first stream to wait", || harness.waiting() == 1).await;
     let mut partner = harness.peer(Kind::Raw, "x").await;
     partner.head().await;
 

@@ -1,12 +1,10 @@
 //! Who meets whom: waiters that leave, and further streams with the same token.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
-use jumpstarter_router::client::{call, stream};
-use support::{
-    Harness, Kind, Options, assert_completed, line::Cut, message, noise, peer::KINDS, until, within,
+use crate::helpers::{
+    self, Harness, Kind, Options, assert_completed, line::Cut, message, noise, peer::KINDS, token,
+    until, within,
 };
+use jumpstarter_router::client::{call, stream};
 use tonic::Code;
 
 /// A waiter that goes makes room at once: its token can wait, and pair, again.
@@ -105,7 +103,7 @@ async fn a_crowd_with_one_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_client_of_this_package() {
     let harness = Harness::start(|_| {}).await;
-    let token = harness.token("client");
+    let token = token("client");
     let channels = (
         harness.connector.channel().await.unwrap(),
         harness.connector.channel().await.unwrap(),
@@ -161,7 +159,7 @@ async fn refusals_are_only_a_status() {
             let got = refused.collect().await;
             assert!(got.head.is_none() && got.bytes.is_empty(), "{subject}");
             assert!(
-                matches!(got.end, support::End::Status(found, _) if found == code),
+                matches!(got.end, helpers::End::Status(found, _) if found == code),
                 "{subject}: {got:?}"
             );
         }

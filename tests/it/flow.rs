@@ -1,20 +1,17 @@
 //! What arrives is what was sent: any frame types, any cuts, any windows, any amount.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::helpers::{
+    self, Harness, Kind, Options, Peer, assert_bytes, assert_completed, frame, message, noise,
+    peer::KINDS, prefixed,
+};
 use bytes::Bytes;
 use jumpstarter_router::config::Size;
 use proptest::{
     prelude::*,
     strategy::ValueTree,
     test_runner::{Config, TestRng, TestRunner},
-};
-use support::{
-    Harness, Kind, Options, Peer, assert_bytes, assert_completed, frame, message, noise,
-    peer::KINDS, prefixed,
 };
 
 /// One direction: the bytes of some messages, and where they are cut into DATA frames.
@@ -215,7 +212,7 @@ async fn tiny_windows() {
             first.cancel();
             let got = second.collect().await;
             let text = "the other side cancelled its stream";
-            support::assert_told(&case, &got, &want, tonic::Code::Unavailable, text);
+            helpers::assert_told(&case, &got, &want, tonic::Code::Unavailable, text);
             drop((first, second));
             harness.idle(&case).await;
         }

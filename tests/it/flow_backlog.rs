@@ -1,20 +1,17 @@
 //! Whatever a stream keeps in memory counts for it, and when memory runs out it is found there, wherever it lies.
-#![allow(clippy::unwrap_used)]
+//!
+//! The heap that is counted is that of the process, so each test has one of its own.
 
-mod support;
-
+use crate::helpers::{
+    Harness, Kind, WINDOW, alone::alone, assert_told, message, token, until, within,
+};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client};
 use http::Request;
 use jumpstarter_router::transport::{call::stream::PATH, shared::Router};
-use jumpstarter_router_system::heap::Counting;
-use support::{Harness, Kind, WINDOW, assert_told, message, until, within};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 use tokio_rustls::client::TlsStream;
 use tonic::Code;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const STREAMS: usize = 50;
 
@@ -55,7 +52,7 @@ async fn open(harness: &Harness) -> Many {
     let driver = tokio::spawn(drive(driver, reading.subscribe()));
     let mut calls = Vec::new();
     for number in 0..STREAMS {
-        let token = harness.token(&format!("pair-{number}"));
+        let token = token(&format!("pair-{number}"));
         let request = Request::post(format!("https://router.test{PATH}"))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/grpc")
@@ -86,6 +83,9 @@ async fn read_all(mut body: RecvStream) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
+    if !alone!() {
+        return;
+    }
     let harness = Harness::start(|config| config.streams.max_per_connection = 100).await;
     let memory = &harness.router.memory;
     let readers = open(&harness).await;
@@ -138,6 +138,9 @@ fn press(router: &Router) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_that_stop_inside_a_message_are_ended_and_a_pair_that_moves_is_not() {
     const PAIRS: usize = 20;
+    if !alone!() {
+        return;
+    }
     let harness = Harness::start(|_| {}).await;
     let kinds = (Kind::Raw, Kind::Raw);
     let mut halves = Vec::new();
@@ -189,6 +192,9 @@ async fn senders_that_stop_inside_a_message_are_ended_and_a_pair_that_moves_is_n
 /// Pairs in which nothing waits cost memory, too, and one token pairs any number of times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_idle_pairs_gives_way_to_newcomers() {
+    if !alone!() {
+        return;
+    }
     let harness = Harness::start(|config| config.streams.max_per_connection = 100).await;
     let kinds = (Kind::Raw, Kind::Raw);
     let (mut one, mut other) = harness.pair(kinds, "alone").await;
@@ -213,6 +219,9 @@ async fn a_crowd_of_idle_pairs_gives_way_to_newcomers() {
 /// A connection that has a stream gets no other while memory is short; one that has none does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_stream_of_a_connection_waits_for_better_times() {
+    if !alone!() {
+        return;
+    }
     let harness = Harness::start(|_| {}).await;
     let limit = |percent: u64| {
         let memory = &harness.router.memory;
@@ -225,7 +234,7 @@ async fn a_second_stream_of_a_connection_waits_for_better_times() {
     let driver = tokio::spawn(driver);
     let mut statuses = Vec::new();
     for number in 0..2 {
-        let token = harness.token(&format!("stream-{number}"));
+        let token = token(&format!("stream-{number}"));
         let request = Request::post(format!("https://router.test{PATH}"))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/grpc")

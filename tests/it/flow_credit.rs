@@ -1,12 +1,9 @@
 //! Credit: whatever the lengths of messages, a whole one always fits what the sender is granted.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::helpers::{self, Harness, Kind, assert_bytes, message, noise, token, within};
 use jumpstarter_router::{cli::load::delay, client::stream, config::Size};
-use support::{Harness, Kind, assert_bytes, message, noise, within};
 
 /// A message that is held back until it is complete needs credit for all of it, though what was forwarded before
 /// it has not been worth a `WINDOW_UPDATE` yet.
@@ -59,7 +56,7 @@ async fn many_pairs_share_connections() {
         // Some pairs meet on one connection, some across the two.
         for channel in [number % 2, number / 2 % 2] {
             let channel = channels[channel].clone();
-            let token = harness.token(&format!("shared {number}"));
+            let token = token(&format!("shared {number}"));
             tasks.spawn(async move {
                 let mut call = jumpstarter_router::client::call(channel, &token, Vec::new())
                     .await
@@ -79,7 +76,7 @@ async fn many_pairs_share_connections() {
             });
         }
     }
-    support::within("all pairs", tasks.join_all()).await;
+    helpers::within("all pairs", tasks.join_all()).await;
     drop(channels);
     harness.idle("shared").await;
 }
@@ -132,7 +129,7 @@ async fn a_window_that_shrinks_leaves_the_sender_some() {
     assert!(largest(&harness) > start.bytes(), "none has grown");
     // What is granted beyond it is taken back early.
     harness.router.windows.set_limit(0);
-    support::until("all windows to shrink", || {
+    helpers::until("all windows to shrink", || {
         largest(&harness) == start.bytes()
     })
     .await;

@@ -1,17 +1,14 @@
 //! Readers that stop and floods of small frames: nobody is cut off, and the router holds a bounded amount.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::helpers::{
+    Harness, Kind, Options, Peer, WINDOW, alone::alone, assert_bytes, assert_completed, message,
+    noise, peer::KINDS, process::size,
+};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use jumpstarter_router::config::Size;
-use support::{
-    Harness, Kind, Options, Peer, WINDOW, assert_bytes, assert_completed, message, noise,
-    peer::KINDS,
-};
 
 const KIB: usize = 1024;
 
@@ -155,15 +152,15 @@ async fn a_waiter_is_taken_one_window() {
 
 /// Resident memory of this process, which holds the router and all peers.
 fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<usize>().unwrap() * KIB
+    usize::try_from(size(std::process::id(), "VmRSS")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_pairs() {
-    // One after the other, as both measure the memory of this process.
+    if !alone!() {
+        return;
+    }
+    // One after the other, and alone, as both measure the memory of this process.
     let harness = Harness::start(|config| {
         config.streams.initial_window = Size::new(SMALL);
         config.streams.max_window = Size::new(SMALL);

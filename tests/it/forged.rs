@@ -1,13 +1,10 @@
 //! Who says that it is a router and does not prove it is served as any peer, and not believed.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::Duration;
 
+use crate::helpers::{Running, last_words, token, until, within};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
-use helpers::{Running, last_words, token, until, within};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use jumpstarter_router::{
     client::{Call, call, stream::data},

@@ -1,8 +1,5 @@
 //! `forward` between processes: sockets of both kinds, endings, and ends that meet the wrong one. What it carries is in
 //! `forward_data`.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{
-    LONG,
+use crate::helpers::{
+    self, LONG,
     ends::{banner, connect, echo, ends, forward, near, router, session},
     process::{Process, usual},
     program::{Program, program},

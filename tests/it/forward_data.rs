@@ -1,10 +1,7 @@
 //! What `forward` carries between processes: sessions, several channels in one connection, a file.
 //!
 //! The file has 64 MiB; with more, here a gigabyte:
-//! `FORWARD_MIB=1024 cargo test --test forward_data a_file -- --nocapture`, with `--release` if speed is the question.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
+//! `FORWARD_MIB=1024 cargo test --test it forward_data::a_file -- --nocapture`, with `--release` if speed is the question.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use helpers::ends::{banner, connect, echo, ends, router, session};
+use crate::helpers::ends::{banner, connect, echo, ends, router, session};
 use sha2::{Digest as _, Sha256};
 
 /// Bytes that do not repeat: a generator with this state.

@@ -1,7 +1,4 @@
 //! `health`, as a probe runs it, against a router that is a process, too.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{
+use crate::helpers::{
     Pair,
     process::{self, Ended, Process, run, usual},
 };

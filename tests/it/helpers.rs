@@ -1,27 +1,31 @@
-//! What the robustness tests share: a router on free ports, peers, and hand-made HTTP/2 frames.
-#![allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    missing_docs,
-    dead_code
-)]
+//! What the tests share: a router on free ports, in this process or another, peers, certificates, and hand-made HTTP/2
+//! frames.
 
+pub mod alone;
 pub mod authority;
 pub mod balancer;
 pub mod ends;
+pub mod harness;
+pub mod lab;
+pub mod line;
+pub mod message;
 pub mod operated;
 pub mod page;
+pub mod peer;
 pub mod process;
 pub mod program;
 pub mod raw;
+pub mod web;
+mod wire;
 
 use std::{
     future::Future,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
-use base64::Engine as _;
 use bytes::Bytes;
 use jumpstarter_router::{
     auth::{Claims, mint},
@@ -30,10 +34,18 @@ use jumpstarter_router::{
     observe::metrics::{ConnectionEnd, Metrics},
     protocol::v1::FrameType,
     server::Server,
-    transport::tls::settings::self_signed_pair,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rcgen::{CertificateParams, KeyPair};
+use rustls_pki_types::CertificateDer;
 use tonic::{Code, transport::Channel};
+
+pub use self::{
+    harness::{Harness, WINDOW},
+    message::{
+        assert_bytes, assert_completed, assert_told, encode, frame, message, noise, prefixed,
+    },
+    peer::{Collected, End, Kind, Options, Peer},
+};
 
 pub const KEY: &str = "a-tests-signing-key-32-bytes-or-more";
 
@@ -54,9 +66,36 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// As [`until`], for what has to be asked.
+pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < LONG, "{what}: not within {LONG:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A port that nothing listens on, and that no other test of this process is given. It is below those that the system
+/// gives to connections, so none of theirs takes it either.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at the same time start apart.
+    let first = std::process::id() % 1_000 * 20;
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (first + u32::from(next)) % 20_000;
+        let port = u16::try_from(port).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 pub fn token(subject: &str) -> String {
     mint(KEY.as_bytes(), &Claims::new(subject, SystemTime::now()))
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A certificate for 127.0.0.1, as files and as what clients trust.
 pub struct Certificate {
@@ -72,13 +111,14 @@ impl Certificate {
     /// Good for a year from `now`.
     pub fn made_at(now: SystemTime) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (der, key) = self_signed_pair("127.0.0.1", now).unwrap();
-        let PrivateKeyDer::Pkcs8(key) = key else {
-            panic!("a key of another kind")
-        };
-        std::fs::write(dir.path().join("tls.crt"), pem("CERTIFICATE", &der)).unwrap();
-        let key = pem("PRIVATE KEY", key.secret_pkcs8_der());
-        std::fs::write(dir.path().join("tls.key"), key).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.not_before = (now - DAY).into();
+        params.not_after = (now + 365 * DAY).into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(dir.path().join("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(dir.path().join("tls.key"), key.serialize_pem()).unwrap();
+        let der = certificate.der().clone();
         Self { dir, der }
     }
 
@@ -104,17 +144,16 @@ impl Certificate {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<_> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).unwrap())
-        .collect();
-    let lines = lines.join("\n");
-    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
+/// As from the command line.
+pub fn setting(key: &str, value: &str) -> Override {
+    Override {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        flag: "test".to_owned(),
+    }
 }
 
+/// A key, free ports, and more.
 pub fn config(settings: &[(&str, &str)]) -> Config {
     let first = [
         ("listen.address", "127.0.0.1:0"),
@@ -122,13 +161,9 @@ pub fn config(settings: &[(&str, &str)]) -> Config {
         ("listen.admin_address", "0"),
         ("auth.key", KEY),
     ];
-    let overrides = first.iter().chain(settings).map(|(key, value)| Override {
-        key: (*key).to_owned(),
-        value: (*value).to_owned(),
-        flag: "test".to_owned(),
-    });
+    let all = first.iter().chain(settings);
     let sources = Sources {
-        overrides: overrides.collect(),
+        overrides: all.map(|(key, value)| setting(key, value)).collect(),
         ..Sources::default()
     };
     config::load(&sources).unwrap().config
@@ -143,6 +178,10 @@ pub struct Running {
 
 impl Running {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(settings, |_| {}).await
+    }
+
+    pub async fn start_with(settings: &[(&str, &str)], set: impl FnOnce(&mut Config)) -> Self {
         let certificate = Certificate::new();
         let (chain, key) = (certificate.certificate(), certificate.key());
         let mut all = vec![
@@ -151,7 +190,9 @@ impl Running {
         ];
         let plaintext = settings.contains(&("tls.plaintext", "true"));
         all.extend(settings);
-        let server = Server::start(&config(&all)).await.unwrap();
+        let mut config = config(&all);
+        set(&mut config);
+        let server = Server::start(&config).await.unwrap();
         Self {
             server,
             certificate,
@@ -196,7 +237,7 @@ pub struct Pair {
     pub other: Call,
     pings: u32,
     /// Kept, as the connections end with them.
-    channels: [Channel; 2],
+    _channels: [Channel; 2],
 }
 
 impl Pair {
@@ -216,7 +257,7 @@ impl Pair {
             one: one.unwrap(),
             other: other.unwrap(),
             pings: 0,
-            channels,
+            _channels: channels,
         }
     }
 

@@ -1,13 +1,12 @@
 //! A lab, called as clients and exporters call it: over TLS, on the port it shares with its router.
-#![allow(clippy::unwrap_used)]
-
-#[path = "lab/bench.rs"]
-#[allow(dead_code)]
-mod bench;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bench::{Bench, Peer, free_port, within};
+use crate::helpers::{
+    free_port,
+    lab::{self, Bench, Peer},
+    until_async, within,
+};
 use jumpstarter_router::{
     client::{call, stream::data},
     protocol::{
@@ -518,7 +517,7 @@ async fn an_exporter_that_comes_back_has_its_lease_and_takes_its_place() {
 
     // Gone, and not said so: the client may try again. Said so: it need not.
     drop((new_statuses, second, new));
-    bench::until("the exporter is offline", async || {
+    until_async("the exporter is offline", async || {
         matches!(dial(&mut me, "a").await, Err(status) if status.code() == Code::Unavailable)
     })
     .await;
@@ -543,7 +542,7 @@ async fn an_end_that_an_exporter_has_missed_comes_before_its_next_lease() {
     }
     assert_eq!(told(&mut statuses).await.as_deref(), Some("a"));
     drop((listen(&mut x, "a").await, statuses));
-    bench::until("the exporter is offline", async || {
+    until_async("the exporter is offline", async || {
         matches!(dial(&mut me, "a").await, Err(status) if status.code() == Code::Unavailable)
     })
     .await;
@@ -742,7 +741,7 @@ async fn many_clients_at_once_get_each_exporter_one_at_a_time() {
 async fn what_it_needs_is_said() {
     let refused = |change: fn(&mut jumpstarter_router::lab::Options)| async move {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = bench::options(folder.path());
+        let mut options = lab::options(folder.path());
         change(&mut options);
         let lab = jumpstarter_router::lab::Lab::start(options).await;
         lab.err().unwrap().to_string()
@@ -753,12 +752,12 @@ async fn what_it_needs_is_said() {
     assert!(text.contains("--endpoint"), "{text}");
 
     let bench = Bench::start().await;
-    let mut options = bench::options(bench.folder());
+    let mut options = lab::options(bench.folder());
     let text = jumpstarter_router::lab::Lab::start(options).await;
     let text = text.err().unwrap().to_string();
     assert!(text.contains("another lab"), "{text}");
     let elsewhere = tempfile::tempdir().unwrap();
-    options = bench::options(elsewhere.path());
+    options = lab::options(elsewhere.path());
     options.listen = bench.address();
     let text = jumpstarter_router::lab::Lab::start(options).await;
     let text = text.err().unwrap().to_string();

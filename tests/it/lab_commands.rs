@@ -1,16 +1,12 @@
 //! `listen` and `dial` through a lab, with the configuration files that it writes.
-#![cfg(all(feature = "lab", feature = "controller-client"))]
-#![allow(clippy::unwrap_used)]
-
-#[path = "lab/bench.rs"]
-#[allow(dead_code)]
-mod bench;
-mod helpers;
 
 use std::path::Path;
 
-use bench::{Bench, until};
-use helpers::program::{Program, program, run};
+use crate::helpers::{
+    lab::Bench,
+    program::{Program, program, run},
+    until_async, within,
+};
 use jumpstarter_router::{
     client::{ControllerConfig, Role, Session},
     protocol::client::v1::{CreateLeaseRequest, DeleteLeaseRequest, Lease},
@@ -60,7 +56,7 @@ async fn is_echoed<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(stre
     };
     let mut heard = Vec::new();
     let both = async { tokio::join!(sending, read.read_to_end(&mut heard)) };
-    bench::within("the echo", both).await.1.unwrap();
+    within("the echo", both).await.1.unwrap();
     assert_eq!(heard, sent);
 }
 
@@ -98,7 +94,7 @@ async fn a_lease_of_the_lab_is_served_and_dialled() {
     let config = ControllerConfig::load(&file, Role::Client).unwrap();
     let session = Session::new(&config).unwrap();
     is_echoed(
-        bench::within("a stream", session.connect("session"))
+        within("a stream", session.connect("session"))
             .await
             .unwrap(),
     )
@@ -134,7 +130,7 @@ async fn a_lease_of_the_lab_is_served_and_dialled() {
     dial.signal("TERM");
     let ended = tokio::task::spawn_blocking(|| dial.wait()).await;
     ended.unwrap().ended(0, &[]);
-    until("the streams are gone", async || lab.streams() == 0).await;
+    until_async("the streams are gone", async || lab.streams() == 0).await;
     lab.stop().await;
     serving.abort();
 }

@@ -1,9 +1,4 @@
 //! `lab` as its user starts it: a process, its output, its files, its end.
-#![allow(clippy::unwrap_used)]
-
-#[path = "lab/bench.rs"]
-#[allow(dead_code)]
-mod bench;
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -12,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bench::{LONG, PEOPLE, free_port};
+use crate::helpers::{LONG, free_port, lab::PEOPLE};
 use jumpstarter_router::{
     client::{Connector, Trust},
     protocol::client::v1::{self as client, client_service_client::ClientServiceClient as Client},

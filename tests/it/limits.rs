@@ -1,11 +1,8 @@
 //! Limits on streams: whoever is over one is told which, is counted, and nobody else notices.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until, within};
+use crate::helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until, within};
 use jumpstarter_router::{
     auth::{Claims, mint},
     client::{Call, call},
@@ -337,7 +334,7 @@ fn the_page_says_what_the_program_does() {
         splice::ending::Ending,
         transport::call::admission,
     };
-    let page = include_str!("../docs/limits.md");
+    let page = include_str!("../../docs/limits.md");
     let rows: Vec<Vec<&str>> = page
         .lines()
         .filter(|line| line.starts_with("| `"))

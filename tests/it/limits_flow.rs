@@ -1,18 +1,15 @@
 //! Limits on what moves: readers that stall are told and ended, senders are slowed down, and all arrives.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use jumpstarter_router::{config::Size, observe::metrics::PacedBy, splice::ending::GOAWAY_MESSAGE};
-use support::{
-    End, Harness, Kind, Options, Peer, WINDOW, assert_bytes, assert_completed, assert_told,
+use crate::helpers::{
+    self, End, Harness, Kind, Options, Peer, WINDOW, assert_bytes, assert_completed, assert_told,
     message, noise, within,
 };
+use jumpstarter_router::{config::Size, observe::metrics::PacedBy, splice::ending::GOAWAY_MESSAGE};
 use tonic::Code;
 
 const KIB: usize = 1024;
@@ -78,8 +75,8 @@ async fn a_reader_that_goes_on_taking_nothing_is_reset() {
     sender.collect().await;
     // Its place is free again though it has not read a byte.
     let metrics = &harness.router.metrics;
-    support::until("the end", || metrics.streams_paired.get() == 0).await;
-    support::until("the end", || harness.router.streams() == 0).await;
+    helpers::until("the end", || metrics.streams_paired.get() == 0).await;
+    helpers::until("the end", || harness.router.streams() == 0).await;
     reader.read(true);
     assert_eq!(
         reader.collect().await.end,

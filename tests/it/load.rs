@@ -1,7 +1,5 @@
 //! `load` against a router in this process: totals, fields, exit codes, and routers that misbehave.
-#![allow(clippy::unwrap_used)]
 
-#[path = "load/fixture.rs"]
 mod fixture;
 
 use std::{

@@ -1,8 +1,4 @@
 //! Whoever reads the log, or does not, holds up nothing.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
-mod web;
 
 use std::{
     fs::File,
@@ -14,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{LONG, Pair, process::usual};
+use crate::helpers::{LONG, Pair, process::usual, web};
 use jumpstarter_router::client::{Connector, Trust};
 use serde_json::Value;
 

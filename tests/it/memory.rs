@@ -1,11 +1,11 @@
 //! A process with a memory limit: many readers that stand still, and one pair that moves.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::process::{Command, Stdio};
 
-use helpers::process::{Process, usual};
+use crate::helpers::{
+    KEY,
+    process::{Process, command, size, usual},
+};
 use serde_json::Value;
 
 const LIMIT: u64 = 128 << 20;
@@ -18,22 +18,14 @@ const SIEGES: [&str; 2] = [
 ];
 
 fn load(address: &str, options: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"));
-    command
-        .args(["load", "--router", address, "--insecure", "--quiet"])
-        .args(["--json", "-", "--key", helpers::KEY])
+    let mut load = command();
+    load.args(["load", "--router", address, "--insecure", "--quiet"])
+        .args(["--json", "-", "--key", KEY])
         .args(options.split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command
-}
-
-fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.unwrap().split_ascii_whitespace().nth(1).unwrap();
-    kib.parse::<u64>().unwrap() * 1024
+    load
 }
 
 #[test]
@@ -47,7 +39,7 @@ fn stalled_pairs_end_before_memory_does_and_a_moving_one_goes_on() {
         let stalled = load(&address, siege).output().unwrap();
         let moving = moving.wait_with_output().unwrap();
 
-        let peak = peak(process.pid());
+        let peak = size(process.pid(), "VmHWM");
         println!("peak {} MiB of {} MiB: {siege}", peak >> 20, LIMIT >> 20);
         assert!(peak < LIMIT, "{peak} bytes were in memory, {LIMIT} allowed");
         let report: Value = serde_json::from_slice(&moving.stdout).unwrap();

@@ -1,7 +1,4 @@
 //! What a service manager is told, by a test that plays its socket.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     fs,
@@ -13,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{
+use crate::helpers::{
     LONG, Pair,
     process::{Process, usual},
 };

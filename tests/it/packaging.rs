@@ -1,12 +1,9 @@
 //! What packages are made of: completions, manual pages, and the version that reports of defects name.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::fs;
 
+use crate::helpers::process;
 use clap::CommandFactory as _;
-use helpers::process;
 use jumpstarter_router::cli::args::Cli;
 
 fn says(args: &[&str]) -> String {

@@ -1,7 +1,4 @@
 //! The program as the operator starts it, and how it refuses to start.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     net::TcpListener,
@@ -9,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use helpers::{
+use crate::helpers::{
     Certificate, KEY, Pair,
     process::{self, Ended, Process, get, run},
 };

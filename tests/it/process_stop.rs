@@ -1,11 +1,8 @@
 //! How the program stops: what streams are told, the exit code, and what the log says.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use helpers::{
+use crate::helpers::{
     KEY, Pair, last_words,
     process::{Process, usual},
     token, within,

@@ -1,11 +1,8 @@
 //! Behind load balancers that speak the PROXY protocol: the real address counts, and nothing else is believed.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::net::SocketAddr;
 
-use helpers::{
+use crate::helpers::{
     Pair, Running,
     balancer::{Balancer, Pieces, connect_from},
     process::{Process, usual},

@@ -1,15 +1,13 @@
 //! Changing the configuration of a running router: what is taken in, what is refused, and that nobody notices.
-#![allow(clippy::unwrap_used, clippy::cast_sign_loss)] // sizes are positive
-
-mod helpers;
+#![allow(clippy::cast_sign_loss)] // sizes are positive
 
 use std::{
     fs,
     time::{Duration, Instant, SystemTime},
 };
 
-use helpers::{
-    Certificate, Pair,
+use crate::helpers::{
+    self, Certificate, Pair,
     operated::{Mount, Operated, Traffic, replace},
     token, within,
 };

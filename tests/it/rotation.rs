@@ -1,14 +1,11 @@
 //! Signing keys and certificates are changed as the pages in `docs/` say, with traffic all the while.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     fs,
     time::{Duration, SystemTime},
 };
 
-use helpers::{
+use crate::helpers::{
     Certificate, Pair,
     operated::{Mount, Operated, Traffic},
     page::Page,

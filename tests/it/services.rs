@@ -1,11 +1,8 @@
 //! Health and reflection, which answer on the port of the router's own service.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::Duration;
 
-use helpers::{Running, within};
+use crate::helpers::{Running, within};
 use tonic::{Code, Request};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,

@@ -1,29 +1,25 @@
 //! What operators see is what the documents, the dashboard and the alert rules say.
-#![allow(clippy::unwrap_used)]
 
-#[path = "sight/exposition.rs"]
 mod exposition;
-mod helpers;
-#[path = "sight/promql.rs"]
 mod promql;
-mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exposition::{Exposition, Kind};
-use helpers::{
+use crate::helpers::{
     Pair,
     process::{Process, usual},
+    web,
 };
+use exposition::{Exposition, Kind};
 use jumpstarter_router::client::{Connector, Trust};
 use serde::Deserialize;
 use serde_json::Value;
 
-const METRICS: &str = include_str!("../docs/metrics.md");
-const LOGS: &str = include_str!("../docs/logs.md");
-const ADMIN: &str = include_str!("../docs/admin.md");
-const DASHBOARD: &str = include_str!("../deploy/grafana/dashboard.json");
-const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yaml");
+const METRICS: &str = include_str!("../../docs/metrics.md");
+const LOGS: &str = include_str!("../../docs/logs.md");
+const ADMIN: &str = include_str!("../../docs/admin.md");
+const DASHBOARD: &str = include_str!("../../deploy/grafana/dashboard.json");
+const ALERTS: &str = include_str!("../../deploy/prometheus/alerts.yaml");
 
 /// A process with all that it can expose.
 fn exposed() -> Exposition {

@@ -1,7 +1,4 @@
 //! Streams that find their partner at the router that takes over: what passes, how they end, and whom they trust.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     net::TcpListener,
@@ -9,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{Running, authority::Authority, last_words, token, until, within};
+use crate::helpers::{Running, authority::Authority, free_port, last_words, token, until, within};
 use jumpstarter_router::{
     client::{Call, Connector, Trust, call, stream::data},
     observe::metrics::RouterProof,
@@ -345,8 +342,7 @@ async fn a_partner_that_comes_here_after_all_is_met_here() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_successor_a_waiting_stream_is_told_in_time() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = nobody.local_addr().unwrap().to_string();
+    let nobody = format!("127.0.0.1:{}", free_port());
     // Connections succeed, and nobody ever answers.
     let listening = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = listening.local_addr().unwrap().to_string();
@@ -467,9 +463,7 @@ async fn a_stream_never_comes_back_to_the_process_it_comes_from() {
 /// Two that drain, each the other's successor: a stream goes from one to the other once, and not on from there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_forwarded_once() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let second_at = port.local_addr().unwrap().to_string();
-    drop(port);
+    let second_at = format!("127.0.0.1:{}", free_port());
     let trust = ("drain.forward_insecure", "true");
     let short = ("drain.forward_timeout", "1s");
     let first = Running::start(&[("drain.forward_to", &second_at), trust, short]).await;

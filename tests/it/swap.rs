@@ -1,7 +1,4 @@
 //! An old and a new process swap on one host, under load and half by half.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     net::TcpListener,
@@ -13,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use helpers::{
-    Certificate, Pair, last_words,
+use crate::helpers::{
+    self, Certificate, Pair, last_words,
     process::{Process, get, run, usual},
     token, until, within,
 };

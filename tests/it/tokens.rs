@@ -1,9 +1,6 @@
 //! Which tokens are admitted: a table of cases, and properties for everything else.
-#![allow(clippy::unwrap_used)]
 
-#[path = "tokens/cases.rs"]
 mod cases;
-#[path = "tokens/forge.rs"]
 mod forge;
 
 use std::collections::HashSet;

@@ -1,18 +1,13 @@
-//! With the feature `otel`: what a collector gets.
-#![cfg(feature = "otel")]
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
-mod web;
+//! What a collector of traces gets.
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf as _, Bytes};
-use helpers::{
+use crate::helpers::{
     Pair,
     process::{Process, usual},
-    within,
+    web, within,
 };
+use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, Response};
 use jumpstarter_router::client::{Connector, Trust};
 use prost::Message;

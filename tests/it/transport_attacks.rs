@@ -2,12 +2,9 @@
 //!
 //! Bounded in count and in time; what matters is that the router lives, the pair moves, and what an attack
 //! cost is given back when its connection ends.
-#![allow(clippy::unwrap_used)]
 
-mod helpers;
-
-use helpers::{
-    Running,
+use crate::helpers::{
+    self, Running,
     raw::{self, Raw, frame},
     token, until, within,
 };

@@ -1,12 +1,9 @@
 //! Each deadline of a connection over real sockets, short ones, with a pair beside it that must not notice.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::Duration;
 
-use helpers::{
-    Pair, Running,
+use crate::helpers::{
+    self, Pair, Running,
     balancer::{Balancer, Pieces},
     last_words,
     raw::{self, Raw, frame},

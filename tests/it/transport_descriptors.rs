@@ -1,14 +1,11 @@
 //! A router that has run out of file descriptors.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{
     process::Command,
     time::{Duration, Instant},
 };
 
-use helpers::{
+use crate::helpers::{
     KEY, LONG, Pair,
     process::{Process, command, get, ticks},
     program::{Program, run},

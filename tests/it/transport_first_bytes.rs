@@ -1,11 +1,8 @@
 //! A connection's first byte: it says whether the rest is worth waiting for, and its end is seen at once.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::{Duration, Instant};
 
-use helpers::{
+use crate::helpers::{
     Running,
     balancer::connect_from,
     process::{Process, ticks, usual},

@@ -1,11 +1,8 @@
 //! Limits on connections, streams and headers: whoever is over them is turned away, nobody else.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::time::Duration;
 
-use helpers::{
+use crate::helpers::{
     Running,
     raw::{self, Raw, frame},
     token, until, within,

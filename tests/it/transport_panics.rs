@@ -3,13 +3,10 @@
 //! The defect in a stream is a service of the test's own, passed in where health and reflection are: all streams of a
 //! connection, whatever their service, run under the same guard. That in a connection is a subscriber of the test's own,
 //! which does not bear one log line.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{sync::Arc, time::Duration};
 
-use helpers::{KEY, Pair, last_words, raw, token, until, within};
+use crate::helpers::{KEY, Pair, alone::alone, last_words, raw, token, until, within};
 use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
     client::{Connector, Trust, call},
@@ -83,7 +80,7 @@ struct Fragile;
 
 impl Subscriber for Fragile {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().ends_with("transport::connection")
+        metadata.target().ends_with("http2::connection")
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -124,6 +121,9 @@ async fn start() -> (Arc<Router>, Connector, JoinHandle<()>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_of_a_connection_ends_its_own_streams_only() {
+    if !alone!() {
+        return;
+    }
     tracing::subscriber::set_global_default(Fragile).unwrap();
     let (router, connector, running) = start().await;
     let metrics = &router.metrics;

@@ -1,11 +1,8 @@
 //! Requests that are no calls of the router's stream, or not well-formed ones.
-#![allow(clippy::unwrap_used)]
 
-mod helpers;
-
+use crate::helpers::{Running, token, within};
 use bytes::Bytes;
 use h2::client::SendRequest;
-use helpers::{Running, token, within};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 const STREAM: &str = "/jumpstarter.v1.RouterService/Stream";

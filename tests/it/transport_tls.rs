@@ -1,11 +1,8 @@
 //! What arrives on the port besides TLS with HTTP/2.
-#![allow(clippy::unwrap_used)]
-
-mod helpers;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use helpers::{
+use crate::helpers::{
     Pair, Running,
     balancer::{Balancer, connect_from},
     process::{Process, usual},

@@ -2,13 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use jumpstarter_router::client::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
+
+use super::DAY;
 
 pub struct Authority {
     dir: tempfile::TempDir,
@@ -70,10 +72,9 @@ impl Authority {
 
     /// A certificate that was good until yesterday.
     pub fn expired(&self) -> Identity {
-        let day = Duration::from_secs(86_400);
         let files = self.signed("expired", ExtendedKeyUsagePurpose::ClientAuth, |params| {
-            params.not_before = (SystemTime::now() - 2 * day).into();
-            params.not_after = (SystemTime::now() - day).into();
+            params.not_before = (SystemTime::now() - 2 * DAY).into();
+            params.not_after = (SystemTime::now() - DAY).into();
         });
         read(&files)
     }

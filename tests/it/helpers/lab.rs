@@ -1,11 +1,8 @@
 //! A lab in this process, and peers that have its tokens.
-#![allow(missing_docs, clippy::missing_panics_doc)]
 
 use std::{
-    future::Future,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
-    time::{Duration, Instant},
 };
 
 use jumpstarter_router::{
@@ -25,8 +22,7 @@ use tonic::{
     transport::Channel,
 };
 
-/// No wait of a test takes longer; a slow machine must not fail it.
-pub const LONG: Duration = Duration::from_secs(30);
+use super::{free_port, setting, within};
 
 pub const PEOPLE: &str = r#"
 [clients.me]
@@ -37,24 +33,6 @@ labels = { board = "x", kind = "mock" }
 labels = { board = "y", kind = "mock" }
 "#;
 
-pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    let output = tokio::time::timeout(LONG, future).await;
-    output.unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"))
-}
-
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < LONG, "{what}: not within {LONG:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.local_addr().unwrap().port()
-}
-
 pub fn options(folder: &Path) -> Options {
     Options {
         folder: folder.to_owned(),
@@ -63,11 +41,7 @@ pub fn options(folder: &Path) -> Options {
         keep: true,
         router: None,
         env: Vec::new(),
-        overrides: vec![jumpstarter_router::config::Override {
-            key: "listen.admin_address".to_owned(),
-            value: "0".to_owned(),
-            flag: "test".to_owned(),
-        }],
+        overrides: vec![setting("listen.admin_address", "0")],
     }
 }
 

@@ -56,6 +56,7 @@ impl Operated {
         let first = [
             ("listen.address", "127.0.0.1:0"),
             ("listen.health_address", "127.0.0.1:0"),
+            ("listen.admin_address", "0"),
         ];
         for (key, value) in first.iter().chain(settings) {
             command.arg("--set").arg(format!("{key}={value}"));

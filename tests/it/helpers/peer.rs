@@ -246,7 +246,7 @@ impl Peer {
         let mut sent = 0;
         while sent < source.len() {
             way.reserve_capacity(cut.min(source.len() - sent));
-            let patience = if sent < least { super::PATIENCE } else { quiet };
+            let patience = if sent < least { super::LONG } else { quiet };
             let room = poll_fn(|cx| way.poll_capacity(cx));
             let Ok(room) = tokio::time::timeout(patience, room).await else {
                 assert!(sent >= least, "only {sent} bytes were taken, not {least}");

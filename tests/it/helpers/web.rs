@@ -1,19 +1,13 @@
 //! Plain HTTP/1.1 requests, byte by byte as a test wants them.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    missing_docs,
-    unreachable_pub
-)]
 
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Duration,
 };
 
 use serde_json::Value;
+
+use super::LONG;
 
 pub struct Answer {
     pub status: u16,
@@ -38,8 +32,7 @@ impl Answer {
 /// Sends just these headers and this body. Blocks.
 pub fn raw(address: SocketAddr, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut socket = TcpStream::connect(address).unwrap();
-    let patience = Some(Duration::from_secs(20));
-    socket.set_read_timeout(patience).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
     let mut request = format!("{target} HTTP/1.1\r\n").into_bytes();
     for (name, value) in headers {
         write!(request, "{name}: {value}\r\n").unwrap();

@@ -1,76 +1,39 @@
 //! A router in this process, and `load` started against it.
 
-use std::{ffi::OsString, io::Write as _, path::PathBuf, process::Command};
+use std::process::Command;
 
-use jumpstarter_router::{
-    config::{self, Override, Sources},
-    server::Server,
-};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-const KEY: &str = "hush-0123456789abcdef0123456789ab";
+use crate::helpers::{KEY, Running, process};
 
 /// A router, and a directory for what the test writes.
 pub struct Fixture {
     dir: TempDir,
     pub runtime: Runtime,
-    server: Option<Server>,
+    router: Option<Running>,
     tls: Vec<String>,
     pub address: String,
 }
 
 pub fn fixture(plaintext: bool) -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| -> PathBuf {
-        let path = dir.path().join(name);
-        std::fs::File::create(&path)
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
-        path
-    };
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let certificate = file("ca.pem", &made.cert.pem()).display().to_string();
-    let key = file("key.pem", &made.signing_key.serialize_pem());
-    let key = key.display().to_string();
-    let set = |key: &str, value: &str| Override {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        flag: "test".to_owned(),
-    };
-    let mut overrides = vec![
-        set("auth.key", KEY),
-        set("listen.address", "127.0.0.1:0"),
-        set("listen.health_address", "0"),
-        set("listen.admin_address", "0"),
-        set("listen.metrics_address", "0"),
-    ];
+    let runtime = Runtime::new().unwrap();
+    let plain = [("tls.plaintext", "true")];
+    let settings: &[_] = if plaintext { &plain } else { &[] };
+    let router = runtime.block_on(Running::start(settings));
+    let certificate = router.certificate.certificate().display().to_string();
     let tls = if plaintext {
-        overrides.push(set("tls.plaintext", "true"));
         vec!["--plaintext".to_owned()]
     } else {
-        overrides.push(set("tls.certificate", &certificate));
-        overrides.push(set("tls.key", &key));
         vec!["--ca".to_owned(), certificate]
     };
-    let sources = Sources {
-        overrides,
-        ..Sources::default()
-    };
-    let config = config::load(&sources).unwrap_or_else(|_| panic!("configuration"));
-    let runtime = Runtime::new().unwrap();
-    let server = runtime
-        .block_on(Server::start(&config.config))
-        .unwrap_or_else(|error| panic!("{error}"));
-    let address = format!("localhost:{}", server.address.port());
     Fixture {
-        dir,
+        dir: tempfile::tempdir().unwrap(),
         runtime,
-        server: Some(server),
+        address: router.endpoint(),
+        router: Some(router),
         tls,
-        address,
     }
 }
 
@@ -109,23 +72,15 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let _in = self.runtime.enter();
-        self.server.take();
+        self.router.take();
     }
 }
 
 pub fn load(address: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"));
+    let mut command = process::command();
     command
-        .args([
-            "load",
-            "--warmup",
-            "0s",
-            "--threads",
-            "2",
-            "--deadline",
-            "30s",
-        ])
-        .args(["--router", address])
-        .env("ROUTER_KEY", OsString::from(KEY));
+        .args(["load", "--warmup", "0s", "--threads", "2"])
+        .args(["--deadline", "30s", "--router", address])
+        .env("ROUTER_KEY", KEY);
     command
 }
