@@ -1,14 +1,14 @@
 //! The check of a call's token, and how soon a bad one is refused.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::time::SystemTime;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use crate::support::{
+    case::{KEY, headers},
+    group,
+};
+use criterion::{Criterion, Throughput, criterion_group};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use jumpstarter_router::auth::{Key, KeyRing, Refusal, Rules};
-use support::{KEY, group, headers};
 
 const OTHER: &[u8] = b"quite another key, just as long a one";
 
@@ -61,4 +61,3 @@ fn auth(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, auth);
-criterion_main!(benches);

@@ -2,9 +2,12 @@
 //! do not depend on how busy the machine is.
 //!
 //! `counted CASE TIMES`; with no arguments, the names of the cases.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-mod support;
+#[path = "support/case.rs"]
+mod case;
+#[path = "support/lane.rs"]
+mod lane;
 
 use std::{
     env,
@@ -15,13 +18,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use case::{FRAME, KEY, WHOLE, headers, message};
 use jumpstarter_router::{
     auth::{Key, KeyRing, Rules},
     pairing::table::{Place, Refused, Table},
     splice::scanner::Scanner,
     transport::http2::wake_flag::WakeFlag,
 };
-use support::{FRAME, KEY, headers, lane::Fused, memory::WHOLE, message};
+use lane::Fused;
 
 type Case = (&'static str, fn(u64));
 

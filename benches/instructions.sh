@@ -20,8 +20,8 @@ done
 [ -z "$baseline" ] || [ -r "$baseline" ] || { echo "cannot read $baseline" >&2 && exit 2; }
 command -v valgrind >/dev/null || { echo "valgrind is not installed" >&2 && exit 2; }
 
-cargo build --quiet --release --example counted
-program=${CARGO_TARGET_DIR:-target}/release/examples/counted
+cargo build --quiet --profile dist --example counted
+program=${CARGO_TARGET_DIR:-target}/dist/examples/counted
 compiler=$(rustc --version)
 
 # Instructions of the whole program that does the operation so many times.

@@ -1,16 +1,13 @@
 //! The table in which streams meet.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     sync::{Arc, Barrier},
     time::{Duration, Instant, SystemTime},
 };
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use crate::support::group;
+use criterion::{Criterion, Throughput, criterion_group};
 use jumpstarter_router::pairing::table::{Place, Refused, Table};
-use support::group;
 
 /// Different keys that are used in turn: with one alone, everything would stay in the first cache.
 const KEYS: usize = 1024;
@@ -96,4 +93,3 @@ fn pairing(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, pairing);
-criterion_main!(benches);

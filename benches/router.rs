@@ -1,13 +1,10 @@
 //! A whole router on loopback, with one pair. The peers run in the same process and share its two threads, so
 //! the figures are those of router and peers together: compare them with themselves, not with other routers.
-#![allow(missing_docs)]
-
-mod support;
 
 use std::time::Instant;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use support::{group, message, router::Pair};
+use crate::support::{case::message, group, router::Pair};
+use criterion::{Criterion, Throughput, criterion_group};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
@@ -62,4 +59,3 @@ fn plaintext(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, with_tls, plaintext);
-criterion_main!(benches);

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A router in a control group with a memory limit, besieged in one of many ways, beside pairs that move and a new pair each
-# second. Needs Linux, root, and two built release binaries:
+# second. Needs Linux, root, and two binaries:
 #
-#   cargo build --release && cargo build --release --example siege
+#   cargo build --profile dist && cargo build --profile dist --example siege
 #   benches/siege.sh LIMIT_MIB SECONDS ATTACK... [other options of the example `siege`]
 #
-# The attacks: target/release/examples/siege --help. Says what happened, on one line in the end. Exit code 1 if the kernel
+# The attacks: target/dist/examples/siege --help. Says what happened, on one line in the end. Exit code 1 if the kernel
 # ended the router, a moving pair saw an error, fewer than 90 % of the newcomers got in once the siege was 15 s old, or the
 # group held more than 90 % of its limit.
 #
@@ -16,8 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 limit=${1:?the limit in MiB} seconds=${2:?how long in seconds}
 shift 2
-router=${ROUTER_BIN:-target/release/jumpstarter-router}
-siege=${SIEGE_BIN:-target/release/examples/siege}
+router=${ROUTER_BIN:-target/dist/jumpstarter-router}
+siege=${SIEGE_BIN:-target/dist/examples/siege}
 peer=${PEER_BIN:-$router}
 port=${PORT:-18090}
 address=127.0.0.1:$port metrics=127.0.0.1:$((port + 1))

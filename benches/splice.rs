@@ -1,8 +1,5 @@
 //! Moving bytes from one peer to the other, with no socket: the lane against other ways to hand bytes over, the
 //! scanner, the joining of small chunks, and whole sides.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     hint::black_box,
@@ -10,15 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use jumpstarter_router::splice::{lane::lane, scanner::Scanner};
-use support::{
-    FRAME, frames, group,
-    lane::{Fused, consume, produce},
-    memory::{Pair, WHOLE},
-    message, size_name,
+use crate::support::{
+    case::{FRAME, WHOLE, message},
+    frames, group,
+    lane::Fused,
+    memory::Pair,
+    size_name,
+    tasks::{consume, produce},
 };
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group};
+use jumpstarter_router::splice::{lane::lane, scanner::Scanner};
 use tokio::{runtime::Builder, sync::mpsc};
 
 const SIZES: [usize; 6] = [1, 64, 1 << 10, 16 << 10, 64 << 10, 1 << 20];
@@ -214,4 +213,3 @@ fn joining(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, one_task, two_tasks, sides, scanner, joining);
-criterion_main!(benches);

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import figures
-import plots
 import table
+
+try:
+    import plots
+except ImportError:
+    plots = None
 
 GOALS = Path(__file__).with_name("goals.toml")
 
@@ -19,8 +23,11 @@ def write(directory: Path, reference: str, goals: Path) -> None:
     results = figures.read(directory / "raw.jsonl")
     page = table.render(results, table.read_rows(goals), reference)
     (directory / "table.md").write_text(page, encoding="utf-8")
+    if plots is None:
+        print("no plots: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
+        return
     for name, chart in plots.charts(results).items():
-        (directory / name).write_text(chart.draw(), encoding="utf-8")
+        chart.draw(directory / name)
 
 
 def main() -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import compare
 import figures
-import plots
 import render
 import table
+from plots import Axis, Chart, Point, charts
 from processes import Subject, fill, free_port, listens, make_identity
-from svg import Axis, Chart, Point, Series
 from workloads import GROUPS, WORKLOADS, select
 
 
@@ -159,31 +161,49 @@ class Table(unittest.TestCase):
         self.assertNotIn("CPU µs/message \\*", page)
 
 
+def drawn(chart: Chart) -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "chart.svg"
+        chart.draw(path)
+        return path.read_text(encoding="utf-8")
+
+
+def parsed(chart: Chart) -> ElementTree.Element:
+    return ElementTree.fromstring(drawn(chart))
+
+
 class Plots(unittest.TestCase):
     def test_all_are_well_formed_and_labelled(self) -> None:
-        drawn = plots.charts(gather(made_up_results()))
-        self.assertEqual(len(drawn), 5)
-        for name, chart in drawn.items():
-            root = ElementTree.fromstring(chart.draw())
-            texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        all_charts = charts(gather(made_up_results()))
+        self.assertEqual(len(all_charts), 5)
+        for name, chart in all_charts.items():
+            texts = [element.text for element in parsed(chart).iter("{http://www.w3.org/2000/svg}text")]
             for wanted in (chart.title, chart.x.label, chart.y.label, chart.source, "ours", "upstream"):
                 self.assertIn(wanted, texts, name)
 
-    def test_points_stay_inside(self) -> None:
+    def test_least_may_be_nothing_and_a_router_without_points(self) -> None:
         points = [Point(1, 0.0, 0.0, 0.0), Point(2, 7e6, 1.0, 8e6)]
         for log in (False, True):
-            chart = Chart("<&>", Axis("x", log), Axis("y", log), [Series("a", points), Series("b")], "s")
-            root = ElementTree.fromstring(chart.draw())
-            for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
-                self.assertTrue(0 <= float(circle.attrib["cx"]) <= 720)
-                self.assertTrue(80 <= float(circle.attrib["cy"]) <= 360 or circle.attrib["cy"] == "54.0")
+            parsed(Chart("<&>", Axis("x", log), Axis("y", log), {"a": points, "b": []}, "s"))
 
     def test_one_value_is_enough(self) -> None:
         for value in (0.5, 1.0, 1000.0):
-            chart = Chart(
-                "t", Axis("x", True), Axis("y", True), [Series("a", [Point(value, value, value, value)])], "s"
-            )
-            ElementTree.fromstring(chart.draw())
+            points = [Point(value, value, value, value)]
+            parsed(Chart("t", Axis("x", True), Axis("y", True), {"a": points}, "s"))
+
+    def test_the_same_data_make_the_same_file(self) -> None:
+        chart = charts(gather(made_up_results()))["memory-idle.svg"]
+        self.assertEqual(drawn(chart), drawn(chart))
+
+    def test_without_matplotlib_there_is_the_table(self) -> None:
+        with tempfile.TemporaryDirectory() as name, mock.patch.object(render, "plots", None):
+            directory = Path(name)
+            (directory / "raw.jsonl").write_text("".join(json.dumps(record) + "\n" for record in made_up_results()))
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said):
+                render.write(directory, "upstream", render.GOALS)
+            self.assertIn("matplotlib", said.getvalue())
+            self.assertEqual({path.name for path in directory.iterdir()}, {"raw.jsonl", "table.md"})
 
 
 class Running(unittest.TestCase):

@@ -12,10 +12,9 @@ use jumpstarter_router::splice::{
     Broken, Sink, Source, ending::Ending, lane::lane, scanner::Scanner, side::Side,
 };
 
-const WINDOW: u32 = 1 << 20;
+use super::case::WHOLE;
 
-/// Messages up to this length are held back until they are whole, as in `transport::call`.
-pub const WHOLE: u64 = 80 * 1024;
+const WINDOW: u32 = 1 << 20;
 
 /// Sends the same message again and again, as often as it is told.
 struct Sends {

@@ -11,7 +11,7 @@ use jumpstarter_router::{
     server::Server,
 };
 
-use super::KEY;
+use super::case::KEY;
 
 /// The window of the peers: what limits is the router.
 const WINDOW: u32 = 16 << 20;

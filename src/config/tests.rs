@@ -1,4 +1,4 @@
-//! Tests of the parts; `tests/config.rs` tests the whole.
+//! Tests of the parts; `tests/it/config.rs` tests the whole.
 #![allow(clippy::unwrap_used)]
 
 mod admin;

@@ -100,7 +100,7 @@ fn shown(change: Result<Change, LiveError>) -> String {
     format!("{admitted:?} {change:?}")
 }
 
-/// Live keys that others than [`Live`] put in force, as `tests/reload.rs` shows, or that alone do nothing.
+/// Live keys that others than [`Live`] put in force, as `tests/it/reload.rs` shows, or that alone do nothing.
 const ELSEWHERE: [&str; 6] = [
     "drain.lame_duck",
     "drain.timeout",
