@@ -7,10 +7,11 @@ use tokio::time::{Sleep, sleep};
 use tonic::{Response, Status, Streaming};
 
 use super::{
-    super::{backoff::Backoff, token::Token},
+    super::token::Token,
     ATTEMPTS, FIRST_PAUSE, Grant, LONGEST_PAUSE, Session, SessionError,
     error::{is_broken, may_pass},
 };
+use crate::common::backoff::Backoff;
 use crate::protocol::v1::{ListenRequest, ListenResponse, StatusRequest, StatusResponse};
 
 /// A stream of the controller that is opened again when it breaks.
