@@ -218,7 +218,7 @@ async fn a_rate_can_be_set_and_lifted_while_streams_run() {
     let harness = Harness::start(|_| {}).await;
     let set = |rate: Option<usize>| {
         let mut new = (*harness.router.settings.load_full()).clone();
-        new.streams.rates.stream = rate.map(|rate| rate as u64);
+        new.streams.bytes_per_second = Size::new(rate.unwrap_or(0));
         harness.router.settings.store(Arc::new(new));
     };
     let source = stream_of_messages(1024 * KIB);
