@@ -86,6 +86,7 @@ struct Round {
 
 /// How long the parts of a round took that went to its end, in milliseconds.
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "members of the JSON")]
 struct Times {
     /// Both connections, with TLS.
     connect_ms: f64,

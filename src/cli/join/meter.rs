@@ -26,13 +26,14 @@ pub async fn show(carried: &Carried, reads_stdin: bool) -> Infallible {
         sleep(Duration::from_secs(1)).await;
         let (sent, received) = carried.totals();
         let now = Instant::now();
-        let rate = (sent + received - last.1) as f64 / (now - last.0).as_secs_f64();
+        let passed = (now - last.0).as_millis().max(1) as u64;
+        let rate = (sent + received - last.1) * 1000 / passed;
         last = (now, sent + received);
         line.show(format_args!(
             "{} sent, {} received, {}/s, {} s",
             bytes(sent),
             bytes(received),
-            bytes(rate as u64),
+            bytes(rate),
             start.elapsed().as_secs(),
         ));
     }
