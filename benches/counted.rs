@@ -74,6 +74,10 @@ fn meeting() -> (Table<u64>, Arc<str>, SystemTime) {
 }
 
 /// Keeps nothing.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "what `Table::arrive` calls may refuse"
+)]
 fn offer(offer: u64) -> Result<(u64, ()), Refused> {
     Ok((offer, ()))
 }

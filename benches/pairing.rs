@@ -20,6 +20,10 @@ fn keys(prefix: usize) -> Vec<Arc<str>> {
 }
 
 /// Keeps nothing.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "what `Table::arrive` calls may refuse"
+)]
 fn offer(offer: u64) -> Result<(u64, ()), Refused> {
     Ok((offer, ()))
 }

@@ -82,8 +82,8 @@ fn every_case_ends_as_upstream_says() {
         seen.extend(found.err().map(|refusal| refusal.cause()));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let causes = Refusal::CAUSES.iter().copied().collect();
-    assert_eq!(seen, causes, "causes without a case");
+    let known = Refusal::CAUSES.iter().copied().collect();
+    assert_eq!(seen, known, "known without a case");
 }
 
 #[test]
