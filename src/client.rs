@@ -77,12 +77,15 @@ mod line;
 pub mod router_stream;
 #[cfg(feature = "controller")]
 pub mod session;
-#[cfg(feature = "controller")]
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod stream;
 pub mod token;
 pub mod trust;
 
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub use self::stream::{Call, call};
 pub use self::{
     connect::{ConnectError, Connector, Keepalive},
     ended::{EndedBy, StreamError},
@@ -95,5 +98,4 @@ pub use self::{
 pub use self::{
     controller_config::{ControllerConfig, ControllerConfigError, Role},
     session::{Grant, Leases, Listener, Session, SessionError},
-    stream::{Call, call},
 };
