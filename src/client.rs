@@ -63,7 +63,7 @@
 //! `cargo run --example chat` and `--example demo` are small programs of their own.
 //!
 //! From the ground up: [`trust`], [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
-//! [`ended`] (what went wrong), [`router_stream`], [`env`], `controller_config` (files), `session`.
+//! [`ended`] (what went wrong), [`router_stream`], [`mod@env`], `controller_config` (files), `session`.
 
 #[cfg(feature = "controller")]
 mod channel;

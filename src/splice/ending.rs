@@ -1,4 +1,4 @@
-//! Endings: why a stream ends, and what each of the two peers is told. The [table](causes) has a row for each cause.
+//! Endings: why a stream ends, and what each of the two peers is told. The table in `causes` has a row for each cause.
 //!
 //! The peer that brought it about by a reset, or by losing its connection, is told nothing; one that memory is short
 //! because of is reset. All others get a GOAWAY frame and the row's status, but for a good end, which is OK alone.

@@ -1,8 +1,8 @@
 //! Serves one call of `RouterService/Stream`, from its headers to its last record.
 //!
-//! [`admission`] decides whether it is let in, [`partner`] finds its other side, and [`session`] forwards, tells and records;
-//! [`peer`] is an HTTP/2 stream as the splice sees it. When this router stops, [`successor`] finds a partner at the one
-//! that takes over, [`forward`] then stands in for the partner, and [`voucher`] says whether the other one is a router.
+//! [`admission`] decides whether it is let in, `partner` finds its other side, and `session` forwards, tells and records;
+//! `peer` is an HTTP/2 stream as the splice sees it. When this router stops, `successor` finds a partner at the one
+//! that takes over, `forward` then stands in for the partner, and `voucher` says whether the other one is a router.
 
 pub mod admission;
 mod forward;

@@ -30,6 +30,8 @@ class Router:
             "auth.key": KEY, "listen.address": "127.0.0.1:0", "listen.health_address": "0",
             "listen.admin_address": "127.0.0.1:0", "tls.plaintext": "true", "log.format": "json",
         }  # fmt: skip
+        token = settings.get("admin.token")
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         command = [os.environ["ROUTER_BIN"]]
         for name, value in {**first, **settings}.items():
             command += ["--set", f"{name}={value}"]
@@ -59,7 +61,7 @@ class Router:
 
     def get(self, path: str) -> dict:
         connection = http.client.HTTPConnection(self.admin, timeout=PATIENCE)
-        connection.request("GET", path)
+        connection.request("GET", path, headers=self.headers)
         body = connection.getresponse().read()
         connection.close()
         return json.loads(body)

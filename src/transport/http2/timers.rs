@@ -1,6 +1,6 @@
 //! When a connection has to be told off, pinged or ended.
 //!
-//! [`Deadlines`] is pure: the connection says what it sees, and gets what to do and when to ask again. [`Timer`] wakes it
+//! [`Deadlines`] is pure: the connection says what it sees, and gets what to do and when to ask again. `Timer` wakes it
 //! then.
 
 use std::{

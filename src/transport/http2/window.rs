@@ -8,7 +8,7 @@
 //! streams at once; the kernel's own shortest round trip is not. But behind a proxy the kernel knows only the way to the
 //! proxy. So the kernel is believed at first, and a longer path only once several answers alike prove it.
 //!
-//! One doubling is earned by work alone: who has moved [`STEADY`] windows gets twice the first one. On a path without length it
+//! One doubling is earned by work alone: who has moved twelve windows gets twice the first one. On a path without length it
 //! lets a busy machine do more at each turn: 1,000 bulk pairs cost a third less CPU, floods of 1000 B a fifth.
 //!
 //! Pure: no sockets, no clock.
