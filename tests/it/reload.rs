@@ -426,7 +426,6 @@ async fn the_memory_limit_can_be_changed() {
     let mut operated = Operated::start(&config(HIGH));
     let connector = connector(&operated);
     let traffic = Traffic::on(Pair::open(&connector, "pair").await);
-    let channel = connector.channel().await.unwrap();
     let refused = "stream_refusals_total{cause=\"memory\"}";
     for round in 1..=2 {
         // Looked at once a second.
@@ -438,7 +437,9 @@ async fn the_memory_limit_can_be_changed() {
         operated.rewrite(&config((used / 0.72) as u64));
         let line = operated.process.line("configuration reloaded");
         assert_eq!(line["changed"], "memory.limit");
-        let status = within("an answer", call(channel.clone(), &token("new"), vec![])).await;
+        // Its connection is a new one: such as have had no stream for a while are closed.
+        let channel = connector.channel().await.unwrap();
+        let status = within("an answer", call(channel, &token("new"), vec![])).await;
         let status = status.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().contains("memory.limit"), "{status}");
