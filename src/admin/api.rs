@@ -37,6 +37,7 @@ use self::guard::Guard;
 use super::{http::Remote, page};
 use crate::{
     observe::{log::LogHandle, metrics::AdminAction},
+    splice::ending::Cause,
     transport::{phase::Phase, shared, tls::settings::Provider},
 };
 
@@ -108,14 +109,20 @@ async fn end(
     Extension(remote): Extension<Remote>,
     Path(id): Path<String>,
 ) -> Response {
-    if !id.parse().is_ok_and(|id| admin.shared.streams.end_pair(id)) {
+    let pair = id.parse().map(|id| admin.shared.streams.of_pair(id));
+    let pair = pair.unwrap_or_default();
+    if pair.is_empty() {
         return failure(
             StatusCode::NOT_FOUND,
             "there is no such stream; it may have ended by itself",
         );
     }
     count(&admin, AdminAction::EndStream);
+    // In the log a cause stands before what it causes.
     tracing::info!(id, remote = %remote.0, "an administrator ended a stream");
+    for entry in pair {
+        entry.control.end(Cause::Administrator);
+    }
     (
         StatusCode::ACCEPTED,
         Json(serde_json::json!({ "state": "ending" })),
@@ -124,9 +131,12 @@ async fn end(
 }
 
 async fn drain(State(admin): State<Admin>, Extension(remote): Extension<Remote>) -> Response {
-    if admin.shared.life.advance(Phase::Asked) {
-        count(&admin, AdminAction::Drain);
+    let life = &admin.shared.life;
+    if !life.phase().is_asked() {
         tracing::info!(remote = %remote.0, "an administrator asked for the drain");
+    }
+    if life.advance(Phase::Asked) {
+        count(&admin, AdminAction::Drain);
     }
     (
         StatusCode::ACCEPTED,

@@ -13,10 +13,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use crate::transport::counters::Passage;
-use crate::{
-    observe::metrics::Metrics,
-    splice::{control::Control, ending::Cause},
-};
+use crate::{observe::metrics::Metrics, splice::control::Control};
 
 /// A peer that took something in this time has not stalled.
 pub(crate) const STALLED: Duration = Duration::from_millis(500);
@@ -78,13 +75,12 @@ impl Streams {
         }
     }
 
-    /// Ends the pair of that number, or the stream that waits alone, as an administrator. False if there is none.
-    pub fn end_pair(&self, pair: u64) -> bool {
-        let mut found = false;
+    /// The streams of the pair of that number, or the one that waits alone. None if there is no such pair.
+    pub fn of_pair(&self, pair: u64) -> Vec<Arc<StreamEntry>> {
+        let mut found = Vec::new();
         self.for_each(|entry| {
             if entry.pair() == pair {
-                entry.control.end(Cause::Administrator);
-                found = true;
+                found.push(entry.clone());
             }
         });
         found

@@ -324,7 +324,7 @@ async fn another_authority_holds_at_once_and_sessions_from_before_do_not() {
         Pair::open(connector, "both").await.ping_pong().await;
     }
     drop(traffic.finish().await);
-    let line = operated.process.any_line("stream ended");
+    let line = operated.process.line("stream ended");
     assert!(line["certificate"].is_null(), "the first had none: {line}");
     let shown = |line: &String| line.contains(r#""certificate":"CN=one""#);
     while !operated.process.lines.iter().any(shown) {

@@ -348,9 +348,7 @@ async fn a_certificate_near_its_end_is_warned_about() {
     };
     let mut operated = Operated::start(&config(&certificate));
     // It is said by a task of its own, before or after the line that the start waits for.
-    let line = operated
-        .process
-        .any_line("the certificate expires in 5 days");
+    let line = operated.process.line("the certificate expires in 5 days");
     assert_eq!(line["level"], "warning");
     let shown = || operated.metric("certificate_expiry_timestamp_seconds");
     assert_eq!(shown(), Some(end));

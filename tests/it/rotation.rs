@@ -162,7 +162,7 @@ async fn what_lies_beside_the_keys_admits_nobody_and_is_named() {
     }
     for name in ["2025-01.bak", "2025-01.retired", "2025-01~", "README"] {
         let msg = format!("auth.key_directory: {directory}/{name} is not taken for a key;");
-        assert_eq!(operated.process.any_line(&msg)["level"], "warning");
+        assert_eq!(operated.process.line(&msg)["level"], "warning");
     }
     // Retired by its name, with a word about it.
     write("2026-01", OLD);

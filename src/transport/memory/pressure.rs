@@ -207,8 +207,7 @@ fn evict(router: &Router, least: Duration) -> usize {
     let share = memory.heap() / (router.streams.count() as u64 + 1);
     // What is being ended will be free soon.
     let mut leaving = 0;
-    let mut kept = 0;
-    let mut standing: Vec<(u64, Cause, Arc<Control>)> = Vec::new();
+    let mut standing = Vec::new();
     router.streams.for_each(|entry| {
         let control = &entry.control;
         if entry.is_paused() {
@@ -217,47 +216,85 @@ fn evict(router: &Router, least: Duration) -> usize {
         }
         if control.is_ending() {
             leaving += control.kept().max(share);
-        } else if let Some((weight, cause)) = weigh(control, entry.lately(), least) {
-            kept += control.kept();
-            standing.push((weight, cause, control.clone()));
+        } else if let Some(stands) = Standing::of(control, entry.lately(), least) {
+            standing.push((stands, control.clone()));
         }
     });
-    let mut excess = memory.excess().saturating_sub(leaving);
-    let mut ended = 0;
+    let excess = memory.excess().saturating_sub(leaving);
+    let kept = standing.iter().map(|(stands, _)| stands.kept).sum::<u64>();
     if kept < memory.used() / PART {
         // What waits for peers is not what fills the memory.
-        ended = end_quiet(&router.streams, least, (excess / share.max(1)) as usize);
-        excess = excess.saturating_sub(ended as u64 * share);
+        let ended = end_quiet(&router.streams, least, (excess / share.max(1)) as usize);
         if ended > 0 {
             return ended;
         }
+        keep_who_moves(&mut standing);
     }
-    standing.sort_unstable_by_key(|(weight, ..)| std::cmp::Reverse(*weight));
-    for (_, cause, control) in standing {
-        if excess == 0 {
-            break;
-        }
-        excess = excess.saturating_sub(control.kept());
-        control.end(cause);
-        ended += 1;
+    let chosen = heaviest(standing, excess);
+    for (stands, control) in &chosen {
+        tracing::debug!(?stands, "out of memory: ends a stream");
+        control.end(stands.cause);
     }
-    ended
+    chosen.len()
 }
 
-/// How much it matters to end a stream that has stood still for `least`: what it keeps, times how long it has (an hour is
-/// no worse than [`QUIET`]: it may be a few bytes for a computer that sleeps), against what it carried `lately`. `None` if it does not stand, or moves well, and is held up for a moment only.
-fn weigh(control: &Control, lately: u64, least: Duration) -> Option<(u64, Cause)> {
-    let stalled = control.stalled_for(least);
-    let unfinished = control.unfinished_for(least);
-    let cause = if stalled >= unfinished {
-        Cause::Memory
-    } else {
-        Cause::MemoryIdle
-    };
-    let long = stalled.max(unfinished)?.min(QUIET).as_millis() as u64;
-    let kept = control.kept();
-    let carried = lately / kept.max(1);
-    (carried < MOVES_WELL).then(|| (kept.saturating_mul(long.max(1)) / (1 + carried), cause))
+/// A stream that stands still, and what it costs.
+#[derive(Debug)]
+struct Standing {
+    kept: u64,
+    /// For how long; an hour is no worse than [`QUIET`]: it may be a few bytes for a computer that sleeps.
+    long: Duration,
+    /// How many times what it keeps it has carried lately.
+    carried: u64,
+    cause: Cause,
+}
+
+impl Standing {
+    /// `None` if it has not stood still for `least`, or moves well, and is held up for a moment only.
+    fn of(control: &Control, lately: u64, least: Duration) -> Option<Self> {
+        let stalled = control.stalled_for(least);
+        let unfinished = control.unfinished_for(least);
+        let long = stalled.max(unfinished)?.min(QUIET);
+        let kept = control.kept();
+        let carried = lately / kept.max(1);
+        let cause = if stalled >= unfinished {
+            Cause::Memory
+        } else {
+            Cause::MemoryIdle
+        };
+        (carried < MOVES_WELL).then_some(Self {
+            kept,
+            long,
+            carried,
+            cause,
+        })
+    }
+
+    /// How much it matters to end it.
+    fn weight(&self) -> u64 {
+        let long = self.long.as_millis().max(1) as u64;
+        self.kept.saturating_mul(long) / (1 + self.carried)
+    }
+}
+
+/// Leaves out who has carried lately what it keeps. A besieged machine is slow itself: a bulk pair that got on by a window a
+/// second stood for longer than [`STALLED`] between two, and was ended for 32 KiB of the 50 MB that idle pairs held.
+fn keep_who_moves<T>(standing: &mut Vec<(Standing, T)>) {
+    standing.retain(|(stands, _)| stands.carried == 0);
+}
+
+/// Those that matter most and together keep `excess`.
+fn heaviest<T>(mut standing: Vec<(Standing, T)>, excess: u64) -> Vec<(Standing, T)> {
+    standing.sort_unstable_by_key(|(stands, _)| std::cmp::Reverse(stands.weight()));
+    let mut left = excess;
+    standing
+        .into_iter()
+        .take_while(|(stands, _)| {
+            let wanted = left > 0;
+            left = left.saturating_sub(stands.kept);
+            wanted
+        })
+        .collect()
 }
 
 /// Ends `count` of the streams that move nothing: of the largest crowds first, and among these the last to come. Streams
@@ -355,7 +392,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_keeps_most_and_has_stood_longest_weighs_most() {
-        let weight = |control: &Control| weigh(control, 0, STALLED).map(|(weight, _)| weight);
+        let stands = |control: &Control| Standing::of(control, 0, STALLED);
+        let weight = |control: &Control| stands(control).map(|stands| stands.weight());
         let (little, much, inside) = <(Control, Control, Control)>::default();
         little.report(1_000, 0);
         assert_eq!(weight(&little), None, "it has only begun");
@@ -364,7 +402,7 @@ mod tests {
         inside.report(0, 60_000);
         tokio::time::advance(STALLED).await;
         assert!(weight(&little) < weight(&inside) && weight(&inside) < weight(&much));
-        let cause = |control: &Control| weigh(control, 0, STALLED).map(|(_, cause)| cause);
+        let cause = |control: &Control| stands(control).map(|stands| stands.cause);
         assert_eq!(cause(&much), Some(Cause::Memory));
         assert_eq!(cause(&inside), Some(Cause::MemoryIdle));
         // A byte now and then is as good as none.
@@ -374,8 +412,48 @@ mod tests {
         });
         much.report(100_000, 0);
         assert!(weight(&much).is_some());
-        let weighed = |lately| weigh(&much, lately, STALLED).map(|(weight, _)| weight);
-        assert!(weighed(200_000) < weighed(0));
-        assert!(weigh(&much, 1_600_000, STALLED).is_none(), "it moves well");
+        let after = |lately| Standing::of(&much, lately, STALLED);
+        assert!(after(200_000).unwrap().weight() < after(0).unwrap().weight());
+        assert!(after(1_600_000).is_none(), "it moves well");
+    }
+
+    #[test]
+    fn who_moves_slowly_does_not_pay_for_what_others_hold() {
+        let one = |kept, carried| {
+            let stands = Standing {
+                kept,
+                long: STALLED,
+                carried,
+                cause: Cause::MemoryIdle,
+            };
+            (stands, carried)
+        };
+        let mut standing = vec![one(32_768, 1), one(1_000, 0), one(32_768, 15)];
+        keep_who_moves(&mut standing);
+        let chosen = heaviest(standing, 50_000_000);
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0].1, 0);
+    }
+
+    #[test]
+    fn no_more_are_ended_than_keep_the_excess() {
+        let one = |kept| {
+            let stands = Standing {
+                kept,
+                long: STALLED,
+                carried: 0,
+                cause: Cause::Memory,
+            };
+            (stands, ())
+        };
+        let standing = || vec![one(1_000), one(3_000), one(2_000)];
+        let kept = |excess| -> Vec<u64> {
+            let chosen = heaviest(standing(), excess).into_iter();
+            chosen.map(|(stands, ())| stands.kept).collect()
+        };
+        assert_eq!(kept(0), [0_u64; 0]);
+        assert_eq!(kept(3_000), [3_000]);
+        assert_eq!(kept(3_001), [3_000, 2_000]);
+        assert_eq!(kept(9_000), [3_000, 2_000, 1_000]);
     }
 }

@@ -1,6 +1,7 @@
 //! The router as a process of its own.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::fd::OwnedFd,
@@ -54,6 +55,8 @@ pub struct Process {
     child: Child,
     stderr: Receiver<String>,
     pub lines: Vec<String>,
+    /// Which of the lines were asked for.
+    asked_for: HashSet<usize>,
 }
 
 impl Process {
@@ -101,6 +104,7 @@ impl Process {
             child,
             stderr: receive,
             lines: Vec::new(),
+            asked_for: HashSet::new(),
         }
     }
 
@@ -115,30 +119,23 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
-    /// The first line of all that has this `msg`, for lines that may come before or after others.
-    pub fn any_line(&mut self, msg: &str) -> Value {
-        let said = self.lines.iter().find_map(|line| {
-            let value: Value = serde_json::from_str(line).ok()?;
-            value["msg"].as_str()?.starts_with(msg).then_some(value)
-        });
-        said.unwrap_or_else(|| self.line(msg))
-    }
-
-    /// The first line not looked at yet that has this `msg`, as JSON.
+    /// The first line with this `msg` that was not asked for before, as JSON. Tasks of the router run beside each other, so
+    /// it may stand before others that were.
     pub fn line(&mut self, msg: &str) -> Value {
         let end = Instant::now() + LONG;
+        let mut next = 0;
         loop {
+            while let Some(line) = self.lines.get(next) {
+                let value = serde_json::from_str::<Value>(line).unwrap_or_default();
+                let fits = value["msg"].as_str().is_some_and(|m| m.starts_with(msg));
+                if fits && self.asked_for.insert(next) {
+                    return value;
+                }
+                next += 1;
+            }
             let left = end.saturating_duration_since(Instant::now());
             match self.stderr.recv_timeout(left) {
-                Ok(line) => {
-                    self.lines.push(line.clone());
-                    match serde_json::from_str::<Value>(&line) {
-                        Ok(value) if value["msg"].as_str().is_some_and(|m| m.starts_with(msg)) => {
-                            return value;
-                        }
-                        _ => {}
-                    }
-                }
+                Ok(line) => self.lines.push(line),
                 Err(error) => {
                     let why = match error {
                         RecvTimeoutError::Timeout => "in time",
