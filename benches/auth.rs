@@ -8,7 +8,7 @@ use crate::support::{
 };
 use criterion::{Criterion, Throughput, criterion_group};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use jumpstarter_router::auth::{Key, KeyRing, Refusal, Rules};
+use jumpstarter_router::inside::auth::{Key, KeyRing, Refusal, Rules};
 
 const OTHER: &[u8] = b"quite another key, just as long a one";
 

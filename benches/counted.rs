@@ -19,11 +19,11 @@ use std::{
 
 use bytes::Bytes;
 use case::{FRAME, KEY, WHOLE, headers, message};
-use jumpstarter_router::{
+use jumpstarter_router::inside::{
     auth::{Key, KeyRing, Rules},
     pairing::table::{Place, Refused, Table},
     splice::scanner::Scanner,
-    transport::http2::wake_flag::WakeFlag,
+    transport::wake_flag::WakeFlag,
 };
 use lane::Fused;
 

@@ -7,7 +7,7 @@ use std::{
 
 use crate::support::group;
 use criterion::{Criterion, Throughput, criterion_group};
-use jumpstarter_router::pairing::table::{Place, Refused, Table};
+use jumpstarter_router::inside::pairing::table::{Place, Refused, Table};
 
 /// Different keys that are used in turn: with one alone, everything would stay in the first cache.
 const KEYS: usize = 1024;

@@ -36,9 +36,11 @@ use attack::Attack;
 use clap::Parser;
 use client::{Counts, Target};
 use jumpstarter_router::{
-    cli::load::{dial::Dialer, pattern::mix},
     client::{Connector, Trust},
-    transport::tls::trust::{self, client_config},
+    inside::{
+        cli::load::{dial::Dialer, pattern::mix},
+        tls::trust::{self, client_config},
+    },
 };
 use tokio::{runtime::Builder, sync::Semaphore, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;

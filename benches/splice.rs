@@ -17,7 +17,7 @@ use crate::support::{
 };
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group};
-use jumpstarter_router::splice::{lane::lane, scanner::Scanner};
+use jumpstarter_router::inside::splice::{lane::lane, scanner::Scanner};
 use tokio::{runtime::Builder, sync::mpsc};
 
 const SIZES: [usize; 6] = [1, 64, 1 << 10, 16 << 10, 64 << 10, 1 << 20];

@@ -10,9 +10,8 @@ use std::{
 };
 
 use jumpstarter_router::{
-    Config, Server,
+    Config, Secret, Server,
     client::{Connector, RouterStream, Token, Trust},
-    config::Secret,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},

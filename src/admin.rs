@@ -3,6 +3,6 @@
 //! [`http`] answers probes and scrapes, which anybody may ask. [`api`] is for administrators: it shows streams and can
 //! end them, so it has an address of its own, and [`page`] is what a browser shows there.
 
-pub mod api;
-pub mod http;
-pub mod page;
+pub(crate) mod api;
+pub(crate) mod http;
+pub(crate) mod page;

@@ -26,7 +26,7 @@ mod date;
 mod inspect;
 mod keys;
 mod mint;
-pub mod proof;
+pub(crate) mod proof;
 mod refusal;
 mod rules;
 #[cfg(test)]
@@ -34,8 +34,13 @@ mod tests;
 mod token;
 
 pub(crate) use bearer::token as bearer;
-pub use inspect::Inspection;
-pub use keys::{Key, KeyRing, KeyRingError, NearMiss, RECOMMENDED_SECRET_LEN, without_newline};
-pub use mint::{Claims, LIFETIME, mint};
-pub use refusal::{AlgorithmFault, Refusal};
-pub use rules::{Admission, DEFAULT_AUDIENCE, DEFAULT_ISSUER, DEFAULT_MAX_TOKEN_SIZE, Rules};
+pub(crate) use inspect::Inspection;
+pub(crate) use keys::KeyRingError;
+pub use keys::{Key, KeyRing};
+pub(crate) use keys::{NearMiss, RECOMMENDED_SECRET_LEN, without_newline};
+pub(crate) use mint::LIFETIME;
+pub use mint::{Claims, mint};
+pub(crate) use refusal::AlgorithmFault;
+pub use refusal::Refusal;
+pub use rules::{Admission, Rules};
+pub(crate) use rules::{DEFAULT_AUDIENCE, DEFAULT_ISSUER};

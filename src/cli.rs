@@ -1,29 +1,29 @@
 //! The command line: one file a subcommand.
 
-pub mod admin_client;
-pub mod args;
-pub mod check;
-pub mod completions;
-pub mod config_args;
-pub mod dial;
-pub mod exit;
-pub mod forward;
-pub mod health;
+pub(crate) mod admin_client;
+pub(crate) mod args;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config_args;
+pub(crate) mod dial;
+pub(crate) mod exit;
+pub(crate) mod forward;
+pub(crate) mod health;
 mod http;
-pub mod join;
+pub(crate) mod join;
 #[cfg(feature = "lab")]
-pub mod lab;
-pub mod listen;
+pub(crate) mod lab;
+pub(crate) mod listen;
 #[cfg(feature = "load")]
-pub mod load;
-pub mod man;
-pub mod pipe;
-pub mod probe;
-pub mod serve;
+pub(crate) mod load;
+pub(crate) mod man;
+pub(crate) mod pipe;
+pub(crate) mod probe;
+pub(crate) mod serve;
 mod status_line;
-pub mod streams;
-pub mod token;
-pub mod top;
+pub(crate) mod streams;
+pub(crate) mod token;
+pub(crate) mod top;
 
 use std::{io, process::ExitCode};
 

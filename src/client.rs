@@ -77,15 +77,9 @@ mod line;
 pub mod router_stream;
 #[cfg(feature = "controller")]
 pub mod session;
-#[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod stream;
 pub mod token;
 pub mod trust;
 
-#[cfg(feature = "server")]
-#[doc(hidden)]
-pub use self::stream::{Call, call};
 pub use self::{
     connect::{ConnectError, Connector, Keepalive},
     ended::{EndedBy, StreamError},

@@ -1,6 +1,6 @@
 //! Holds what all rooms may use: text for people, pauses between attempts, figures from `/proc`.
 
-pub mod backoff;
+pub(crate) mod backoff;
 #[cfg(feature = "server")]
-pub mod procfs;
-pub mod text;
+pub(crate) mod procfs;
+pub(crate) mod text;

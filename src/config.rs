@@ -27,19 +27,24 @@ mod tests;
 mod types;
 mod validate;
 
-pub use env::process_env;
-pub use files::{KeyFile, PemFile};
-pub use key_directory::KeyDirectory;
-pub use load::{Override, Sources, glance, load};
-pub use loading::Loaded;
+pub(crate) use env::process_env;
+pub(crate) use files::{KeyFile, PemFile};
+pub(crate) use load::glance;
+pub use load::{Override, Sources, load};
+pub(crate) use loading::Loaded;
 pub use print::{effective, example};
-pub use problem::{Origin, Origins, Problem, Problems};
-pub use registry::{CONFIG_FILE_ENV, ENV_PREFIX, TOKEN_ENV, UPSTREAM_ENV};
-pub use sections::{
-    Admin, Auth, Config, Drain, Key, Listen, Log, Memory, Reload, Runtime, SECTIONS, Section, Tls,
-    changed, find, keys,
-};
+pub(crate) use problem::Problems;
+pub(crate) use registry::{CONFIG_FILE_ENV, TOKEN_ENV};
+pub(crate) use sections::Key;
+pub(crate) use sections::changed;
+pub use sections::{Config, SECTIONS};
 pub use types::{Endpoint, LogFilter, Secret};
+#[cfg(feature = "internals")]
+pub use {
+    problem::Origin,
+    registry::ENV_PREFIX,
+    sections::{find, keys},
+};
 
 use crate::transport::settings::Settings;
 pub use crate::transport::settings::Size;

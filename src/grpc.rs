@@ -1,5 +1,5 @@
 //! Knows what gRPC adds to HTTP/2: the call, statuses, headers.
 
-pub mod call;
-pub mod headers;
-pub mod status;
+pub(crate) mod call;
+pub(crate) mod headers;
+pub(crate) mod status;

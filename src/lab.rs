@@ -8,17 +8,17 @@
 //! [`refusal`] what they are told. [`folder`] is the lab's directory, [`settings`] the file in it that people write.
 //! The streams themselves go through the router like any other; the lab's part in them is to mint their tokens.
 
-pub mod desk;
-pub mod exporters;
-pub mod folder;
-pub mod leases;
-pub mod names;
-pub mod refusal;
-pub mod selector;
-pub mod services;
-pub mod settings;
-pub mod store;
-pub mod tokens;
+pub(crate) mod desk;
+pub(crate) mod exporters;
+pub(crate) mod folder;
+pub(crate) mod leases;
+pub(crate) mod names;
+pub(crate) mod refusal;
+pub(crate) mod selector;
+pub(crate) mod services;
+pub(crate) mod settings;
+pub(crate) mod store;
+pub(crate) mod tokens;
 
 use std::{
     ffi::OsString,

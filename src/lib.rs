@@ -21,43 +21,59 @@
 //! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward. What safe Rust cannot ask of the system,
 //! live heap above all, is in the package `crates/system`.
 
+// Links from one room to another.
+#![allow(rustdoc::private_intra_doc_links)]
+// What tests and benchmarks ask for is public, and reachable only with the door open.
+#![cfg_attr(feature = "internals", warn(unreachable_pub))]
+// Rooms that all share hold what only some commands use. The build of the whole program finds what nobody uses.
+#![cfg_attr(
+    not(all(feature = "lab", feature = "load")),
+    allow(dead_code, unused_imports)
+)]
+
 #[cfg(feature = "server")]
-pub mod admin;
+mod admin;
 #[cfg(feature = "mint")]
-pub mod auth;
+mod auth;
 #[cfg(feature = "cli")]
-pub mod cli;
+mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "client")]
-pub mod common;
+mod common;
 #[cfg(feature = "server")]
-pub mod config;
+mod config;
 #[cfg(feature = "client")]
-pub mod grpc;
+mod grpc;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod inside;
 #[cfg(feature = "lab")]
-pub mod lab;
+mod lab;
 #[cfg(feature = "server")]
-pub mod observe;
+mod observe;
 #[cfg(feature = "server")]
-pub mod pairing;
+mod pairing;
 pub mod protocol;
 #[cfg(feature = "server")]
-pub mod reload;
+mod reload;
 #[cfg(feature = "server")]
-pub mod server;
+mod server;
 #[cfg(feature = "client")]
-pub mod splice;
+mod splice;
 #[cfg(feature = "client")]
-pub mod tls;
+mod tls;
 #[cfg(feature = "server")]
-pub mod transport;
+mod transport;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use cli::main;
 #[cfg(feature = "server")]
-pub use {config::Config, server::Server};
+pub use {
+    config::{Config, Endpoint, LogFilter, Secret, Size},
+    server::{Drained, Server, StartError},
+};
 
 /// The package's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,9 +1,9 @@
 //! What the router tells the outside: log lines, metrics, and what service managers want to know.
 
-pub mod log;
-pub mod metrics;
-pub mod notify;
-pub mod panics;
-pub mod record;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod notify;
+pub(crate) mod panics;
+pub(crate) mod record;
 #[cfg(feature = "otel")]
-pub mod traces;
+pub(crate) mod traces;

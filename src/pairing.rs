@@ -4,4 +4,4 @@
 //! in use, in a concurrent map, behind functions that return owned values.
 
 mod slot;
-pub mod table;
+pub(crate) mod table;

@@ -37,7 +37,7 @@ use crate::{
 
 /// Why a configuration was not taken in.
 #[derive(Debug, Error)]
-pub enum ReloadError {
+pub(crate) enum ReloadError {
     /// It is wrong.
     #[error("{}", one_line(.0))]
     Config(Problems),
@@ -70,7 +70,7 @@ impl PartialEq for Look {
 }
 
 /// Keeps the configuration in force up to date.
-pub struct Reloader {
+pub(crate) struct Reloader {
     sources: Sources,
     live: Arc<Live>,
     log: LogHandle,
@@ -82,7 +82,7 @@ pub struct Reloader {
 
 impl Reloader {
     /// `loaded` is what the router was started with, and came from `sources`.
-    pub fn new(sources: Sources, loaded: Loaded, live: Arc<Live>, log: LogHandle) -> Self {
+    pub(crate) fn new(sources: Sources, loaded: Loaded, live: Arc<Live>, log: LogHandle) -> Self {
         Self {
             sources,
             live,
@@ -94,12 +94,12 @@ impl Reloader {
     }
 
     /// The configuration in force, of which only keys that are live may be read later than at the start.
-    pub fn current(&self) -> Arc<ArcSwap<Config>> {
+    pub(crate) fn current(&self) -> Arc<ArcSwap<Config>> {
         self.current.clone()
     }
 
     /// Looks after it for as long as it is polled. `notify` is told of each change that is taken in or refused.
-    pub async fn run(mut self, mut hangups: Signal, notify: &Notify) -> Infallible {
+    pub(crate) async fn run(mut self, mut hangups: Signal, notify: &Notify) -> Infallible {
         loop {
             let interval = self.current.load().reload.interval;
             let asked = tokio::select! {

@@ -2,9 +2,9 @@
 
 mod drain;
 mod expiry;
-pub mod listeners;
-pub mod live;
-pub mod open_files;
+pub(crate) mod listeners;
+pub(crate) mod live;
+pub(crate) mod open_files;
 
 use std::{
     io,
@@ -36,21 +36,22 @@ use crate::{
     pairing::table::Table,
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
+    tls::provider::Provider,
     transport::{
         accept,
-        call::{self, refusal},
-        forwarding::{Own, Successor, SuccessorTrust, Target},
+        call::refusal,
+        forwarding::{Identity, Successor, SuccessorTrust, Target},
         memory::{
             budget::Budget,
             cgroup::{self, Group},
-            pressure,
             resident::Resident,
         },
         phase::Phase,
+        pressure,
         settings::Pairing,
-        shared::Router,
+        shared::Shared,
         streams,
-        tls::{self, current::CurrentTls, settings::Provider},
+        tls::{self, current::CurrentTls},
     },
 };
 
@@ -101,7 +102,7 @@ impl StartError {
 /// A running router. Dropping it stops everything at once; [`Server::drain`] does so in order.
 #[derive(Debug)]
 pub struct Server {
-    router: Arc<Router>,
+    router: Arc<Shared>,
     live: Arc<Live>,
     health: HealthReporter,
     tasks: JoinSet<()>,
@@ -151,7 +152,7 @@ impl Server {
             .set(rules.keys.keys().iter().map(Key::name));
         metrics.set_build_info(crate::VERSION, crate::COMMIT, &provider.to_string());
         let (health, others) = services(add)?;
-        let router = Router::new(
+        let router = Shared::new(
             rules,
             table(config),
             config.into(),
@@ -175,47 +176,63 @@ impl Server {
             live: Arc::new(Live::new(router.clone(), live_tls)),
             router,
         };
-        let registered = |error| StartError::Bind {
-            address,
-            key: "listen.address",
-            error,
-        };
-        let handed_over = listeners.grpc.handed_over;
-        let grpc = tokio::net::TcpListener::from_std(listeners.grpc.socket).map_err(registered)?;
-        let accepting = accept::run(server.router.clone(), grpc, tls.clone(), handed_over);
-        server.run("accepts connections", accepting);
-        if let Some(listener) = listeners.health {
-            let state = http::AdminState {
-                life: server.router.life.clone(),
-                metrics: metrics.clone(),
-            };
-            server.serve_http(listener, http::full(state));
-        }
-        if let Some(listener) = listeners.metrics {
-            server.serve_http(listener, http::metrics_only(metrics.clone()));
-        }
-        if let Some(listener) = listeners.admin {
-            server.serve_admin(listener, config);
-        }
-        server.run("forgets spent tokens", expire(server.router.clone()));
-        if let Some(tls) = tls {
-            server.run("watches the certificate", expiry::watch(tls, metrics));
-        }
-        let survey = pressure::survey(server.router.clone());
-        server.run("surveys streams", survey);
-        server.router.memory.set_limit(memory_limit(config));
-        // A limit that is configured is the process's own; that of a group counts all that the group is charged for.
-        let group = match config.memory.limit {
-            Some(_) => None,
-            None => cgroup::memory_limit().and_then(|_| Group::own()),
-        };
-        pressure::watch(&server.router, Resident::new(group)).map_err(StartError::Thread)?;
+        server.serve(listeners, tls, config)?;
+        server.watch_memory(config)?;
         server.set_serving(true).await;
         server.router.life.advance(Phase::Ready);
         let (life, health) = (server.router.life.clone(), server.health.clone());
         let shown = life.show(move |ready| set_serving(health.clone(), ready));
         server.run("shows health", shown);
         Ok(server)
+    }
+
+    /// Serves on all sockets.
+    fn serve(
+        &mut self,
+        listeners: Listeners,
+        tls: Option<Arc<CurrentTls>>,
+        config: &Config,
+    ) -> Result<(), StartError> {
+        let registered = |error| StartError::Bind {
+            address: self.address,
+            key: "listen.address",
+            error,
+        };
+        let handed_over = listeners.grpc.handed_over;
+        let grpc = tokio::net::TcpListener::from_std(listeners.grpc.socket).map_err(registered)?;
+        let accepting = accept::run(self.router.clone(), grpc, tls.clone(), handed_over);
+        self.run("accepts connections", accepting);
+        let metrics = self.router.metrics.clone();
+        if let Some(listener) = listeners.health {
+            let state = http::AdminState {
+                life: self.router.life.clone(),
+                metrics: metrics.clone(),
+            };
+            self.serve_http(listener, http::full(state));
+        }
+        if let Some(listener) = listeners.metrics {
+            self.serve_http(listener, http::metrics_only(metrics.clone()));
+        }
+        if let Some(listener) = listeners.admin {
+            self.serve_admin(listener, config);
+        }
+        self.run("forgets spent tokens", expire(self.router.clone()));
+        if let Some(tls) = tls {
+            self.run("watches the certificate", expiry::watch(tls, metrics));
+        }
+        Ok(())
+    }
+
+    fn watch_memory(&mut self, config: &Config) -> Result<(), StartError> {
+        let survey = pressure::survey(self.router.clone());
+        self.run("surveys streams", survey);
+        self.router.memory.set_limit(memory_limit(config));
+        // A limit that is configured is the process's own; that of a group counts all that the group is charged for.
+        let group = match config.memory.limit {
+            Some(_) => None,
+            None => cgroup::memory_limit().and_then(|_| Group::own()),
+        };
+        pressure::watch(&self.router, Resident::new(group)).map_err(StartError::Thread)
     }
 
     /// Spawns a task that lasts as long as the server. Should it panic, nothing else does what it `does`, so everything
@@ -268,7 +285,7 @@ impl Server {
     }
 
     /// Gives what its connections share: metrics, table, settings.
-    pub fn router(&self) -> &Arc<Router> {
+    pub fn router(&self) -> &Arc<Shared> {
         &self.router
     }
 
@@ -301,7 +318,7 @@ async fn set_serving(health: HealthReporter, serving: bool) {
 }
 
 /// Forgets spent single-use keys, and addresses that are gone, now and then.
-async fn expire(router: Arc<Router>) {
+async fn expire(router: Arc<Shared>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(30));
     loop {
         ticks.tick().await;
@@ -361,17 +378,17 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
 }
 
 /// Puts together what the router knows of itself. `tls`: unless it serves plain text.
-fn own(config: &Config, address: SocketAddr, tls: Option<Arc<CurrentTls>>) -> Own {
+fn own(config: &Config, address: SocketAddr, tls: Option<Arc<CurrentTls>>) -> Identity {
     let endpoint = &config.listen.endpoint;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let target = format!("{scheme}://{endpoint}{}", call::PATH);
+    let target = format!("{scheme}://{endpoint}{}", crate::grpc::call::PATH);
     // The endpoint's host is a name that TLS knows, or it would not be in the configuration.
     let name = ServerName::try_from(endpoint.host.clone());
-    Own {
+    Identity {
         address,
         name: name.unwrap_or(ServerName::IpAddress(address.ip().into())),
         tls,
-        target: Uri::try_from(target).unwrap_or(Uri::from_static(call::PATH)),
+        target: Uri::try_from(target).unwrap_or(Uri::from_static(crate::grpc::call::PATH)),
     }
 }
 

@@ -11,21 +11,21 @@
 //! - [`ending`] is the table of endings: what each peer is told, and when.
 
 #[cfg(feature = "server")]
-pub mod control;
+pub(crate) mod control;
 #[cfg(feature = "server")]
-pub mod drive;
-pub mod ending;
+pub(crate) mod drive;
+pub(crate) mod ending;
 #[cfg(feature = "server")]
-pub mod gauge;
+pub(crate) mod gauge;
 #[cfg(feature = "server")]
-pub mod lane;
+pub(crate) mod lane;
 #[cfg(all(test, feature = "server"))]
 mod mock;
-pub mod scanner;
+pub(crate) mod scanner;
 #[cfg(feature = "server")]
-pub mod side;
+pub(crate) mod side;
 #[cfg(feature = "server")]
-pub mod standstill;
+pub(crate) mod standstill;
 #[cfg(feature = "server")]
 pub(crate) mod sync;
 
@@ -37,19 +37,19 @@ use ending::Ending;
 
 /// Frames joined from small chunks are at most this long: with the 9-byte HTTP/2 frame header they fill
 /// exactly one 16 KiB TLS record (RFC 8446 section 5.1); 16,384 bytes would need two.
-pub const JOINED_FRAME: usize = 16_375;
+pub(crate) const JOINED_FRAME: usize = 16_375;
 
 /// Chunks shorter than this are copied together, longer ones are passed on as they are.
 ///
 /// A frame costs about a microsecond at either end, a copy of 1 KiB about 50 ns.
-pub const SMALL_CHUNK: usize = 1_024;
+pub(crate) const SMALL_CHUNK: usize = 1_024;
 
 /// Messages up to this length, prefix included, are forwarded only as a whole. Stock peers send at most
 /// 64 KiB and a few bytes.
 ///
 /// It must fit in two thirds of the smallest window, or such a message might never be complete: HTTP/2
 /// announces credit only once it is half of the window that the peer has left, so a third may be withheld.
-pub const WHOLE_MESSAGE: u64 = 80 * 1024;
+pub(crate) const WHOLE_MESSAGE: u64 = 80 * 1024;
 
 /// How a peer's stream broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Instant};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use jumpstarter_router::{
-    cli::load::{
+    client::{Connector, Trust},
+    inside::cli::load::{
         report::{GeneratorFigures, RouterFigures},
         usage::Usage,
     },
-    client::{Connector, Trust},
 };
 use serde::Serialize;
 use tokio::{

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
-use jumpstarter_router::transport::tls::settings::{self, Provider, Terms};
+use jumpstarter_router::inside::{
+    tls::provider::Provider,
+    transport::tls::settings::{self, Terms},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 

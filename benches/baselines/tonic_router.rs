@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use dashmap::{DashMap, mapref::entry::Entry};
 use jumpstarter_router::{
-    auth::{Key, KeyRing, Rules},
+    inside::auth::{Key, KeyRing, Rules},
     protocol::v1::{
         StreamRequest, StreamResponse,
         router_service_server::{RouterService, RouterServiceServer},

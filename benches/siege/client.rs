@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jumpstarter_router::auth::{Claims, mint};
+use jumpstarter_router::inside::auth::{Claims, mint};
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::Semaphore,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jumpstarter_router::cli::load::usage::Usage;
+use jumpstarter_router::inside::cli::load::usage::Usage;
 
 const LOOK: Duration = Duration::from_millis(100);
 

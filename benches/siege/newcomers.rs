@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jumpstarter_router::cli::load::{
+use jumpstarter_router::inside::cli::load::{
     dial::Dialer,
     failure::Failure,
     pair::Setup,

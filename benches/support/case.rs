@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use jumpstarter_router::auth::{Claims, mint};
+use jumpstarter_router::inside::auth::{Claims, mint};
 
 /// The largest DATA frame that peers send unless told otherwise.
 pub const FRAME: usize = 16 * 1024;

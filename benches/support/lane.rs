@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use jumpstarter_router::splice::lane::{LaneReceiver, LaneSender, Next, lane};
+use jumpstarter_router::inside::splice::lane::{LaneReceiver, LaneSender, Next, lane};
 
 /// The most that is asked of a sink at once, as in `splice::side`.
 const MOST: usize = 128 * 1024;

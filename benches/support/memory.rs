@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use jumpstarter_router::splice::{
+use jumpstarter_router::inside::splice::{
     Broken, Sink, Source, ending::Ending, lane::lane, scanner::Scanner, side::Side,
 };
 

@@ -5,10 +5,12 @@ use std::{future::poll_fn, task::ready};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use jumpstarter_router::{
-    cli::load::dial::Dialer,
     client::{Connector, Trust},
-    config::{Config, Secret},
-    server::Server,
+    inside::{
+        cli::load::dial::Dialer,
+        config::{Config, Secret},
+        server::Server,
+    },
 };
 
 use super::case::KEY;

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, hint::black_box, task::Poll};
 
 use bytes::Bytes;
-use jumpstarter_router::splice::lane::{LaneReceiver, LaneSender};
+use jumpstarter_router::inside::splice::lane::{LaneReceiver, LaneSender};
 
 use super::lane::{CREDIT_STEP, WINDOW, take_all};
 

@@ -13,9 +13,9 @@
 //! All answers but the page are JSON; those that are no success have the form `{"error": "..."}`. Who is let in is
 //! the matter of [`guard`].
 
-pub mod guard;
-pub mod status;
-pub mod streams;
+pub(crate) mod guard;
+pub(crate) mod status;
+pub(crate) mod streams;
 
 use std::sync::Arc;
 
@@ -38,7 +38,8 @@ use super::{http::Remote, page};
 use crate::{
     observe::{log::LogHandle, metrics::AdminAction},
     splice::ending::Cause,
-    transport::{phase::Phase, shared, tls::settings::Provider},
+    tls::provider::Provider,
+    transport::{phase::Phase, shared},
 };
 
 /// No request has a body that is longer, bytes.
@@ -48,7 +49,7 @@ const MOST_BODY: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct Admin {
     /// What the router's connections share.
-    pub shared: Arc<shared::Router>,
+    pub shared: Arc<shared::Shared>,
     /// When it began.
     pub started: Instant,
     /// The TLS provider in use.
@@ -58,7 +59,7 @@ pub struct Admin {
 }
 
 /// Everything under the administrator's address. `token`: what requests must carry, if anything.
-pub fn routes(admin: Admin, token: Option<Vec<u8>>) -> Router {
+pub(crate) fn routes(admin: Admin, token: Option<Vec<u8>>) -> Router {
     let guard = Arc::new(Guard::new(token, admin.shared.metrics.clone()));
     Router::new()
         .route("/", get(page::show))

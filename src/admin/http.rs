@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 
-pub use self::server::{CONNECTIONS, Remote, serve};
+pub(crate) use self::server::{CONNECTIONS, Remote, serve};
 use crate::{
     observe::metrics::{Format, Metrics},
     transport::phase::Life,
@@ -32,7 +32,7 @@ const INDEX: &str = "\
 
 /// Holds what the paths show.
 #[derive(Clone, Debug)]
-pub struct AdminState {
+pub(crate) struct AdminState {
     /// Shown by `/readyz`.
     pub life: Life,
     /// Shown by `/metrics`.
@@ -40,7 +40,7 @@ pub struct AdminState {
 }
 
 /// Routes all paths: `/`, `/healthz`, `/readyz` and `/metrics`. More can be merged in.
-pub fn full(state: AdminState) -> Router {
+pub(crate) fn full(state: AdminState) -> Router {
     let metrics = metrics_only(Arc::clone(&state.metrics));
     Router::new()
         .route("/", get(INDEX))
@@ -51,7 +51,7 @@ pub fn full(state: AdminState) -> Router {
 }
 
 /// Routes only `/metrics`, for an address that is open to more readers than the rest.
-pub fn metrics_only(metrics: Arc<Metrics>) -> Router {
+pub(crate) fn metrics_only(metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .with_state(metrics)

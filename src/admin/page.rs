@@ -9,7 +9,7 @@ use axum::{
 const PAGE: &str = include_str!("page.html");
 
 /// The page. It holds no data; its script asks the API for them.
-pub async fn show() -> Response {
+pub(crate) async fn show() -> Response {
     // New for each answer, so that nothing that gets into the page otherwise is run.
     let nonce = uuid::Uuid::new_v4().simple().to_string();
     let policy = format!(

@@ -9,7 +9,7 @@ use super::{Admission, NearMiss, Refusal, Rules, claims, date, token};
 
 /// Says what a token holds, and what is wrong with it. Nothing of it is vouched for but by `verdict`.
 #[derive(Clone, Debug)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// Its first part, which names the algorithm.
     pub header: Value,
     /// Its second part, whoever signed it.
@@ -28,7 +28,7 @@ impl Inspection {
     /// # Errors
     ///
     /// It is no token at all.
-    pub fn of(text: &str, rules: &Rules, now: SystemTime) -> Result<Self, Refusal> {
+    pub(crate) fn of(text: &str, rules: &Rules, now: SystemTime) -> Result<Self, Refusal> {
         if text.len() > rules.max_token_size {
             return Err(Refusal::TokenTooLong {
                 found: text.len(),

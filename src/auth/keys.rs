@@ -7,14 +7,14 @@ use zeroize::Zeroizing;
 
 /// A secret shorter than this many bytes is weaker than the HS256 signature it makes
 /// (RFC 7518 section 3.2).
-pub const RECOMMENDED_SECRET_LEN: usize = 32;
+pub(crate) const RECOMMENDED_SECRET_LEN: usize = 32;
 
 /// Gives the part of a secret that counts: all but one newline at its end, LF or CRLF.
 ///
 /// Editors and `echo` put a newline there, into files as well as into Secrets, and upstream signs with whatever its
 /// environment holds. So a newline makes no difference here, wherever the key comes from: what we sign is signed
 /// without, and [`KeyRing`] accepts a secret that has one with it and without.
-pub fn without_newline(secret: &[u8]) -> &[u8] {
+pub(crate) fn without_newline(secret: &[u8]) -> &[u8] {
     let bare = secret.strip_suffix(b"\n").unwrap_or(secret);
     if bare.len() == secret.len() {
         return bare;
@@ -100,7 +100,7 @@ enum Difference {
 
 /// Names a key that differs from the one that signed a token in white space only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NearMiss {
+pub(crate) struct NearMiss {
     name: String,
     difference: Difference,
 }

@@ -10,34 +10,34 @@ use super::{Key, without_newline};
 
 /// Says what a proof is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Purpose(&'static str);
+pub(crate) struct Purpose(&'static str);
 
 impl Purpose {
     /// Makes a purpose. The label must tell it from all others, and from earlier versions of itself.
-    pub const fn new(label: &'static str) -> Self {
+    pub(crate) const fn new(label: &'static str) -> Self {
         Self(label)
     }
 }
 
 /// Shows that its maker has a key; it is compared in constant time.
 #[derive(Clone, Debug)]
-pub struct Proof(hmac::Tag);
+pub(crate) struct Proof(hmac::Tag);
 
 impl Proof {
     /// Makes the proof that `key` gives for these fields in this order.
-    pub fn make(key: &Key, purpose: Purpose, fields: &[&[u8]]) -> Self {
+    pub(crate) fn make(key: &Key, purpose: Purpose, fields: &[&[u8]]) -> Self {
         // Routers that have one Secret prove alike, whether or not they read it with its newline.
         let key = hmac::Key::new(hmac::HMAC_SHA256, without_newline(key.secret()));
         Self(hmac::sign(&key, &message(purpose, fields)))
     }
 
     /// Gives its bytes, to be sent.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.0.as_ref()
     }
 
     /// Tells whether these bytes are this very proof.
-    pub fn is(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
         constant_time::verify_slices_are_equal(self.bytes(), bytes).is_ok()
     }
 }

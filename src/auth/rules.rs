@@ -10,13 +10,13 @@ use super::keys::NearMiss;
 use super::{Key, KeyRing, Refusal, bearer, claims, date, token};
 
 /// The issuer upstream's controller writes and its router asks for.
-pub const DEFAULT_ISSUER: &str = "https://jumpstarter.dev/stream";
+pub(crate) const DEFAULT_ISSUER: &str = "https://jumpstarter.dev/stream";
 
 /// The audience upstream's controller writes and its router asks for.
-pub const DEFAULT_AUDIENCE: &str = "https://jumpstarter.dev/router";
+pub(crate) const DEFAULT_AUDIENCE: &str = "https://jumpstarter.dev/router";
 
 /// A controller's token has about 400 bytes; this leaves room for claims to come.
-pub const DEFAULT_MAX_TOKEN_SIZE: usize = 8 * 1024;
+pub(super) const DEFAULT_MAX_TOKEN_SIZE: usize = 8 * 1024;
 
 /// Says what a call must show to be admitted.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use super::probe::ProbeArgs;
 use super::streams::StreamsCommand;
 use super::token::TokenCommand;
 use super::top::TopArgs;
-use crate::transport::tls::settings::Provider;
+use crate::tls::provider::Provider;
 
 /// What exactly runs, for reports of defects.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -98,7 +98,7 @@ pub struct CheckArgs {
 }
 
 /// A usage error in the program's own words.
-pub fn usage(text: &str) -> clap::Error {
+pub(crate) fn usage(text: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ValueValidation, text)
 }
 
@@ -138,7 +138,7 @@ const GO_FLAGS: [(&str, bool, Option<&str>); 7] = [
 /// # Errors
 ///
 /// A flag that needs a value and has none.
-pub fn go_flags(args: Vec<OsString>) -> Result<(Vec<OsString>, GoFlags), String> {
+pub(crate) fn go_flags(args: Vec<OsString>) -> Result<(Vec<OsString>, GoFlags), String> {
     let mut rest = Vec::new();
     let mut found = GoFlags::default();
     let mut args = args.into_iter();

@@ -19,7 +19,7 @@ pub struct CompletionsArgs {
 }
 
 /// Runs `completions` for the program that `command` describes.
-pub fn run(args: CompletionsArgs, command: &mut Command) -> ExitCode {
+pub(crate) fn run(args: CompletionsArgs, command: &mut Command) -> ExitCode {
     let script = script(args.shell, command);
     match quietly(io::stdout().lock().write_all(&script)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -118,7 +118,7 @@ impl ConfigArgs {
 pub struct NoValue;
 
 /// Reads what `--set` says.
-pub fn overrides(set: &[String]) -> Result<Vec<Override>, NoValue> {
+pub(crate) fn overrides(set: &[String]) -> Result<Vec<Override>, NoValue> {
     let overrides = set.iter().map(|setting| {
         let (key, value) = setting.split_once('=').ok_or(NoValue)?;
         Ok(flag(key.trim(), value, "--set"))
@@ -127,7 +127,7 @@ pub fn overrides(set: &[String]) -> Result<Vec<Override>, NoValue> {
 }
 
 /// Makes an override of what a flag says.
-pub fn flag(key: &str, value: &str, flag: &str) -> Override {
+pub(crate) fn flag(key: &str, value: &str, flag: &str) -> Override {
     Override {
         key: key.to_owned(),
         value: value.to_owned(),

@@ -47,7 +47,7 @@ fn help() -> String {
 }
 
 /// Runs `dial`.
-pub fn run(args: &DialArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &DialArgs, env: &[(String, OsString)]) -> ExitCode {
     let command = async {
         let session = args.client.session(env)?;
         let lease = args.client.lease(env)?;

@@ -31,7 +31,7 @@ pub enum Exit {
 pub const EX_CONFIG: u8 = Exit::Config as u8;
 
 /// Stands in the help of those commands.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes:
   0   all went well
   1   the stream broke: the other side failed, the router ended it, or a file or socket here did
@@ -163,7 +163,10 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Runs a command to its end on a runtime of its own, and says what went wrong.
-pub fn run(runtime: &mut Builder, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+pub(crate) fn run(
+    runtime: &mut Builder,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> ExitCode {
     let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(error).report(),

@@ -2,11 +2,11 @@
 //!
 //! [`near`] accepts connections, [`far`] connects to a service; [`hello`] is how they find each other over one subject.
 
-pub mod address;
-pub mod far;
-pub mod hello;
-pub mod near;
-pub mod relay;
+pub(crate) mod address;
+pub(crate) mod far;
+pub(crate) mod hello;
+pub(crate) mod near;
+pub(crate) mod relay;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -69,7 +69,7 @@ fn help() -> String {
 }
 
 /// Runs `forward`.
-pub fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
     let command = async {
         let tokens = args.token.tokens(env)?;
         let connector = args.router.connector()?;
@@ -91,7 +91,9 @@ pub fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
 }
 
 /// Runs until it fails or somebody ends this process, which is no failure.
-pub async fn until_stopped(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(crate) async fn until_stopped(
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {

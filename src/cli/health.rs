@@ -92,7 +92,7 @@ pub enum HealthError {
 }
 
 /// Runs `health`. Exit code 0 if the router is well, else 1 and why not.
-pub fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> ExitCode {
+pub(crate) fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> ExitCode {
     exit::run(&mut Builder::new_current_thread(), async {
         let result = check(args, env).await;
         result.map_err(|error| Failure::new(Exit::Broken, error))

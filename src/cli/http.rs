@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 /// Sends a request, whose target is a path, and gives status and body of the answer. Once there are `most` bytes of the
 /// body, the rest is not waited for. The caller sets the deadline.
-pub async fn exchange(
+pub(super) async fn exchange(
     authority: &str,
     request: request::Builder,
     most: usize,

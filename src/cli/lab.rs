@@ -43,7 +43,7 @@ const INSTALL: &str =
     "pip install jumpstarter-cli jumpstarter-driver-composite jumpstarter-driver-power";
 
 /// What `lab --help` begins with.
-pub const ABOUT: &str = "Run a whole Jumpstarter installation on this machine, without Kubernetes: the router, and a \
+pub(crate) const ABOUT: &str = "Run a whole Jumpstarter installation on this machine, without Kubernetes: the router, and a \
 controller in memory on the same port. Stock clients and exporters (jmp) use it unchanged.
 
 It is for development, teaching and CI on one machine. It is no replacement for the controller in a cluster: it has one \
@@ -91,7 +91,7 @@ pub struct LabArgs {
 }
 
 /// Runs the lab. Exit code 0 when it was stopped, 78 for a wrong lab.toml or setting, 1 for anything else.
-pub fn run(args: LabArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, String> {
+pub(crate) fn run(args: LabArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, String> {
     if let Err(error) = log::init(LogFormat::Auto, &args.log_filter) {
         return Ok(fail(&error));
     }

@@ -58,7 +58,7 @@ fn help() -> String {
 }
 
 /// Runs `listen`.
-pub fn run(args: &ListenArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &ListenArgs, env: &[(String, OsString)]) -> ExitCode {
     let command = async {
         let session = args.exporter.session(env)?;
         let ended = until_stopped(Box::pin(work(args, &session))).await;

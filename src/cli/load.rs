@@ -4,22 +4,22 @@
 //! [`dial`] connects, [`pair`] makes two calls meet; [`run`](mod@run) is what tasks share; [`workload`] has one file for each
 //! thing to do; [`report`] and [`text`] say what came out.
 
-pub mod args;
-pub mod delay;
-pub mod dial;
-pub mod failure;
-pub mod histogram;
-pub mod pair;
-pub mod pattern;
-pub mod plan;
-pub mod progress;
-pub mod report;
-pub mod run;
-pub mod stream;
-pub mod text;
-pub mod usage;
-pub mod verify;
-pub mod workload;
+pub(crate) mod args;
+pub(crate) mod delay;
+pub(crate) mod dial;
+pub(crate) mod failure;
+pub(crate) mod histogram;
+pub(crate) mod pair;
+pub(crate) mod pattern;
+pub(crate) mod plan;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod stream;
+pub(crate) mod text;
+pub(crate) mod usage;
+pub(crate) mod verify;
+pub(crate) mod workload;
 
 use std::{ffi::OsString, io, path::Path, process::ExitCode, sync::Arc};
 
@@ -29,7 +29,7 @@ use self::{args::LoadArgs, plan::Params, report::Report, run::Run};
 use super::fail;
 
 /// Runs the load. Exit code 0 if all went well, 1 after any error.
-pub fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
     let (run, params) = match plan::plan(args, env) {
         Ok(plan) => plan,
         Err(failure) => return failure.report(),

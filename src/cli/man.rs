@@ -21,7 +21,7 @@ pub struct ManArgs {
 }
 
 /// Runs `man` for the program that `command` describes.
-pub fn run(args: &ManArgs, command: Command) -> ExitCode {
+pub(crate) fn run(args: &ManArgs, command: Command) -> ExitCode {
     match write(args, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

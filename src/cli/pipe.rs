@@ -68,7 +68,7 @@ fn help() -> String {
 }
 
 /// Runs `pipe`.
-pub fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
     let command = async {
         let token = args.token.tokens(env)?.next();
         let connector = args.router.connector()?;
@@ -79,7 +79,7 @@ pub fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
 }
 
 /// Says on a terminal what is waited for, if that takes long.
-pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     if io::stderr().is_terminal() {
         if let Ok(done) = timeout(PATIENCE, &mut work).await {
@@ -91,7 +91,7 @@ pub async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 /// Joins a stream with standard input and output until both sides have closed.
-pub async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result<(), Failure> {
+pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result<(), Failure> {
     // Not for longer: not every router answers before something was sent.
     if io::stderr().is_terminal() && timeout(PATIENCE, stream.answered()).await.is_err() {
         eprintln!("waiting for the other side");

@@ -104,7 +104,7 @@ struct Trips {
 }
 
 /// Runs `probe`.
-pub fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> ExitCode {
     exit::run(&mut Builder::new_current_thread(), probe(args, env))
 }
 

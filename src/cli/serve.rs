@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Runs the router. Exit code 0 after a drain, 78 for what stays wrong until somebody changes it, 1 for anything else.
-pub fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, NoValue> {
+pub(crate) fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, NoValue> {
     Ok(load(args.sources(env)?))
 }
 

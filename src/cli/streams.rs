@@ -86,7 +86,7 @@ pub struct DrainArgs {
 }
 
 /// Runs `streams`.
-pub fn run(args: &StreamsCommand, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &StreamsCommand, env: &[(String, OsString)]) -> ExitCode {
     match &args.action {
         Action::List(args) => top::run(&as_top(args), env),
         Action::End(args) => finish(async { end(&args.admin.client(env)?, &args.ids).await }),

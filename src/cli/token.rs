@@ -1,7 +1,7 @@
 //! `token`: makes router tokens, and says what is in one.
 
-pub mod inspect;
-pub mod mint;
+pub(crate) mod inspect;
+pub(crate) mod mint;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -25,7 +25,7 @@ pub enum Action {
 }
 
 /// Runs `token`.
-pub fn run(args: &TokenCommand, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &TokenCommand, env: &[(String, OsString)]) -> ExitCode {
     match &args.action {
         Action::Mint(args) => mint::run(args, env),
         Action::Inspect(args) => inspect::run(args, env),

@@ -1,7 +1,7 @@
 //! `top`: shows a running router's streams in a terminal. It asks the admin API, as the page does.
 
-pub mod screen;
-pub mod table;
+pub(crate) mod screen;
+pub(crate) mod table;
 
 use std::{
     ffi::OsString,
@@ -50,7 +50,7 @@ pub struct TopArgs {
 }
 
 /// Runs `top`. Exit code 1 if the router could not be asked.
-pub fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
     match try_run(args, env) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -88,7 +88,7 @@ fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), AdminError>
 
 /// Says which streams are asked for, and in which order.
 #[derive(Clone, Debug)]
-pub struct View {
+pub(crate) struct View {
     /// By what streams are sorted.
     pub sort: Column,
     /// The largest first.
@@ -108,7 +108,7 @@ impl View {
     }
 
     /// Sorts by the next column.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let all = <Column as clap::ValueEnum>::value_variants();
         let now = all.iter().position(|column| *column == self.sort);
         self.sort = all[now.map_or(0, |now| (now + 1) % all.len())];

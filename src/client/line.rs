@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Keeps the connection's task running. When it is dropped, the task ends by itself within [`FAREWELL`].
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     wanted: Option<DropGuard>,
     task: JoinHandle<()>,
     lost: Arc<OnceLock<String>>,
@@ -36,7 +36,9 @@ pub struct Line {
 }
 
 /// Connects, and sets HTTP/2 up.
-pub async fn open(connector: &Connector) -> Result<(SendRequest<Bytes>, Line), ConnectError> {
+pub(super) async fn open(
+    connector: &Connector,
+) -> Result<(SendRequest<Bytes>, Line), ConnectError> {
     let io = connector.io().await?;
     let set_up = handshake(io, connector.window, connector.keepalive);
     let late = |_| ConnectError::Timeout {
@@ -112,17 +114,17 @@ async fn silence(pings: Option<PingPong>, keepalive: Keepalive, answered: &Atomi
 
 impl Line {
     /// Whether what is at the other end has shown that it speaks HTTP/2.
-    pub fn is_answered(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
     /// Says why the connection is gone, if it is known.
-    pub fn why(&self) -> Option<&str> {
+    pub(super) fn why(&self) -> Option<&str> {
         self.lost.get().map(String::as_str)
     }
 
     /// Waits until all was written and the connection is closed, a second at most.
-    pub async fn close(mut self) {
+    pub(super) async fn close(mut self) {
         drop(self.wanted.take());
         // The task has a deadline of its own. It does not panic, and is not aborted.
         let _ = self.task.await;

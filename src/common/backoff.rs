@@ -7,7 +7,7 @@ use std::{
 
 /// Gives the next pause.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
@@ -17,7 +17,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Begins with `first` and goes up to `most`.
-    pub fn new(first: Duration, most: Duration) -> Self {
+    pub(crate) fn new(first: Duration, most: Duration) -> Self {
         Self {
             first,
             most,
@@ -27,7 +27,7 @@ impl Backoff {
     }
 
     /// Gives the next pause, in full.
-    pub fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.most);
         self.attempts = self.attempts.saturating_add(1);
@@ -35,7 +35,7 @@ impl Backoff {
     }
 
     /// Gives the next pause, shortened by up to half of it, so that those who lost the same router do not come back as one.
-    pub fn jittered(&mut self) -> Duration {
+    pub(crate) fn jittered(&mut self) -> Duration {
         let pause = self.pause();
         // Random enough, and there already: a hash map's key.
         let (half, dice) = (pause / 2, RandomState::new().hash_one(()) as u32);
@@ -43,7 +43,7 @@ impl Backoff {
     }
 
     /// Begins anew, as it went well.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::new(self.first, self.most);
     }
 }

@@ -13,20 +13,20 @@ const START_TIME: usize = 19;
 
 /// Reads about one process. What cannot be read is `None`.
 #[derive(Clone, Debug)]
-pub struct Process {
+pub(crate) struct Process {
     directory: String,
 }
 
 impl Process {
     /// Looks at this process.
-    pub fn own() -> Self {
+    pub(crate) fn own() -> Self {
         Self {
             directory: "/proc/self".to_owned(),
         }
     }
 
     /// Looks at another process, which need not exist.
-    pub fn of(pid: u32) -> Self {
+    pub(crate) fn of(pid: u32) -> Self {
         Self {
             directory: format!("/proc/{pid}"),
         }
@@ -37,25 +37,25 @@ impl Process {
     }
 
     /// Gives its time on processors, user and system together.
-    pub fn cpu_time(&self) -> Option<Duration> {
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
         let stat = self.read("stat")?;
         Some(ticks(&stat, UTIME)? + ticks(&stat, STIME)?)
     }
 
     /// Tells when it started, since the epoch.
-    pub fn started(&self) -> Option<Duration> {
+    pub(crate) fn started(&self) -> Option<Duration> {
         let system = fs::read_to_string("/proc/stat").ok()?;
         let boot = figure(&system, "btime ")?;
         Some(Duration::from_secs(boot) + ticks(&self.read("stat")?, START_TIME)?)
     }
 
     /// Gives a size from `status` or `smaps_rollup`, in bytes.
-    pub fn size(&self, file: &str, name: &str) -> Option<u64> {
+    pub(crate) fn size(&self, file: &str, name: &str) -> Option<u64> {
         figure(&self.read(file)?, name)?.checked_mul(1024)
     }
 
     /// Gives the memory that is resident, and how much of that is shared with files or other processes, in bytes.
-    pub fn resident(&self) -> Option<(u64, u64)> {
+    pub(crate) fn resident(&self) -> Option<(u64, u64)> {
         let text = self.read("statm")?;
         let mut fields = text.split_ascii_whitespace().skip(1);
         let mut bytes =
@@ -64,7 +64,7 @@ impl Process {
     }
 
     /// Counts the descriptors that it has open.
-    pub fn open_fds(&self) -> Option<u64> {
+    pub(crate) fn open_fds(&self) -> Option<u64> {
         let directory = format!("{}/fd", self.directory);
         // Kernels since 6.2 tell the count as the directory's size; that spares a walk over it.
         let size = fs::metadata(&directory).ok()?.len();
@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// Tells how many descriptors it may have open.
-    pub fn max_fds(&self) -> Option<u64> {
+    pub(crate) fn max_fds(&self) -> Option<u64> {
         figure(&self.read("limits")?, "Max open files")
     }
 }

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt::Write as _};
 
 /// Makes foreign text harmless where it is shown: it stays on its line, obeys no terminal and reorders nothing.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     text.chars().for_each(|c| push(&mut out, c));
     out
@@ -11,7 +11,7 @@ pub fn printable(text: &str) -> String {
 
 /// Appends what [`printable`] makes of `text`, with quotes and backslashes escaped as well, so that it is the inside of
 /// a JSON string.
-pub fn escape(out: &mut String, text: &str) {
+pub(crate) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         if matches!(c, '"' | '\\') {
             out.push('\\');
@@ -21,7 +21,7 @@ pub fn escape(out: &mut String, text: &str) {
 }
 
 /// Appends `text` as a JSON string.
-pub fn quote(out: &mut String, text: &str) {
+pub(crate) fn quote(out: &mut String, text: &str) {
     out.push('"');
     escape(out, text);
     out.push('"');
@@ -49,7 +49,7 @@ fn misleads(c: char) -> bool {
 }
 
 /// Gives an error's message with its causes, each of which is named once.
-pub fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -63,7 +63,7 @@ pub fn chain(error: &dyn Error) -> String {
 }
 
 /// Writes an amount of bytes with a decimal unit, in about three digits.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let (mut figure, mut unit) = (count as f64, 0);
     while figure >= 999.5 && unit + 1 < UNITS.len() {

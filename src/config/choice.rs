@@ -2,7 +2,7 @@
 
 use super::setting::{Setting, quoted};
 use crate::observe::log::LogFormat;
-use crate::transport::tls::settings::Provider;
+use crate::tls::provider::Provider;
 
 /// Makes a setting of an enum whose values are written as fixed words.
 macro_rules! choice {

@@ -9,7 +9,7 @@ use super::sections::{Key, find, keys};
 
 /// Reads the process environment as `Sources` takes it. Variables whose names are not UTF-8 are none of
 /// ours.
-pub fn process_env() -> Vec<(String, OsString)> {
+pub(crate) fn process_env() -> Vec<(String, OsString)> {
     let named = |(name, value): (OsString, _)| Some((name.into_string().ok()?, value));
     std::env::vars_os().filter_map(named).collect()
 }

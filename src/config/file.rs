@@ -16,7 +16,7 @@ const MOST: u64 = 1024 * 1024;
 
 /// Reads the file and applies it. Afterwards `loading.unreadable` says whether nothing was learnt
 /// from it, so that what may be in there is not reported as missing.
-pub fn apply_file(path: &Path, loading: &mut Loading) {
+pub(super) fn apply_file(path: &Path, loading: &mut Loading) {
     let name = path.display().to_string();
     let (origin, why) = match files::read(path, MOST).map(String::from_utf8) {
         Ok(Ok(text)) => return apply_text(&text, &name, loading),

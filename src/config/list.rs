@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::setting::{Invalid, Item, Setting};
 
 /// A type whose values are written as one string, and may stand in lists or be missing.
-pub trait Element: Setting {
+pub(super) trait Element: Setting {
     /// Whether the empty text takes a value away that was set elsewhere.
     const EMPTY_IS_UNSET: bool = true;
 }

@@ -52,7 +52,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
 
 /// Gives the values as they were written, however wrong: those that cannot be understood keep their defaults. Files with keys
 /// are not read. For questions about a router in operation, which must be answered whatever is wrong elsewhere.
-pub fn glance(sources: &Sources) -> Config {
+pub(crate) fn glance(sources: &Sources) -> Config {
     gather(sources).config
 }
 

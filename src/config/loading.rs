@@ -28,26 +28,31 @@ pub(super) struct Loading {
 }
 
 impl Loading {
-    pub fn problem(&mut self, origin: Origin, key: Option<&'static str>, text: impl Into<String>) {
+    pub(super) fn problem(
+        &mut self,
+        origin: Origin,
+        key: Option<&'static str>,
+        text: impl Into<String>,
+    ) {
         let text = text.into();
         self.problems.push(Problem { origin, key, text });
     }
 
     /// Reports a problem about a key, placed where its value came from.
-    pub fn problem_at(&mut self, path: &'static str, text: impl Into<String>) {
+    pub(super) fn problem_at(&mut self, path: &'static str, text: impl Into<String>) {
         let origin = self.origins.of(path).clone();
         self.problem(origin, Some(path), text);
     }
 
     /// Whether `path` already has a problem, so that nothing more can be said about its value.
-    pub fn is_bad(&self, path: &str) -> bool {
+    pub(super) fn is_bad(&self, path: &str) -> bool {
         self.problems
             .iter()
             .any(|problem| problem.key == Some(path))
     }
 
     /// Reports a problem about `keys`, placed at the first of them that was set anywhere, unless one of them has one.
-    pub fn fail(&mut self, keys: &[&'static str], text: impl Into<String>) {
+    pub(super) fn fail(&mut self, keys: &[&'static str], text: impl Into<String>) {
         if keys.iter().any(|key| self.is_bad(key)) {
             return;
         }
@@ -57,7 +62,7 @@ impl Loading {
     }
 
     /// Sets a key from text.
-    pub fn text(&mut self, key: &'static Key, value: &str, origin: Origin) {
+    pub(super) fn text(&mut self, key: &'static Key, value: &str, origin: Origin) {
         match (key.set_text)(&mut self.config, value) {
             Ok(()) => self.origins.set(key.path, origin),
             Err(why) => {
@@ -73,11 +78,11 @@ impl Loading {
     }
 
     /// Warns of what is allowed.
-    pub fn warn(&mut self, text: impl Into<String>) {
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
         self.warnings.push(text.into());
     }
 
-    pub fn finish(self) -> Result<Loaded, Problems> {
+    pub(super) fn finish(self) -> Result<Loaded, Problems> {
         if !self.problems.is_empty() {
             return Err(Problems(self.problems));
         }

@@ -10,10 +10,10 @@ use super::setting::Setting;
 pub const ENV_PREFIX: &str = "JUMPSTARTER_ROUTER_";
 
 /// Names the configuration file.
-pub const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
+pub(crate) const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
 
 /// Holds a token for the commands that use a router.
-pub const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
+pub(crate) const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
 /// The variables with the prefix that are no keys: the last three say to clients where the router is.
 pub(super) const OTHER_ENV: [&str; 5] = [
@@ -25,7 +25,7 @@ pub(super) const OTHER_ENV: [&str; 5] = [
 ];
 
 /// Names under which upstream's deployments already set some keys.
-pub const UPSTREAM_ENV: &[(&str, &str)] = &[
+pub(super) const UPSTREAM_ENV: &[(&str, &str)] = &[
     ("ROUTER_KEY", "auth.key"),
     ("GRPC_ROUTER_ENDPOINT", "listen.endpoint"),
     ("EXTERNAL_CERT_PEM", "tls.certificate"),

@@ -23,9 +23,9 @@ use super::registry::{
 use super::setting::{Invalid, Item, Setting};
 use super::types::{Endpoint, LogFilter, Secret};
 use crate::observe::log::LogFormat;
+use crate::tls::provider::Provider;
 use crate::transport::forwarding::Target;
 use crate::transport::settings::{Connections, LEAST_WINDOW, MOST_WINDOW, Pairing, Size, Streams};
-use crate::transport::tls::settings::Provider;
 
 /// A group of keys.
 #[derive(Debug)]
@@ -324,7 +324,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
 }
 
 /// Lists the keys whose values differ.
-pub fn changed<'c>(
+pub(crate) fn changed<'c>(
     one: &'c Config,
     other: &'c Config,
 ) -> impl Iterator<Item = &'static Key> + use<'c> {

@@ -7,14 +7,14 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
 /// A value in the file together with its place.
-pub type Item<'i> = Spanned<DeValue<'i>>;
+pub(super) type Item<'i> = Spanned<DeValue<'i>>;
 
 /// Durations longer than this are refused: added to a clock reading, a far larger one would overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Why a value in the file was not accepted.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Invalid {
+pub(super) struct Invalid {
     /// Byte offset of the offending value, which may be inside a list.
     pub at: usize,
     /// What stands there; only its type when the key is a secret.
@@ -25,7 +25,7 @@ pub struct Invalid {
 
 impl Invalid {
     /// Describes `item` as the offender. `secret` keeps its text out of the description.
-    pub fn new(item: &Item<'_>, secret: bool, why: impl Into<String>) -> Self {
+    pub(super) fn new(item: &Item<'_>, secret: bool, why: impl Into<String>) -> Self {
         Self {
             at: item.span().start,
             found: describe(item.get_ref(), secret),
@@ -35,7 +35,7 @@ impl Invalid {
 }
 
 /// Names the type of `value` and, unless it must stay hidden, its text.
-pub fn describe(value: &DeValue<'_>, hidden: bool) -> String {
+pub(super) fn describe(value: &DeValue<'_>, hidden: bool) -> String {
     match value {
         DeValue::String(_) if hidden => "a string".to_owned(),
         DeValue::String(text) => format!("the string {}", excerpt(text)),
@@ -51,7 +51,7 @@ pub fn describe(value: &DeValue<'_>, hidden: bool) -> String {
 }
 
 /// Puts `text` in quotes, escaped, and cut so that one bad value cannot fill the screen.
-pub fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     const MOST: usize = 60;
     let short: String = text.chars().take(MOST).collect();
     let dots = if short.len() < text.len() { "..." } else { "" };
@@ -59,7 +59,7 @@ pub fn excerpt(text: &str) -> String {
 }
 
 /// A type that can stand as the value of a configuration key.
-pub trait Setting: Sized {
+pub(super) trait Setting: Sized {
     /// What is accepted, to complete the sentence "expected ...".
     const EXPECTS: &'static str;
     /// Whether values must never be printed.
@@ -93,12 +93,12 @@ pub trait Setting: Sized {
 }
 
 /// Writes `text` as a TOML string.
-pub fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
 /// Reads a TOML integer in any of its notations.
-pub fn integer(number: &DeInteger<'_>) -> Option<i64> {
+pub(super) fn integer(number: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, header};
 pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 
 /// The head of the call; `authorization` holds the token.
-pub fn request(uri: Uri, authorization: HeaderValue) -> Request<()> {
+pub(crate) fn request(uri: Uri, authorization: HeaderValue) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
@@ -22,7 +22,7 @@ pub fn request(uri: Uri, authorization: HeaderValue) -> Request<()> {
 
 /// Settings of a connection for such calls. `window` is what may come in a stream before it is read, and `send_buffer`
 /// what h2 holds of a stream before it is written, in bytes.
-pub fn http2(window: u32, send_buffer: usize) -> Builder {
+pub(crate) fn http2(window: u32, send_buffer: usize) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(window)

@@ -8,19 +8,20 @@ use thiserror::Error;
 use crate::splice::ending::{Cause, Ending};
 
 /// Names the process that forwards the call, on a call that one router makes to another.
-pub const FORWARDED_BY: HeaderName = HeaderName::from_static("jumpstarter-router-forwarded-by");
+pub(crate) const FORWARDED_BY: HeaderName =
+    HeaderName::from_static("jumpstarter-router-forwarded-by");
 
 /// Proves that a router makes such a call, or answers it.
-pub const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
+pub(crate) const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
 
 /// Says in the trailers of a stream that broke off what happened, as the one who reads it sees it.
 ///
 /// Routers that forward streams tell each other how the streams of their own peers ended, as the other's peer sees it, and
 /// believe it only with a proof.
-pub const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
+pub(crate) const ENDING: HeaderName = HeaderName::from_static("jumpstarter-router-ending");
 
 /// Says how the stream ended. A good end needs no words.
-pub fn set_ending(headers: &mut HeaderMap, ending: Ending) {
+pub(crate) fn set_ending(headers: &mut HeaderMap, ending: Ending) {
     if ending.cause != Cause::Completed
         && let Ok(text) = HeaderValue::try_from(ending.to_text())
     {
@@ -31,13 +32,13 @@ pub fn set_ending(headers: &mut HeaderMap, ending: Ending) {
 /// Reads what [`set_ending`] said to another router, unless that is nothing that a router says to one.
 ///
 /// Least of all that the peer of this side is gone: that one has to get what was accepted for it.
-pub fn ending(headers: &HeaderMap) -> Option<Ending> {
+pub(crate) fn ending(headers: &HeaderMap) -> Option<Ending> {
     let ending = Ending::from_text(headers.get(ENDING)?.to_str().ok()?)?;
     Some(ending).filter(|ending| ending.for_other().can_be_told())
 }
 
 /// Copies the value to memory of its own. As HTTP/2 gives it, it keeps the whole block of headers it came in.
-pub fn detached(value: &HeaderValue) -> HeaderValue {
+pub(crate) fn detached(value: &HeaderValue) -> HeaderValue {
     // What is a value stays one.
     let copy = HeaderValue::from_bytes(value.as_bytes());
     let mut copy = copy.unwrap_or(HeaderValue::from_static(""));
@@ -46,7 +47,7 @@ pub fn detached(value: &HeaderValue) -> HeaderValue {
 }
 
 /// Tells whether the request is gRPC at all.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE) else {
         return false;
     };
@@ -59,7 +60,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 ///
 /// What cannot be read is refused with grpc-go's texts (1.80, `decodeTimeout`). Of several the last counts, if all can be
 /// read.
-pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, MalformedTimeout> {
+pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, MalformedTimeout> {
     let mut last = None;
     for value in headers.get_all("grpc-timeout") {
         last = Some(decode_timeout(value.as_bytes())?);
@@ -96,7 +97,7 @@ fn decode_timeout(text: &[u8]) -> Result<Duration, MalformedTimeout> {
 
 /// Says what is wrong with a `grpc-timeout`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum MalformedTimeout {
+pub(crate) enum MalformedTimeout {
     /// It has no digit, or no unit.
     #[error("malformed grpc-timeout: transport: timeout string is too short: {0:?}")]
     TooShort(String),
@@ -113,7 +114,7 @@ pub enum MalformedTimeout {
 
 /// Says how a caller compresses what it sends, and what it can read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Encodings {
+pub(crate) struct Encodings {
     /// `grpc-encoding`, unless it is identity.
     pub sends: Option<HeaderValue>,
     /// `grpc-accept-encoding`.
@@ -122,11 +123,11 @@ pub struct Encodings {
 
 /// A caller's messages are compressed in a way that its partner does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mismatch;
+pub(crate) struct Mismatch;
 
 impl Encodings {
     /// Reads them from a request's headers.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let sends = headers
             .get("grpc-encoding")
             .filter(|value| value.as_bytes() != b"identity");
@@ -139,7 +140,7 @@ impl Encodings {
     /// Gives the encoding to declare to `receiver` for what this caller sends: messages pass as they are.
     ///
     /// A caller that sends an encoding can read it, too, whether or not it says so.
-    pub fn towards(&self, receiver: &Self) -> Result<Option<HeaderValue>, Mismatch> {
+    pub(crate) fn towards(&self, receiver: &Self) -> Result<Option<HeaderValue>, Mismatch> {
         let Some(encoding) = &self.sends else {
             return Ok(None);
         };

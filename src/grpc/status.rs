@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Writes the status as trailers; the message is percent-encoded.
-pub fn trailers(code: Code, message: &str) -> HeaderMap {
+pub(crate) fn trailers(code: Code, message: &str) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(2);
     // Fails only for metadata, and there is none.
     let _ = Status::new(code, message).add_header(&mut map);
@@ -14,35 +14,35 @@ pub fn trailers(code: Code, message: &str) -> HeaderMap {
 }
 
 /// Makes a response that is only a status: the head that also ends the stream.
-pub fn trailers_only(code: Code, message: &str) -> Response<()> {
+pub(crate) fn trailers_only(code: Code, message: &str) -> Response<()> {
     let mut response = head();
     response.headers_mut().extend(trailers(code, message));
     response
 }
 
 /// Makes the head of a response whose messages follow.
-pub fn head() -> Response<()> {
+pub(crate) fn head() -> Response<()> {
     let mut response = Response::new(());
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
 /// Answers a call whose head cannot be read as grpc-go does, with an HTTP status for those who know no other.
-pub fn bad_request(message: &str) -> Response<()> {
+pub(crate) fn bad_request(message: &str) -> Response<()> {
     let mut response = trailers_only(Code::Internal, message);
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
 
 /// Answers a request that is not gRPC (gRPC over HTTP/2, "Requests": content-type).
-pub fn unsupported_media_type() -> Response<()> {
+pub(crate) fn unsupported_media_type() -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
 }
 
 /// Words a status for people: its message, if it has one, and the code's name.
-pub fn described(status: &Status) -> String {
+pub(crate) fn described(status: &Status) -> String {
     let code = name(status.code());
     match status.message() {
         "" => code.to_owned(),
@@ -51,7 +51,7 @@ pub fn described(status: &Status) -> String {
 }
 
 /// Gives the code's name as the gRPC specification writes it.
-pub fn name(code: Code) -> &'static str {
+pub(crate) fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

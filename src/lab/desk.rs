@@ -44,7 +44,7 @@ pub struct Routing {
 
 /// What both sides of a stream are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// host:port of the router.
     pub endpoint: String,
     /// The token.
@@ -52,7 +52,7 @@ pub struct Route {
 }
 
 /// The lab in operation.
-pub struct Desk {
+pub(crate) struct Desk {
     book: Mutex<Book>,
     /// Moves with every change.
     changed: watch::Sender<u64>,
@@ -76,7 +76,7 @@ struct Book {
 
 impl Desk {
     /// Makes a lab with these leases. With `keep`, changes count once [`keep`](Self::keep) has saved them.
-    pub fn new(leases: Leases, tokens: Tokens, routing: Routing, keep: bool) -> Self {
+    pub(crate) fn new(leases: Leases, tokens: Tokens, routing: Routing, keep: bool) -> Self {
         Self {
             book: Mutex::new(Book { leases, version: 0 }),
             changed: watch::Sender::new(0),
@@ -90,7 +90,7 @@ impl Desk {
     }
 
     /// Looks at the leases.
-    pub fn read<T>(&self, look: impl FnOnce(&Leases) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Leases) -> T) -> T {
         look(&self.book().leases)
     }
 
@@ -99,7 +99,7 @@ impl Desk {
     /// # Errors
     ///
     /// Those of `change`, or the lab is being stopped and nobody knows whether it was saved.
-    pub async fn change<T>(
+    pub(crate) async fn change<T>(
         &self,
         change: impl FnOnce(&mut Leases, Time) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
@@ -119,7 +119,7 @@ impl Desk {
     }
 
     /// Changes something that nobody waits for to be saved.
-    pub fn change_now<T>(&self, change: impl FnOnce(&mut Leases, Time) -> T) -> (T, u64) {
+    pub(crate) fn change_now<T>(&self, change: impl FnOnce(&mut Leases, Time) -> T) -> (T, u64) {
         let mut book = self.book();
         let result = change(&mut book.leases, now());
         if book.leases.has_unsaved() {
@@ -137,12 +137,12 @@ impl Desk {
     }
 
     /// Tells of every change.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     /// Begins and ends leases on time. Never returns.
-    pub async fn tick(self: Arc<Self>) {
+    pub(crate) async fn tick(self: Arc<Self>) {
         let mut changes = self.changes();
         loop {
             changes.borrow_and_update();
@@ -162,7 +162,7 @@ impl Desk {
     }
 
     /// Saves what changes, until that fails.
-    pub async fn keep(self: Arc<Self>, store: Store) -> StoreError {
+    pub(crate) async fn keep(self: Arc<Self>, store: Store) -> StoreError {
         let store = Arc::new(store);
         loop {
             let (changes, version) = {
@@ -187,7 +187,7 @@ impl Desk {
     }
 
     /// Takes in that the exporter of a lease asks for tokens. Who asked before gets no more.
-    pub fn listen(self: &Arc<Self>, lease: &str) -> Listening {
+    pub(crate) fn listen(self: &Arc<Self>, lease: &str) -> Listening {
         let (tokens, incoming) = mpsc::channel(QUEUE);
         self.listeners().insert(lease.to_owned(), tokens);
         self.changed.send_modify(|changes| *changes += 1);
@@ -199,7 +199,7 @@ impl Desk {
     }
 
     /// Finds a way from a client to the exporter of its lease. Waits for an exporter that will soon be ready.
-    pub async fn dial(&self, client: &str, lease: &str) -> Result<Route, Refusal> {
+    pub(crate) async fn dial(&self, client: &str, lease: &str) -> Result<Route, Refusal> {
         let deadline = Instant::now() + PATIENCE;
         let mut changes = self.changes();
         loop {
@@ -255,7 +255,7 @@ impl Desk {
 }
 
 /// An exporter that asks for tokens.
-pub struct Listening {
+pub(crate) struct Listening {
     desk: Arc<Desk>,
     lease: String,
     incoming: mpsc::Receiver<Route>,
@@ -263,7 +263,7 @@ pub struct Listening {
 
 impl Listening {
     /// Waits for the next token; `None`: another process asks now.
-    pub async fn next(&mut self) -> Option<Route> {
+    pub(crate) async fn next(&mut self) -> Option<Route> {
         self.incoming.recv().await
     }
 }
@@ -283,7 +283,7 @@ impl Drop for Listening {
 }
 
 /// Tells the time by this machine's clock.
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -29,13 +29,13 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Tells whether `jmp` can be found.
-pub fn installed() -> bool {
+pub(crate) fn installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(JMP).is_file())
 }
 
 /// Says where an exporter's output goes: beside its configuration file.
-pub fn log(config: &Path) -> PathBuf {
+pub(crate) fn log(config: &Path) -> PathBuf {
     config.with_extension("log")
 }
 
@@ -44,7 +44,7 @@ pub fn log(config: &Path) -> PathBuf {
 /// # Errors
 ///
 /// It cannot be started.
-pub async fn run(config: &Path, stop: CancellationToken) -> io::Result<Option<ExitStatus>> {
+pub(crate) async fn run(config: &Path, stop: CancellationToken) -> io::Result<Option<ExitStatus>> {
     let path = log(config);
     let log = tokio::select! {
         log = own(&path) => log?,

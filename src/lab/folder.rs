@@ -20,7 +20,7 @@ use super::{
     settings::{self, Settings, SettingsError},
     tokens::{Holder, Kind},
 };
-use crate::transport::tls::settings::Provider;
+use crate::tls::provider::Provider;
 
 /// What is wrong with the directory.
 #[derive(Debug, Error)]
@@ -230,7 +230,7 @@ fn config(holder: &Holder, access: Access<'_>, ca: &str) -> String {
 }
 
 /// Draws 32 random bytes.
-pub fn random() -> Result<[u8; 32], FolderError> {
+pub(crate) fn random() -> Result<[u8; 32], FolderError> {
     let mut bytes = [0; 32];
     let crypto = Provider::Auto.crypto();
     let filled = crypto.secure_random.fill(&mut bytes);

@@ -14,9 +14,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-pub use answers::Dial;
-pub use exporter::Exporter;
-pub use lease::{End, LATEST, Lease, Phase, Terms, Time, Times, check_tags};
+pub(crate) use answers::Dial;
+pub(crate) use exporter::Exporter;
+pub(crate) use lease::{End, LATEST, Lease, Phase, Terms, Time, Times, check_tags};
 
 use super::refusal::Refusal;
 
@@ -28,7 +28,7 @@ const MOST_ENDED: usize = 1_000;
 
 /// All exporters and leases of a lab.
 #[derive(Debug, Default)]
-pub struct Leases {
+pub(crate) struct Leases {
     exporters: BTreeMap<String, Exporter>,
     /// By name.
     all: BTreeMap<String, Lease>,
@@ -42,7 +42,7 @@ pub struct Leases {
 
 impl Leases {
     /// Makes a lab with these exporters and no leases.
-    pub fn new(exporters: BTreeMap<String, Exporter>) -> Self {
+    pub(crate) fn new(exporters: BTreeMap<String, Exporter>) -> Self {
         Self {
             exporters,
             ..Self::default()
@@ -50,7 +50,12 @@ impl Leases {
     }
 
     /// Takes in leases of an earlier run. Those whose exporter is gone, or whose client `knows` not, are ended.
-    pub fn restore(&mut self, mut leases: Vec<Lease>, knows: impl Fn(&str) -> bool, now: Time) {
+    pub(crate) fn restore(
+        &mut self,
+        mut leases: Vec<Lease>,
+        knows: impl Fn(&str) -> bool,
+        now: Time,
+    ) {
         leases.sort_by_key(|lease| lease.order);
         for lease in leases {
             let name = lease.name.clone();
@@ -81,29 +86,29 @@ impl Leases {
     }
 
     /// Lists all exporters by name.
-    pub fn exporters(&self) -> &BTreeMap<String, Exporter> {
+    pub(crate) fn exporters(&self) -> &BTreeMap<String, Exporter> {
         &self.exporters
     }
 
     /// An exporter.
-    pub fn exporter(&self, name: &str) -> Result<&Exporter, Refusal> {
+    pub(crate) fn exporter(&self, name: &str) -> Result<&Exporter, Refusal> {
         let found = self.exporters.get(name);
         found.ok_or_else(|| Refusal::ExporterNotFound(name.to_owned()))
     }
 
     /// Lists all leases by name, those that ended among them.
-    pub fn leases(&self) -> &BTreeMap<String, Lease> {
+    pub(crate) fn leases(&self) -> &BTreeMap<String, Lease> {
         &self.all
     }
 
     /// A lease.
-    pub fn lease(&self, name: &str) -> Result<&Lease, Refusal> {
+    pub(crate) fn lease(&self, name: &str) -> Result<&Lease, Refusal> {
         let found = self.all.get(name);
         found.ok_or_else(|| Refusal::LeaseNotFound(name.to_owned()))
     }
 
     /// Finds a lease, which must be this client's.
-    pub fn lease_of(&self, client: &str, name: &str) -> Result<&Lease, Refusal> {
+    pub(crate) fn lease_of(&self, client: &str, name: &str) -> Result<&Lease, Refusal> {
         let lease = self.lease(name)?;
         if lease.client == client {
             return Ok(lease);
@@ -115,13 +120,13 @@ impl Leases {
     }
 
     /// Finds the lease that an exporter has.
-    pub fn lease_on(&self, exporter: &str) -> Option<&Lease> {
+    pub(crate) fn lease_on(&self, exporter: &str) -> Option<&Lease> {
         let lease = self.exporters.get(exporter)?.lease.as_ref()?;
         self.all.get(lease)
     }
 
     /// Makes a lease that a client asks for.
-    pub fn request(
+    pub(crate) fn request(
         &mut self,
         client: &str,
         name: &str,
@@ -155,7 +160,7 @@ impl Leases {
     }
 
     /// Changes the times of a client's lease, or gives it to another client.
-    pub fn amend(
+    pub(crate) fn amend(
         &mut self,
         client: &str,
         name: &str,
@@ -209,7 +214,7 @@ impl Leases {
     }
 
     /// Ends a lease. Whether the caller may has been looked at before. `false`: it had ended already.
-    pub fn release(&mut self, name: &str, now: Time) -> Result<bool, Refusal> {
+    pub(crate) fn release(&mut self, name: &str, now: Time) -> Result<bool, Refusal> {
         let active = !self.lease(name)?.ended();
         if active {
             self.end(name, now, End::Released);
@@ -219,7 +224,7 @@ impl Leases {
     }
 
     /// When [`settle`](Self::settle) has something to do.
-    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+    pub(crate) fn next_deadline(&self, now: Time) -> Option<Time> {
         let active = self.all.values().filter(|lease| !lease.ended());
         active
             .flat_map(|lease| {
@@ -230,7 +235,7 @@ impl Leases {
     }
 
     /// Gives what has changed since this was last asked, by name; `None`: forgotten.
-    pub fn take_unsaved(&mut self) -> Vec<(String, Option<Lease>)> {
+    pub(crate) fn take_unsaved(&mut self) -> Vec<(String, Option<Lease>)> {
         let unsaved = std::mem::take(&mut self.unsaved);
         unsaved
             .into_iter()
@@ -242,7 +247,7 @@ impl Leases {
     }
 
     /// Tells whether there is anything to save.
-    pub fn has_unsaved(&self) -> bool {
+    pub(crate) fn has_unsaved(&self) -> bool {
         !self.unsaved.is_empty()
     }
 
@@ -259,7 +264,7 @@ impl Leases {
     }
 
     /// Makes what should hold hold again, after a change or because time has passed.
-    pub fn settle(&mut self, now: Time) {
+    pub(crate) fn settle(&mut self, now: Time) {
         let active = self.all.values().filter(|lease| !lease.ended());
         let over: Vec<_> = active
             .filter_map(|lease| Some((lease.expires()?, lease.name.clone())))

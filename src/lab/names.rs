@@ -3,14 +3,14 @@
 use super::refusal::Refusal;
 
 /// The one namespace of a lab.
-pub const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
 
 /// Checks that `name` can name an object: a DNS subdomain (RFC 1123) in lower case.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn object(name: &str) -> Result<(), String> {
+pub(crate) fn object(name: &str) -> Result<(), String> {
     let expected = "expected lower case letters, digits, - and ., beginning and ending with a letter or digit, at most \
                     253 of them";
     let label = |label: &str| {
@@ -31,7 +31,7 @@ pub fn object(name: &str) -> Result<(), String> {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn label_key(key: &str) -> Result<(), String> {
+pub(crate) fn label_key(key: &str) -> Result<(), String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
@@ -50,7 +50,7 @@ pub fn label_key(key: &str) -> Result<(), String> {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn label_value(value: &str) -> Result<(), String> {
+pub(crate) fn label_value(value: &str) -> Result<(), String> {
     if word(value) {
         return Ok(());
     }
@@ -72,7 +72,7 @@ fn word(text: &str) -> bool {
 }
 
 /// Reads `namespaces/<namespace>`, which has to be this lab's.
-pub fn parse_parent(parent: &str) -> Result<(), Refusal> {
+pub(crate) fn parse_parent(parent: &str) -> Result<(), Refusal> {
     match *parent.split('/').collect::<Vec<_>>() {
         ["namespaces", namespace] => same_namespace(namespace),
         _ => Err(Refusal::BadName {
@@ -83,7 +83,7 @@ pub fn parse_parent(parent: &str) -> Result<(), Refusal> {
 }
 
 /// Reads `namespaces/<namespace>/<kind>/<name>` and gives the name.
-pub fn parse<'a>(resource: &'a str, kind: &str) -> Result<&'a str, Refusal> {
+pub(crate) fn parse<'a>(resource: &'a str, kind: &str) -> Result<&'a str, Refusal> {
     match *resource.split('/').collect::<Vec<_>>() {
         ["namespaces", namespace, found, name] if found == kind => {
             same_namespace(namespace)?;
@@ -97,7 +97,7 @@ pub fn parse<'a>(resource: &'a str, kind: &str) -> Result<&'a str, Refusal> {
 }
 
 /// Writes `namespaces/<namespace>/<kind>/<name>`.
-pub fn resource(kind: &str, name: &str) -> String {
+pub(crate) fn resource(kind: &str, name: &str) -> String {
     format!("namespaces/{NAMESPACE}/{kind}/{name}")
 }
 

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::names;
 
 /// Labels of an exporter, or tags of a lease.
-pub type Labels = BTreeMap<String, String>;
+pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Writes labels as a selector that they fulfil.
-pub fn list(labels: &Labels) -> String {
+pub(crate) fn list(labels: &Labels) -> String {
     let pairs: Vec<_> = labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))

@@ -16,7 +16,7 @@ use crate::protocol::{
 };
 
 /// Adds both services. They understand compressed requests, which stock clients can be told to send.
-pub fn add(desk: &Arc<Desk>, folder: &Folder, routes: &mut RoutesBuilder) {
+pub(crate) fn add(desk: &Arc<Desk>, folder: &Folder, routes: &mut RoutesBuilder) {
     let clients = client::Clients {
         desk: desk.clone(),
         folder: folder.clone(),

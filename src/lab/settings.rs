@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What is written where there is no file yet.
-pub const EXAMPLE: &str = r#"# Who takes part in this lab. It is read when the lab starts.
+pub(crate) const EXAMPLE: &str = r#"# Who takes part in this lab. It is read when the lab starts.
 
 # A client asks for leases. clients/me.yaml is its configuration file.
 [clients.me]

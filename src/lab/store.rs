@@ -59,14 +59,14 @@ pub enum StoreError {
 
 /// An open state file. It is locked against other processes.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
     database: Database,
 }
 
 impl Store {
     /// Opens the file, or makes a new one that only its owner can read.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let file = private(path).map_err(|error| StoreError::Open {
             path: path.to_owned(),
             error,
@@ -110,7 +110,7 @@ impl Store {
     }
 
     /// Reads all leases.
-    pub fn load(&self) -> Result<Vec<Lease>, StoreError> {
+    pub(crate) fn load(&self) -> Result<Vec<Lease>, StoreError> {
         self.read().map_err(|error| unreadable(&self.path, &error))
     }
 
@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// Writes what has changed, all of it or nothing, and returns once it is on the disk. `None`: the lease goes.
-    pub fn save(&self, changes: &[(String, Option<Lease>)]) -> Result<(), StoreError> {
+    pub(crate) fn save(&self, changes: &[(String, Option<Lease>)]) -> Result<(), StoreError> {
         self.write(changes).map_err(|error| StoreError::Write {
             path: self.path.clone(),
             why: error.to_string(),

@@ -19,7 +19,7 @@ use super::{names, refusal::Refusal};
 use crate::auth::{self, Claims, Key, KeyRing, Rules};
 
 /// How long a token is good.
-pub const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 
 /// A token that ends sooner is replaced when the lab starts.
 const RENEW: Duration = Duration::from_secs(30 * 86_400);
@@ -93,7 +93,7 @@ enum Entry {
 }
 
 /// Who is in the lab, and by which tokens they are known.
-pub struct Tokens {
+pub(crate) struct Tokens {
     key: Vec<u8>,
     rules: Rules,
     holders: Mutex<BTreeMap<Holder, Entry>>,
@@ -105,7 +105,7 @@ impl Tokens {
     /// # Errors
     ///
     /// The key is empty.
-    pub fn new(key: Vec<u8>) -> Result<Self, auth::KeyRingError> {
+    pub(crate) fn new(key: Vec<u8>) -> Result<Self, auth::KeyRingError> {
         let rules = Rules {
             issuer: ISSUER.to_owned(),
             audience: ISSUER.to_owned(),
@@ -120,7 +120,7 @@ impl Tokens {
 
     /// Lets somebody in, and says by which token: the given one, else the one it has had if that will be good for a
     /// while, else a new one.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         holder: Holder,
         given: Option<&str>,
@@ -145,7 +145,7 @@ impl Tokens {
     /// # Errors
     ///
     /// Its token is given in lab.toml.
-    pub fn rotate(&self, holder: &Holder, now: SystemTime) -> Result<String, Refusal> {
+    pub(crate) fn rotate(&self, holder: &Holder, now: SystemTime) -> Result<String, Refusal> {
         match self.holders().get_mut(holder) {
             Some(Entry::Made(generation)) => {
                 *generation += 1;
@@ -158,13 +158,13 @@ impl Tokens {
     }
 
     /// Tells whether this client is in the lab.
-    pub fn knows_client(&self, name: &str) -> bool {
+    pub(crate) fn knows_client(&self, name: &str) -> bool {
         let client = Holder::new(Kind::Client, name);
         self.holders().contains_key(&client)
     }
 
     /// Finds out who calls. The metadata may repeat who that is, and must not say otherwise.
-    pub fn check(
+    pub(crate) fn check(
         &self,
         metadata: &MetadataMap,
         needed: Kind,
@@ -179,7 +179,11 @@ impl Tokens {
     }
 
     /// Finds out who calls, client or exporter.
-    pub fn caller(&self, metadata: &MetadataMap, now: SystemTime) -> Result<Holder, Refusal> {
+    pub(crate) fn caller(
+        &self,
+        metadata: &MetadataMap,
+        now: SystemTime,
+    ) -> Result<Holder, Refusal> {
         let holder = self.holder(bearer(metadata)?, now)?;
         let expected = [
             ("jumpstarter-kind", holder.kind.name()),
@@ -264,7 +268,7 @@ impl Tokens {
 }
 
 /// Says when a token made now ends, in whole seconds from the Unix epoch.
-pub fn expiry(now: SystemTime) -> u64 {
+pub(crate) fn expiry(now: SystemTime) -> u64 {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since + LIFETIME).as_secs()
 }

@@ -35,18 +35,18 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-pub use self::thinner::network;
+pub(crate) use self::thinner::network;
 use self::{fields::Style, line::Line, queue::Queue, thinner::SharedThinner, writer::ToQueue};
 
 /// How many bytes of lines may wait to be written: some 10,000 records of streams.
 const WAITING: usize = 4 * 1024 * 1024;
 
 /// How long the last lines may take to be written before the process ends.
-pub const LAST_LINES: Duration = Duration::from_secs(1);
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Counts lines that were not written, by reason. As the log itself is one for the process, so is this.
 #[derive(Debug, Default)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// There was no room for them, because nobody read standard error.
     pub lost: Counter,
     /// There were too many similar ones.
@@ -54,7 +54,7 @@ pub struct Missing {
 }
 
 /// Counts the lines that this process did not write.
-pub static MISSING: LazyLock<Missing> = LazyLock::new(Missing::default);
+pub(crate) static MISSING: LazyLock<Missing> = LazyLock::new(Missing::default);
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl LogHandle {
 }
 
 /// Tells whether the log would accept this filter, and if not, why.
-pub fn check_filter(filter: &str) -> Result<(), String> {
+pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
     match filter::parse(filter) {
         Err(LogError::Filter(why)) => Err(why),
         _ => Ok(()),
@@ -117,7 +117,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 ///
 /// `filter` has the form `level` or `level,target=level,...`. Libraries the router is made of stay
 /// at `warn` unless the filter names them.
-pub fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogError> {
+pub(crate) fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogError> {
     let queue = Arc::new(Queue::new(WAITING, MISSING.lost.clone()));
     let thinner = SharedThinner::new(MISSING.left_out.clone());
     let line = Line {
@@ -134,13 +134,13 @@ pub fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogError> {
 }
 
 /// Gives the handle of the log that [`init`] has installed, if it has.
-pub fn installed() -> Option<LogHandle> {
+pub(crate) fn installed() -> Option<LogHandle> {
     INSTALLED.get().map(|(handle, _)| handle.clone())
 }
 
 /// Writes a line for people, as it is, on stderr: behind the lines of the log, if there is one, and then without
 /// waiting for a reader.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let line = format!("{line}\n");
     match INSTALLED.get() {
         Some((_, queue)) => queue.push(line.as_bytes()),
@@ -150,7 +150,7 @@ pub fn say(line: &str) {
 }
 
 /// Waits until all lines are written, but no longer than `patience`.
-pub fn flush(patience: Duration) {
+pub(crate) fn flush(patience: Duration) {
     if let Some((_, queue)) = INSTALLED.get() {
         queue.flush(patience);
     }

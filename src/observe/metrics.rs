@@ -22,14 +22,18 @@ use prometheus_client::{
 };
 
 use self::process::Process;
-pub use self::{
+pub(crate) use self::{
     format::Format,
-    handles::{ByLabel, ByName, Held, Label},
-    labels::{
-        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy, Reload,
-        RouterProof, SuccessorStream, TlsHandshake,
-    },
+    handles::{ByLabel, ByName, Held},
+    labels::{Reload, SuccessorStream},
     token_keys::TokenKeys,
+};
+pub use self::{
+    handles::Label,
+    labels::{
+        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy,
+        RouterProof, TlsHandshake,
+    },
 };
 use super::log;
 

@@ -28,14 +28,14 @@ const WATCHDOG_PID_ENV: &str = "WATCHDOG_PID";
 /// The way to the service manager, if there is one. Failures are logged and have no other effect here: a manager that
 /// hears nothing does something about it.
 #[derive(Debug)]
-pub struct Notify {
+pub(crate) struct Notify {
     manager: Option<(UnixDatagram, SocketAddr)>,
     stopping: AtomicBool,
 }
 
 impl Notify {
     /// To the socket that the environment names, or to nobody.
-    pub fn new(env: &[(String, OsString)]) -> Self {
+    pub(crate) fn new(env: &[(String, OsString)]) -> Self {
         let named = env.iter().find(|(name, _)| name == SOCKET_ENV);
         let Some((_, name)) = named.filter(|(_, name)| !name.is_empty()) else {
             return Self::to(None);
@@ -57,12 +57,12 @@ impl Notify {
     }
 
     /// It serves.
-    pub fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.tell("READY=1\nSTATUS=serving");
     }
 
     /// It takes in its configuration anew. [`Notify::reloaded`] must follow, whatever becomes of it.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         if self.stopping.load(Ordering::Relaxed) {
             return;
         }
@@ -73,7 +73,7 @@ impl Notify {
     }
 
     /// It has taken it in, or refused it.
-    pub fn reloaded(&self, accepted: bool) {
+    pub(crate) fn reloaded(&self, accepted: bool) {
         // Nor is it ready any more.
         if self.stopping.load(Ordering::Relaxed) {
             return;
@@ -86,12 +86,12 @@ impl Notify {
     }
 
     /// It is alive.
-    pub fn alive(&self) {
+    pub(crate) fn alive(&self) {
         self.tell("WATCHDOG=1");
     }
 
     /// It drains and then ends.
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.tell("STOPPING=1\nSTATUS=draining");
     }
@@ -107,7 +107,7 @@ impl Notify {
 }
 
 /// How long the service manager waits for a sign of life, if it does.
-pub fn watchdog(env: &[(String, OsString)]) -> Option<Duration> {
+pub(crate) fn watchdog(env: &[(String, OsString)]) -> Option<Duration> {
     let value = |wanted: &str| {
         let found = env.iter().find(|(name, _)| name == wanted);
         found.and_then(|(_, value)| value.to_str())

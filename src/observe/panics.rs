@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 ///
 /// What the task had is dropped with it, which tells those who share it; nothing that outlives a task is left half
 /// changed by one.
-pub async fn caught<F: Future>(
+pub(crate) async fn caught<F: Future>(
     metrics: &Metrics,
     peer: impl Display,
     what: &'static str,

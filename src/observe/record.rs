@@ -9,7 +9,7 @@ pub(super) const TARGET: &str = module_path!();
 
 /// Says what one stream did, from its admission to its end. A pair leaves two, one per side.
 #[derive(Clone, Debug)]
-pub struct StreamRecord {
+pub(crate) struct StreamRecord {
     /// The number of the pair in this process: that of the stream that came first. Both records of a pair have it.
     pub id: u64,
     /// The subject of the stream's token, by which it was paired.
@@ -44,7 +44,7 @@ pub struct StreamRecord {
 
 impl StreamRecord {
     /// Writes one line at level info, and sends a span if there is a collector.
-    pub fn log(&self) {
+    pub(crate) fn log(&self) {
         #[cfg(feature = "otel")]
         self.send_span();
         info!(

@@ -33,10 +33,10 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Sends spans to the collector.
 #[derive(Debug)]
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 /// Opens the way to the collector that the environment names; `None` if it names none. Must be called in a tokio runtime.
-pub fn start() -> Result<Option<Traces>, ExporterBuildError> {
+pub(crate) fn start() -> Result<Option<Traces>, ExporterBuildError> {
     let given = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
     if !ENDPOINTS.into_iter().any(given) {
         return Ok(None);
@@ -57,7 +57,7 @@ pub fn start() -> Result<Option<Traces>, ExporterBuildError> {
 
 impl Traces {
     /// Sends what is left. Blocks for at most two seconds.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         if let Err(error) = self.0.shutdown_with_timeout(LAST_SPANS) {
             tracing::warn!(%error, "the last spans may not have been sent");
         }

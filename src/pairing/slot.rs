@@ -24,7 +24,7 @@ pub(super) enum Slot<T> {
 
 impl<T> Slot<T> {
     /// A second stream takes the waiter's offer; `None` if nobody waits. `spend_until`: single use, expiry of the token.
-    pub fn take(&mut self, spend_until: Option<SystemTime>) -> Option<T> {
+    pub(super) fn take(&mut self, spend_until: Option<SystemTime>) -> Option<T> {
         let after = spend_until.map_or(Self::Free, |until| Self::Spent { until });
         match std::mem::replace(self, after) {
             Self::Waiting { offer, .. } => Some(offer),
@@ -37,7 +37,7 @@ impl<T> Slot<T> {
 
     /// A waiter leaves (cancelled, timed out, told to end). Its offer comes back; `None` if it is not the one
     /// that waits here, that is, if it has been paired.
-    pub fn leave(&mut self, ticket: Ticket) -> Option<T> {
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<T> {
         match self {
             Self::Waiting { ticket: own, .. } if *own == ticket => self.take(None),
             _ => None,
@@ -45,13 +45,13 @@ impl<T> Slot<T> {
     }
 
     /// Frees a spent key whose token has expired.
-    pub fn expire(&mut self, now: SystemTime) {
+    pub(super) fn expire(&mut self, now: SystemTime) {
         if matches!(self, Self::Spent { until } if *until <= now) {
             *self = Self::Free;
         }
     }
 
-    pub fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         matches!(self, Self::Free)
     }
 }

@@ -12,7 +12,7 @@ use dashmap::{DashMap, mapref::entry::Entry};
 use thiserror::Error;
 
 use super::slot::Slot;
-pub use super::slot::Ticket;
+pub(crate) use super::slot::Ticket;
 
 /// Tells a stream that was let in what it has to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl<T> Table<T> {
 
 /// Keeps the place of a stream that waits until it is dropped, unless a partner comes.
 #[derive(Debug)]
-pub struct Waiter<T> {
+pub(crate) struct Waiter<T> {
     table: Arc<Table<T>>,
     key: Arc<str>,
     ticket: Ticket,
@@ -146,12 +146,12 @@ pub struct Waiter<T> {
 
 impl<T> Waiter<T> {
     /// Keeps the place of the stream that was given this ticket when it arrived.
-    pub fn new(table: Arc<Table<T>>, key: Arc<str>, ticket: Ticket) -> Self {
+    pub(crate) fn new(table: Arc<Table<T>>, key: Arc<str>, ticket: Ticket) -> Self {
         Self { table, key, ticket }
     }
 
     /// Takes the offer back. `None` if it has been paired meanwhile.
-    pub fn leave(&self) -> Option<T> {
+    pub(crate) fn leave(&self) -> Option<T> {
         self.table.leave(&self.key, self.ticket)
     }
 }

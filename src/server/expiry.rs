@@ -63,7 +63,7 @@ impl Reminder {
 }
 
 /// Watches for as long as it is polled.
-pub async fn watch(certificate: Arc<CurrentTls>, metrics: Arc<Metrics>) {
+pub(super) async fn watch(certificate: Arc<CurrentTls>, metrics: Arc<Metrics>) {
     let mut reminder = Reminder { said: None };
     loop {
         let now = SystemTime::now();
@@ -97,7 +97,7 @@ fn say(urgency: Urgency, expires: SystemTime, now: SystemTime) {
 }
 
 /// What is to be said of a certificate that expires then, if anything.
-pub fn remark(expires: SystemTime, now: SystemTime) -> Option<String> {
+pub(super) fn remark(expires: SystemTime, now: SystemTime) -> Option<String> {
     words(Urgency::of(expires, now), expires, now)
 }
 

@@ -11,10 +11,10 @@ use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 
 use super::StartError;
-use crate::{config::Config, transport::accept};
+use crate::{config::Config, transport::socket};
 
 /// Names the sockets that were handed over, separated by colons (`sd_listen_fds_with_names`).
-pub const NAMES_ENV: &str = "LISTEN_FDNAMES";
+pub(crate) const NAMES_ENV: &str = "LISTEN_FDNAMES";
 
 /// What a socket can be for, and the key of the configuration that is its address otherwise. In the order that sockets
 /// without names have.
@@ -114,7 +114,7 @@ impl HandedOver {
 
 /// A socket to listen on.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// The socket.
     pub socket: TcpListener,
     /// Its address, with the port the system chose if 0 was asked for.
@@ -127,7 +127,7 @@ pub struct Listener {
 
 /// All of them.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// For gRPC.
     pub grpc: Listener,
     /// For probes and metrics.
@@ -140,7 +140,7 @@ pub struct Listeners {
 
 impl Listeners {
     /// Takes what was handed over, and binds the rest.
-    pub fn open(config: &Config, mut handed_over: HandedOver) -> Result<Self, StartError> {
+    pub(crate) fn open(config: &Config, mut handed_over: HandedOver) -> Result<Self, StartError> {
         let listen = &config.listen;
         let bind = |role: usize, address: SocketAddr| {
             let shared = listen.reuse_port;
@@ -150,7 +150,7 @@ impl Listeners {
                 key,
                 error,
             };
-            let socket = accept::bind(address, listen.backlog, shared).map_err(failed)?;
+            let socket = socket::bind(address, listen.backlog, shared).map_err(failed)?;
             Ok::<_, StartError>(Listener {
                 address: socket.local_addr().unwrap_or(address),
                 socket,

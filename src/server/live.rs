@@ -17,14 +17,15 @@ use super::{expiry, max_waiting, memory_limit, open_files::Shortage, rules, succ
 use crate::{
     auth::{Key, KeyRingError, Rules},
     config::{Config, PemFile},
+    tls::provider::Provider,
     transport::{
         forwarding::Successor,
         settings::Settings,
-        shared::Router,
+        shared::Shared,
         tls::{
             self,
             current::{CurrentTls, Ready},
-            settings::{Clients, Provider, Terms, TlsError},
+            settings::{Clients, Terms, TlsError},
         },
     },
 };
@@ -80,7 +81,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub fn of(config: &Config) -> Result<Self, LiveErrors> {
+    pub(super) fn of(config: &Config) -> Result<Self, LiveErrors> {
         let mut errors = Vec::new();
         let provider = config.tls.provider.resolve();
         let rules = kept(rules(config).map_err(LiveError::from), &mut errors);
@@ -108,7 +109,7 @@ fn kept<T>(result: Result<T, LiveError>, errors: &mut Vec<LiveError>) -> Option<
 /// # Errors
 ///
 /// All that would keep it from starting.
-pub fn check(config: &Config) -> Result<Vec<String>, LiveErrors> {
+pub(crate) fn check(config: &Config) -> Result<Vec<String>, LiveErrors> {
     let parts = Parts::of(config)?;
     let certificate = parts.tls.filter(|tls| !tls.is_self_signed());
     let expires = certificate.and_then(|tls| tls.current.expires_at());
@@ -120,7 +121,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, LiveErrors> {
 /// The parts of a running router that a new configuration reaches.
 #[derive(Debug)]
 pub struct Live {
-    router: Arc<Router>,
+    router: Arc<Shared>,
     tls: Option<Tls>,
 }
 
@@ -146,7 +147,7 @@ impl Tls {
         }))
     }
 
-    pub fn is_self_signed(&self) -> bool {
+    pub(super) fn is_self_signed(&self) -> bool {
         self.self_signed.load(Ordering::Relaxed)
     }
 }
@@ -167,12 +168,12 @@ pub struct Change {
 }
 
 impl Live {
-    pub(super) fn new(router: Arc<Router>, tls: Option<Tls>) -> Self {
+    pub(super) fn new(router: Arc<Shared>, tls: Option<Tls>) -> Self {
         Self { router, tls }
     }
 
     /// What the router's connections share.
-    pub fn router(&self) -> &Arc<Router> {
+    pub fn router(&self) -> &Arc<Shared> {
         &self.router
     }
 

@@ -14,7 +14,7 @@ const OWN: u64 = 64;
 ///
 /// The soft limit, often 1024, is for programs that use `select`, which knows no larger numbers. To be called once at
 /// the start of a program. What cannot be raised stays, and is told by [`Shortage::of`].
-pub fn raise_limit() {
+pub(crate) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let raised = Rlimit {
@@ -27,7 +27,7 @@ pub fn raise_limit() {
 
 /// That fewer files may be open than the configuration allows for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shortage {
+pub(crate) struct Shortage {
     limit: u64,
     needed: u64,
     /// What is needed besides connections of peers.
@@ -36,7 +36,7 @@ pub struct Shortage {
 
 impl Shortage {
     /// What this process lacks with this configuration, if anything.
-    pub fn of(config: &Config) -> Option<Self> {
+    pub(crate) fn of(config: &Config) -> Option<Self> {
         let limit = getrlimit(Resource::Nofile).current;
         // `None` is no limit.
         Self::under(limit?, config)

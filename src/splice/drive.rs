@@ -18,7 +18,7 @@ use super::{
 
 /// The deadlines of one stream. `None` is none.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// How long a stream waits for its partner.
     pub pairing: Duration,
     /// How long nothing may move either way.
@@ -117,7 +117,7 @@ impl Clock {
 }
 
 /// Waits for a partner, reading what the peer already sends. `Ok` when `joined` resolves.
-pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
+pub(crate) async fn wait<S: Source, K: Sink, J: Future + Unpin>(
     side: &mut Side<S, K>,
     control: &Control,
     deadlines: &Deadlines,
@@ -156,7 +156,7 @@ pub async fn wait<S: Source, K: Sink, J: Future + Unpin>(
 }
 
 /// Splices until the stream has to end, and says why.
-pub async fn splice<S: Source, K: Sink>(
+pub(crate) async fn splice<S: Source, K: Sink>(
     side: &mut Side<S, K>,
     control: &Control,
     deadlines: &Deadlines,
@@ -185,7 +185,7 @@ pub async fn splice<S: Source, K: Sink>(
 
 /// Ends the stream: tells the partner's stream, delivers what the partner sent before (if `paired`), then
 /// tells the peer. Returns whether the peer could be told within `linger` of the last progress.
-pub async fn conclude<S: Source, K: Sink>(
+pub(crate) async fn conclude<S: Source, K: Sink>(
     side: &mut Side<S, K>,
     ending: Ending,
     paired: bool,
@@ -214,7 +214,7 @@ pub async fn conclude<S: Source, K: Sink>(
 /// A stock peer acts on the frame only if it reads it before the status arrives: grpc.aio gives up what it has not
 /// delivered once a call is over, and an exporter then keeps its connection for ever. Stock peers answer the frame
 /// by half-closing, within milliseconds.
-pub const FAREWELL: Duration = Duration::from_millis(500);
+pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What is still to be said.
 enum Saying {

@@ -26,7 +26,7 @@ impl Gauge {
 
 /// One lane's part of the sums; taken off when the lane is gone.
 #[derive(Debug, Default)]
-pub struct Part {
+pub(crate) struct Part {
     all: Arc<Gauge>,
     own: OnceLock<Arc<Gauge>>,
     bytes: AtomicU64,
@@ -34,7 +34,7 @@ pub struct Part {
 
 impl Part {
     /// Nothing yet.
-    pub fn new(all: Arc<Gauge>) -> Self {
+    pub(crate) fn new(all: Arc<Gauge>) -> Self {
         Self {
             all,
             own: OnceLock::new(),
@@ -43,22 +43,22 @@ impl Part {
     }
 
     /// Counts in `own`, too. Before the first byte.
-    pub fn count_in(&self, own: Arc<Gauge>) {
+    pub(crate) fn count_in(&self, own: Arc<Gauge>) {
         let _ = self.own.set(own);
     }
 
     /// What the lane holds, bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// The lane holds so much more.
-    pub fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         self.change(bytes);
     }
 
     /// The lane holds so much less: no more than was added before.
-    pub fn remove(&self, bytes: u64) {
+    pub(crate) fn remove(&self, bytes: u64) {
         self.change(bytes.wrapping_neg());
     }
 

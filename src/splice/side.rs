@@ -13,7 +13,7 @@ use super::{
 const MOST: usize = 128 * 1024;
 
 /// The least credit that is granted anew at once, of a window of so many bytes. See [`Side::new`].
-pub fn credit_step(window: u32) -> u64 {
+pub(crate) fn credit_step(window: u32) -> u64 {
     u64::from(window / 3) + 1
 }
 

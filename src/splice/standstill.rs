@@ -12,7 +12,7 @@ const PART: u64 = 8;
 /// A standstill, seen by whoever looks. Lost updates of two who look at once are made good by the next look, so all
 /// access is relaxed.
 #[derive(Debug, Default)]
-pub struct Standstill {
+pub(crate) struct Standstill {
     /// Milliseconds plus one; 0 while nothing is kept.
     since: AtomicU64,
     /// What had moved then, bytes.
@@ -22,7 +22,12 @@ pub struct Standstill {
 impl Standstill {
     /// How long it has stood still, if it does. `kept`: bytes kept now; `moved`: bytes that have moved so far; `now` is
     /// asked only if need be.
-    pub fn look(&self, kept: u64, moved: u64, now: impl Fn() -> Duration) -> Option<Duration> {
+    pub(crate) fn look(
+        &self,
+        kept: u64,
+        moved: u64,
+        now: impl Fn() -> Duration,
+    ) -> Option<Duration> {
         let since = self.since.load(Ordering::Relaxed);
         if kept == 0 {
             // Mostly it is 0 already, and a load is cheaper.
@@ -42,7 +47,7 @@ impl Standstill {
     }
 
     /// Nothing is kept any more.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.since.store(0, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,7 @@ const VERSION: u8 = 0xa0;
 
 /// An element at the beginning of some bytes (X.690, section 8.1).
 #[derive(Clone, Copy, Debug)]
-pub struct Element<'d> {
+pub(crate) struct Element<'d> {
     /// Says what it is.
     pub tag: u8,
     /// Has tag and length in front of the content.
@@ -21,7 +21,7 @@ pub struct Element<'d> {
 
 impl<'d> Element<'d> {
     /// Reads the first element. `None` if it is not all there, or longer than 16 MiB.
-    pub fn first(der: &'d [u8]) -> Option<Self> {
+    pub(crate) fn first(der: &'d [u8]) -> Option<Self> {
         let [tag, length, ..] = *der else {
             return None;
         };
@@ -49,7 +49,9 @@ impl<'d> Element<'d> {
 }
 
 /// The public key of a certificate of any version. `None` if it cannot be read.
-pub fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+pub(crate) fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let to_be_signed = Element::first(Element::first(certificate)?.content)?;
     let mut field = Element::first(to_be_signed.content)?;
     if field.tag == VERSION {

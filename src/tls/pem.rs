@@ -58,7 +58,7 @@ pub enum PemError {
 }
 
 /// All certificates, of which there is at least one.
-pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -68,7 +68,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
 }
 
 /// Finds the first private key.
-pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     PrivateKeyDer::from_pem_slice(text).map_err(|error| {
         // Headers are what the older form of encryption looks like, and no other key has any.
         let headers = b"Proc-Type: 4,ENCRYPTED";

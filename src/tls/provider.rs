@@ -38,6 +38,7 @@ impl Provider {
 
     /// The rustls provider. Key exchange and signatures are AWS-LC's in either case: it has the post-quantum
     /// key exchange.
+    #[cfg_attr(not(feature = "server"), allow(clippy::unused_self))] // only the server has both
     pub fn crypto(self) -> Arc<CryptoProvider> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         #[cfg(feature = "server")]

@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{der::public_key, provider::Provider};
 
 /// The protocol offered by ALPN; gRPC knows no other.
-pub const ALPN_H2: &[u8] = b"h2";
+pub(crate) const ALPN_H2: &[u8] = b"h2";
 
 /// Which certificates are believed.
 #[derive(Clone, Debug)]

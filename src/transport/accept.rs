@@ -2,7 +2,6 @@
 
 mod hello;
 mod outage;
-mod socket;
 
 use std::{future::poll_fn, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -13,7 +12,6 @@ use tokio::{
 };
 
 use self::outage::Outage;
-pub use self::socket::{bind, prepare};
 use crate::common::backoff::Backoff;
 use crate::observe::{
     metrics::{ConnectionAccept, ConnectionEnd, Held},
@@ -22,13 +20,14 @@ use crate::observe::{
 use crate::transport::{
     http2::{connection, wire::Wire},
     limits::{
-        addresses::{Origin, Visit},
+        addresses::{ConnectionPermit, Origin},
         proxy_protocol::{self, HeaderError},
         spares::Need,
     },
     memory::level::Level,
     phase::Phase,
-    shared::Router,
+    shared::Shared,
+    socket::prepare,
     tls::current::CurrentTls,
 };
 
@@ -37,7 +36,7 @@ use crate::transport::{
 /// `handed_over`: other processes accept from the very same queue, so what waits there is left to them. Otherwise it would
 /// be lost when the listener is closed, so it is accepted first.
 pub async fn run(
-    router: Arc<Router>,
+    router: Arc<Shared>,
     listener: TcpListener,
     tls: Option<Arc<CurrentTls>>,
     handed_over: bool,
@@ -102,7 +101,7 @@ impl Trouble {
     }
 
     /// How long to wait: trying again at once would only burn the processor.
-    fn begin(&mut self, router: &Router, error: &io::Error) -> Duration {
+    fn begin(&mut self, router: &Shared, error: &io::Error) -> Duration {
         router.metrics.accept_failures.inc();
         router.life.set_accepting(false);
         let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Room));
@@ -120,7 +119,7 @@ impl Trouble {
     }
 
     /// All that waited has been accepted: only then the router is ready again, as it would be for moments else.
-    fn over(&mut self, router: &Router) {
+    fn over(&mut self, router: &Shared) {
         let Some(over) = self.outage.over(Instant::now()) else {
             return;
         };
@@ -165,7 +164,7 @@ pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
 
 /// What every connection passes on its way in.
 struct Acceptor {
-    router: Arc<Router>,
+    router: Arc<Shared>,
     tls: Option<Arc<CurrentTls>>,
 }
 
@@ -203,7 +202,7 @@ impl Acceptor {
     }
 
     /// Lets in a connection from this address, unless it has too many.
-    fn enter(&self, peer: IpAddr) -> Option<Visit> {
+    fn enter(&self, peer: IpAddr) -> Option<ConnectionPermit> {
         let metrics = &self.router.metrics;
         let limit = self.router.settings.load().connections.max_per_address;
         let limit = limit.map(|limit| limit as usize);
@@ -292,7 +291,7 @@ async fn serve_proxied(acceptor: Arc<Acceptor>, mut socket: TcpStream, proxy: Ip
     tracing::info!(%proxy, error, "connection refused: its address is in listen.proxy_protocol_from");
 }
 
-async fn serve(acceptor: Arc<Acceptor>, socket: TcpStream, visit: Visit, _open: Held) {
+async fn serve(acceptor: Arc<Acceptor>, socket: TcpStream, visit: ConnectionPermit, _open: Held) {
     let metrics = &acceptor.router.metrics;
     let peer = &visit.origin;
     let what = "a connection's task panicked; its streams were ended";

@@ -4,11 +4,11 @@
 //! `peer` is an HTTP/2 stream as the splice sees it. When this router stops, `successor` finds a partner at the one
 //! that takes over, `forward` then stands in for the partner, and `voucher` says whether the other one is a router.
 
-pub mod admission;
+pub(crate) mod admission;
 mod forward;
 mod partner;
 mod peer;
-pub mod refusal;
+pub(crate) mod refusal;
 mod session;
 mod successor;
 mod voucher;
@@ -24,8 +24,8 @@ use self::{
     peer::{Dialect, PeerSink, PeerSource},
 };
 use crate::transport::{
-    http2::outgoing::Outgoing,
-    limits::{addresses::OpenStream, pace::Paced, seats::Seat},
+    limits::{addresses::StreamPermit, pace::Paced, seats::SeatPermit},
+    outgoing::Outgoing,
     settings::LEAST_WINDOW,
     shared::{Offer, Partner},
 };
@@ -39,9 +39,6 @@ use crate::{
         side::{self, Side},
     },
 };
-
-/// Names the call as the path of an HTTP/2 request.
-pub const PATH: &str = "/jumpstarter.v1.RouterService/Stream";
 
 const _: () = assert!(WHOLE_MESSAGE as usize <= LEAST_WINDOW.bytes() / 3 * 2);
 
@@ -122,8 +119,8 @@ struct Call {
     seeker: Seeker,
     /// The peer is another router; this proves to it that so is this one.
     voucher: Option<Box<HeaderValue>>,
-    _open: OpenStream,
-    _seat: Seat,
+    _open: StreamPermit,
+    _seat: SeatPermit,
 }
 
 impl Call {

@@ -9,7 +9,7 @@ use crate::{splice::gauge::Gauge, transport::memory::read_budget::Received};
 
 /// Counts what passes through a connection's streams. One task counts and looks, so all access is relaxed.
 #[derive(Debug, Default)]
-pub struct Passage {
+pub(crate) struct ConnectionCounters {
     /// Credit granted anew, bytes.
     released: AtomicU64,
     /// Bytes received.
@@ -32,22 +32,22 @@ pub struct Passage {
 
 /// Counts one call that asks for no token until it is dropped.
 #[derive(Debug)]
-pub struct OpenCall(Arc<Passage>);
+pub(crate) struct CallPermit(Arc<ConnectionCounters>);
 
-impl Drop for OpenCall {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Passage {
+impl ConnectionCounters {
     /// Returns the credit granted anew so far, bytes.
-    pub fn released(&self) -> u64 {
+    pub(crate) fn released(&self) -> u64 {
         self.released.load(Ordering::Relaxed)
     }
 
     /// Returns what was received so far.
-    pub fn received(&self) -> Received {
+    pub(crate) fn received(&self) -> Received {
         Received {
             bytes: self.received.load(Ordering::Relaxed),
             frames: self.frames.load(Ordering::Relaxed),
@@ -55,17 +55,17 @@ impl Passage {
     }
 
     /// Counts what the lanes hold that these streams fill.
-    pub fn held(&self) -> &Arc<Gauge> {
+    pub(crate) fn held(&self) -> &Arc<Gauge> {
         &self.held
     }
 
     /// Tells whether the connection is not read for want of memory.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
 
     /// Says whether the connection is read.
-    pub fn set_paused(&self, paused: bool) {
+    pub(crate) fn set_paused(&self, paused: bool) {
         // Mostly nothing changes, and a load is cheaper.
         if self.is_paused() != paused {
             self.paused.store(paused, Ordering::Relaxed);
@@ -73,39 +73,39 @@ impl Passage {
     }
 
     /// Counts the streams that were admitted and are not yet gone.
-    pub fn streams(&self) -> u32 {
+    pub(crate) fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
     }
 
     /// Counts a stream that was admitted.
-    pub fn opened(&self) {
+    pub(crate) fn opened(&self) {
         self.streams.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes back what [`Self::opened`] counted.
-    pub fn closed(&self) {
+    pub(crate) fn closed(&self) {
         self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Returns what a peer may send on each stream before it is read, bytes.
-    pub fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         self.window.load(Ordering::Relaxed)
     }
 
     /// Notes that the connection has changed its streams' window.
-    pub fn set_window(&self, bytes: u32) {
+    pub(crate) fn set_window(&self, bytes: u32) {
         self.window.store(bytes, Ordering::Relaxed);
     }
 
     /// Notes that the peer knows of a smaller window. Streams see it once they are polled.
-    pub fn set_shrunk(&self) {
+    pub(crate) fn set_shrunk(&self) {
         self.shrunk.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one more call that asks for no token, unless `limit` are open.
-    pub fn open_call(self: &Arc<Self>, limit: u32) -> Option<OpenCall> {
+    pub(crate) fn open_call(self: &Arc<Self>, limit: u32) -> Option<CallPermit> {
         let before = self.calls.fetch_add(1, Ordering::Relaxed);
-        let call = OpenCall(self.clone());
+        let call = CallPermit(self.clone());
         (before < limit).then_some(call)
     }
 

@@ -49,7 +49,7 @@ pub enum SuccessorTrust {
 
 /// Holds what a router knows of itself once it listens.
 #[derive(Debug)]
-pub struct Own {
+pub struct Identity {
     /// Where it listens.
     pub address: SocketAddr,
     /// The name that its certificate is for.
@@ -66,7 +66,7 @@ pub struct Forwarding {
     /// The successor; new attempts to reach it take the newest.
     pub successor: ArcSwap<Successor>,
     /// Where this process listens; set once it does.
-    pub own: OnceLock<Own>,
+    pub own: OnceLock<Identity>,
     /// Tells this process from all others.
     pub(crate) process: HeaderValue,
     /// Streams at the successor, which end when everything does.

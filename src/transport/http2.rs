@@ -1,19 +1,16 @@
 //! One connection's HTTP/2.
 //!
 //! [`connection`] is the task that owns the connection and all its streams: bytes cross to another task only in a lane.
-//! [`wire`] is its byte stream, [`wake_flag`] tells it which of its parts has work, [`timers`] what is due, [`window`] how
-//! much credit the peer should have; [`outgoing`] is what is unsent. [`routes`] passes calls of other services on, within
-//! bounds of their own.
+//! [`wire`] is its byte stream, [`timers`] tells what is due, [`window`] how much credit the peer should have. [`routes`]
+//! passes calls of other services on, within bounds of their own.
 
 mod closing;
-pub mod connection;
+pub(crate) mod connection;
 mod goaway;
 mod load;
-pub mod outgoing;
 mod read_gate;
-pub mod routes;
-pub mod timers;
-pub mod wake_flag;
-pub mod window;
+pub(crate) mod routes;
+pub(crate) mod timers;
+pub(crate) mod window;
 mod windows;
-pub mod wire;
+pub(crate) mod wire;

@@ -1,12 +1,15 @@
 //! Who comes from where, how many and how fast.
 //!
 //! [`addresses`] counts what comes from where, with a [`bucket`] for each rate, and [`seats`] the streams in all; [`spares`]
-//! knows the connections without a stream; [`pace`] is how fast a peer may send; [`proxy_protocol`] tells who is behind
+//! knows the connections without a stream; [`calls`] has places for calls that need no token, and [`refusal`] says why
+//! there is none; [`pace`] is how fast a peer may send; [`proxy_protocol`] tells who is behind
 //! a load balancer.
 
-pub mod addresses;
-pub mod bucket;
-pub mod pace;
-pub mod proxy_protocol;
-pub mod seats;
-pub mod spares;
+pub(crate) mod addresses;
+pub(crate) mod bucket;
+pub(crate) mod calls;
+pub(crate) mod pace;
+pub(crate) mod proxy_protocol;
+pub(crate) mod refusal;
+pub(crate) mod seats;
+pub(crate) mod spares;

@@ -2,11 +2,10 @@
 //!
 //! [`level`] says how short memory is, by the live heap and what is [`resident`] beyond it, under the limit that is configured
 //! or that [`cgroup`] finds; [`read_budget`] says how much a connection reads at once, [`budget`] what windows may grow
-//! by; [`pressure`] measures, and ends what stands still when memory runs out.
+//! by.
 
-pub mod budget;
-pub mod cgroup;
-pub mod level;
-pub mod pressure;
-pub mod read_budget;
-pub mod resident;
+pub(crate) mod budget;
+pub(crate) mod cgroup;
+pub(crate) mod level;
+pub(crate) mod read_budget;
+pub(crate) mod resident;

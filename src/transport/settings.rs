@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 /// The smallest window that a stream may start with.
-pub const LEAST_WINDOW: Size = Size::new(128 << 10);
+pub(crate) const LEAST_WINDOW: Size = Size::new(128 << 10);
 
 /// The largest window that HTTP/2 knows.
-pub const MOST_WINDOW: Size = Size::new((1 << 31) - 1);
+pub(crate) const MOST_WINDOW: Size = Size::new((1 << 31) - 1);
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,10 +9,10 @@ use tonic::service::Routes;
 
 use crate::transport::{
     forwarding::Forwarding,
-    http2::routes::places::Calls,
     limits::{
         addresses::Addresses,
-        seats::{Seat, Seats},
+        calls::Calls,
+        seats::{SeatPermit, Seats},
         spares::Spares,
     },
     memory::{budget::Budget, level::Memory},
@@ -39,7 +39,7 @@ pub(crate) type Lanes = (LaneSender, LaneReceiver);
 pub struct Offer {
     /// The table is shared between threads, though an offer is only ever moved.
     pub(crate) lanes: SyncWrapper<Lanes>,
-    pub(crate) seat: Seat,
+    pub(crate) seat: SeatPermit,
     pub(crate) joined: oneshot::Sender<Partner>,
     pub(crate) entry: Arc<StreamEntry>,
     pub(crate) encodings: Encodings,
@@ -47,14 +47,14 @@ pub struct Offer {
 
 /// Tells a waiting stream what it needs to know of the partner that came.
 #[derive(Debug)]
-pub struct Partner {
+pub(crate) struct Partner {
     pub(crate) peer: IpAddr,
     pub(crate) encodings: Encodings,
 }
 
 /// Holds the state that all connections share.
 #[derive(Debug)]
-pub struct Router {
+pub struct Shared {
     /// Who may come in.
     pub rules: ArcSwap<Rules>,
     /// Who waits for whom.
@@ -91,7 +91,7 @@ pub struct Limits {
     pub(crate) calls: Arc<Calls>,
 }
 
-impl Router {
+impl Shared {
     /// Makes what a router begins with. `routes` serves every path but `RouterService/Stream`.
     pub fn new(
         rules: Rules,

@@ -12,7 +12,7 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-use crate::transport::counters::Passage;
+use crate::transport::counters::ConnectionCounters;
 use crate::{observe::metrics::Metrics, splice::control::Control};
 
 /// A peer that took something in this time has not stalled.
@@ -45,7 +45,7 @@ impl Streams {
         peer: IpAddr,
         certificate: Option<Arc<str>>,
         arrived: Instant,
-        counters: Arc<Passage>,
+        counters: Arc<ConnectionCounters>,
     ) -> EntryPermit {
         counters.opened();
         let entry = Arc::new(StreamEntry {
@@ -123,7 +123,7 @@ pub struct StreamEntry {
     pub control: Arc<Control>,
     /// The number of the stream that waited for this one.
     first: OnceLock<u64>,
-    counters: Arc<Passage>,
+    counters: Arc<ConnectionCounters>,
     received: Rate,
     sent: Rate,
     noted: Noted,
@@ -194,7 +194,7 @@ impl StreamEntry {
     }
 
     /// Tells whether it is a stream of the connection with these counters.
-    pub(crate) fn is_on(&self, counters: &Arc<Passage>) -> bool {
+    pub(crate) fn is_on(&self, counters: &Arc<ConnectionCounters>) -> bool {
         Arc::ptr_eq(&self.counters, counters)
     }
 
@@ -248,7 +248,7 @@ impl StreamEntry {
 }
 
 /// Keeps the rates of all streams up to date, for as long as somebody may look at them.
-pub async fn sample(streams: Arc<Streams>, metrics: Arc<Metrics>) {
+pub(crate) async fn sample(streams: Arc<Streams>, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let mut last = ticks.tick().await;
     loop {

@@ -3,12 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use crate::helpers::web::{Answer, aside, get, raw, send};
-use crate::helpers::{Running, token, within};
-use jumpstarter_router::{
-    client::call,
-    client::stream::data,
-    observe::metrics::{AdminAction, AdminRefusal},
-};
+use crate::helpers::{Running, call, data, token, within};
+use jumpstarter_router::inside::observe::metrics::{AdminAction, AdminRefusal};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "a token of more than sixteen characters";

@@ -9,9 +9,9 @@ use h2::{
     client::{ResponseFuture, SendRequest},
 };
 use http::{HeaderMap, Request};
-use jumpstarter_router::{
+use jumpstarter_router::inside::{
+    grpc::call::PATH,
     observe::metrics::CallRefusal::{self, MadeRoom, TooLarge, TooMany, TooManyOnConnection},
-    transport::call::PATH,
 };
 use tonic::{Code, Status};
 

@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::helpers::{self, Certificate, Running, last_words, token, within};
+use crate::helpers::{self, Certificate, Running, call, data, goaway, last_words, token, within};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use jumpstarter_router::{
     client::{
-        ConnectError, Connector, EndedBy, Keepalive, RouterStream, StreamError, Trust, call,
+        ConnectError, Connector, EndedBy, Keepalive, RouterStream, StreamError, Trust,
         frame::{MAX_PAYLOAD, encode},
-        stream::{data, goaway},
     },
     protocol::v1::FrameType,
 };

@@ -10,10 +10,12 @@ use crate::helpers::{
 };
 use jumpstarter_router::{
     client::{Connector, Identity},
-    observe::metrics::{ConnectionEnd, TlsHandshake},
-    transport::tls::{
-        settings::Provider,
-        trust::{Trust, client_config},
+    inside::{
+        observe::metrics::{ConnectionEnd, TlsHandshake},
+        tls::{
+            provider::Provider,
+            trust::{Trust, client_config},
+        },
     },
 };
 use rcgen::ExtendedKeyUsagePurpose;

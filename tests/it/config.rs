@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jumpstarter_router::cli::args::{Command, parse};
-use jumpstarter_router::cli::{check, exit::EX_CONFIG};
-use jumpstarter_router::config::{self, Config, Origin, Secret, Sources, keys, load};
+use jumpstarter_router::inside::cli::args::{Command, parse};
+use jumpstarter_router::inside::cli::{check, exit::EX_CONFIG};
+use jumpstarter_router::inside::config::{self, Config, Origin, Secret, Sources, keys, load};
 
 const KEY: &str = "hush-0123456789abcdef0123456789ab";
 

@@ -242,7 +242,7 @@ async fn serve(
         .unwrap();
     let key: rustls_pki_types::PrivateKeyDer<'static> =
         rustls_pki_types::pem::PemObject::from_pem_slice(&key).unwrap();
-    let provider = jumpstarter_router::transport::tls::settings::Provider::Auto.crypto();
+    let provider = jumpstarter_router::inside::tls::provider::Provider::Auto.crypto();
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

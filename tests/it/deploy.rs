@@ -6,7 +6,7 @@ mod unit;
 use std::{fs, time::Duration};
 
 use crate::helpers::{Certificate, KEY, process};
-use jumpstarter_router::cli::{
+use jumpstarter_router::inside::cli::{
     args::{self, Command},
     health,
 };

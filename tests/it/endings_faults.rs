@@ -14,16 +14,14 @@ use crate::helpers::{
     self, End, Harness, Kind, Options, assert_bytes, assert_told, line::Cut, message, noise,
     prefixed, token,
 };
-use jumpstarter_router::{
+use jumpstarter_router::inside::{
     config::Size,
+    grpc::call::PATH,
     observe::metrics::ConnectionEnd,
     splice::ending::GOAWAY_MESSAGE,
-    transport::{
-        call::PATH,
-        http2::{
-            connection,
-            wire::{Gather, Wire},
-        },
+    transport::http2::{
+        connection,
+        wire::{Gather, Wire},
     },
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -122,7 +120,7 @@ fn malformed() -> Vec<Malformed> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_messages() {
-    let limit = |config: &mut jumpstarter_router::config::Config| {
+    let limit = |config: &mut jumpstarter_router::inside::config::Config| {
         config.streams.max_message_size = Size::new(256 * 1024);
     };
     let harness = Harness::start(limit).await;
@@ -153,7 +151,7 @@ async fn malformed_messages() {
 /// A waiter has no partner yet that could be told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_messages_of_a_waiter() {
-    let limit = |config: &mut jumpstarter_router::config::Config| {
+    let limit = |config: &mut jumpstarter_router::inside::config::Config| {
         config.streams.max_message_size = Size::new(256 * 1024);
     };
     let harness = Harness::start(limit).await;

@@ -1,10 +1,9 @@
 //! Who meets whom: waiters that leave, and further streams with the same token.
 
 use crate::helpers::{
-    self, Harness, Kind, Options, assert_completed, line::Cut, message, noise, peer::KINDS, token,
-    until, within,
+    self, Harness, Kind, Options, assert_completed, call, data, goaway, line::Cut, message, noise,
+    peer::KINDS, token, until, within,
 };
-use jumpstarter_router::client::{call, stream};
 use tonic::Code;
 
 /// A waiter that goes makes room at once: its token can wait, and pair, again.
@@ -108,7 +107,7 @@ async fn the_client_of_this_package() {
         harness.connector.channel().await.unwrap(),
         harness.connector.channel().await.unwrap(),
     );
-    let early = vec![stream::data(noise(1, 60_000)), stream::data("second")];
+    let early = vec![data(noise(1, 60_000)), data("second")];
     let waiting = tokio::spawn({
         let token = token.clone();
         async move { call(channels.0, &token, early).await }
@@ -121,7 +120,7 @@ async fn the_client_of_this_package() {
         let got = within("early data", second.receive.message()).await;
         assert_eq!(got.unwrap().unwrap().payload, want);
     }
-    second.send.send(stream::goaway()).await.unwrap();
+    second.send.send(goaway()).await.unwrap();
     drop((first.send, second.send));
     let got = within("GOAWAY", first.receive.message()).await;
     assert_eq!(got.unwrap().unwrap().frame_type, 7);

@@ -7,7 +7,7 @@ use crate::helpers::{
     peer::KINDS, prefixed,
 };
 use bytes::Bytes;
-use jumpstarter_router::config::Size;
+use jumpstarter_router::inside::config::Size;
 use proptest::{
     prelude::*,
     strategy::ValueTree,

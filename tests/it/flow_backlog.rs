@@ -8,7 +8,7 @@ use crate::helpers::{
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client};
 use http::Request;
-use jumpstarter_router::transport::{call::PATH, shared::Router};
+use jumpstarter_router::inside::{grpc::call::PATH, transport::shared::Shared};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
 use tokio_rustls::client::TlsStream;
 use tonic::Code;
@@ -124,14 +124,14 @@ async fn what_http2_keeps_for_a_connection_that_takes_nothing_counts() {
 }
 
 /// What all streams keep.
-fn kept(router: &Router) -> u64 {
+fn kept(router: &Shared) -> u64 {
     let mut kept = 0;
     router.streams.for_each(|live| kept += live.control.kept());
     kept
 }
 
 /// Memory is short from now on.
-fn press(router: &Router) {
+fn press(router: &Shared) {
     router
         .memory
         .set_limit(Some(router.memory.used() * 100 / 65));

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::helpers::{self, Harness, Kind, assert_bytes, message, noise, token, within};
-use jumpstarter_router::{cli::load::delay, client::stream, config::Size};
+use crate::helpers::{
+    self, Harness, Kind, assert_bytes, call, data, message, noise, token, within,
+};
+use jumpstarter_router::inside::{cli::load::delay, config::Size};
 
 /// A message that is held back until it is complete needs credit for all of it, though what was forwarded before
 /// it has not been worth a `WINDOW_UPDATE` yet.
@@ -58,13 +60,11 @@ async fn many_pairs_share_connections() {
             let channel = channels[channel].clone();
             let token = token(&format!("shared {number}"));
             tasks.spawn(async move {
-                let mut call = jumpstarter_router::client::call(channel, &token, Vec::new())
-                    .await
-                    .unwrap();
+                let mut call = call(channel, &token, Vec::new()).await.unwrap();
                 let send = call.send;
                 let sender = tokio::spawn(async move {
                     for seed in 0..16 {
-                        send.send(stream::data(noise(seed, 65_536))).await.unwrap();
+                        send.send(data(noise(seed, 65_536))).await.unwrap();
                     }
                 });
                 for seed in 0..16 {

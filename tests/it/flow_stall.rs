@@ -8,7 +8,7 @@ use crate::helpers::{
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
-use jumpstarter_router::config::Size;
+use jumpstarter_router::inside::config::Size;
 
 const KIB: usize = 1024;
 

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use crate::helpers::{Running, last_words, token, until, within};
+use crate::helpers::{Call, Running, call, data, last_words, token, until, within};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use jumpstarter_router::{
-    client::{Call, call, stream::data},
-    observe::metrics::RouterProof,
-    splice::ending::GOAWAY_MESSAGE,
-    transport::call::PATH,
+use jumpstarter_router::inside::{
+    grpc::call::PATH, observe::metrics::RouterProof, splice::ending::GOAWAY_MESSAGE,
 };
 use prost::Message as _;
 use tokio::net::TcpListener;

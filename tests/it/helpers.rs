@@ -4,6 +4,7 @@
 pub mod alone;
 pub mod authority;
 pub mod balancer;
+mod call;
 pub mod ends;
 pub mod harness;
 pub mod lab;
@@ -28,18 +29,21 @@ use std::{
 
 use bytes::Bytes;
 use jumpstarter_router::{
-    auth::{Claims, mint},
-    client::{Call, Connector, Trust, call, stream::data},
-    config::{self, Config, Override, Sources},
-    observe::metrics::{ConnectionEnd, Metrics},
+    client::{Connector, Trust},
+    inside::{
+        auth::{Claims, mint},
+        config::{self, Config, Override, Sources},
+        observe::metrics::{ConnectionEnd, Metrics},
+        server::Server,
+    },
     protocol::v1::FrameType,
-    server::Server,
 };
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
 use tonic::{Code, transport::Channel};
 
 pub use self::{
+    call::{Call, call, data, goaway},
     harness::{Harness, WINDOW},
     message::{
         assert_bytes, assert_completed, assert_told, encode, frame, message, noise, prefixed,

@@ -3,16 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::helpers::{
-    free_port,
+    call, data, free_port,
     lab::{self, Bench, Peer},
     until_async, within,
 };
-use jumpstarter_router::{
-    client::{call, stream::data},
-    protocol::{
-        client::v1::{self as client, client_service_client::ClientServiceClient},
-        v1::{self, ExporterStatus, controller_service_client::ControllerServiceClient},
-    },
+use jumpstarter_router::protocol::{
+    client::v1::{self as client, client_service_client::ClientServiceClient},
+    v1::{self, ExporterStatus, controller_service_client::ControllerServiceClient},
 };
 use prost_types::Timestamp;
 use tonic::{Code, Status, codec::CompressionEncoding};
@@ -739,11 +736,11 @@ async fn many_clients_at_once_get_each_exporter_one_at_a_time() {
 
 #[tokio::test]
 async fn what_it_needs_is_said() {
-    let refused = |change: fn(&mut jumpstarter_router::lab::Options)| async move {
+    let refused = |change: fn(&mut jumpstarter_router::inside::lab::Options)| async move {
         let folder = tempfile::tempdir().unwrap();
         let mut options = lab::options(folder.path());
         change(&mut options);
-        let lab = jumpstarter_router::lab::Lab::start(options).await;
+        let lab = jumpstarter_router::inside::lab::Lab::start(options).await;
         lab.err().unwrap().to_string()
     };
     let text = refused(|options| options.listen.set_port(0)).await;
@@ -753,13 +750,13 @@ async fn what_it_needs_is_said() {
 
     let bench = Bench::start().await;
     let mut options = lab::options(bench.folder());
-    let text = jumpstarter_router::lab::Lab::start(options).await;
+    let text = jumpstarter_router::inside::lab::Lab::start(options).await;
     let text = text.err().unwrap().to_string();
     assert!(text.contains("another lab"), "{text}");
     let elsewhere = tempfile::tempdir().unwrap();
     options = lab::options(elsewhere.path());
     options.listen = bench.address();
-    let text = jumpstarter_router::lab::Lab::start(options).await;
+    let text = jumpstarter_router::inside::lab::Lab::start(options).await;
     let text = text.err().unwrap().to_string();
     assert!(text.contains("cannot listen on"), "{text}");
     bench.stop().await;

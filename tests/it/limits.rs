@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::helpers::{LONG, Pair, Running, balancer::Balancer, last_words, token, until, within};
-use jumpstarter_router::{
+use crate::helpers::{
+    Call, LONG, Pair, Running, balancer::Balancer, call, last_words, token, until, within,
+};
+use jumpstarter_router::inside::{
     auth::{Claims, mint},
-    client::{Call, call},
     transport::settings::Settings,
 };
 use tokio::task::JoinHandle;
@@ -330,7 +331,7 @@ async fn limits_can_be_changed_while_it_runs() {
 /// Keys, defaults and counters of the page are those of the program, and none is missing.
 #[test]
 fn the_page_says_what_the_program_does() {
-    use jumpstarter_router::{
+    use jumpstarter_router::inside::{
         auth,
         config::{find, keys},
         observe::metrics::{ConnectionAccept, ConnectionEnd, Label, Metrics},

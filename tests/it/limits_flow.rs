@@ -9,7 +9,9 @@ use crate::helpers::{
     self, End, Harness, Kind, Options, Peer, WINDOW, assert_bytes, assert_completed, assert_told,
     message, noise, within,
 };
-use jumpstarter_router::{config::Size, observe::metrics::PacedBy, splice::ending::GOAWAY_MESSAGE};
+use jumpstarter_router::inside::{
+    config::Size, observe::metrics::PacedBy, splice::ending::GOAWAY_MESSAGE,
+};
 use tonic::Code;
 
 const KIB: usize = 1024;

@@ -42,6 +42,7 @@ mod limits_flow;
 mod load;
 mod log;
 mod memory;
+mod memory_costs;
 mod notify;
 mod packaging;
 mod process;

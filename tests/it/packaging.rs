@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::helpers::process;
 use clap::CommandFactory as _;
-use jumpstarter_router::cli::args::Cli;
+use jumpstarter_router::inside::cli::args::Cli;
 
 fn says(args: &[&str]) -> String {
     let output = process::command().args(args).output().unwrap();

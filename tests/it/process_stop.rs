@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::helpers::{
-    KEY, Pair, last_words,
+    KEY, Pair, call, last_words,
     process::{Process, usual},
     token, within,
 };
 use jumpstarter_router::{
-    auth::{Claims, mint},
-    client::{Connector, Trust, call},
+    client::{Connector, Trust},
+    inside::auth::{Claims, mint},
 };
 use serde_json::Value;
 use tonic::Code;

@@ -10,7 +10,7 @@ use crate::helpers::{
 };
 use jumpstarter_router::{
     client::{Connector, Trust},
-    observe::metrics::{ConnectionAccept, ConnectionEnd},
+    inside::observe::metrics::{ConnectionAccept, ConnectionEnd},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -7,11 +7,11 @@ use std::{
 };
 
 use crate::helpers::{
-    self, Certificate, Pair,
+    self, Certificate, Pair, call, data,
     operated::{Mount, Operated, Traffic, replace},
     token, within,
 };
-use jumpstarter_router::client::{Connector, Trust, call, stream::data};
+use jumpstarter_router::client::{Connector, Trust};
 use rustls::HandshakeKind;
 use tonic::Code;
 

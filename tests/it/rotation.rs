@@ -6,14 +6,14 @@ use std::{
 };
 
 use crate::helpers::{
-    Certificate, Pair,
+    Certificate, Pair, call,
     operated::{Mount, Operated, Traffic},
     page::Page,
     within,
 };
 use jumpstarter_router::{
-    auth::{Claims, mint},
-    client::{Connector, Trust, call},
+    client::{Connector, Trust},
+    inside::auth::{Claims, mint},
 };
 use tonic::Code;
 

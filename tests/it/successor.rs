@@ -6,14 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::helpers::{Running, authority::Authority, free_port, last_words, token, until, within};
+use crate::helpers::{
+    Call, Running, authority::Authority, call, data, free_port, last_words, token, until, within,
+};
 use jumpstarter_router::{
-    client::{Call, Connector, Trust, call, stream::data},
-    observe::metrics::RouterProof,
+    client::{Connector, Trust},
+    inside::{
+        observe::metrics::RouterProof, server::Drained, splice::ending::Cause,
+        transport::shared::Shared,
+    },
     protocol::v1::StreamRequest,
-    server::Drained,
-    splice::ending::Cause,
-    transport::shared::Router,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use tokio::task::JoinHandle;
@@ -23,7 +25,7 @@ const DRAINING: &str = "the router is shutting down; connect again";
 
 /// A router that drains.
 struct Draining {
-    router: Arc<Router>,
+    router: Arc<Shared>,
     connector: Connector,
     drained: JoinHandle<Drained>,
 }
@@ -168,7 +170,7 @@ async fn a_reader_that_stops_stops_the_sender_two_routers_away() {
     let mut split = Split::begin(&window).await;
     for _ in 0..2 {
         let sent = fill(&split.early).await;
-        let held = |router: &Router| router.memory.lanes().bytes();
+        let held = |router: &Shared| router.memory.lanes().bytes();
         for router in [&split.old.router, split.new.server.router()] {
             assert!(held(router) <= 160 * 1024, "{} bytes held", held(router));
         }
@@ -256,7 +258,7 @@ async fn the_true_status_and_its_text_pass() {
         let text = "ended by an administrator".to_owned();
         assert_eq!(told, (true, Code::Aborted, text));
     }
-    let proofs = |router: &Router, proof| router.metrics.router_proofs.count(proof);
+    let proofs = |router: &Shared, proof| router.metrics.router_proofs.count(proof);
     let new = split.new.server.router();
     assert_eq!(proofs(new, RouterProof::CallerGood), 1);
     assert_eq!(proofs(&split.old.router, RouterProof::SuccessorGood), 1);
@@ -444,7 +446,7 @@ async fn a_stream_never_comes_back_to_the_process_it_comes_from() {
     ];
     let only = Running::start(&settings).await;
     let mut half = waits(&only, vec![]).await;
-    let refused = |router: &Router| {
+    let refused = |router: &Shared| {
         let cause = router.metrics.stream_refusals.get("forwarded_to_itself");
         cause.get()
     };

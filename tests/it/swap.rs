@@ -11,11 +11,11 @@ use std::{
 };
 
 use crate::helpers::{
-    self, Certificate, Pair, last_words,
+    self, Call, Certificate, Pair, call, data, last_words,
     process::{Process, get, run, usual},
     token, until, within,
 };
-use jumpstarter_router::client::{Call, Connector, call, stream::data};
+use jumpstarter_router::client::Connector;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status, transport::Channel};

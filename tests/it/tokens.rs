@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::hmac::HMAC_SHA256;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
 use http::{HeaderMap, HeaderValue};
-use jumpstarter_router::auth::{Admission, Key, KeyRing, Refusal, Rules};
+use jumpstarter_router::inside::auth::{Admission, Key, KeyRing, Refusal, Rules};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use crate::helpers::{
     raw::{self, Raw, frame},
     token, until, within,
 };
-use jumpstarter_router::observe::metrics::ConnectionEnd;
+use jumpstarter_router::inside::observe::metrics::ConnectionEnd;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 

@@ -5,14 +5,11 @@ use std::time::Duration;
 use crate::helpers::{
     self, Pair, Running,
     balancer::{Balancer, Pieces},
-    last_words,
+    call, data, last_words,
     raw::{self, Raw, frame},
     token, until, within,
 };
-use jumpstarter_router::{
-    client::{call, stream::data},
-    observe::metrics::{ConnectionEnd, TlsHandshake},
-};
+use jumpstarter_router::inside::observe::metrics::{ConnectionEnd, TlsHandshake};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -7,7 +7,7 @@ use crate::helpers::{
     raw::{self, Raw, frame},
     token, until, within,
 };
-use jumpstarter_router::observe::metrics::ConnectionAccept;
+use jumpstarter_router::inside::observe::metrics::ConnectionAccept;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 async fn closed_at_once(router: &Running) {

@@ -7,14 +7,20 @@
 
 use std::sync::Arc;
 
-use crate::helpers::{KEY, Pair, alone::alone, config, last_words, raw, token, until, within};
+use crate::helpers::{
+    KEY, Pair, alone::alone, call, config, data, last_words, raw, token, until, within,
+};
 use jumpstarter_router::{
-    auth::{Key, KeyRing, Rules},
-    client::{Connector, Trust, call},
-    observe::metrics::{ConnectionEnd, Metrics},
-    pairing::table::Table,
-    server::Server,
-    transport::{accept, memory::budget::Budget, phase::Phase, settings::Settings, shared::Router},
+    client::{Connector, Trust},
+    inside::{
+        auth::{Key, KeyRing, Rules},
+        observe::metrics::{ConnectionEnd, Metrics},
+        pairing::table::Table,
+        server::Server,
+        transport::{
+            accept, memory::budget::Budget, phase::Phase, settings::Settings, shared::Shared,
+        },
+    },
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -61,9 +67,9 @@ impl Subscriber for Fragile {
 }
 
 /// A router on a free port, without TLS.
-async fn start() -> (Arc<Router>, Connector, JoinHandle<()>) {
+async fn start() -> (Arc<Shared>, Connector, JoinHandle<()>) {
     let keys = KeyRing::new([Key::new("key", KEY.as_bytes())]).unwrap();
-    let router = Router::new(
+    let router = Shared::new(
         Rules::new(keys),
         Table::new(100, false),
         Settings::default(),
@@ -142,7 +148,7 @@ async fn a_panic_ends_its_own_stream_only() {
     let partner = within("a partner", call(channel, &token, vec![])).await;
     let waiting = within("pairing", waiting).await.unwrap();
     let (mut one, mut other) = (waiting.unwrap(), partner.unwrap());
-    let said = jumpstarter_router::client::stream::data("still here");
+    let said = data("still here");
     one.send.send(said.clone()).await.unwrap();
     let heard = within("a message", other.receive.message()).await.unwrap();
     assert_eq!(heard.unwrap().payload, said.payload);

@@ -12,8 +12,10 @@ use crate::helpers::{
 };
 use jumpstarter_router::{
     client::{Connector, Trust},
-    observe::metrics::{ConnectionAccept, ConnectionEnd},
-    transport::limits::spares::{Need, SPARE_AFTER},
+    inside::{
+        observe::metrics::{ConnectionAccept, ConnectionEnd},
+        transport::limits::spares::{Need, SPARE_AFTER},
+    },
 };
 use tokio::{net::TcpStream, time::sleep};
 use tokio_rustls::client::TlsStream;

@@ -11,8 +11,10 @@ use crate::helpers::{
 };
 use jumpstarter_router::{
     client::{Connector, Trust},
-    observe::metrics::{ConnectionEnd, TlsHandshake},
-    transport::tls::trust::{self, client_config},
+    inside::{
+        observe::metrics::{ConnectionEnd, TlsHandshake},
+        tls::trust::{self, client_config},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

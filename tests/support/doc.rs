@@ -1,15 +1,9 @@
 // What the examples in the documentation of `client` need: a router on a free port.
 
-use std::time::SystemTime;
-
-use jumpstarter_router::{
-    auth::{Claims, mint},
-    config::{Config, Secret},
-    server::Server,
-};
+use jumpstarter_router::{Config, Secret, Server, client::Token};
 
 /// A router, and a token for it.
-pub async fn router() -> (Server, String) {
+pub async fn router() -> (Server, Token) {
     let key = "an example's signing key of 32 bytes";
     let mut config = Config::default();
     config.listen.address = ([127, 0, 0, 1], 0).into();
@@ -17,6 +11,5 @@ pub async fn router() -> (Server, String) {
     config.listen.admin_address = None;
     config.auth.key = Some(Secret::new(key));
     let server = Server::start(&config).await.expect("a free port");
-    let token = mint(key.as_bytes(), &Claims::new("example", SystemTime::now()));
-    (server, token)
+    (server, Token::mint(key, "example"))
 }

@@ -41,7 +41,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 
 /// What is asked of every request.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     token: Option<Vec<u8>>,
     metrics: Arc<Metrics>,
 }
@@ -51,7 +51,7 @@ type Refusal = (AdminRefusal, StatusCode, &'static str);
 
 impl Guard {
     /// With `token`, every request but that for the page itself must carry it.
-    pub fn new(token: Option<Vec<u8>>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(token: Option<Vec<u8>>, metrics: Arc<Metrics>) -> Self {
         Self { token, metrics }
     }
 
@@ -110,7 +110,11 @@ impl Guard {
 }
 
 /// Lets a request pass or refuses it.
-pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(crate) async fn check(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let admitted = guard.admit(request.method(), request.uri(), request.headers());
     let mut response = match admitted {
         Ok(()) => next.run(request).await,

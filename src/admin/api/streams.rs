@@ -20,7 +20,7 @@ const MOST: usize = 20_000;
 /// Which streams are listed, and in which order.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Query {
+pub(crate) struct Query {
     /// How many at most; 500 unless said otherwise, and never more than 20,000.
     pub limit: Option<usize>,
     /// Only those with this text in the subject or a peer's address. Upper and lower case are the same.
@@ -111,7 +111,7 @@ pub struct Peer {
 }
 
 /// The streams that `query` asks for.
-pub fn list(streams: &Streams, query: &Query) -> Listing {
+pub(crate) fn list(streams: &Streams, query: &Query) -> Listing {
     let mut all = Vec::new();
     streams.for_each(|entry| all.push(entry.clone()));
     let mut rows = rows(all);

@@ -17,16 +17,16 @@ use crate::observe::log::network;
 
 /// Tells whether a connection has sent a whole request. It is shared with the connection's task.
 #[derive(Clone, Debug, Default)]
-pub struct Spoken(Arc<AtomicBool>);
+pub(super) struct Spoken(Arc<AtomicBool>);
 
 impl Spoken {
     /// Notes that its request is whole.
-    pub fn set(&self) {
+    pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// Tells whether its request is whole.
-    pub fn get(&self) -> bool {
+    pub(super) fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -42,16 +42,16 @@ struct Place {
 
 /// Holds all connections of one listener.
 #[derive(Debug, Default)]
-pub struct Places(HashMap<Id, Place>);
+pub(super) struct Places(HashMap<Id, Place>);
 
 impl Places {
     /// Counts those that are served.
-    pub fn taken(&self) -> usize {
+    pub(super) fn taken(&self) -> usize {
         self.0.len()
     }
 
     /// Notes a connection from `ip` that is served by `task`.
-    pub fn take(&mut self, ip: IpAddr, spoken: Spoken, task: AbortHandle) {
+    pub(super) fn take(&mut self, ip: IpAddr, spoken: Spoken, task: AbortHandle) {
         let place = Place {
             network: network(ip),
             since: Instant::now(),
@@ -62,12 +62,12 @@ impl Places {
     }
 
     /// Notes that a connection has ended.
-    pub fn leave(&mut self, task: Id) {
+    pub(super) fn leave(&mut self, task: Id) {
         self.0.remove(&task);
     }
 
     /// Ends the connections without a whole request that have lasted so long.
-    pub fn end_silent(&mut self, long: Duration) {
+    pub(super) fn end_silent(&mut self, long: Duration) {
         self.0.retain(|_, place| {
             let silent = !place.spoken.get() && place.since.elapsed() >= long;
             if silent {
@@ -81,7 +81,7 @@ impl Places {
     ///
     /// It is one of the address that has most places, so that an address which takes them all displaces only its own;
     /// of these one without a whole request; of these the oldest.
-    pub fn make_room(&mut self) -> bool {
+    pub(super) fn make_room(&mut self) -> bool {
         let mut taken = HashMap::<IpAddr, usize>::new();
         for place in self.0.values() {
             *taken.entry(place.network).or_default() += 1;

@@ -62,7 +62,7 @@ impl Default for Limits {
 }
 
 /// How many connections a listener serves at once.
-pub const CONNECTIONS: usize = 256;
+pub(crate) const CONNECTIONS: usize = 256;
 
 /// How much of a request is read before its header must be complete.
 const HEADER_BYTES: usize = 16 * 1024;
@@ -78,7 +78,7 @@ const SILENT: Duration = Duration::from_secs(1);
 /// At most 256 connections are served at once. Each carries one request and lives at most 60 s.
 /// Fails only if the listener cannot be used. Keep it running while the router drains, so that
 /// probes see why it is not ready.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: net::TcpListener,
     app: Router,
     shutdown: impl Future<Output = ()>,
@@ -191,7 +191,7 @@ impl Spare {
 
 /// Names who sent a request. Every request has this among its extensions.
 #[derive(Clone, Copy, Debug)]
-pub struct Remote(pub net::SocketAddr);
+pub(crate) struct Remote(pub net::SocketAddr);
 
 async fn connection(
     socket: TcpStream,

@@ -58,7 +58,7 @@ impl fmt::Display for Address {
 }
 
 /// A local connection.
-pub type Local = Either<TcpStream, UnixStream>;
+pub(crate) type Local = Either<TcpStream, UnixStream>;
 
 impl Address {
     /// Connects to this address.
@@ -146,7 +146,7 @@ impl Listener {
 }
 
 /// Closes a connection so that its peer does not take it for a proper end. Unix sockets have no way to say that.
-pub fn abort(local: Local) {
+pub(crate) fn abort(local: Local) {
     if let Either::Left(socket) = local {
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     }

@@ -33,7 +33,7 @@ const REFUSAL: Duration = Duration::from_millis(300);
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Keeps one stream waiting for a connection of the other end, and serves those that have met.
-pub async fn run(
+pub(crate) async fn run(
     to: &Address,
     connector: &Connector,
     tokens: &Tokens,

@@ -30,11 +30,11 @@ const LONGEST: usize = 512;
 
 /// Says why an end tries again whose partner is gone before it said anything: an end that has met another one like itself, or
 /// whose process is gone.
-pub const BROKEN_OFF: &str = "the other side broke off before it said what it is";
+pub(crate) const BROKEN_OFF: &str = "the other side broke off before it said what it is";
 
 /// What the ends say to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hello {
+pub(crate) enum Hello {
     /// This end accepts connections.
     Listen,
     /// This end connects to a service.
@@ -88,7 +88,7 @@ impl fmt::Display for Hello {
 
 /// Says what came instead of the expected word.
 #[derive(Debug)]
-pub enum Unexpected {
+pub(crate) enum Unexpected {
     /// Nothing came in time.
     Silence,
     /// Another word came.
@@ -106,13 +106,13 @@ impl From<StreamError> for Unexpected {
 }
 
 /// Says a word.
-pub async fn say(stream: &mut RouterStream, hello: &Hello) -> Result<(), StreamError> {
+pub(crate) async fn say(stream: &mut RouterStream, hello: &Hello) -> Result<(), StreamError> {
     let text = hello.to_string();
     stream.write_frame(FrameType::Ping, text.as_bytes()).await
 }
 
 /// Waits for the other's next word; for as long as the router lets a stream wait, or at most `patience`.
-pub async fn hear(
+pub(crate) async fn hear(
     stream: &mut RouterStream,
     patience: Option<Duration>,
 ) -> Result<Hello, Unexpected> {

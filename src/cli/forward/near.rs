@@ -33,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Accepts connections and gives each a stream. Streams are opened one after the other, so that never two of them wait
 /// for a partner and meet each other.
-pub async fn run(
+pub(crate) async fn run(
     listener: Listener,
     connector: &Connector,
     tokens: &Tokens,

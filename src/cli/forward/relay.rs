@@ -29,14 +29,14 @@ use crate::{
 };
 
 /// How long the streams that are dropped at the end may take to be cancelled.
-pub const FAREWELL: Duration = Duration::from_millis(200);
+pub(crate) const FAREWELL: Duration = Duration::from_millis(200);
 
 /// The pause after a failure to accept a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Holds what the connections of a process share.
 #[derive(Clone, Debug)]
-pub struct Relay {
+pub(crate) struct Relay {
     seats: Arc<Semaphore>,
     quiet: bool,
     count: Arc<AtomicU64>,
@@ -44,7 +44,7 @@ pub struct Relay {
 
 /// Stands for one connection, from its acceptance to its end.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     number: u64,
     quiet: bool,
     _seat: Option<OwnedSemaphorePermit>,
@@ -52,7 +52,7 @@ pub struct Connection {
 
 impl Relay {
     /// Makes room for so many connections.
-    pub fn new(limits: LimitArgs) -> Self {
+    pub(crate) fn new(limits: LimitArgs) -> Self {
         Self {
             seats: Arc::new(Semaphore::new(limits.max_connections as usize)),
             quiet: limits.quiet,
@@ -62,7 +62,7 @@ impl Relay {
 
     /// Accepts the next connection once there is room for it. Fails if one of `connections` did so for good: so would the
     /// next one. Cancel safe.
-    pub async fn accept(
+    pub(crate) async fn accept(
         &self,
         listener: &Listener,
         connections: &mut JoinSet<Result<(), Failure>>,
@@ -91,7 +91,7 @@ impl Relay {
     }
 
     /// Waits for room for another connection.
-    pub async fn seat(&self) -> Connection {
+    pub(crate) async fn seat(&self) -> Connection {
         // Never closed, so there is a seat sooner or later.
         let seat = self.seats.clone().acquire_owned().await.ok();
         Connection {
@@ -102,7 +102,7 @@ impl Relay {
     }
 
     /// Takes no more connections, for this reason; those that there are go on to their end.
-    pub async fn wind_up<T: 'static>(
+    pub(crate) async fn wind_up<T: 'static>(
         &self,
         mut connections: JoinSet<T>,
         failure: Failure,
@@ -117,7 +117,7 @@ impl Relay {
     }
 
     /// Says something that is not about a single connection.
-    pub fn note(&self, text: impl fmt::Display) {
+    pub(crate) fn note(&self, text: impl fmt::Display) {
         if !self.quiet {
             eprintln!("{text}");
         }
@@ -126,7 +126,7 @@ impl Relay {
 
 impl Connection {
     /// Carries until both sides have closed, and says how it was.
-    pub async fn carry(self, mut local: Local, mut stream: RouterStream) {
+    pub(crate) async fn carry(self, mut local: Local, mut stream: RouterStream) {
         let carried = Carried::default();
         let start = Instant::now();
         let ended = carry(&mut local, &mut stream, &carried).await;
@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// Says something about this connection.
-    pub fn say(&self, text: impl fmt::Display) {
+    pub(crate) fn say(&self, text: impl fmt::Display) {
         if !self.quiet {
             eprintln!("connection {}: {text}", self.number);
         }
@@ -156,7 +156,7 @@ impl Connection {
 }
 
 /// Listens, or says why not.
-pub async fn listen(address: &Address) -> Result<Listener, Failure> {
+pub(crate) async fn listen(address: &Address) -> Result<Listener, Failure> {
     address.listen().await.map_err(|error| {
         Failure::new(
             Exit::Broken,
@@ -166,7 +166,7 @@ pub async fn listen(address: &Address) -> Result<Listener, Failure> {
 }
 
 /// Says where connections are accepted; scripts wait for this line.
-pub fn announce(listener: &Listener, router: &str) {
+pub(crate) fn announce(listener: &Listener, router: &str) {
     let address = listener.address().unwrap_or_default();
     eprintln!("listening on {address}, forwarding through {router}");
 }

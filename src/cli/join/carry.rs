@@ -12,7 +12,7 @@ use crate::client::{RouterStream, frame::MAX_PAYLOAD};
 
 /// How much went each way.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub(crate) struct Carried {
     /// Bytes to the other side.
     pub sent: AtomicU64,
     /// Bytes from it.
@@ -21,14 +21,18 @@ pub struct Carried {
 
 impl Carried {
     /// Counts the bytes sent and received so far.
-    pub fn totals(&self) -> (u64, u64) {
+    pub(crate) fn totals(&self) -> (u64, u64) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (load(&self.sent), load(&self.received))
     }
 }
 
 /// Carries until both sides have closed, or one fails.
-pub async fn carry<L>(local: L, stream: &mut RouterStream, carried: &Carried) -> io::Result<()>
+pub(crate) async fn carry<L>(
+    local: L,
+    stream: &mut RouterStream,
+    carried: &Carried,
+) -> io::Result<()>
 where
     L: AsyncRead + AsyncWrite + Unpin,
 {

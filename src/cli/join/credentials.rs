@@ -20,7 +20,7 @@ use crate::{
 const WINDOW: u32 = 8 * 1024 * 1024;
 
 /// The key is in this variable of the environment, as for the router.
-pub const KEY_ENV: &str = "ROUTER_KEY";
+pub(crate) const KEY_ENV: &str = "ROUTER_KEY";
 
 /// No token and no key is longer than so many bytes.
 const MOST: u64 = 64 * 1024;
@@ -189,7 +189,7 @@ impl TokenArgs {
 
 /// The router's key: from this file, else from the environment. A newline at its end makes no difference to whoever signs
 /// or checks with it.
-pub fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, Failure> {
+pub(crate) fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, Failure> {
     let key = match file {
         Some(path) => Some(read_bytes(path, "--key-file")?),
         None => variable(KEY_ENV, env).map(String::into_bytes),
@@ -204,14 +204,14 @@ pub fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec<u8>, F
 }
 
 /// Signs a token as the controller does.
-pub fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
+pub(crate) fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
     let mut claims = Claims::new(subject, SystemTime::now());
     claims.exp = claims.iat.saturating_add(lifetime.as_secs());
     mint(key, &claims)
 }
 
 /// Looks for a variable of the environment; an empty one is as good as none.
-pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
+pub(crate) fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
     let (_, value) = env
         .iter()
         .find(|(known, value)| known == name && !value.is_empty())?;
@@ -219,7 +219,7 @@ pub fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
 }
 
 /// Reads a small text file, or standard input.
-pub fn read(path: &Path, option: &str) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path, option: &str) -> Result<String, Failure> {
     String::from_utf8(read_bytes(path, option)?)
         .map_err(|_| unusable(path, option, &"it is not text"))
 }

@@ -14,7 +14,7 @@ use crate::{cli::status_line::StatusLine, common::text::bytes};
 
 /// Shows each second what was carried, for as long as it is polled: if somebody looks, and neither types the data nor
 /// looks at it.
-pub async fn show(carried: &Carried, reads_stdin: bool) -> Infallible {
+pub(crate) async fn show(carried: &Carried, reads_stdin: bool) -> Infallible {
     let mut line = StatusLine::new();
     let typed = reads_stdin && stdin().is_terminal();
     if !line.is_shown() || stdout().is_terminal() || typed {

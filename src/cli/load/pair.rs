@@ -131,7 +131,7 @@ impl Pair {
 }
 
 /// Receives the rest of a pair whose peers have both said that they are done: everything sent must have been received.
-pub async fn finish(run: &Run, mut a: Peer, mut b: Peer) -> Result<(), Failure> {
+pub(crate) async fn finish(run: &Run, mut a: Peer, mut b: Peer) -> Result<(), Failure> {
     tokio::try_join!(drain(run, &mut a.recv), drain(run, &mut b.recv))?;
     for (from, to) in [(&a, &b), (&b, &a)] {
         let (sent, received) = (from.send.sent, to.recv.received);

@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 const OFFSETS: usize = 64 * 1024;
 
 /// The longest head: gRPC prefix, field tag, length, sequence number and lane.
-pub const HEAD: usize = 5 + 1 + 5 + 8;
+pub(crate) const HEAD: usize = 5 + 1 + 5 + 8;
 
 /// How long the messages of a lane are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes of a large message, as stock peers send them.
-pub const LARGE: usize = 64 * 1024;
+pub(crate) const LARGE: usize = 64 * 1024;
 
 /// What stock peers grant at first.
 const STOCK_WINDOW: u32 = 65_535;
@@ -40,7 +40,7 @@ const COUNTED: Duration = Duration::from_secs(600);
 
 /// What workloads need to know besides the run.
 #[derive(Clone)]
-pub struct Params {
+pub(crate) struct Params {
     /// The options as they were given.
     pub args: LoadArgs,
     /// How long the messages are.
@@ -63,7 +63,7 @@ impl Workload {
 }
 
 /// Says what the options ask for.
-pub fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params), Failure> {
+pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params), Failure> {
     let from_env = || {
         let (_, key) = env.iter().find(|(name, _)| name == KEY_ENV)?;
         Some(key.as_encoded_bytes().to_vec())

@@ -8,7 +8,7 @@ use super::run::Run;
 use crate::cli::status_line::StatusLine;
 
 /// Shows each second what is going on, for as long as it is polled.
-pub async fn show(run: &Run) -> Infallible {
+pub(crate) async fn show(run: &Run) -> Infallible {
     let mut line = StatusLine::new();
     if !line.is_shown() {
         return pending().await;

@@ -12,7 +12,7 @@ const BUSY: f64 = 0.85;
 
 /// The figures of one run, as they are written to JSON.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Name of the workload.
     pub workload: String,
     /// The options it ran with.
@@ -55,7 +55,7 @@ pub struct Report {
 
 /// The options of a run.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Parameters {
+pub(crate) struct Parameters {
     /// Where the router is.
     pub router: String,
     /// How many pairs.
@@ -137,7 +137,7 @@ impl Workload {
 
 impl Report {
     /// Collects the figures of a run that is over.
-    pub fn new(run: &Run, params: &Params, extra: Extra) -> Self {
+    pub(crate) fn new(run: &Run, params: &Params, extra: Extra) -> Self {
         let unit = params.args.workload.unit();
         let mut report = Self {
             workload: name(&params.args.workload),

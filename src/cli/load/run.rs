@@ -93,7 +93,7 @@ pub struct Measured {
 }
 
 /// What runs while it is measured.
-pub type Task = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

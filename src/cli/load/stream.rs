@@ -23,7 +23,7 @@ const SLAB: usize = 8 * 1024;
 const GOAWAY: &[u8] = &[0, 0, 0, 0, 2, 0x10, 7];
 
 /// The router's status may come so much later than the end of the stream.
-pub const LAST_WORD: Duration = Duration::from_millis(500);
+pub(crate) const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Received bytes are given back as credit at the latest when they are so many.
 const CREDIT: usize = 256 * 1024;

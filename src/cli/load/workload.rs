@@ -1,23 +1,23 @@
 //! The workloads: one file each.
 
-pub mod churn;
-pub mod idle;
-pub mod mixed;
-pub mod pingpong;
-pub mod pump;
-pub mod reqresp;
-pub mod siege;
-pub mod stall;
+pub(crate) mod churn;
+pub(crate) mod idle;
+pub(crate) mod mixed;
+pub(crate) mod pingpong;
+pub(crate) mod pump;
+pub(crate) mod reqresp;
+pub(crate) mod siege;
+pub(crate) mod stall;
 
 use std::sync::Arc;
 
 use super::{args::Workload, failure::Failure, plan::Params, run::Run};
 
 /// Figures of their own that some workloads report, in the order of the text.
-pub type Extra = Vec<(&'static str, f64)>;
+pub(crate) type Extra = Vec<(&'static str, f64)>;
 
 /// Runs a workload to its end.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     match params.args.workload {
         Workload::Bulk | Workload::Flood | Workload::Mix => pump::run(run, params).await,
         Workload::Pingpong => pingpong::run(run, params).await,

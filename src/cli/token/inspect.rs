@@ -52,7 +52,7 @@ pub struct InspectArgs {
 }
 
 /// Says what a token holds.
-pub fn run(args: &InspectArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> ExitCode {
     match try_run(args, env) {
         Ok(code) => code,
         Err(failure) => failure.report(),

@@ -50,7 +50,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 /// Prints a token.
-pub fn run(args: &MintArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &MintArgs, env: &[(String, OsString)]) -> ExitCode {
     let key = match key(args.key_file.as_deref(), env) {
         Ok(key) => key,
         Err(failure) => return failure.report(),

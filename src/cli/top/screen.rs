@@ -41,7 +41,7 @@ impl Drop for Screen {
 
 /// Shows what `look` sees until the user has seen enough. If the router cannot be asked, it says so and goes on;
 /// but the first look must succeed.
-pub fn show(
+pub(crate) fn show(
     interval: Duration,
     view: &mut View,
     look: impl Fn(&View) -> Result<Look, AdminError>,

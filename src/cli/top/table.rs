@@ -19,7 +19,7 @@ const HEADS: [&str; 12] = [
 const WORDS: [usize; 4] = [1, 3, 6, 11];
 
 /// Tells of the router in one line.
-pub fn head(status: &Status) -> String {
+pub(crate) fn head(status: &Status) -> String {
     format!(
         "router {} ({})  {}, up {}  {} pairs, {} waiting  {}/s  {} connections  held {}, {} stalled  memory {}",
         printable(&status.version),
@@ -37,7 +37,7 @@ pub fn head(status: &Status) -> String {
 }
 
 /// Writes the heads of the columns, a line for each stream, and how many more there are.
-pub fn lines(listing: &Listing) -> Vec<String> {
+pub(crate) fn lines(listing: &Listing) -> Vec<String> {
     let mut cells = vec![HEADS.map(ToOwned::to_owned)];
     cells.extend(listing.streams.iter().map(row));
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
@@ -103,7 +103,7 @@ fn row(row: &Row) -> [String; 12] {
 }
 
 /// Makes text harmless and short: subjects come from tokens.
-pub fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     const MOST: usize = 200;
     let short: String = text.chars().take(MOST).collect();
     let mut safe = String::new();

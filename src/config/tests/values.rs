@@ -10,7 +10,8 @@ use toml::de::DeValue;
 use crate::config::loading::Loading;
 use crate::config::setting::Setting;
 use crate::config::{
-    Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, UPSTREAM_ENV, file, find, keys,
+    Config, Endpoint, Key, LogFilter, SECTIONS, Secret, Size, file, find, keys,
+    registry::UPSTREAM_ENV,
 };
 use crate::transport::forwarding::Target;
 

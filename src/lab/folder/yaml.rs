@@ -2,13 +2,13 @@
 //! written: a key per line, its value a plain or quoted word.
 
 /// Finds the value at a place, one key or two.
-pub fn get<'a>(text: &'a str, place: &[&str]) -> Option<&'a str> {
+pub(super) fn get<'a>(text: &'a str, place: &[&str]) -> Option<&'a str> {
     let (start, end) = find(text, place)?;
     Some(unquoted(&text[start..end])).filter(|value| !value.is_empty())
 }
 
 /// Gives the text with another value there; `None` if there is no such line.
-pub fn set(text: &str, place: &[&str], value: &str) -> Option<String> {
+pub(super) fn set(text: &str, place: &[&str], value: &str) -> Option<String> {
     let (start, end) = find(text, place)?;
     if unquoted(&text[start..end]) == value {
         return Some(text.to_owned());

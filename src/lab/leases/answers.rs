@@ -8,7 +8,7 @@ use crate::{
 
 /// What `Dial` needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dial {
+pub(crate) enum Dial {
     /// The exporter takes calls.
     Now,
     /// It will soon; or else it will be refused for this.
@@ -17,7 +17,7 @@ pub enum Dial {
 
 impl Leases {
     /// Tells whether the exporter of a lease takes calls.
-    pub fn dial(&self, client: &str, name: &str) -> Result<Dial, Refusal> {
+    pub(crate) fn dial(&self, client: &str, name: &str) -> Result<Dial, Refusal> {
         let lease = self.lease_of(client, name)?;
         let exporter = match &lease.phase {
             Phase::Waiting => return Err(Refusal::NotActive(name.to_owned())),
@@ -39,7 +39,7 @@ impl Leases {
     }
 
     /// Says why a lease waits, in one word of upstream's controller and in a sentence for its owner.
-    pub fn why_waiting(&self, lease: &Lease, now: Time) -> (&'static str, String) {
+    pub(crate) fn why_waiting(&self, lease: &Lease, now: Time) -> (&'static str, String) {
         if lease.due() > now {
             let message = "The lease is scheduled and has not begun yet".to_owned();
             return ("Scheduled", message);

@@ -11,7 +11,7 @@ const OWN_LABELS: &str = "jumpstarter.dev/";
 
 /// An exporter of the lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exporter {
+pub(crate) struct Exporter {
     /// Its labels: those of lab.toml, and those it registered with.
     pub labels: Labels,
     /// Whether it may be leased by selector.
@@ -34,7 +34,7 @@ pub struct Exporter {
 
 impl Exporter {
     /// Makes an exporter that has not been heard of yet.
-    pub fn new(labels: Labels, enabled: bool, uuid: String) -> Self {
+    pub(crate) fn new(labels: Labels, enabled: bool, uuid: String) -> Self {
         Self {
             labels,
             enabled,
@@ -49,7 +49,7 @@ impl Exporter {
     }
 
     /// Tells whether it is connected.
-    pub fn online(&self) -> bool {
+    pub(crate) fn online(&self) -> bool {
         self.session.is_some()
     }
 
@@ -69,7 +69,7 @@ impl Exporter {
 impl Leases {
     /// Connects an exporter, which can be told about its leases from now on, under the number that is returned. An
     /// earlier connection of the same exporter does not count any more.
-    pub fn connect(&mut self, exporter: &str, now: Time) -> Result<u64, Refusal> {
+    pub(crate) fn connect(&mut self, exporter: &str, now: Time) -> Result<u64, Refusal> {
         let Some(found) = self.exporters.get_mut(exporter) else {
             return Err(Refusal::ExporterNotFound(exporter.to_owned()));
         };
@@ -85,7 +85,7 @@ impl Leases {
     }
 
     /// Notes that a connection is gone. The lease stays: the exporter may come back.
-    pub fn disconnect(&mut self, exporter: &str, session: u64) {
+    pub(crate) fn disconnect(&mut self, exporter: &str, session: u64) {
         if let Some(exporter) = self.exporters.get_mut(exporter)
             && exporter.session == Some(session)
         {
@@ -95,7 +95,7 @@ impl Leases {
 
     /// Notes that the exporter asks for the tokens of a lease, and so works on it. One that has ended will do, too: the
     /// exporter learns of the end by other means.
-    pub fn listen(&mut self, exporter: &str, lease: &str) -> Result<(), Refusal> {
+    pub(crate) fn listen(&mut self, exporter: &str, lease: &str) -> Result<(), Refusal> {
         if self.lease(lease)?.held() != Some(exporter) {
             return Err(Refusal::NotListener {
                 lease: lease.to_owned(),
@@ -109,7 +109,12 @@ impl Leases {
     }
 
     /// Takes in what the exporter says it is. It may set labels of its own, but none of those in lab.toml.
-    pub fn register(&mut self, exporter: &str, labels: Labels, now: Time) -> Result<&str, Refusal> {
+    pub(crate) fn register(
+        &mut self,
+        exporter: &str,
+        labels: Labels,
+        now: Time,
+    ) -> Result<&str, Refusal> {
         let Some(found) = self.exporters.get_mut(exporter) else {
             return Err(Refusal::ExporterNotFound(exporter.to_owned()));
         };
@@ -123,7 +128,7 @@ impl Leases {
     }
 
     /// Takes in how the exporter says it is.
-    pub fn report(
+    pub(crate) fn report(
         &mut self,
         exporter: &str,
         status: ExporterStatus,

@@ -10,7 +10,7 @@ use crate::lab::{
 };
 
 /// Time since the Unix epoch.
-pub type Time = Duration;
+pub(crate) type Time = Duration;
 
 /// A lease may have so many tags, as in upstream's controller.
 const MOST_TAGS: usize = 10;
@@ -19,11 +19,11 @@ const MOST_TAGS: usize = 10;
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// The last moment that a lease may name: the year 9999, the end of the protocol's calendar.
-pub const LATEST: Time = Duration::from_secs(253_402_300_799);
+pub(crate) const LATEST: Time = Duration::from_secs(253_402_300_799);
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Labels the exporter must have.
     pub selector: Selector,
     /// The exporter must be this one.
@@ -44,7 +44,7 @@ pub struct Terms {
 
 /// Times of a lease that a client names; what it leaves out is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Times {
+pub(crate) struct Times {
     /// How long.
     pub duration: Option<Duration>,
     /// From when.
@@ -59,7 +59,7 @@ impl Times {
     /// # Errors
     ///
     /// What contradicts what.
-    pub fn settle(self) -> Result<(Duration, Option<Time>, Option<Time>), String> {
+    pub(crate) fn settle(self) -> Result<(Duration, Option<Time>, Option<Time>), String> {
         let given = self.duration.filter(|duration| !duration.is_zero());
         let (duration, begin) = match (self.begin, self.end, given) {
             (Some(begin), Some(end), given) => {
@@ -101,7 +101,7 @@ impl Times {
 /// # Errors
 ///
 /// What is wrong with them.
-pub fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
     if tags.len() > MOST_TAGS {
         return Err(format!(
             "too many tags: {} (maximum {MOST_TAGS})",
@@ -122,7 +122,7 @@ pub fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
 
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Its name, unique in the lab.
     pub name: String,
     /// The client it belongs to.
@@ -141,7 +141,7 @@ pub struct Lease {
 
 /// What has become of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// It has no exporter yet.
     Waiting,
     /// It has this exporter.
@@ -164,7 +164,7 @@ pub enum Phase {
 
 /// Why a lease is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
+pub(crate) enum End {
     /// The client, the exporter, or a change of lab.toml ended it.
     Released,
     /// Its time was up.
@@ -180,7 +180,7 @@ pub enum End {
 
 impl Lease {
     /// Says when its time is up, if that is known already.
-    pub fn expires(&self) -> Option<Time> {
+    pub(crate) fn expires(&self) -> Option<Time> {
         let terms = &self.terms;
         let from_begin = terms.begin.map(|begin| begin + terms.duration);
         match &self.phase {
@@ -193,17 +193,17 @@ impl Lease {
     }
 
     /// Says when it first wants an exporter.
-    pub fn due(&self) -> Time {
+    pub(crate) fn due(&self) -> Time {
         self.terms.begin.unwrap_or_default().max(self.created)
     }
 
     /// Tells whether it is over.
-    pub fn ended(&self) -> bool {
+    pub(crate) fn ended(&self) -> bool {
         matches!(self.phase, Phase::Ended { .. })
     }
 
     /// Names the exporter it has now.
-    pub fn holds(&self) -> Option<&str> {
+    pub(crate) fn holds(&self) -> Option<&str> {
         match &self.phase {
             Phase::Held { exporter, .. } => Some(exporter),
             _ => None,
@@ -211,7 +211,7 @@ impl Lease {
     }
 
     /// Names the exporter it has or had.
-    pub fn held(&self) -> Option<&str> {
+    pub(crate) fn held(&self) -> Option<&str> {
         match &self.phase {
             Phase::Waiting => None,
             Phase::Held { exporter, .. } => Some(exporter),
@@ -220,7 +220,7 @@ impl Lease {
     }
 
     /// Says when it got its exporter, and when it ended.
-    pub fn ran(&self) -> (Option<Time>, Option<Time>) {
+    pub(crate) fn ran(&self) -> (Option<Time>, Option<Time>) {
         match &self.phase {
             Phase::Waiting => (None, None),
             Phase::Held { since, .. } => (Some(*since), None),
@@ -229,7 +229,7 @@ impl Lease {
     }
 
     /// Gives what lists of leases are filtered by: the equalities of the selector, and the tags behind their prefix.
-    pub fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> Labels {
         let requirements = self.terms.selector.requirements().iter();
         let equal = requirements.filter(|requirement| requirement.operator == Operator::Equals);
         let mut labels: Labels = equal

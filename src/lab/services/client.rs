@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The service.
-pub struct Clients {
+pub(super) struct Clients {
     pub(super) desk: Arc<Desk>,
     pub(super) folder: Folder,
 }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The service.
-pub struct Controller {
+pub(super) struct Controller {
     pub(super) desk: Arc<Desk>,
 }
 

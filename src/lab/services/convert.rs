@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Describes an exporter for a client.
-pub fn exporter(name: &str, exporter: &Exporter) -> client::Exporter {
+pub(super) fn exporter(name: &str, exporter: &Exporter) -> client::Exporter {
     // One that is gone is offline, whatever it said last.
     let online = Some(exporter.status).filter(|_| exporter.online());
     let shown = online.unwrap_or(v1::ExporterStatus::Offline);
@@ -32,7 +32,7 @@ pub fn exporter(name: &str, exporter: &Exporter) -> client::Exporter {
 }
 
 /// Describes a lease for a client.
-pub fn lease(lease: &Lease, leases: &Leases, now: Time) -> client::Lease {
+pub(super) fn lease(lease: &Lease, leases: &Leases, now: Time) -> client::Lease {
     let terms = &lease.terms;
     let (begun, ended) = lease.ran();
     client::Lease {
@@ -59,7 +59,7 @@ pub fn lease(lease: &Lease, leases: &Leases, now: Time) -> client::Lease {
 ///
 /// A client that waits for a lease ends when it is Ready, Unsatisfiable, Invalid, or not Ready since it was Released.
 /// One that ran out of time is said to be Invalid, too, or clients that use it by name would wait for hours.
-pub fn conditions(lease: &Lease, leases: &Leases, now: Time) -> Vec<v1::Condition> {
+pub(super) fn conditions(lease: &Lease, leases: &Leases, now: Time) -> Vec<v1::Condition> {
     let condition = |kind: &str, status: bool, reason: &str, message: String| v1::Condition {
         r#type: Some(kind.to_owned()),
         status: Some(if status { "True" } else { "False" }.to_owned()),
@@ -100,7 +100,7 @@ pub fn conditions(lease: &Lease, leases: &Leases, now: Time) -> Vec<v1::Conditio
 }
 
 /// Reads what a client asks for.
-pub fn terms(lease: client::Lease) -> Result<Terms, Refusal> {
+pub(super) fn terms(lease: client::Lease) -> Result<Terms, Refusal> {
     let selector = Selector::parse(&lease.selector).map_err(Refusal::Terms)?;
     let numeric = selector
         .requirements()
@@ -127,7 +127,7 @@ pub fn terms(lease: client::Lease) -> Result<Terms, Refusal> {
 }
 
 /// Reads the times that a client names.
-pub fn times(lease: &client::Lease) -> Result<Times, Refusal> {
+pub(super) fn times(lease: &client::Lease) -> Result<Times, Refusal> {
     Ok(Times {
         duration: lease.duration.as_ref().map(read_duration).transpose()?,
         begin: lease.begin_time.as_ref().map(read_timestamp).transpose()?,
@@ -136,7 +136,7 @@ pub fn times(lease: &client::Lease) -> Result<Times, Refusal> {
 }
 
 /// Reads a duration, which must not be negative.
-pub fn read_duration(duration: &ProtoDuration) -> Result<Duration, Refusal> {
+pub(super) fn read_duration(duration: &ProtoDuration) -> Result<Duration, Refusal> {
     let read = read_parts(duration.seconds, duration.nanos);
     read.ok_or_else(|| Refusal::Terms("duration must be positive".to_owned()))
 }
@@ -157,7 +157,7 @@ fn read_parts(seconds: i64, nanos: i32) -> Option<Duration> {
 }
 
 /// Writes a duration as the protocol has it.
-pub fn duration(duration: Duration) -> ProtoDuration {
+pub(super) fn duration(duration: Duration) -> ProtoDuration {
     ProtoDuration {
         seconds: duration.as_secs().cast_signed(),
         nanos: duration.subsec_nanos().cast_signed(),
@@ -165,7 +165,7 @@ pub fn duration(duration: Duration) -> ProtoDuration {
 }
 
 /// Writes a date as the protocol has it.
-pub fn timestamp(time: Time) -> Timestamp {
+pub(super) fn timestamp(time: Time) -> Timestamp {
     Timestamp {
         seconds: time.as_secs().cast_signed(),
         nanos: time.subsec_nanos().cast_signed(),
@@ -173,7 +173,7 @@ pub fn timestamp(time: Time) -> Timestamp {
 }
 
 /// Writes a selector in Kubernetes' own form, for the older calls.
-pub fn label_selector(selector: &Selector) -> v1::LabelSelector {
+pub(super) fn label_selector(selector: &Selector) -> v1::LabelSelector {
     let mut result = v1::LabelSelector::default();
     for Requirement {
         key,
@@ -204,7 +204,7 @@ pub fn label_selector(selector: &Selector) -> v1::LabelSelector {
 }
 
 /// Reads a selector in Kubernetes' own form.
-pub fn read_label_selector(selector: &v1::LabelSelector) -> Result<Selector, Refusal> {
+pub(super) fn read_label_selector(selector: &v1::LabelSelector) -> Result<Selector, Refusal> {
     let mut requirements = Vec::new();
     for (key, value) in &selector.match_labels {
         requirements.push(Requirement {

@@ -13,7 +13,7 @@ type Page<'a, T> = (Vec<(&'a str, &'a T)>, String);
 ///
 /// The token is the name of the last item: what comes or goes meanwhile neither repeats nor hides another. A size of 0
 /// means all.
-pub fn page<'a, T>(
+pub(super) fn page<'a, T>(
     items: &'a BTreeMap<String, T>,
     size: i32,
     token: &str,

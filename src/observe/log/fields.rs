@@ -28,7 +28,7 @@ const BRIDGE: &str = "log.";
 
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(super) enum Style {
     /// As JSON values.
     Json,
     /// Bare where that is unambiguous, else quoted like JSON.
@@ -36,7 +36,7 @@ pub enum Style {
 }
 
 /// Collects the fields of one event or span.
-pub struct Fields {
+pub(super) struct Fields {
     style: Style,
     /// The event's message, not escaped. In a span, `message` is a field like any other.
     pub message: Option<String>,
@@ -46,7 +46,7 @@ pub struct Fields {
 
 impl Fields {
     /// Begins with an event, which has a message.
-    pub fn of_event(style: Style) -> Self {
+    pub(super) fn of_event(style: Style) -> Self {
         Self {
             style,
             message: Some(String::new()),
@@ -63,7 +63,7 @@ impl Fields {
     }
 
     /// Appends a field with a string value.
-    pub fn text(&mut self, name: &str, value: &str) {
+    pub(super) fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         if self.style == Style::Text && is_bare(value) {
             self.lines.push_str(value);
@@ -74,7 +74,7 @@ impl Fields {
     }
 
     /// Appends a field with a number or a truth value.
-    pub fn plain(&mut self, name: &str, value: impl fmt::Display) {
+    pub(super) fn plain(&mut self, name: &str, value: impl fmt::Display) {
         if name.starts_with(BRIDGE) {
             return;
         }
@@ -152,12 +152,12 @@ impl<'writer> FormatFields<'writer> for Style {
 }
 
 /// Gives the fields in `lines`, as name and written value.
-pub fn pairs(lines: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn pairs(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     lines.lines().filter_map(|line| line.split_once('\t'))
 }
 
 /// Appends those fields of `outer` whose name is not yet in `lines`.
-pub fn merge(lines: &mut String, outer: &str) {
+pub(super) fn merge(lines: &mut String, outer: &str) {
     for (name, value) in pairs(outer) {
         if pairs(lines).all(|(taken, _)| taken != name) {
             let _ = writeln!(lines, "{name}\t{value}");

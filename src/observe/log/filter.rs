@@ -17,7 +17,7 @@ const QUIET: [&str; 8] = [
 ];
 
 /// Parses `filter` and adds `library=warn` for every noisy library that it does not name.
-pub fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let filter = filter.trim();
     let filter = if filter.is_empty() { "info" } else { filter };
     let mut full = filter.to_owned();

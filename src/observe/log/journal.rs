@@ -10,7 +10,7 @@ use tracing::Level;
 const ENV: &str = "JOURNAL_STREAM";
 
 /// Tells whether `file` is the journal's stream.
-pub fn is_behind(file: impl AsFd) -> bool {
+pub(super) fn is_behind(file: impl AsFd) -> bool {
     env::var_os(ENV).is_some_and(|named| is_named(file, &named))
 }
 
@@ -19,7 +19,7 @@ fn is_named(file: impl AsFd, named: &OsStr) -> bool {
 }
 
 /// Gives what a line of this level begins with in the journal (sd-daemon(3)).
-pub fn prefix(level: Level) -> &'static str {
+pub(super) fn prefix(level: Level) -> &'static str {
     match level {
         Level::ERROR => "<3>",
         Level::WARN => "<4>",

@@ -29,7 +29,7 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 const ABOUT: [&str; 3] = ["peer", "proxy", "remote"];
 
 /// Formats events.
-pub struct Line {
+pub(super) struct Line {
     /// How values are written.
     pub style: Style,
     /// Whether a line begins with its priority, as the journal wants it.

@@ -10,7 +10,7 @@ use std::{
 use super::LAST_LINES;
 
 /// Logs a panic; this is the hook to be set.
-pub fn tell(panic: &PanicHookInfo<'_>) {
+pub(super) fn tell(panic: &PanicHookInfo<'_>) {
     // Taken only if RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);

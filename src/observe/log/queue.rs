@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 
 /// Holds the lines, and counts those for which there was no room.
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     state: Mutex<State>,
     /// Told when the writer has something to do.
     filled: Condvar,
@@ -46,7 +46,7 @@ impl State {
 
 /// Says what the writer has to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub(super) struct Taken {
     /// Bytes put into the writer's buffer.
     pub bytes: usize,
     /// Lines that were lost since that was last said. There is room again to say it.
@@ -55,7 +55,7 @@ pub struct Taken {
 
 impl Queue {
     /// Makes an empty queue for at most `most` bytes. Lost lines are counted in `lost`, too.
-    pub fn new(most: usize, lost: Counter) -> Self {
+    pub(super) fn new(most: usize, lost: Counter) -> Self {
         Self {
             state: Mutex::default(),
             filled: Condvar::new(),
@@ -66,7 +66,7 @@ impl Queue {
     }
 
     /// Appends a line, with its line feed, or loses it. Waits for nothing but other lines being appended.
-    pub fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.is_full || state.bytes.len() + line.len() > self.most {
             state.is_full = true;
@@ -82,7 +82,7 @@ impl Queue {
     }
 
     /// For the writer: says that what was taken before is written, waits at most `patience` for more, and takes it.
-    pub fn take(&self, into: &mut [u8], patience: Duration) -> Taken {
+    pub(super) fn take(&self, into: &mut [u8], patience: Duration) -> Taken {
         let mut state = self.lock();
         state.is_writing = false;
         if state.is_done() {
@@ -110,7 +110,7 @@ impl Queue {
     }
 
     /// Waits until all is written, at most for `patience`. True if it is.
-    pub fn flush(&self, patience: Duration) -> bool {
+    pub(super) fn flush(&self, patience: Duration) -> bool {
         let done = self
             .emptied
             .wait_timeout_while(self.lock(), patience, |state| !state.is_done());

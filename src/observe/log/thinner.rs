@@ -20,7 +20,7 @@ use crate::observe::record;
 
 /// Says how many lines pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Rate {
+pub(super) struct Rate {
     /// How many pass at once.
     pub burst: u32,
     /// How many a second pass after that.
@@ -29,7 +29,7 @@ pub struct Rate {
 
 /// Says how many similar lines pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowance {
+pub(super) struct Allowance {
     /// What passes about one address.
     pub address: Rate,
     /// What passes about all addresses together.
@@ -62,7 +62,7 @@ const RECORDS: Allowance = Allowance {
 };
 
 /// Tells what passes of lines from this place in the code.
-pub fn allowance(metadata: &Metadata<'_>) -> Allowance {
+pub(super) fn allowance(metadata: &Metadata<'_>) -> Allowance {
     if metadata.target() == record::TARGET {
         RECORDS
     } else {
@@ -79,7 +79,7 @@ const OVER: Duration = Duration::from_secs(10);
 
 /// Tells what was left out in a flood that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flood {
+pub(super) struct Flood {
     /// The message of the lines.
     pub message: String,
     /// The address or network that they were about. `None`: none, or several.
@@ -90,7 +90,7 @@ pub struct Flood {
 
 /// Decides about each line. It reads no clock. `K` is the kind of a line: its place in the code.
 #[derive(Debug)]
-pub struct Thinner<K> {
+pub(super) struct Thinner<K> {
     similar: HashMap<(K, Option<IpAddr>), Similar>,
     all: HashMap<K, Meter>,
     most: usize,
@@ -107,7 +107,7 @@ struct Similar {
 
 impl<K: Hash + Eq + Clone> Thinner<K> {
     /// Makes one that remembers at most `most` kinds with their addresses.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self {
             similar: HashMap::new(),
             all: HashMap::new(),
@@ -118,7 +118,7 @@ impl<K: Hash + Eq + Clone> Thinner<K> {
 
     /// Asks to write one line. `Some` means go ahead; the number says how many similar ones were left out since the
     /// last one that passed.
-    pub fn admit(
+    pub(super) fn admit(
         &mut self,
         (kind, from): (K, Option<IpAddr>),
         allowance: Allowance,
@@ -172,7 +172,7 @@ impl<K: Hash + Eq + Clone> Thinner<K> {
     }
 
     /// Forgets what would change no decision, and gives the floods that are over.
-    pub fn settle(&mut self, now: Instant) -> Vec<Flood> {
+    pub(super) fn settle(&mut self, now: Instant) -> Vec<Flood> {
         let mut floods = Vec::new();
         for ((_, from), similar) in &mut self.similar {
             let over = now.saturating_duration_since(similar.last) >= OVER;
@@ -207,7 +207,7 @@ impl Meter {
 
 /// Gives the addresses that are counted together with `ip`: itself, or its IPv6 network of 64 bits, the least that a
 /// customer or a host is given.
-pub fn network(ip: IpAddr) -> IpAddr {
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
         v4 @ IpAddr::V4(_) => v4,
@@ -216,14 +216,14 @@ pub fn network(ip: IpAddr) -> IpAddr {
 
 /// Thins out the whole log.
 #[derive(Clone, Debug)]
-pub struct SharedThinner {
+pub(super) struct SharedThinner {
     thinner: Arc<Mutex<Thinner<Identifier>>>,
     left_out: Counter,
 }
 
 impl SharedThinner {
     /// Makes one that counts in `left_out`, too, what it leaves out.
-    pub fn new(left_out: Counter) -> Self {
+    pub(super) fn new(left_out: Counter) -> Self {
         Self {
             thinner: Arc::new(Mutex::new(Thinner::new(MOST))),
             left_out,
@@ -231,7 +231,7 @@ impl SharedThinner {
     }
 
     /// Does what [`Thinner::admit`] does, for a line from the place in the code that `metadata` is of.
-    pub fn admit(
+    pub(super) fn admit(
         &self,
         metadata: &Metadata<'_>,
         from: Option<IpAddr>,
@@ -249,7 +249,7 @@ impl SharedThinner {
     }
 
     /// Does what [`Thinner::settle`] does.
-    pub fn settle(&self, now: Instant) -> Vec<Flood> {
+    pub(super) fn settle(&self, now: Instant) -> Vec<Flood> {
         self.lock().settle(now)
     }
 

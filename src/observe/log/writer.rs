@@ -28,7 +28,7 @@ const RETRY_FULL: Duration = Duration::from_millis(20);
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Starts the thread. It ends with the process.
-pub fn start(
+pub(super) fn start(
     queue: Arc<Queue>,
     thinner: SharedThinner,
     mut out: impl Write + Send + 'static,
@@ -89,7 +89,7 @@ fn tell_left_out(thinner: &SharedThinner, now: Instant) {
 
 /// Puts each line into the queue.
 #[derive(Clone, Debug)]
-pub struct ToQueue(pub Arc<Queue>);
+pub(super) struct ToQueue(pub Arc<Queue>);
 
 impl Write for ToQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

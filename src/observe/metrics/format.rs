@@ -110,7 +110,7 @@ fn thousandths(weight: &str) -> u32 {
 
 /// Writes the same metrics in the format of Prometheus: counters have their whole name in the comments, too, and there
 /// are neither units nor an end mark.
-pub fn to_prometheus(text: &str) -> String {
+pub(super) fn to_prometheus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut help = None;
     for line in text.lines() {

@@ -128,11 +128,11 @@ impl ByName {
 
 /// Holds one unit of a gauge, and gives it back on drop, so that no way out of a function can forget it.
 #[derive(Debug)]
-pub struct Held(Gauge);
+pub(crate) struct Held(Gauge);
 
 impl Held {
     /// Adds one to `gauge` until dropped.
-    pub fn new(gauge: &Gauge) -> Self {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

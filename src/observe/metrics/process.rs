@@ -16,7 +16,7 @@ use crate::common::procfs;
 
 /// Encodes the process's metrics.
 #[derive(Debug)]
-pub struct Process {
+pub(super) struct Process {
     own: procfs::Process,
     /// Since the epoch. It does not change, so it is read once.
     started: Option<Duration>,
@@ -24,7 +24,7 @@ pub struct Process {
 
 impl Process {
     /// Looks at this process.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let own = procfs::Process::own();
         let started = own.started();
         Self { own, started }

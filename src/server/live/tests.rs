@@ -69,7 +69,7 @@ impl Files {
 
 fn live(config: &Config) -> Live {
     let tls = Tls::of(config, Provider::Auto).unwrap();
-    let router = Router::new(
+    let router = Shared::new(
         rules(config).unwrap(),
         table(config),
         config.into(),

@@ -13,7 +13,7 @@ use crate::{
     transport::{
         http2::wire::Wire,
         limits::addresses::Origin,
-        shared::Router,
+        shared::Shared,
         tls::{
             current::{Accepted, CurrentTls},
             settings::{self, FirstBytes},
@@ -43,8 +43,8 @@ fn refuse_protocol(peer: &Origin, found: &str, expected: &str) {
 }
 
 /// Waits for the beginning of HTTP/2 in plain text.
-pub async fn plaintext(
-    router: &Router,
+pub(super) async fn plaintext(
+    router: &Shared,
     peer: &Origin,
     socket: &TcpStream,
 ) -> Result<(), ConnectionEnd> {
@@ -61,11 +61,11 @@ pub async fn plaintext(
 }
 
 /// A connection after its handshake, and the subject of the certificate that the peer has shown.
-pub type Met = (Wire<TlsStream<TcpStream>>, Option<String>);
+pub(super) type Met = (Wire<TlsStream<TcpStream>>, Option<String>);
 
 /// Makes the TLS handshake, in time.
-pub async fn handshake(
-    router: &Router,
+pub(super) async fn handshake(
+    router: &Shared,
     peer: &Origin,
     tls: &CurrentTls,
     socket: TcpStream,
@@ -92,7 +92,7 @@ pub async fn handshake(
 }
 
 async fn shake_hands(
-    router: &Router,
+    router: &Shared,
     peer: &Origin,
     tls: &CurrentTls,
     socket: TcpStream,
@@ -124,7 +124,7 @@ const SHOW: Duration = Duration::from_secs(1);
 /// Stock clients with `tls.insecure` look at the certificate this way before each connection, and go without a word. A
 /// proxy that encrypts again speaks, and only whoever set it up can help it.
 async fn without_alpn(
-    router: &Router,
+    router: &Shared,
     peer: &Origin,
     stream: &mut TlsStream<TcpStream>,
     may_stay: bool,

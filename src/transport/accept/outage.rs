@@ -9,7 +9,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// What goes on, and what was said.
 #[derive(Debug, Default)]
-pub struct Outage {
+pub(super) struct Outage {
     since: Option<Instant>,
     said: Option<Instant>,
     said_of_this_one: bool,
@@ -18,14 +18,14 @@ pub struct Outage {
 
 /// Says what became of an outage.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Over {
+pub(super) struct Over {
     /// How long it was, if the log has said that it began.
     pub to_say: Option<Duration>,
 }
 
 impl Outage {
     /// Nothing could be accepted. If that is to be said: how many times it was not, before.
-    pub fn failed(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn failed(&mut self, now: Instant) -> Option<u64> {
         self.since.get_or_insert(now);
         if self.said.is_some_and(|said| now < said + EVERY) {
             self.left_out += 1;
@@ -37,7 +37,7 @@ impl Outage {
     }
 
     /// All that waited has been accepted. `None` if it could be all along.
-    pub fn over(&mut self, now: Instant) -> Option<Over> {
+    pub(super) fn over(&mut self, now: Instant) -> Option<Over> {
         let since = self.since.take()?;
         let said = std::mem::take(&mut self.said_of_this_one);
         Some(Over {

@@ -20,11 +20,11 @@ use crate::transport::{
         session::Session,
         voucher::{self, Unproven},
     },
-    counters::Passage,
-    limits::addresses::{OpenStream, Origin},
+    counters::ConnectionCounters,
+    limits::addresses::{Origin, StreamPermit},
     memory::level::Level,
     settings::Settings,
-    shared::{Offer, Router},
+    shared::{Offer, Shared},
     streams::StreamEntry,
 };
 use crate::{
@@ -37,10 +37,10 @@ use crate::{
 
 /// Says where a call comes from.
 pub(crate) struct Caller<'c> {
-    pub shared: &'c Arc<Router>,
+    pub shared: &'c Arc<Shared>,
     pub peer: &'c Origin,
     /// What the streams of its connection count.
-    pub counters: &'c Arc<Passage>,
+    pub counters: &'c Arc<ConnectionCounters>,
 }
 
 /// Holds what a call that becomes a stream needs while it lasts.
@@ -48,7 +48,7 @@ pub(crate) struct Admitted {
     pub seeker: Seeker,
     /// If the caller is another router: what proves to it that so is this one.
     pub voucher: Option<Box<HeaderValue>>,
-    pub open: OpenStream,
+    pub open: StreamPermit,
     /// Its largest message, bytes.
     pub max_message: u64,
     pub place: Place<Offer, Waiting>,
@@ -178,7 +178,7 @@ fn check_token(
 
 /// Checks whether a call that `process` forwards can be served here: a stream is forwarded once, and not to the process
 /// it comes from. Both may change while the other one tries again.
-fn check_forwarded(shared: &Router, process: &HeaderValue) -> Result<(), NoPlace> {
+fn check_forwarded(shared: &Shared, process: &HeaderValue) -> Result<(), NoPlace> {
     if *process == shared.forwarding.process {
         Err(NoPlace::ForwardedToItself)
     } else if shared.life.phase().is_leaving() {
@@ -218,7 +218,7 @@ fn voucher(caller: &Caller<'_>, subject: &str, headers: &HeaderMap) -> Option<He
 
 /// Makes what a call that has to wait leaves for its partner, and what it keeps. `limit`: streams at once.
 fn offer(
-    shared: &Router,
+    shared: &Shared,
     entry: &Arc<StreamEntry>,
     encodings: &Encodings,
     limit: Option<usize>,

@@ -10,10 +10,10 @@ use crate::transport::{
         session::Session,
         successor::{Driver, Outcome, Reached},
     },
-    counters::Passage,
-    limits::seats::Seat,
+    counters::ConnectionCounters,
+    limits::seats::SeatPermit,
     phase::Phase,
-    shared::{Offer, Router},
+    shared::{Offer, Shared},
 };
 use crate::{
     observe::{
@@ -27,9 +27,9 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Splices the stream that made `offer` with the one at the successor. Both have met their partner.
-pub(crate) fn start(shared: &Arc<Router>, reached: Reached, outcome: Outcome, offer: Offer) {
+pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, outcome: Outcome, offer: Offer) {
     let first = &offer.entry;
-    let counters = Arc::new(Passage::default());
+    let counters = Arc::new(ConnectionCounters::default());
     let permit = shared.streams.enter(
         first.subject.clone(),
         reached.address,
@@ -100,7 +100,7 @@ struct Forward {
     /// The peer that waited here.
     other: IpAddr,
     _open: Held,
-    _seat: Seat,
+    _seat: SeatPermit,
 }
 
 impl Forward {

@@ -19,7 +19,7 @@ use crate::transport::{
         session::Session,
         successor::{self, Outcome, Reached, Repeated},
     },
-    limits::{pace::Paced, seats::Seat},
+    limits::{pace::Paced, seats::SeatPermit},
     phase::Phase,
     shared::{Lanes, Offer, Partner},
 };
@@ -42,7 +42,7 @@ pub(crate) type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 /// Holds what a call that has to wait keeps for itself.
 pub(crate) struct Waiting {
     pub lanes: Lanes,
-    pub seat: Seat,
+    pub seat: SeatPermit,
     pub joined: oneshot::Receiver<Partner>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Seeker {
 
 impl Seeker {
     /// The second stream takes the first one's offer.
-    pub fn join(&self, offer: Offer) -> (Lanes, Seat, Meeting) {
+    pub(crate) fn join(&self, offer: Offer) -> (Lanes, SeatPermit, Meeting) {
         let (entry, first) = (self.session.entry(), &offer.entry);
         entry.set_first(first.id);
         let counted = self.count_pair(first.arrived.elapsed());
@@ -108,7 +108,7 @@ impl Seeker {
     }
 
     /// The first stream waits for the second.
-    pub async fn wait(
+    pub(crate) async fn wait(
         &self,
         side: &mut PeerSide,
         waiter: Waiter<Offer>,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, Response};
 
-use crate::transport::{counters::Passage, http2::outgoing::Outgoing};
+use crate::transport::{counters::ConnectionCounters, outgoing::Outgoing};
 use crate::{
     grpc::{headers, status},
     splice::{Broken, Sink, Source, control::Control, ending::Ending},
@@ -41,7 +41,7 @@ fn broken(error: &h2::Error) -> Broken {
 #[derive(Debug)]
 pub(crate) struct PeerSource {
     stream: RecvStream,
-    counters: Arc<Passage>,
+    counters: Arc<ConnectionCounters>,
     /// Of the times that the window was made smaller, those that this stream has seen.
     shrunk: u32,
     dialect: Dialect,
@@ -49,7 +49,11 @@ pub(crate) struct PeerSource {
 
 impl PeerSource {
     /// Reads from `stream`, and counts in `passage`.
-    pub(crate) fn new(stream: RecvStream, counters: Arc<Passage>, dialect: Dialect) -> Self {
+    pub(crate) fn new(
+        stream: RecvStream,
+        counters: Arc<ConnectionCounters>,
+        dialect: Dialect,
+    ) -> Self {
         Self {
             stream,
             shrunk: counters.shrunk(),

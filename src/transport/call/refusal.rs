@@ -6,7 +6,7 @@ use http::Response;
 use thiserror::Error;
 use tonic::Code;
 
-use crate::transport::{limits::addresses::Origin, shared::Router};
+use crate::transport::{limits::addresses::Origin, shared::Shared};
 use crate::{
     auth,
     grpc::{headers::MalformedTimeout, status},
@@ -95,7 +95,7 @@ rows! {
 
 impl Refusal {
     /// Counts the refusal, logs it, and gives the response.
-    pub fn tell(&self, shared: &Router, peer: &Origin) -> Response<()> {
+    pub(crate) fn tell(&self, shared: &Shared, peer: &Origin) -> Response<()> {
         let (cause, code) = self.row();
         shared.metrics.stream_refusals.inc(cause);
         let stream = match self {

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::transport::{
     memory::level::Level,
-    shared::Router,
+    shared::Shared,
     streams::{EntryPermit, StreamEntry},
 };
 use crate::{
@@ -26,22 +26,22 @@ const IN_NEED: Duration = Duration::from_secs(1);
 
 /// Holds what a stream that is served needs until its record.
 pub(crate) struct Session {
-    pub shared: Arc<Router>,
+    pub shared: Arc<Shared>,
     pub permit: EntryPermit,
     pub deadlines: Deadlines,
 }
 
 impl Session {
-    pub fn entry(&self) -> &StreamEntry {
+    pub(crate) fn entry(&self) -> &StreamEntry {
         &self.permit.entry
     }
 
-    pub fn control(&self) -> &Control {
+    pub(crate) fn control(&self) -> &Control {
         &self.entry().control
     }
 
     /// Forwards until the stream has to end, and says why.
-    pub async fn splice<S: Source, K: Sink>(&self, side: &mut Side<S, K>) -> Ending {
+    pub(crate) async fn splice<S: Source, K: Sink>(&self, side: &mut Side<S, K>) -> Ending {
         let metrics = &self.shared.metrics;
         let (mut bytes, mut messages) = (0, 0);
         let (control, arrived) = (self.control(), self.entry().arrived);
@@ -62,7 +62,7 @@ impl Session {
 
     /// Tells the peer, and says whether it could be told. While memory is short here, which another router that says so
     /// cannot know, a peer that does not take what is left is not waited for.
-    pub async fn conclude<S: Source, K: Sink>(
+    pub(crate) async fn conclude<S: Source, K: Sink>(
         &self,
         side: &mut Side<S, K>,
         ending: Ending,
@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// Leaves the stream's record. `met`: the other side's peer, and how long it was waited for.
-    pub fn record(
+    pub(crate) fn record(
         &self,
         totals: Totals,
         ending: Ending,

@@ -23,13 +23,12 @@ use tokio_util::either::Either;
 use tonic::{Code, Status};
 
 use crate::transport::{
-    accept,
     call::voucher::{Claim, Unproven},
     forwarding::{SuccessorTrust, Target},
-    http2::outgoing::Outgoing,
+    outgoing::Outgoing,
     phase::Phase,
-    shared::Router,
-    tls::trust::{self, Trust},
+    shared::Shared,
+    socket,
 };
 use crate::{
     common::backoff::Backoff,
@@ -40,6 +39,7 @@ use crate::{
     },
     observe::metrics::{Metrics, RouterProof, SuccessorStream},
     splice::ending::{Cause, Ending},
+    tls::trust::{self, Trust},
 };
 
 /// One attempt to connect may take this long; then the next begins.
@@ -78,7 +78,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub fn set(mut self, result: SuccessorStream) {
+    pub(super) fn set(mut self, result: SuccessorStream) {
         self.result = result;
     }
 }
@@ -120,7 +120,7 @@ impl Failure {
 /// Opens a stream at the successor and waits until it has met its partner there. Gives up when the successor was not
 /// reached `drain.forward_timeout` after the drain began. Dropping the future takes the stream back.
 pub(crate) async fn reach(
-    shared: &Router,
+    shared: &Shared,
     call: &Repeated<'_>,
 ) -> Result<Box<(Reached, Outcome)>, Ending> {
     let outcome = Outcome {
@@ -174,7 +174,7 @@ struct Connected {
     driver: Driver,
 }
 
-async fn connect(shared: &Router) -> Result<Connected, Failure> {
+async fn connect(shared: &Shared) -> Result<Connected, Failure> {
     let successor = shared.forwarding.successor.load_full();
     let Some((target, own)) = successor.to.as_ref().zip(shared.forwarding.own.get()) else {
         return Err(Failure::Lost);
@@ -185,7 +185,7 @@ async fn connect(shared: &Router) -> Result<Connected, Failure> {
     };
     let address = socket.peer_addr()?.ip().to_canonical();
     let settings = shared.settings.load_full();
-    accept::prepare(&socket, &settings.connections)?;
+    socket::prepare(&socket, &settings.connections)?;
     let wire = match &own.tls {
         None => Either::Left(socket),
         Some(tls) => {
@@ -228,7 +228,7 @@ async fn connect(shared: &Router) -> Result<Connected, Failure> {
 
 impl Connected {
     /// Repeats the call and waits for the partner.
-    async fn ask(mut self, shared: &Router, call: &Repeated<'_>) -> Result<Reached, Failure> {
+    async fn ask(mut self, shared: &Shared, call: &Repeated<'_>) -> Result<Reached, Failure> {
         let claim = Claim::new(
             &shared.rules.load(),
             call.authorization,
@@ -261,7 +261,7 @@ impl Connected {
 }
 
 /// Tells whether the successor has proved that it is a router.
-fn is_router(shared: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> bool {
+fn is_router(shared: &Shared, claim: Option<&Claim>, headers: &HeaderMap) -> bool {
     let answered = claim.map_or(Err(Unproven::Missing), |claim| claim.is_answered(headers));
     shared.metrics.router_proofs.inc(match answered {
         Ok(()) => RouterProof::SuccessorGood,
@@ -274,7 +274,7 @@ fn is_router(shared: &Router, claim: Option<&Claim>, headers: &HeaderMap) -> boo
     answered.is_ok()
 }
 
-fn request(shared: &Router, repeated: &Repeated<'_>, claim: Option<&Claim>) -> Request<()> {
+fn request(shared: &Shared, repeated: &Repeated<'_>, claim: Option<&Claim>) -> Request<()> {
     let target = shared.forwarding.own.get().map(|own| own.target.clone());
     let mut request = call::request(target.unwrap_or_default(), repeated.authorization.clone());
     let map = request.headers_mut();

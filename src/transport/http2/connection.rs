@@ -23,24 +23,24 @@ use tokio::time::{Instant, timeout};
 
 use crate::transport::{
     call::{self, Caller},
-    counters::Passage,
+    counters::ConnectionCounters,
     http2::{
         closing::{close, end_of},
         goaway::Goaway,
         load::Load,
-        outgoing::Outgoing,
         read_gate::ReadGate,
         routes,
         timers::{Deadlines, Timer, Verdict, View},
-        wake_flag::Woken,
         window::Growth,
         windows::Windows,
         wire::{Gather, Http2, Wire},
     },
     limits::addresses::Origin,
     memory::level::Level,
+    outgoing::Outgoing,
     settings::Settings,
-    shared::Router,
+    shared::Shared,
+    wake_flag::Woken,
 };
 use crate::{
     observe::metrics::ConnectionEnd,
@@ -53,7 +53,7 @@ const ROUNDS: usize = 16;
 pub(super) type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
-pub async fn serve<T>(router: Arc<Router>, peer: Origin, wire: Wire<T>) -> ConnectionEnd
+pub async fn serve<T>(router: Arc<Shared>, peer: Origin, wire: Wire<T>) -> ConnectionEnd
 where
     T: Gather + Send + 'static,
 {
@@ -112,13 +112,13 @@ struct Connection<T: Gather> {
     stream_work: Woken,
     load: Load,
     wire: Wire<T>,
-    passage: Arc<Passage>,
+    passage: Arc<ConnectionCounters>,
     read_gate: ReadGate,
     windows: Windows,
     deadlines: Deadlines,
     timer: Timer,
     goaway: Goaway,
-    router: Arc<Router>,
+    router: Arc<Shared>,
     peer: Origin,
 }
 
@@ -126,14 +126,14 @@ impl<T: Gather> Connection<T> {
     fn new(
         mut http2: Box<Http2<T>>,
         wire: Wire<T>,
-        router: Arc<Router>,
+        router: Arc<Shared>,
         peer: Origin,
         settings: Arc<Settings>,
     ) -> Self {
         let now = Instant::now();
         let (work, stream_work) = (Woken::new(), Woken::new());
         let memory = &router.memory;
-        let passage = Arc::<Passage>::default();
+        let passage = Arc::<ConnectionCounters>::default();
         let (window, most) = (
             settings.streams.initial_window.bytes_u32(),
             settings.streams.max_window.bytes_u32(),
@@ -301,7 +301,7 @@ impl<T: Gather> Connection<T> {
         let window = self.windows.start();
         // Not one block: that would keep room for the request as long as the stream lives.
         let task = lazy(move |_| {
-            if request.uri().path() == call::PATH {
+            if request.uri().path() == crate::grpc::call::PATH {
                 let caller = Caller {
                     shared: &router,
                     peer: &peer,

@@ -7,18 +7,18 @@ use tokio::time::Instant;
 use crate::{
     observe::metrics::{ConnectionEnd, Held, Metrics},
     transport::{
-        http2::wake_flag::WakeFlag,
         limits::{
             addresses::Address,
-            spares::{Calls, SPARE_AFTER, Spare, Spares},
+            spares::{OpenCalls, SPARE_AFTER, Spare, Spares},
         },
+        wake_flag::WakeFlag,
     },
 };
 
 /// The calls of one connection.
 pub(super) struct Load {
     /// Those that were let in.
-    calls: Arc<Calls>,
+    calls: Arc<OpenCalls>,
     /// Whether any call came, let in or not.
     any_call: bool,
     /// Whether it carries a stream, and is counted among those that do.
@@ -41,13 +41,13 @@ impl Load {
     }
 
     /// A call came. What is let in is to be counted in what is returned.
-    pub(super) fn call_came(&mut self) -> Arc<Calls> {
+    pub(super) fn call_came(&mut self) -> Arc<OpenCalls> {
         self.any_call = true;
         self.calls.clone()
     }
 
     /// Those that were let in.
-    pub(super) fn calls(&self) -> &Calls {
+    pub(super) fn calls(&self) -> &OpenCalls {
         &self.calls
     }
 

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use crate::transport::{
-    counters::Passage,
-    http2::{
-        wake_flag::WakeFlag,
-        wire::{Gather, Wire},
-    },
+    counters::ConnectionCounters,
+    http2::wire::{Gather, Wire},
     memory::{
         level::{Level, Memory, Reader, Reading},
         read_budget::ReadBudget,
     },
+    wake_flag::WakeFlag,
 };
 
 /// What one connection may read.
@@ -35,7 +33,7 @@ impl ReadGate {
     }
 
     /// Says to `wire` what may be read until the next call.
-    pub(super) fn open<T: Gather>(&mut self, wire: &Wire<T>, passage: &Passage) {
+    pub(super) fn open<T: Gather>(&mut self, wire: &Wire<T>, passage: &ConnectionCounters) {
         let next = self.budget.next(passage.received());
         let level = self.memory.level();
         self.save_kernel_memory(level, wire);

@@ -1,13 +1,11 @@
 //! Serves the calls that are not streams: health, reflection, and what else is served on the port.
 //!
 //! Health and reflection ask for no token, so whoever reaches the port may call them. Therefore they are small: their
-//! messages (`intake`), their number ([`places`]) and their time (`clock`) are bounded. Measured without these bounds:
+//! messages (`intake`), their number ([`calls`](crate::transport::limits::calls)) and their time (`clock`) are bounded. Measured without these bounds:
 //! 20 calls, each an unfinished message of 4 MiB, kept 93 MiB, and a `Watch` keeps 7.3 KiB.
 
 mod clock;
 mod intake;
-pub mod places;
-mod refusal;
 mod reply;
 
 use std::{
@@ -31,17 +29,24 @@ use tower::ServiceExt;
 use self::{
     clock::{Clock, Patience},
     intake::Intake,
-    places::Place,
-    refusal::{Over, Refusal},
     reply::Reply,
 };
 use crate::grpc::headers;
 use crate::transport::{
-    counters::{OpenCall, Passage},
-    http2::outgoing::Outgoing,
-    limits::addresses::Origin,
-    shared::Router,
+    counters::{CallPermit, ConnectionCounters},
+    limits::{addresses::Origin, calls::Place, refusal::Refusal},
+    outgoing::Outgoing,
+    shared::Shared,
 };
+
+/// Says how a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Over {
+    /// It ended well, or the caller left.
+    Done,
+    /// The caller has to be told.
+    Refused(Refusal),
+}
 
 /// A request of health or reflection has a service's name or a symbol in it.
 const SMALL_MESSAGE: u64 = 4 * 1024;
@@ -127,12 +132,12 @@ impl Kind {
 type Moved = Arc<AtomicU64>;
 
 /// Serves one call of the connection whose streams pass at `passage`.
-pub fn serve(
-    router: Arc<Router>,
+pub(crate) fn serve(
+    router: Arc<Shared>,
     peer: &Origin,
     request: Request<RecvStream>,
     mut respond: SendResponse<Outgoing>,
-    passage: &Arc<Passage>,
+    passage: &Arc<ConnectionCounters>,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Outside of the future, which would keep room for the request.
     let begun = match begin(&router, request, passage) {
@@ -153,15 +158,15 @@ struct Call {
     kind: Kind,
     request: Request<RecvStream>,
     deadline: Option<Instant>,
-    _on_connection: Option<OpenCall>,
+    _on_connection: Option<CallPermit>,
     place: Option<Place>,
 }
 
 /// Looks at the head of the call, and whether there is a place for it.
 fn begin(
-    router: &Router,
+    router: &Shared,
     request: Request<RecvStream>,
-    passage: &Arc<Passage>,
+    passage: &Arc<ConnectionCounters>,
 ) -> Result<Call, (Kind, Refusal)> {
     let (kind, small) = Kind::of(request.uri().path());
     let refused = |refusal| (kind, refusal);
@@ -211,7 +216,7 @@ fn trim(request: &mut Request<RecvStream>, path: &'static str) {
 }
 
 impl Call {
-    async fn serve(self, router: Arc<Router>, peer: Origin, respond: SendResponse<Outgoing>) {
+    async fn serve(self, router: Arc<Shared>, peer: Origin, respond: SendResponse<Outgoing>) {
         let kind = self.kind;
         let mut reply = Reply::new(respond);
         if let Over::Refused(refusal) = self.run(&router, &mut reply).await {
@@ -221,7 +226,7 @@ impl Call {
     }
 
     /// Reads, answers, and looks at what may end the call before.
-    async fn run(self, router: &Router, reply: &mut Reply) -> Over {
+    async fn run(self, router: &Shared, reply: &mut Reply) -> Over {
         let moved = Moved::default();
         let (head, stream) = self.request.into_parts();
         let compressed = headers::Encodings::of(&head.headers).sends.is_some();
@@ -275,7 +280,7 @@ async fn answer(
     }
 }
 
-fn tell_log(router: &Router, peer: &Origin, kind: Kind, refusal: &Refusal) {
+fn tell_log(router: &Shared, peer: &Origin, kind: Kind, refusal: &Refusal) {
     router.metrics.call_refusals.inc(refusal.cause());
     tracing::info!(
         %peer,

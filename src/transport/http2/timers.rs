@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Describes what a connection looks like now.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub(crate) struct View {
     /// Bytes read so far.
     pub read: u64,
     /// Bytes written so far.
@@ -40,7 +40,7 @@ pub struct View {
 
 /// Says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Ask again then; `None`: not before something happens.
     Wait(Option<Instant>),
     /// Send a PING, then ask again.
@@ -55,7 +55,7 @@ pub enum Verdict {
 
 /// Keeps the deadlines of one connection.
 #[derive(Debug)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// Those that the connection was opened with.
     settings: Arc<Settings>,
     retire_at: Option<Instant>,
@@ -76,7 +76,7 @@ pub struct Deadlines {
 impl Deadlines {
     /// `jitter`: from -1 to 1, moves the age by up to a tenth, so that connections opened together do not
     /// all reconnect together (gRFC A9).
-    pub fn new(settings: Arc<Settings>, now: Instant, jitter: f64) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, now: Instant, jitter: f64) -> Self {
         let retire_at = settings
             .connections
             .max_age
@@ -101,23 +101,23 @@ impl Deadlines {
     }
 
     /// Whether it takes no more streams for its age.
-    pub fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.retired
     }
 
     /// Says since when there is no stream, as of the last look.
-    pub fn idle_since(&self) -> Option<Instant> {
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
         self.idle_since
     }
 
     /// Tells that the answer to the PING has come.
-    pub fn ponged(&mut self, now: Instant) {
+    pub(crate) fn ponged(&mut self, now: Instant) {
         self.pinged = None;
         self.heard = now;
     }
 
     /// Says what to do now.
-    pub fn check(&mut self, view: View, now: Instant) -> Verdict {
+    pub(crate) fn check(&mut self, view: View, now: Instant) -> Verdict {
         let mut next = Next(None);
         if let Some(end) = self.idle(view, now, &mut next) {
             return Verdict::End(end);

@@ -40,7 +40,7 @@ const QUIET_IN_NEED: Duration = Duration::from_secs(2);
 
 /// Says what to do with the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// It stays as it is.
     Keep,
     /// It should grow to this many bytes.
@@ -51,7 +51,7 @@ pub enum Change {
 
 /// Follows one connection, and says how large its window should be.
 #[derive(Debug)]
-pub struct Growth {
+pub(crate) struct Growth {
     start: u32,
     max: u32,
     window: u32,
@@ -72,7 +72,7 @@ pub struct Growth {
 
 impl Growth {
     /// Keeps the window between `start` and `max` bytes.
-    pub fn new(start: u32, max: u32, now: Instant) -> Self {
+    pub(crate) fn new(start: u32, max: u32, now: Instant) -> Self {
         Self {
             start,
             max: max.max(start),
@@ -89,25 +89,25 @@ impl Growth {
     }
 
     /// Returns the window it started with, bytes.
-    pub fn start(&self) -> u32 {
+    pub(crate) fn start(&self) -> u32 {
         self.start
     }
 
     /// Returns the window now, bytes.
-    pub fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         self.window
     }
 
     /// Whether enough has passed since the last look to be worth the time. `passed`: bytes so far that arrived and
     /// were passed on.
-    pub fn is_busy(&self, passed: u64) -> bool {
+    pub(crate) fn is_busy(&self, passed: u64) -> bool {
         self.window < self.max
             && self.pinged_at.is_none()
             && passed - self.seen.0 >= u64::from(self.window / 4)
     }
 
     /// The connection is busy: whether to send a PING now.
-    pub fn should_ping(&mut self, passed: u64, now: Instant) -> bool {
+    pub(crate) fn should_ping(&mut self, passed: u64, now: Instant) -> bool {
         // The burst that made it busy counts: on a long path one burst is all that comes in a round trip, and the
         // PING's answer arrives just before the next.
         let before = std::mem::replace(&mut self.seen, (passed, now)).0;
@@ -119,7 +119,7 @@ impl Growth {
     }
 
     /// Takes the sample of a PING whose answer has come. `kernel`: the shortest round trip that the kernel knows of.
-    pub fn ponged(&mut self, passed: u64, now: Instant, kernel: Option<Duration>) -> Change {
+    pub(crate) fn ponged(&mut self, passed: u64, now: Instant, kernel: Option<Duration>) -> Change {
         let Some((before, sent)) = self.pinged_at.take() else {
             return Change::Keep;
         };
@@ -166,17 +166,17 @@ impl Growth {
     }
 
     /// Tells that the change was made.
-    pub fn changed(&mut self, window: u32) {
+    pub(crate) fn changed(&mut self, window: u32) {
         self.window = window;
     }
 
     /// Says when to look for quiet; only a grown window has to.
-    pub fn look_at(&self) -> Option<Instant> {
+    pub(crate) fn look_at(&self) -> Option<Instant> {
         (self.window > self.start).then(|| self.looked.max(self.seen.1) + QUIET_IN_NEED)
     }
 
     /// Looks for quiet, as the time has come. `need`: others want what this connection has been given.
-    pub fn look(&mut self, passed: u64, now: Instant, need: bool) -> Change {
+    pub(crate) fn look(&mut self, passed: u64, now: Instant, need: bool) -> Change {
         self.looked = now;
         if passed - self.seen.0 >= u64::from(self.start) {
             self.seen = (passed, now);

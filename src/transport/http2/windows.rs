@@ -10,9 +10,8 @@ use h2::{Ping, PingPong};
 use tokio::time::Instant;
 
 use crate::transport::{
-    counters::Passage,
+    counters::ConnectionCounters,
     http2::{
-        wake_flag::WakeFlag,
         window::{Change, Growth},
         wire::{Gather, Http2},
     },
@@ -20,6 +19,7 @@ use crate::transport::{
         budget::{Budget, Grant},
         level::{Level, Memory},
     },
+    wake_flag::WakeFlag,
 };
 
 /// So many PINGs ask a peer whether it has taken note of a smaller window; after that the answers to others do. The first
@@ -33,7 +33,7 @@ pub(super) struct Windows {
     /// The peer may not have taken note of a smaller window yet: how many PINGs may still ask.
     shrinking: Option<u8>,
     pings: Option<PingPong>,
-    passage: Arc<Passage>,
+    passage: Arc<ConnectionCounters>,
     memory: Arc<Memory>,
     /// Is set when HTTP/2 has something to send.
     flag: Arc<WakeFlag>,
@@ -46,7 +46,7 @@ impl Windows {
         pings: Option<PingPong>,
         budget: Arc<Budget>,
         memory: Arc<Memory>,
-        passage: Arc<Passage>,
+        passage: Arc<ConnectionCounters>,
         flag: Arc<WakeFlag>,
     ) -> Self {
         passage.set_window(growth.start());

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::http2::outgoing::Outgoing;
+use crate::transport::outgoing::Outgoing;
 pub use crate::transport::tls::gather::Gather;
 
 /// HTTP/2 on a wire.

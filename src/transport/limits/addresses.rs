@@ -22,7 +22,7 @@ use crate::observe::log::network;
 use crate::transport::limits::{bucket::Bucket, spares::Spares};
 
 /// So many addresses are remembered though they have no connection, about 250 bytes each.
-pub const MOST_WITHOUT_CONNECTION: usize = 50_000;
+pub(crate) const MOST_WITHOUT_CONNECTION: usize = 50_000;
 
 /// A line names an address whose peers speak another protocol, such as a probe's, at most this often.
 const NAMED_EVERY: Duration = Duration::from_secs(600);
@@ -87,21 +87,21 @@ impl Address {
     }
 
     /// Counts a stream, unless `limit` are open.
-    pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<OpenStream> {
+    pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<StreamPermit> {
         let before = self.streams.fetch_add(1, Ordering::Relaxed);
         if let Some(host) = &self.host {
             host.fetch_add(1, Ordering::Relaxed);
         }
-        let open = OpenStream(self.clone());
+        let open = StreamPermit(self.clone());
         limit.is_none_or(|limit| before < limit).then_some(open)
     }
 }
 
 /// Allows one stream of an address, and counts it until it is dropped.
 #[derive(Debug)]
-pub struct OpenStream(Arc<Address>);
+pub struct StreamPermit(Arc<Address>);
 
-impl Drop for OpenStream {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
         if let Some(host) = &self.0.host {
@@ -148,7 +148,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// Counts a connection, unless `limit` are open from its address and none of them is spare.
-    pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<Visit> {
+    pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<ConnectionPermit> {
         let network = network(ip);
         // The entry is locked, so connections that come at once cannot pass the limit together.
         let address = self.known.entry(network).or_insert_with(|| {
@@ -164,7 +164,7 @@ impl Addresses {
         if before == 0 {
             self.connected.fetch_add(1, Ordering::SeqCst);
         }
-        Some(Visit {
+        Some(ConnectionPermit {
             addresses: self.clone(),
             network,
             origin: Origin {
@@ -204,14 +204,14 @@ impl Addresses {
 
 /// Allows one connection of an address, and counts it until it is dropped.
 #[derive(Debug)]
-pub struct Visit {
+pub struct ConnectionPermit {
     addresses: Arc<Addresses>,
     network: IpAddr,
     /// Where it comes from.
     pub origin: Origin,
 }
 
-impl Drop for Visit {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.addresses.leave(self.network);
     }
@@ -353,7 +353,7 @@ mod tests {
         let visits = [(); 2].map(|()| all.enter(ip("10.0.0.1"), Some(2)).unwrap());
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
         let address = &visits[0].origin.address;
-        let flag = crate::transport::http2::wake_flag::WakeFlag::new();
+        let flag = crate::transport::wake_flag::WakeFlag::new();
         let spare = spares.enter(address, Instant::now(), flag);
         let third = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
         assert!(spare.told().is_some());
@@ -368,7 +368,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let _guard = runtime.enter();
             let all = Arc::new(Addresses::default());
-            let mut visits: Vec<(u8, Visit)> = Vec::new();
+            let mut visits: Vec<(u8, ConnectionPermit)> = Vec::new();
             for (last, leave) in steps {
                 let open = visits.iter().filter(|(other, _)| *other == last).count();
                 let visit = all.enter(Ipv4Addr::new(10, 0, 0, last).into(), Some(3));

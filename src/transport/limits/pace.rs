@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::transport::{
     limits::{addresses::Address, bucket::Bucket},
     settings::Rates,
-    shared::Router,
+    shared::Shared,
 };
 use crate::{
     observe::metrics::PacedBy,
@@ -25,9 +25,9 @@ use crate::{
 
 /// A stream's source whose credit is held back to keep the rates that are set now.
 #[derive(Debug)]
-pub struct Paced<S> {
+pub(crate) struct Paced<S> {
     source: S,
-    router: Arc<Router>,
+    router: Arc<Shared>,
     address: Arc<Address>,
     /// Credit is returned in steps of at least so many bytes.
     step: u64,
@@ -37,7 +37,7 @@ pub struct Paced<S> {
 
 impl<S: Source> Paced<S> {
     /// `step`: the least credit that is worth returning, bytes.
-    pub fn new(source: S, router: Arc<Router>, address: Arc<Address>, step: u64) -> Self {
+    pub(crate) fn new(source: S, router: Arc<Shared>, address: Arc<Address>, step: u64) -> Self {
         Self {
             source,
             router,

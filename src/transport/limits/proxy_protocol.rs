@@ -31,7 +31,7 @@ const LONGEST: usize = 4096;
 
 /// Why there is no address.
 #[derive(Debug, Error)]
-pub enum HeaderError {
+pub(crate) enum HeaderError {
     /// Closed before the first byte, as load balancers' TCP probes do.
     #[error("closed before a PROXY header")]
     Nothing,
@@ -47,7 +47,7 @@ pub enum HeaderError {
 }
 
 /// Reads the header. `None`: it names no address, as with a load balancer's own health checks.
-pub async fn read(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, HeaderError> {
+pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, HeaderError> {
     let mut header = Vec::new();
     loop {
         let more = match look(&header)? {

@@ -10,26 +10,26 @@ use std::sync::{
 
 /// Counts the seats that are taken.
 #[derive(Debug, Default)]
-pub struct Seats(Arc<AtomicUsize>);
+pub(crate) struct Seats(Arc<AtomicUsize>);
 
 impl Seats {
     /// Takes two seats, unless more than `limit` would be taken.
-    pub fn take_two(&self, limit: Option<usize>) -> Option<[Seat; 2]> {
+    pub(crate) fn take_two(&self, limit: Option<usize>) -> Option<[SeatPermit; 2]> {
         let limit = limit.unwrap_or(usize::MAX);
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
                 (taken + 2 <= limit).then_some(taken + 2)
             })
             .ok()?;
-        Some([(); 2].map(|()| Seat(self.0.clone())))
+        Some([(); 2].map(|()| SeatPermit(self.0.clone())))
     }
 }
 
 /// Allows one stream; gives its seat back when it is dropped.
 #[derive(Debug)]
-pub struct Seat(Arc<AtomicUsize>);
+pub(crate) struct SeatPermit(Arc<AtomicUsize>);
 
-impl Drop for Seat {
+impl Drop for SeatPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -16,56 +16,56 @@ use std::{
 use tokio::time::Instant;
 
 use crate::observe::metrics::ConnectionEnd;
-use crate::transport::{http2::wake_flag::WakeFlag, limits::addresses::Address};
+use crate::transport::{limits::addresses::Address, wake_flag::WakeFlag};
 
 /// How long a connection has no stream before it is spare: long enough for a call that follows a handshake.
 pub const SPARE_AFTER: Duration = Duration::from_secs(1);
 
 /// Calls that are served on one connection. One task counts and looks, so all access is relaxed.
 #[derive(Debug, Default)]
-pub struct Calls {
+pub(crate) struct OpenCalls {
     streams: AtomicUsize,
     others: AtomicUsize,
     any_stream: AtomicBool,
 }
 
-impl Calls {
+impl OpenCalls {
     /// Counts an admitted stream until the guard is dropped.
-    pub fn stream(self: &Arc<Self>) -> Served {
+    pub(crate) fn stream(self: &Arc<Self>) -> Served {
         self.any_stream.store(true, Ordering::Relaxed);
         Served::count(self, |calls| &calls.streams)
     }
 
     /// Counts a call of another service until the guard is dropped.
-    pub fn other(self: &Arc<Self>) -> Served {
+    pub(crate) fn other(self: &Arc<Self>) -> Served {
         Served::count(self, |calls| &calls.others)
     }
 
     /// Admitted streams now served.
-    pub fn streams(&self) -> usize {
+    pub(crate) fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 
     /// Calls of other services now served.
-    pub fn others(&self) -> usize {
+    pub(crate) fn others(&self) -> usize {
         self.others.load(Ordering::Relaxed)
     }
 
     /// Whether a stream was ever admitted.
-    pub fn any_stream(&self) -> bool {
+    pub(crate) fn any_stream(&self) -> bool {
         self.any_stream.load(Ordering::Relaxed)
     }
 }
 
 /// One call; no longer counted once dropped.
 #[derive(Debug)]
-pub struct Served {
-    calls: Arc<Calls>,
-    counter: fn(&Calls) -> &AtomicUsize,
+pub(crate) struct Served {
+    calls: Arc<OpenCalls>,
+    counter: fn(&OpenCalls) -> &AtomicUsize,
 }
 
 impl Served {
-    fn count(calls: &Arc<Calls>, counter: fn(&Calls) -> &AtomicUsize) -> Self {
+    fn count(calls: &Arc<OpenCalls>, counter: fn(&OpenCalls) -> &AtomicUsize) -> Self {
         counter(calls).fetch_add(1, Ordering::Relaxed);
         Self {
             calls: calls.clone(),
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_while_they_are_served() {
-        let calls = Arc::new(Calls::default());
+        let calls = Arc::new(OpenCalls::default());
         let seen = || (calls.streams(), calls.others(), calls.any_stream());
         let health = calls.other();
         assert_eq!(seen(), (0, 1, false));

@@ -53,24 +53,24 @@ impl Budget {
 
 /// A part of the budget; given back on drop.
 #[derive(Debug)]
-pub struct Grant {
+pub(crate) struct Grant {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
 impl Grant {
     /// Nothing yet.
-    pub fn new(budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
         Self { budget, bytes: 0 }
     }
 
     /// Whether more than half of the budget is granted.
-    pub fn is_tight(&self) -> bool {
+    pub(crate) fn is_tight(&self) -> bool {
         self.budget.is_tight()
     }
 
     /// Makes it `bytes`, more or less than before. False, and nothing changes, if the budget has not so much.
-    pub fn resize(&mut self, bytes: u64) -> bool {
+    pub(crate) fn resize(&mut self, bytes: u64) -> bool {
         if bytes > self.bytes {
             if !self.budget.take(bytes - self.bytes) {
                 return false;

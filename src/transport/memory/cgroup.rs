@@ -6,14 +6,14 @@ use std::{
 };
 
 /// The lowest limit of the process's control group and of those above it, bytes: version 2, then 1.
-pub fn memory_limit() -> Option<u64> {
+pub(crate) fn memory_limit() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     limit(Path::new("/sys/fs/cgroup"), &own)
 }
 
 /// What the process's control group is charged for.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     charged: PathBuf,
     /// Version 1 counts sockets apart, if anybody has set a limit for them.
     sockets: PathBuf,
@@ -22,7 +22,7 @@ pub struct Group {
 
 impl Group {
     /// The group that the process is in: version 2, then 1.
-    pub fn own() -> Option<Self> {
+    pub(crate) fn own() -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::find(Path::new("/sys/fs/cgroup"), &own)
     }
@@ -46,13 +46,13 @@ impl Group {
     }
 
     /// All that the group is charged for, bytes.
-    pub fn charged(&self) -> Option<u64> {
+    pub(crate) fn charged(&self) -> Option<u64> {
         let number = |path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         Some(number(&self.charged)? + number(&self.sockets).unwrap_or(0))
     }
 
     /// What the kernel can take back at any time of it, as it lies in files, too, bytes.
-    pub fn cache(&self) -> Option<u64> {
+    pub(crate) fn cache(&self) -> Option<u64> {
         let stat = fs::read_to_string(&self.stat).ok()?;
         Some(cache(&stat))
     }

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use jumpstarter_router_system::heap;
 
 use crate::splice::gauge::Gauge;
-use crate::transport::http2::wake_flag::WakeFlag;
+use crate::transport::wake_flag::WakeFlag;
 
 /// Shares of the limit, in percent, at which the levels begin. What is left above the last is for what comes between two
 /// looks: gaps between allocations that open as bytes take the place of connections, and the kernel's buffers. Measured

@@ -7,7 +7,7 @@
 
 /// What has come on a connection, and was taken by its streams.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Received {
+pub(crate) struct Received {
     /// Bytes of all DATA frames.
     pub bytes: u64,
     /// DATA frames.
@@ -16,14 +16,14 @@ pub struct Received {
 
 /// Follows what one connection's streams take.
 #[derive(Debug, Default)]
-pub struct ReadBudget {
+pub(crate) struct ReadBudget {
     seen: Received,
     step: usize,
 }
 
 impl ReadBudget {
     /// When memory is short: enough for the frames that give credit.
-    pub const LITTLE: usize = 1024;
+    pub(crate) const LITTLE: usize = 1024;
 
     /// So many frames at once, about.
     const FRAMES: u64 = 100;
@@ -34,7 +34,7 @@ impl ReadBudget {
     const LARGE_FRAME: u64 = 1024;
 
     /// Bytes that may be read now. `received`: all that has come so far.
-    pub fn next(&mut self, received: Received) -> usize {
+    pub(crate) fn next(&mut self, received: Received) -> usize {
         let (bytes, frames) = (
             received.bytes - self.seen.bytes,
             received.frames - self.seen.frames,

@@ -18,14 +18,14 @@ const CACHE_LOOK: Duration = Duration::from_millis(500);
 /// Both are resident and not allocated, but only gaps come on top of what will be allocated. While the resident memory
 /// grows, the allocator finds no room in what it keeps, so all that is beyond the heap then is gaps.
 #[derive(Debug, Default)]
-pub struct Gaps {
+pub(crate) struct Gaps {
     resident: u64,
     bytes: u64,
 }
 
 impl Gaps {
     /// What comes on top of the heap. `resident` and `heap`: now, bytes.
-    pub fn look(&mut self, resident: u64, heap: u64) -> u64 {
+    pub(crate) fn look(&mut self, resident: u64, heap: u64) -> u64 {
         let beyond = resident.saturating_sub(heap);
         if resident > self.resident + NOISE || heap == 0 {
             self.resident = resident;
@@ -40,7 +40,7 @@ impl Gaps {
 
 /// What the system holds, bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
+pub(crate) struct Held {
     /// For this process.
     pub process: u64,
     /// Besides that, in its control group.
@@ -49,7 +49,7 @@ pub struct Held {
 
 /// Asks the system again and again.
 #[derive(Debug)]
-pub struct Resident {
+pub(crate) struct Resident {
     own: Process,
     group: Option<Group>,
     cache: Option<(Instant, u64)>,
@@ -57,7 +57,7 @@ pub struct Resident {
 
 impl Resident {
     /// `group`: counts all that this control group is charged for, too.
-    pub fn new(group: Option<Group>) -> Self {
+    pub(crate) fn new(group: Option<Group>) -> Self {
         Self {
             own: Process::own(),
             group,
@@ -66,7 +66,7 @@ impl Resident {
     }
 
     /// What the system holds now and cannot take back.
-    pub fn held(&mut self) -> Option<Held> {
+    pub(crate) fn held(&mut self) -> Option<Held> {
         let (resident, shared) = self.own.resident()?;
         let Some(group) = &self.group else {
             return Some(Held {

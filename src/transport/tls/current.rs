@@ -155,7 +155,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::transport::tls::settings::{self, Provider};
+    use crate::{tls::provider::Provider, transport::tls::settings};
 
     fn key() -> CertifiedKey {
         settings::self_signed("localhost", SystemTime::now(), &Provider::Auto.crypto()).unwrap()

@@ -21,11 +21,11 @@ use thiserror::Error;
 use crate::tls::{
     der::public_key,
     pem::{self, KeyError, PemError},
+    trust::ALPN_H2,
 };
-pub use crate::tls::{provider::Provider, trust::ALPN_H2};
 
 /// How long certificates are good that are made here.
-pub const SELF_MADE_LIFE: Duration = Duration::from_secs(365 * 86_400);
+pub(crate) const SELF_MADE_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why there is no certificate to serve with.
 #[derive(Debug, Error)]
@@ -123,7 +123,7 @@ pub fn certified(
 }
 
 /// All certificates of a file, of which there must be one. `file`: where it is and what it holds, in PEM.
-pub fn certificates(
+pub(crate) fn certificates(
     (path, text): (&Path, &[u8]),
     what: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -135,7 +135,7 @@ pub fn certificates(
 }
 
 /// The certificates of a file, each of which can vouch for others. `file`: where it is and what it holds, in PEM.
-pub fn authorities(
+pub(crate) fn authorities(
     file: (&Path, &[u8]),
     what: &'static str,
 ) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), TlsError> {
@@ -226,7 +226,7 @@ impl PartialEq for Terms {
 }
 
 /// The subject of a certificate, such as `CN=lab-7, O=Example`. `None` if it has none, or cannot be read.
-pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let subject = certificate.subject().to_string();
     // Nobody needs more to tell who it is.
@@ -256,7 +256,7 @@ pub fn self_signed(
 }
 
 /// Makes the certificate and the key that [`self_signed`] is made of.
-pub fn self_signed_pair(
+pub(crate) fn self_signed_pair(
     name: &str,
     now: SystemTime,
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
@@ -266,7 +266,7 @@ pub fn self_signed_pair(
 }
 
 /// Makes a certificate for these names that is its own root, with its key.
-pub fn self_made(
+pub(crate) fn self_made(
     common_name: &str,
     names: Vec<String>,
     now: SystemTime,
@@ -314,7 +314,7 @@ pub fn server_config(
 
 /// What the first bytes of a connection look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstBytes {
+pub(crate) enum FirstBytes {
     /// A TLS handshake record.
     Tls,
     /// The HTTP/2 preface in plain text, or what may become it.
@@ -327,7 +327,7 @@ pub enum FirstBytes {
 
 impl FirstBytes {
     /// What they look like, in words.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Tls => "TLS",
             Self::Http2 => "plaintext HTTP/2",
@@ -337,7 +337,7 @@ impl FirstBytes {
     }
 
     /// Looks at the beginning, which may be a part: one byte tells TLS, and rules HTTP/2 out.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         const METHODS: [&[u8]; 9] = [
             b"GET ", b"POST", b"PUT ", b"HEAD", b"OPTI", b"DELE", b"PATC", b"CONN", b"TRAC",
         ];
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn self_signed_certificates_are_made_for_names_and_addresses() {
-        let crypto = Provider::Auto.crypto();
+        let crypto = crate::tls::provider::Provider::Auto.crypto();
         for name in ["localhost", "router-0.example.com", "127.0.0.1", "::1"] {
             let key = self_signed(name, SystemTime::now(), &crypto);
             assert!(key.is_ok_and(|key| key.keys_match().is_ok()), "{name}");

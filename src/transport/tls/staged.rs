@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 /// Bytes of each buffer. One read fills it with up to four TLS records, one write empties it.
-pub const SIZE: usize = 64 * 1024;
+pub(crate) const SIZE: usize = 64 * 1024;
 
 /// Buffers a thread keeps for the next connection.
 const KEPT: usize = 8;

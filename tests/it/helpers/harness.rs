@@ -8,9 +8,11 @@ use std::{
 
 use jumpstarter_router::{
     client::Connector,
-    config::{Config, Size},
-    server::{Drained, Server},
-    transport::shared::Router,
+    inside::{
+        config::{Config, Size},
+        server::{Drained, Server},
+        transport::shared::Shared,
+    },
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 
@@ -22,7 +24,7 @@ pub const WINDOW: usize = 256 * 1024;
 /// A router and what is needed to reach it.
 pub struct Harness {
     server: Option<Server>,
-    pub router: Arc<Router>,
+    pub router: Arc<Shared>,
     pub connector: Connector,
     /// The gauge of waiting streams is only clear if one pair meets at a time.
     meeting: Mutex<()>,

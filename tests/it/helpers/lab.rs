@@ -7,7 +7,7 @@ use std::{
 
 use jumpstarter_router::{
     client::{Connector, Trust},
-    lab::{Lab, Options},
+    inside::lab::{Lab, Options},
     protocol::{
         client::v1::client_service_client::ClientServiceClient,
         v1::controller_service_client::ControllerServiceClient,

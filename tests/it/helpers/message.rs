@@ -1,7 +1,7 @@
 //! Messages of a stream as bytes, and what a peer must have got in the end.
 
 use bytes::Bytes;
-use jumpstarter_router::{protocol::v1::StreamRequest, splice::ending::GOAWAY_MESSAGE};
+use jumpstarter_router::{inside::splice::ending::GOAWAY_MESSAGE, protocol::v1::StreamRequest};
 use prost::Message as _;
 use tonic::Code;
 

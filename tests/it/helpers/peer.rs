@@ -178,8 +178,7 @@ impl Peer {
 
     /// Sends a frame with this payload.
     pub async fn send_data(&mut self, payload: &[u8]) {
-        self.send(jumpstarter_router::client::stream::data(payload.to_vec()))
-            .await;
+        self.send(super::data(payload.to_vec())).await;
     }
 
     fn raw(&mut self) -> &mut SendStream<Bytes> {
@@ -206,7 +205,7 @@ impl Peer {
     pub async fn try_send(&mut self, payload: &[u8], patience: Duration) -> bool {
         match &mut self.way {
             Way::Tonic(Some(way)) => {
-                let request = jumpstarter_router::client::stream::data(payload.to_vec());
+                let request = super::data(payload.to_vec());
                 way.send_timeout(request, patience).await.is_ok()
             }
             Way::Tonic(None) => false,

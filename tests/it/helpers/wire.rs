@@ -7,8 +7,8 @@ use h2::{RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderValue, Request};
 use hyper_util::rt::TokioIo;
 use jumpstarter_router::{
+    inside::grpc::call::PATH,
     protocol::v1::{StreamRequest, router_service_client::RouterServiceClient},
-    transport::call::PATH,
 };
 use prost::Message as _;
 use tokio::{

@@ -22,7 +22,7 @@ use super::{
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Each of `--pairs` workers makes one pair after another.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
     let tasks = (0..params.args.pairs).map(|_| -> Task {
         let (run, setup) = (run.clone(), setup.clone());

@@ -20,7 +20,7 @@ use super::{
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Sets up the pairs, holds them, and sees that each still works.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let before = run.pid.and_then(Usage::of);
     let setup = Setup::new(run, params.sizes).await?;
     let pairs = setup.pairs(run, params.args.pairs).await?;
@@ -37,7 +37,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 }
 
 /// Compares the router's memory before and with so many pairs.
-pub fn memory(before: Option<Usage>, with: Option<Usage>, pairs: usize) -> Extra {
+pub(crate) fn memory(before: Option<Usage>, with: Option<Usage>, pairs: usize) -> Extra {
     let (Some(before), Some(with)) = (before, with) else {
         return Extra::new();
     };

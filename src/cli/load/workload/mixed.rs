@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Sets up all three kinds, then lets them run.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let innocent = Setup::new(run, params.sizes).await?;
     let mut heavy = innocent.clone();
     heavy.sizes = Sizes::Fixed(LARGE);

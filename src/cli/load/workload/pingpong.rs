@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Sets up the pairs, then lets them play.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
     let pairs = setup.pairs(run, params.args.pairs).await?;
     let tasks = pairs.into_iter().map(|pair| -> Task {
@@ -25,7 +25,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 }
 
 /// Plays round trips on one pair until the run stops. Each peer is a task, as each is a process in life.
-pub async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
+pub(crate) async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
     let Pair { mut a, b, .. } = pair;
     let echo = tokio::spawn(echo(run.clone(), b));
     while run.take(2) == 2 {
@@ -42,7 +42,7 @@ pub async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
 }
 
 /// Answers each message with one, until there are no more.
-pub async fn echo(run: Arc<Run>, mut peer: Peer) -> Result<Peer, Failure> {
+pub(crate) async fn echo(run: Arc<Run>, mut peer: Peer) -> Result<Peer, Failure> {
     while !peer.recv.ended() {
         let Some(got) = peer.recv.receive().await? else {
             return Err(Failure::Ended(peer.recv.status()));

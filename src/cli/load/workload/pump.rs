@@ -19,7 +19,7 @@ use super::{
 const BATCH: usize = 64 * 1024;
 
 /// Sets up the pairs, then lets them run.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
     let both = params.both;
     let pairs = setup.pairs(run, params.args.pairs).await?;
@@ -32,7 +32,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 }
 
 /// Sends over one pair until the run stops, then ends it.
-pub async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failure> {
+pub(crate) async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failure> {
     let Pair { mut a, mut b, .. } = pair;
     let heard = Notify::new();
     tokio::try_join!(

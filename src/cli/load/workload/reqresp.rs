@@ -46,7 +46,7 @@ impl Schedule {
 }
 
 /// Sets up the pairs; one thread sends for all of them, since timers of the runtime are good to a millisecond only.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
     let pairs = setup.pairs(run, params.args.pairs).await?;
     let schedule = Schedule {

@@ -47,7 +47,7 @@ struct Siege {
 
 /// Keeps `--pairs` pairs standing still until the run is over. What the router does about them is no error, unless
 /// what arrives is not what was sent.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let windows = (run.window, params.stalled_window);
     let siege = Arc::new(Siege {
         setup: Setup::with(run, params.sizes, windows).await?,

@@ -23,7 +23,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// A pair that is stuck.
 #[derive(Debug)]
-pub struct Stalled {
+pub(crate) struct Stalled {
     /// Both peers.
     pub pair: Pair,
     /// The end of the message that was cut by the window.
@@ -33,7 +33,7 @@ pub struct Stalled {
 }
 
 /// Sets up the pairs, fills them until nothing moves, holds them, and perhaps lets them go on.
-pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
+pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let before = run.pid.and_then(Usage::of);
     let windows = (run.window, params.stalled_window);
     let setup = Setup::with(run, params.sizes, windows).await?;
@@ -71,7 +71,7 @@ pub async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
 }
 
 /// Sends until the router takes no more.
-pub async fn fill(pair: Pair) -> Result<Stalled, Failure> {
+pub(crate) async fn fill(pair: Pair) -> Result<Stalled, Failure> {
     let mut stalled = Stalled {
         pair,
         rest: Bytes::new(),
@@ -100,7 +100,7 @@ impl Stalled {
     }
 
     /// Fails if the stream is no more.
-    pub async fn check(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn check(&mut self) -> Result<(), Failure> {
         let send: &mut Sender = &mut self.pair.a.send;
         match timeout(Duration::from_millis(1), send.room(1)).await {
             Ok(Err(error)) => Err(error),
@@ -109,7 +109,7 @@ impl Stalled {
     }
 
     /// Finds out after a failure what the router said about it.
-    pub async fn why(mut self, failure: Failure) -> Failure {
+    pub(crate) async fn why(mut self, failure: Failure) -> Failure {
         self.pair.a.recv.why(failure).await
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::refusal::Refusal;
+use crate::transport::limits::refusal::Refusal;
 
 /// Says what has its time.
 #[derive(Clone, Copy, Debug)]

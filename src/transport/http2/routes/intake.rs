@@ -18,10 +18,13 @@ use h2::RecvStream;
 use http_body::{Body, Frame};
 use tonic::Status;
 
-use super::refusal::{Over, Refusal};
+use super::Over;
 use crate::{
     splice::scanner::Scanner,
-    transport::memory::budget::{Budget, Grant},
+    transport::{
+        limits::refusal::Refusal,
+        memory::budget::{Budget, Grant},
+    },
 };
 
 /// Reads what the caller sends.

@@ -12,8 +12,10 @@ use h2::{SendStream, server::SendResponse};
 use http::Response;
 use http_body::Body;
 
-use super::refusal::Refusal;
-use crate::{grpc::status, transport::http2::outgoing::Outgoing};
+use crate::{
+    grpc::status,
+    transport::{limits::refusal::Refusal, outgoing::Outgoing},
+};
 
 /// How much of the answer has been said.
 pub(super) struct Reply {

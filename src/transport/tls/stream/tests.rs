@@ -8,9 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsConnector, client};
 
 use super::TlsStream;
+use crate::tls::provider::Provider;
 use crate::transport::tls::{
     gather::Gather,
-    settings::{self, Provider, Terms},
+    settings::{self, Terms},
 };
 
 impl Gather for DuplexStream {}

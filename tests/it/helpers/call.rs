@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
-use crate::protocol::v1::{
+use jumpstarter_router::protocol::v1::{
     FrameType, StreamRequest, StreamResponse, router_service_client::RouterServiceClient,
 };
 

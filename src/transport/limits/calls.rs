@@ -9,8 +9,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub use super::refusal::Refusal;
-use crate::transport::memory::{budget::Budget, level::Level};
+use crate::transport::{
+    limits::refusal::Refusal,
+    memory::{budget::Budget, level::Level},
+};
 
 /// The most at once, however much memory there is.
 const MOST: usize = 1_000;
@@ -20,7 +22,7 @@ const FEW: usize = 32;
 
 /// What one call may keep, bytes. Resident memory for each of 992 on 62 connections with TLS: a `Watch` 10 KiB, a `Check`
 /// that is not whole 23 KiB, and reflection whose answers nobody reads 45 KiB.
-const CALL: u64 = 48 * 1024;
+pub const CALL: u64 = 48 * 1024;
 
 /// All of them may keep this part of the memory.
 const PART: u64 = 16;
@@ -30,7 +32,7 @@ const MESSAGES: u64 = 8 * 1024 * 1024;
 
 /// All calls without a token.
 #[derive(Debug)]
-pub struct Calls {
+pub(crate) struct Calls {
     open: Mutex<Open>,
     messages: Arc<Budget>,
 }
@@ -57,7 +59,7 @@ impl Calls {
     /// `lasts`: it may stay as long as it likes. Such a call is refused if there is no place, and when memory begins to
     /// be short. Others take the place of the oldest call: they are over at once, unless their caller holds them up, so
     /// who holds many places cannot keep probes out.
-    pub fn enter(
+    pub(crate) fn enter(
         self: &Arc<Self>,
         lasts: bool,
         level: Level,
@@ -90,7 +92,7 @@ impl Calls {
     }
 
     /// Ends all, as memory has run out.
-    pub fn give_way(&self) {
+    pub(crate) fn give_way(&self) {
         let calls = std::mem::take(&mut self.lock().calls);
         for call in calls.into_values() {
             let _ = call.send(Refusal::Memory);
@@ -98,7 +100,7 @@ impl Calls {
     }
 
     /// What their messages may take.
-    pub fn messages(&self) -> &Arc<Budget> {
+    pub(crate) fn messages(&self) -> &Arc<Budget> {
         &self.messages
     }
 
@@ -114,7 +116,7 @@ fn most(memory: Option<u64>) -> usize {
 
 /// One call's place; given back on drop.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     calls: Arc<Calls>,
     id: u64,
     lost: oneshot::Receiver<Refusal>,
@@ -122,7 +124,7 @@ pub struct Place {
 
 impl Place {
     /// Ready when another got it. Not to be called again then.
-    pub fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
+    pub(crate) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
         let lost = ready!(Pin::new(&mut self.lost).poll(cx));
         Poll::Ready(lost.unwrap_or(Refusal::MadeRoom))
     }

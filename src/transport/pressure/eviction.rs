@@ -1,40 +1,15 @@
-//! Ends what stands still when memory runs out, and shows how high memory is.
+//! Says which streams end for want of memory.
 //!
-//! As [`memory`](crate::transport::memory::level) fills, in this order: windows stop growing; streams that stand still are ended, those
-//! first that keep most and have stood longest; new streams are refused, and connections whose streams hold much are not
-//! read. A pair that moves holds next to nothing, so ending what stands is enough.
+//! A stream that stands still keeps what waits for its peer, or what its peer sent of a message; many streams cost memory
+//! even if nothing waits in them. Who keeps most, has stood longest and carried least goes first.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
-
-use jumpstarter_router_system::heap;
-use tokio::time::Instant;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::splice::{control::Control, ending::Cause};
 use crate::transport::{
-    limits::spares::Need,
-    memory::{
-        level::Level,
-        resident::{Gaps, Resident},
-    },
-    shared::Router,
-    streams::{STALLED, StreamEntry, Streams},
+    memory::level::Memory,
+    streams::{StreamEntry, Streams},
 };
-
-/// Time between looks. Nothing depends on it but how long others wait when memory is full.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// Without a limit: there may be one later.
-const LOOK_FOR_A_LIMIT: Duration = Duration::from_millis(500);
-
-/// A look takes about 50 ns for each stream; it shall not take more than a fortieth of a processor.
-const PAUSE_PER_STREAM: Duration = Duration::from_micros(2);
-
-/// As [`STALLED`] when all have to wait: longer than a round trip on a short path.
-const STALLED_IN_NEED: Duration = Duration::from_millis(100);
 
 /// A pair that moved nothing for so long makes room for newcomers, though nothing waits in it.
 const QUIET: Duration = Duration::from_secs(10);
@@ -42,173 +17,19 @@ const QUIET: Duration = Duration::from_secs(10);
 /// So many streams with one token or on one connection are a crowd: stock peers have one of each.
 const CROWD: usize = 16;
 
-/// What streams carry is noted so often, and half of it forgotten. A bulk pair counts as moving well for some 9 s after it
-/// stopped: machines with 9,000 besiegers have held up such a pair for 4 s.
-const NOTE: Duration = Duration::from_millis(1500);
-
 /// Who has [lately](Live::lately) carried so many times what it keeps moves well.
 const MOVES_WELL: u64 = 16;
 
 /// What stands still is what fills the memory if it keeps so large a part of what is in use.
 const PART: u64 = 16;
 
-/// Memory that was freed is asked back from the allocator so seldom, and only if more than this part of what is in use is
-/// not allocated: it takes 3 to 280 ms in which no thread can allocate.
-const TRIM: (Duration, u64) = (Duration::from_secs(1), 4);
-
-/// Watches until the router is gone. To be called before it serves.
-///
-/// `resident` is asked what the system holds. On a thread of its own: when it matters most, the runtime's threads are
-/// busy, and a task would be late by 100 ms.
-pub fn watch(router: &Arc<Router>, mut resident: Resident) -> std::io::Result<()> {
-    if resident.held().is_none() {
-        tracing::warn!(
-            "cannot read the memory in use; memory.limit does not include what the program itself needs"
-        );
-    }
-    let mut watcher = Watcher {
-        resident,
-        gaps: Gaps::default(),
-        trimmed: Instant::now(),
-        noted: Instant::now(),
-        level: Level::Normal,
-    };
-    watcher.measure(router);
-    let router = Arc::downgrade(router);
-    let thread = std::thread::Builder::new().name("memory".to_owned());
-    thread.spawn(move || watcher.look_on(&router)).map(drop)
-}
-
-struct Watcher {
-    resident: Resident,
-    gaps: Gaps,
-    trimmed: Instant,
-    noted: Instant,
-    level: Level,
-}
-
-impl Watcher {
-    fn look_on(mut self, router: &Weak<Router>) {
-        while let Some(router) = router.upgrade() {
-            self.measure(&router);
-            let pause = self.look(&router);
-            drop(router);
-            std::thread::sleep(pause);
-        }
-    }
-
-    /// Asks what there is beyond the heap.
-    fn measure(&mut self, router: &Router) {
-        let memory = &router.memory;
-        if let Some(held) = self.resident.held() {
-            let gaps = self.gaps.look(held.process, memory.heap());
-            memory.set_beyond(gaps + held.others);
-        }
-    }
-
-    /// Frees what has to be freed. Returns for how long that will do.
-    fn look(&mut self, router: &Arc<Router>) -> Duration {
-        let memory = &router.memory;
-        let level = memory.level();
-        if level != self.level {
-            tracing::info!(used = memory.used(), pressure = ?level, "memory pressure changed");
-            self.level = level;
-            if level >= Level::Evict {
-                // Those without streams close.
-                memory.wake_all();
-            }
-        }
-        let least = match level {
-            Level::Normal | Level::NoGrowth => None,
-            Level::Evict | Level::NoStreams => Some(STALLED),
-            Level::Full => Some(STALLED_IN_NEED),
-        };
-        if level >= Level::Evict {
-            router.limits.calls.give_way();
-        }
-        if let Some(least) = least {
-            let (pause, part) = TRIM;
-            let beyond = memory.used().saturating_sub(memory.heap());
-            if self.trimmed.elapsed() >= pause && beyond > memory.used() / part {
-                // What is resident then is in use, or lies in gaps.
-                heap::trim();
-                self.trimmed = Instant::now();
-                self.measure(router);
-            }
-            let ended = evict(router, least);
-            if ended > 0 {
-                tracing::warn!(
-                    used = memory.used(),
-                    streams = ended,
-                    "out of memory: ended streams that stood still"
-                );
-            }
-        }
-        if level >= Level::Evict {
-            take_back(router);
-        }
-        memory.wake_paused();
-        if self.noted.elapsed() >= NOTE {
-            self.noted = Instant::now();
-            router.streams.for_each(|entry| entry.note());
-        }
-        let limited = memory.limit().is_some();
-        let pause = if limited { LOOK } else { LOOK_FOR_A_LIMIT };
-        let streams = u32::try_from(router.streams.count()).unwrap_or(u32::MAX);
-        match least {
-            Some(_) => pause.max(PAUSE_PER_STREAM * streams),
-            None => pause,
-        }
-    }
-}
-
-/// Connections without a stream that are taken back in one look. Each frees some 30 KiB.
-const SPARES: usize = 64;
-
-fn take_back(router: &Router) {
-    let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Memory));
-    if told.count() > 0 {
-        tracing::debug!("memory is short: connections without a stream are taken back");
-    }
-}
-
-/// Shows once a second what is held and granted.
-pub async fn survey(router: Arc<Router>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        ticks.tick().await;
-        let mut stalled = 0;
-        router
-            .streams
-            .for_each(|entry| stalled += i64::from(is_stalled(&entry.control)));
-        let metrics = &router.metrics;
-        let memory = &router.memory;
-        metrics.held_bytes.set(memory.lanes().bytes().cast_signed());
-        metrics.streams_stalled.set(stalled);
-        let granted = router.limits.windows.granted();
-        metrics.windows_granted_bytes.set(granted.cast_signed());
-        metrics.memory_pressure.set(memory.level() as i64);
-        metrics.memory_used.set(memory.used().cast_signed());
-        let limit = memory.limit().unwrap_or_default();
-        metrics.memory_limit.set(limit.cast_signed());
-    }
-}
-
-/// Whether the peer has left bytes waiting for long, or a message unfinished. Whoever waits for a partner reads nothing
-/// because there is nothing.
-fn is_stalled(control: &Control) -> bool {
-    control.is_paired()
-        && (control.stalled_for(STALLED).is_some() || control.unfinished_for(STALLED).is_some())
-}
-
 /// Ends what has stood still for `least` until it kept what is too much. Returns how many.
-fn evict(router: &Router, least: Duration) -> usize {
-    let memory = &router.memory;
-    let share = memory.heap() / (router.streams.count() as u64 + 1);
+pub(super) fn evict(memory: &Memory, streams: &Streams, least: Duration) -> usize {
+    let share = memory.heap() / (streams.count() as u64 + 1);
     // What is being ended will be free soon.
     let mut leaving = 0;
     let mut standing = Vec::new();
-    router.streams.for_each(|entry| {
+    streams.for_each(|entry| {
         let control = &entry.control;
         if entry.is_paused() {
             // The rest of its message is not read, which is not its fault.
@@ -224,7 +45,7 @@ fn evict(router: &Router, least: Duration) -> usize {
     let kept = standing.iter().map(|(stands, _)| stands.kept).sum::<u64>();
     if kept < memory.used() / PART {
         // What waits for peers is not what fills the memory.
-        let ended = end_quiet(&router.streams, least, (excess / share.max(1)) as usize);
+        let ended = end_quiet(streams, least, (excess / share.max(1)) as usize);
         if ended > 0 {
             return ended;
         }
@@ -349,26 +170,7 @@ fn choose<T>(
 mod tests {
     use super::*;
     use crate::splice::side::Totals;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_alone_is_not_stalled() {
-        let control = Control::default();
-        // Sent early, for a partner that has not come.
-        control.report(0, 1000);
-        tokio::time::advance(2 * STALLED).await;
-        assert!(!is_stalled(&control));
-        control.set_paired();
-        control.report(1000, 0);
-        assert!(!is_stalled(&control), "its partner has just come");
-        tokio::time::advance(2 * STALLED).await;
-        assert!(is_stalled(&control));
-        control.count(&Totals {
-            bytes_out: 1000,
-            ..Totals::default()
-        });
-        control.report(1000, 0);
-        assert!(!is_stalled(&control));
-    }
+    use crate::transport::streams::STALLED;
 
     #[test]
     fn crowds_go_first_and_who_is_alone_only_among_many() {
@@ -412,9 +214,9 @@ mod tests {
         });
         much.report(100_000, 0);
         assert!(weight(&much).is_some());
-        let after = |lately| Standing::of(&much, lately, STALLED);
-        assert!(after(200_000).unwrap().weight() < after(0).unwrap().weight());
-        assert!(after(1_600_000).is_none(), "it moves well");
+        let after = |lately| Standing::of(&much, lately, STALLED).map(|stands| stands.weight());
+        assert!(after(200_000) < after(0));
+        assert_eq!(after(1_600_000), None, "it moves well");
     }
 
     #[test]

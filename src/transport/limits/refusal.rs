@@ -14,7 +14,7 @@ use crate::{
 
 /// Why a call is refused. The text is for the caller and for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Its content type is another one.
     #[error("expected a gRPC call, with the content type application/grpc")]
     NotGrpc,
@@ -75,7 +75,7 @@ impl From<Fault> for Refusal {
 
 impl Refusal {
     /// Returns the label it is counted under.
-    pub fn cause(&self) -> CallRefusal {
+    pub(crate) fn cause(&self) -> CallRefusal {
         match self {
             Self::NotGrpc => CallRefusal::NotGrpc,
             Self::Timeout(_) => CallRefusal::MalformedTimeout,
@@ -90,7 +90,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             // As HTTP has it: what is no gRPC call gets no gRPC status.
             Self::NotGrpc => Code::Unknown,
@@ -105,20 +105,11 @@ impl Refusal {
     }
 
     /// The whole response, if nothing was sent yet.
-    pub(super) fn response(&self) -> Response<()> {
+    pub(crate) fn response(&self) -> Response<()> {
         match self {
             Self::NotGrpc => status::unsupported_media_type(),
             Self::Timeout(error) => status::bad_request(&error.to_string()),
             _ => status::trailers_only(self.code(), &self.to_string()),
         }
     }
-}
-
-/// Says how a call ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Over {
-    /// It ended well, or the caller left.
-    Done,
-    /// The caller has to be told.
-    Refused(Refusal),
 }

@@ -16,7 +16,11 @@ use crate::transport::settings::Connections;
 /// without IPv6 it is taken for the unspecified IPv4 address.
 ///
 /// `shared`: other processes of this user may listen there, too (`SO_REUSEPORT`), if they do it in the same way.
-pub fn bind(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::net::TcpListener> {
+pub(crate) fn bind(
+    address: SocketAddr,
+    backlog: u32,
+    shared: bool,
+) -> io::Result<std::net::TcpListener> {
     match bind_exactly(address, backlog, shared) {
         Err(error)
             if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
@@ -56,7 +60,7 @@ fn bind_exactly(
 const UNSENT: u32 = 128 * 1024;
 
 /// Sets what every connection's socket needs.
-pub fn prepare(socket: &TcpStream, settings: &Connections) -> io::Result<()> {
+pub(crate) fn prepare(socket: &TcpStream, settings: &Connections) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
     // Finds peers that vanished without a word while nothing is sent to them.

@@ -8,14 +8,14 @@ use crate::splice::control::Control;
 
 /// Bytes on their way into a connection.
 #[derive(Debug, Default)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     bytes: Bytes,
     stream: Option<Arc<Control>>,
 }
 
 impl Outgoing {
     /// Counts `bytes` as unsent of this stream until they are written or dropped.
-    pub fn of(stream: &Arc<Control>, bytes: Bytes) -> Self {
+    pub(crate) fn of(stream: &Arc<Control>, bytes: Bytes) -> Self {
         stream.handed(bytes.len() as u64);
         Self {
             bytes,
