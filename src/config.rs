@@ -33,7 +33,7 @@ pub(crate) use load::glance;
 pub use load::{Override, Sources, load};
 pub(crate) use loading::Loaded;
 pub use print::{effective, example};
-pub(crate) use problem::Problems;
+pub use problem::Problems;
 pub(crate) use registry::{CONFIG_FILE_ENV, TOKEN_ENV};
 pub(crate) use sections::Key;
 pub(crate) use sections::changed;

@@ -71,7 +71,7 @@ mod transport;
 pub use cli::main;
 #[cfg(feature = "server")]
 pub use {
-    config::{Config, Endpoint, LogFilter, Secret, Size},
+    config::{Config, Endpoint, LogFilter, Problems, Secret, Size},
     server::{Drained, Server, StartError},
 };
 

@@ -2,7 +2,7 @@
 //!
 //! From the ground up: [`pattern`] says what messages hold and [`verify`] checks it; [`stream`] is one call on h2,
 //! [`dial`] connects, [`pair`] makes two calls meet; [`run`](mod@run) is what tasks share; [`workload`] has one file for each
-//! thing to do; [`report`] and [`text`] say what came out.
+//! thing to do; [`mod@report`] and [`text`] say what came out.
 
 pub(crate) mod args;
 pub(crate) mod delay;

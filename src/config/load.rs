@@ -50,6 +50,22 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     loading.finish()
 }
 
+impl Config {
+    /// Loads a configuration as the program does: this TOML file, and the environment over it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, at once.
+    pub fn load(file: impl Into<PathBuf>) -> Result<Self, Problems> {
+        let sources = Sources {
+            file: Some(file.into()),
+            env: env::process_env(),
+            ..Sources::default()
+        };
+        load(&sources).map(|loaded| loaded.config)
+    }
+}
+
 /// Gives the values as they were written, however wrong: those that cannot be understood keep their defaults. Files with keys
 /// are not read. For questions about a router in operation, which must be answered whatever is wrong elsewhere.
 pub(crate) fn glance(sources: &Sources) -> Config {

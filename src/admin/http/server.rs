@@ -2,7 +2,7 @@
 //!
 //! `axum::serve` sets no limits, so connections are served here: so many at once, one request each, and each with a
 //! deadline for its header, for its whole request and for its life. Connections are accepted at all times: when all
-//! [places] are taken, one that says nothing gives way, so a probe that speaks at once is answered at once.
+//! places are taken, one that says nothing gives way, so a probe that speaks at once is answered at once.
 
 use std::{
     fs::File,

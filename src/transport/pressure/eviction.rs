@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// So many streams with one token or on one connection are a crowd: stock peers have one of each.
 const CROWD: usize = 16;
 
-/// Who has [lately](Live::lately) carried so many times what it keeps moves well.
+/// Who has [lately](StreamEntry::lately) carried so many times what it keeps moves well.
 const MOVES_WELL: u64 = 16;
 
 /// What stands still is what fills the memory if it keeps so large a part of what is in use.
@@ -99,7 +99,7 @@ impl Standing {
 }
 
 /// Leaves out who has carried lately what it keeps. A besieged machine is slow itself: a bulk pair that got on by a window a
-/// second stood for longer than [`STALLED`] between two, and was ended for 32 KiB of the 50 MB that idle pairs held.
+/// second stood for longer than half a second between two, and was ended for 32 KiB of the 50 MB that idle pairs held.
 fn keep_who_moves<T>(standing: &mut Vec<(Standing, T)>) {
     standing.retain(|(stands, _)| stands.carried == 0);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fmt::Debug,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::fd::OwnedFd,
@@ -50,6 +51,38 @@ impl Ended {
     }
 }
 
+/// The lines as they come, read by a thread of their own.
+pub fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receive
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, name: &str) {
+    let pid = pid.to_string();
+    let sent = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Waits until a process ends, for so long.
+pub fn ended(child: &mut Child, long: Duration, said: &dyn Debug) -> ExitStatus {
+    let end = Instant::now() + long;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < end, "still running; it said {said:#?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A process that is killed when the test is over.
 pub struct Process {
     child: Child,
@@ -91,18 +124,9 @@ impl Process {
 
     fn spawn(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().unwrap());
-        let (send, receive) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
         Self {
+            stderr: lines(child.stderr.take().unwrap()),
             child,
-            stderr: receive,
             lines: Vec::new(),
             asked_for: HashSet::new(),
         }
@@ -112,11 +136,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal to this process, by its id.
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        signal(self.pid(), name);
     }
 
     /// The first line with this `msg` that was not asked for before, as JSON. Tasks of the router run beside each other, so
@@ -159,14 +180,7 @@ impl Process {
 
     /// Waits until it ends.
     pub fn wait(mut self) -> Ended {
-        let end = Instant::now() + LONG;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < end, "still running: {:#?}", self.lines);
-            thread::sleep(Duration::from_millis(10));
-        };
+        let status = ended(&mut self.child, LONG, &self.lines);
         // The pipe ends with the process.
         while let Ok(line) = self.stderr.recv_timeout(LONG) {
             self.lines.push(line);

@@ -4,9 +4,9 @@ use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::Receiver,
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{KEY, LONG, process};
@@ -59,20 +59,11 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (send, receive) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
         Self {
             stdin: child.stdin.take(),
             stdout: child.stdout.take().map(BufReader::new),
+            stderr: process::lines(child.stderr.take().unwrap()),
             child,
-            stderr: receive,
             said: String::new(),
         }
     }
@@ -127,9 +118,7 @@ impl Program {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        process::signal(self.pid(), name);
     }
 
     pub fn kill(&mut self) {
@@ -151,18 +140,7 @@ impl Program {
                 all
             })
         });
-        let end = Instant::now() + LONG * 4;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(
-                Instant::now() < end,
-                "still running; it said {:?}",
-                self.said
-            );
-            thread::sleep(Duration::from_millis(10));
-        };
+        let status = process::ended(&mut self.child, LONG * 4, &self.said);
         while let Ok(line) = self.stderr.recv_timeout(LONG) {
             self.said.push_str(&line);
             self.said.push('\n');
