@@ -129,7 +129,7 @@ impl Default for Memory {
 
 impl Memory {
     /// Without a limit. `heap` says how much is allocated now.
-    fn of_heap(heap: fn() -> u64) -> Self {
+    pub(in crate::transport) fn of_heap(heap: fn() -> u64) -> Self {
         Self {
             limit: AtomicU64::new(u64::MAX),
             heap,

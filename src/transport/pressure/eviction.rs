@@ -171,6 +171,7 @@ mod tests {
     use super::*;
     use crate::splice::side::Totals;
     use crate::transport::streams::STALLED;
+    use tokio::time::Instant;
 
     #[test]
     fn crowds_go_first_and_who_is_alone_only_among_many() {
@@ -219,22 +220,28 @@ mod tests {
         assert_eq!(after(1_600_000), None, "it moves well");
     }
 
-    #[test]
-    fn who_moves_slowly_does_not_pay_for_what_others_hold() {
-        let one = |kept, carried| {
-            let stands = Standing {
-                kept,
-                long: STALLED,
-                carried,
-                cause: Cause::MemoryIdle,
-            };
-            (stands, carried)
+    #[tokio::test(start_paused = true)]
+    async fn who_moves_slowly_does_not_pay_for_what_others_hold() {
+        const KEPT: u64 = 32_768;
+        let ended = async |carried: u64, heap: fn() -> u64| {
+            let memory = Memory::of_heap(heap);
+            memory.set_limit(Some(heap()));
+            let streams = Arc::<Streams>::default();
+            let (subject, peer) = ("slow".into(), [127, 0, 0, 1].into());
+            let entry = streams.enter(subject, peer, None, Instant::now(), Arc::default());
+            let control = &entry.entry.control;
+            control.count(&Totals {
+                bytes_in: carried,
+                ..Totals::default()
+            });
+            control.report(0, KEPT);
+            tokio::time::advance(STALLED).await;
+            evict(&memory, &streams, STALLED)
         };
-        let mut standing = vec![one(32_768, 1), one(1_000, 0), one(32_768, 15)];
-        keep_who_moves(&mut standing);
-        let chosen = heaviest(standing, 50_000_000);
-        assert_eq!(chosen.len(), 1);
-        assert_eq!(chosen[0].1, 0);
+        let others_hold_most: fn() -> u64 = || 50_000_000;
+        assert_eq!(ended(KEPT, others_hold_most).await, 0, "it gets on");
+        assert_eq!(ended(KEPT - 1, others_hold_most).await, 1, "it does not");
+        assert_eq!(ended(KEPT, || 2 * KEPT).await, 1, "it holds most itself");
     }
 
     #[test]
