@@ -90,6 +90,13 @@ async fn the_drain_goes_as_if_it_were_signalled() {
     drop(pair);
     let ended = aside(|| process.wait()).await;
     assert_eq!(ended.code(), Some(0), "{ended:?}");
+    let line = |msg: &str| ended.lines.iter().position(|line| line.contains(msg));
+    for (cause, effect) in [
+        ("asked for the drain", "draining for at most"),
+        ("an administrator ended a stream", "\"stream ended\""),
+    ] {
+        assert!(line(cause) < line(effect), "{cause}: {:#?}", ended.lines);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
