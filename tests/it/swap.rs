@@ -371,6 +371,8 @@ async fn swaps_under_load(
     let (mut old, address) = Router::serving(start());
     let connector = connect(&address);
     let mut established = Pair::open(&connector, "established").await;
+    let waits = Half::open(&connector, "waits in the old process", &[]).await;
+    old.metric_is("streams_waiting", 1).await;
     let load = Arc::new(Load::default());
     let workers: Vec<_> = (0..6)
         .map(|worker| tokio::spawn(load.clone().run(worker, connector.clone(), retries)))
@@ -389,6 +391,10 @@ async fn swaps_under_load(
     old.process.line("lame duck");
     old.process.line("draining for");
     more(60).await;
+    let comes = Half::open(&connector, "waits in the old process", &[]).await;
+    let ((mut one, _first), (mut other, _second)) = tokio::join!(waits.met(), comes.met());
+    says(&mut one, &mut other, "there").await;
+    drop((one, other));
     established.ping_pong().await;
     load.stop.store(true, Ordering::Relaxed);
     for worker in workers {
@@ -402,7 +408,7 @@ async fn swaps_under_load(
     assert_eq!(ended.code(), Some(0), "well before the deadline");
     let forwarded = |line: &&String| line.contains("forwarded to the successor");
     let split = ended.lines.iter().filter(forwarded).count();
-    assert!(split > 0, "no pair was split");
+    assert!(split > 0, "of one pair, a half waited in the old process");
     println!(
         "{} pairs, {split} with halves in both processes",
         load.pairs.load(Ordering::Relaxed)
