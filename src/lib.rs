@@ -39,6 +39,8 @@ mod auth;
 mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+mod cluster;
 #[cfg(feature = "client")]
 mod common;
 #[cfg(feature = "server")]

@@ -31,8 +31,8 @@ pub(crate) use self::{
 pub use self::{
     handles::Label,
     labels::{
-        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy,
-        RouterProof, TlsHandshake,
+        AdminAction, AdminRefusal, CallRefusal, ClusterAnnouncement, ClusterCall, ConnectionAccept,
+        ConnectionEnd, PacedBy, RouterProof, TlsHandshake,
     },
 };
 use super::log;
@@ -144,6 +144,21 @@ metrics! {
         pub router_proofs: ByLabel<RouterProof> = "router_proofs",
             "Proofs of being a router, at the other ends of forwarded streams, by result";
 
+        pub cluster_bus_connected: Gauge =
+            "cluster_bus_connected", "Whether the routers' message bus is connected: 0 or 1";
+        pub cluster_bus_connects: Counter =
+            "cluster_bus_connects", "Times that the routers' message bus was connected";
+        pub cluster_announcements: ByLabel<ClusterAnnouncement> =
+            "cluster_announcements", "Announcements of waiting halves, by what became of them";
+        pub cluster_calls: ByLabel<ClusterCall> =
+            "cluster_calls", "Calls to other routers for a half that waits there, by result";
+        pub cluster_pairs_called: Gauge =
+            "cluster_pairs_called", "Pairs whose other side is at a router that this one called";
+        pub cluster_pairs_taken: Gauge =
+            "cluster_pairs_taken", "Pairs whose other side is at a router that called this one";
+        cluster_meeting: Histogram = "cluster_meeting" in Seconds,
+            "How long from a half's first announcement to its pair, at the router that called", Histogram::new(MEETING_BUCKETS);
+
         pub panics: Counter = "panics", "Panics caught";
         _log_lines_lost: Counter = "log_lines_lost",
             "Log lines lost because nobody read standard error", log::MISSING.lost.clone();
@@ -199,6 +214,11 @@ impl Metrics {
     /// Counts the wait of the side of a new pair that came first.
     pub fn observe_pairing_wait(&self, wait: Duration) {
         self.pairing_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts how long a half waited here for one elsewhere.
+    pub fn observe_cluster_meeting(&self, wait: Duration) {
+        self.cluster_meeting.observe(wait.as_secs_f64());
     }
 
     /// Counts the length of a stream that ended, and its bytes in both directions.
@@ -264,6 +284,9 @@ impl Metrics {
         out
     }
 }
+
+/// Bounds meetings of halves at two routers, in seconds: some round trips between them.
+const MEETING_BUCKETS: [f64; 10] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0];
 
 /// Bounds waits, in seconds. Two peers that are told at the same time meet within a round trip.
 const WAIT_BUCKETS: [f64; 15] = [

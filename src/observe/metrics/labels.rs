@@ -128,6 +128,40 @@ label! {
 }
 
 label! {
+    /// Says what became of an announcement of a half that waits for one at another router.
+    ClusterAnnouncement, "result" {
+        /// It was published.
+        Sent => "sent",
+        /// The bus did not take it.
+        NotSent => "not_sent",
+        /// It is for a half that waits here.
+        Heard => "heard",
+        /// It is for halves that do not wait here.
+        OfOthers => "of_others",
+        /// It was not made with the key of the half that it is for.
+        Unproven => "unproven",
+        /// It is none of a version known here.
+        Unreadable => "unreadable",
+    }
+}
+
+label! {
+    /// Says how a call between two routers ended.
+    ClusterCall, "result" {
+        /// The halves have met.
+        Met => "met",
+        /// The half there had gone.
+        Nobody => "nobody",
+        /// The other router would not take it.
+        Refused => "refused",
+        /// The other router did not answer.
+        Unreachable => "unreachable",
+        /// The half here ended meanwhile.
+        GivenUp => "given_up",
+    }
+}
+
+label! {
     /// Says how a TLS handshake ended.
     TlsHandshake, "result" {
         /// It succeeded and HTTP/2 was agreed on.

@@ -1,0 +1,257 @@
+//! The bus by [NATS](https://nats.io) core publish/subscribe: at most once, nothing is stored.
+//!
+//! Each router has one subscription to all topics. To subscribe to each topic would spare routers the announcements that do
+//! not concern them, a hash and a look into a map each, but has to reach all servers of the bus before a half is announced.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions, ServerAddr, Subject, Subscriber};
+use futures_util::StreamExt as _;
+use thiserror::Error;
+use tokio::{net::UdpSocket, sync::watch};
+
+use super::{
+    bus::{Bus, Event},
+    meet::Topic,
+};
+
+/// A server that does not answer in this time is left for the next.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A connection from which nothing came for twice as long is taken to be lost.
+const PING: Duration = Duration::from_secs(10);
+
+/// The longest pause between two attempts to connect.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Announcements that may wait to be heard: 250 bytes each. More are lost, as on the bus.
+const HEARD: usize = 16 * 1024;
+
+/// Says where the bus is and how this router is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nats {
+    /// URLs, as `nats://host:4222` or `tls://host:4222`.
+    pub servers: Vec<String>,
+    /// What the file of credentials holds.
+    pub credentials: Option<Credentials>,
+    /// Certificates to trust besides the system's, in PEM, and their file.
+    pub ca: Option<std::path::PathBuf>,
+    /// All subjects begin with it.
+    pub prefix: String,
+}
+
+/// How a router is let in.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// A user's JWT and its seed, as `nsc` writes them.
+    File(String),
+    /// A user and a password.
+    User(String, String),
+    /// A token.
+    Token(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "a user's JWT and seed",
+            Self::User(..) => "user and password",
+            Self::Token(_) => "token",
+        })
+    }
+}
+
+impl Credentials {
+    /// Reads a file of credentials: what `nsc` writes, or one line that is `user:password` or a token.
+    pub(crate) fn read(text: &str) -> Self {
+        if text.contains("-----BEGIN ") {
+            return Self::File(text.to_owned());
+        }
+        match text.trim().split_once(':') {
+            Some((user, password)) => Self::User(user.to_owned(), password.to_owned()),
+            None => Self::Token(text.trim().to_owned()),
+        }
+    }
+}
+
+/// Why the bus cannot be used at all. What can pass by itself is no error: it is tried again.
+#[derive(Debug, Error)]
+pub(crate) enum BusError {
+    /// A server's address is no URL.
+    #[error("cluster.servers: {0:?}: {1}; expected nats://host:4222 or tls://host:4222")]
+    Server(String, io::Error),
+    /// The credentials cannot be read.
+    #[error("cluster.credentials_file: {0}")]
+    Credentials(io::Error),
+    /// The client does not start.
+    #[error("cannot set up the bus: {0}")]
+    Connect(#[from] async_nats::ConnectError),
+    /// There is no subscription.
+    #[error("cannot listen on the bus: {0}")]
+    Subscribe(#[from] async_nats::SubscribeError),
+}
+
+/// A client of the bus, which connects again whenever it has to.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    client: Client,
+    prefix: String,
+    heard: Subscriber,
+    /// How often the connection was made, and whether it is there.
+    state: watch::Receiver<(u64, bool)>,
+    servers: Vec<ServerAddr>,
+}
+
+impl Nats {
+    /// Checks what can be checked without a network.
+    pub(crate) fn check(&self) -> Result<Vec<ServerAddr>, BusError> {
+        let parse = |text: &String| {
+            let server = text.parse();
+            server.map_err(|error| BusError::Server(text.clone(), error))
+        };
+        if let Some(Credentials::File(text)) = &self.credentials {
+            ConnectOptions::new()
+                .credentials(text)
+                .map_err(BusError::Credentials)?;
+        }
+        self.servers.iter().map(parse).collect()
+    }
+
+    /// Begins to connect, and does not wait until it has.
+    pub(crate) async fn connect(&self, name: &str) -> Result<Connected, BusError> {
+        let servers = self.check()?;
+        let (tell, state) = watch::channel((0, false));
+        let mut options = ConnectOptions::new()
+            .name(name)
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .connection_timeout(CONNECT)
+            .ping_interval(PING)
+            .subscription_capacity(HEARD)
+            .reconnect_delay_callback(|attempts| {
+                let pause = Duration::from_millis(50 << attempts.min(10));
+                pause.min(PAUSE)
+            })
+            .event_callback(move |event| {
+                tell_of(&tell, &event);
+                async {}
+            });
+        options = match &self.credentials {
+            Some(Credentials::File(text)) => {
+                options.credentials(text).map_err(BusError::Credentials)?
+            }
+            Some(Credentials::User(user, password)) => {
+                options.user_and_password(user.clone(), password.clone())
+            }
+            Some(Credentials::Token(token)) => options.token(token.clone()),
+            None => options,
+        };
+        if let Some(ca) = &self.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        let client = options.connect(&servers[..]).await?;
+        let heard = client.subscribe(format!("{}.*", self.prefix)).await?;
+        Ok(Connected {
+            client,
+            prefix: self.prefix.clone(),
+            heard,
+            state,
+            servers,
+        })
+    }
+}
+
+fn tell_of(tell: &watch::Sender<(u64, bool)>, event: &async_nats::Event) {
+    match event {
+        async_nats::Event::Connected => tell.send_modify(|(times, connected)| {
+            *times += 1;
+            *connected = true;
+        }),
+        async_nats::Event::Disconnected | async_nats::Event::Closed => {
+            tell.send_modify(|(_, connected)| *connected = false);
+        }
+        event => tracing::info!(%event, "the routers' message bus"),
+    }
+}
+
+impl Connected {
+    fn topic(&self, subject: &Subject) -> Option<Topic> {
+        let rest = subject.strip_prefix(&*self.prefix)?;
+        Topic::from_text(rest.strip_prefix('.')?)
+    }
+
+    /// This machine's address on the way to the bus. No packet is sent for it.
+    async fn own(&self) -> Option<IpAddr> {
+        let server = self.servers.first()?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.ok()?;
+        socket.connect((server.host(), server.port())).await.ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    }
+}
+
+impl Bus for Connected {
+    async fn publish(&mut self, topic: Topic, announcement: Vec<u8>) -> Result<(), String> {
+        let subject = format!("{}.{}", self.prefix, topic.to_text());
+        let published = self.client.publish(subject, announcement.into()).await;
+        published.map_err(|error| error.to_string())
+    }
+
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = self.state.changed() => {
+                    let connected = self.state.borrow_and_update().1;
+                    return if connected {
+                        Event::Connected { own: self.own().await }
+                    } else {
+                        Event::Disconnected
+                    };
+                }
+                Some(message) = self.heard.next() => {
+                    if let Some(topic) = self.topic(&message.subject) {
+                        return Event::Heard(topic, message.payload.into());
+                    }
+                }
+                else => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_told_apart() {
+        let file = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n";
+        assert_eq!(Credentials::read(file), Credentials::File(file.to_owned()));
+        let user = Credentials::User("router".to_owned(), "a:b".to_owned());
+        assert_eq!(Credentials::read("router:a:b\n"), user);
+        assert_eq!(
+            Credentials::read("s3cret\n"),
+            Credentials::Token("s3cret".to_owned())
+        );
+        assert!(
+            !format!("{user:?}").contains("a:b"),
+            "a secret is not shown"
+        );
+    }
+
+    #[test]
+    fn a_server_that_is_no_url_is_named() {
+        let nats = Nats {
+            servers: vec!["nats://ok:4222".to_owned(), "http://".to_owned()],
+            credentials: None,
+            ca: None,
+            prefix: "p".to_owned(),
+        };
+        let error = nats.check().map(drop).map_err(|error| error.to_string());
+        assert!(error.is_err_and(|error| error.contains("\"http://\"")));
+    }
+}
