@@ -21,6 +21,7 @@ pub(crate) mod pipe;
 pub(crate) mod probe;
 pub(crate) mod serve;
 mod status_line;
+mod stop;
 pub(crate) mod streams;
 pub(crate) mod token;
 pub(crate) mod top;
@@ -29,17 +30,24 @@ use std::{io, process::ExitCode};
 
 use clap::CommandFactory as _;
 
-use self::args::{Cli, Command};
-use crate::{common::text::chain, config, observe::log, server::open_files};
+use self::{
+    args::{Cli, Command},
+    exit::{Exit, Failure},
+};
+use crate::{config, observe::log, server::open_files};
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
-    let code = run();
+    let code = match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.exit == Exit::Usage => args::usage(&failure.to_string()).exit(),
+        Err(failure) => failure.report(),
+    };
     log::flush(log::LAST_LINES);
     code
 }
 
-fn run() -> ExitCode {
+fn run() -> Result<(), Failure> {
     let cli: Cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -48,21 +56,16 @@ fn run() -> ExitCode {
     open_files::raise_limit();
     let env = config::process_env();
     match cli.command {
-        None => usual(serve::run(&cli.serve, env)),
-        Some(Command::Serve(args)) => usual(serve::run(&args, env)),
-        Some(Command::Check(args)) => {
-            match check::run(
-                &args,
-                env,
-                &mut io::stdout().lock(),
-                &mut io::stderr().lock(),
-            ) {
-                Ok(code) => ExitCode::from(code),
-                Err(error) => fail(&error),
-            }
-        }
+        None => serve::run(&cli.serve, env),
+        Some(Command::Serve(args)) => serve::run(&args, env),
+        Some(Command::Check(args)) => check::run(
+            &args,
+            env,
+            &mut io::stdout().lock(),
+            &mut io::stderr().lock(),
+        ),
         #[cfg(feature = "lab")]
-        Some(Command::Lab(args)) => usual(lab::run(args, env)),
+        Some(Command::Lab(args)) => lab::run(args, env),
         #[cfg(feature = "load")]
         Some(Command::Load(args)) => load::run(&args, &env),
         Some(Command::Top(args)) => top::run(&args, &env),
@@ -79,21 +82,10 @@ fn run() -> ExitCode {
     }
 }
 
-/// The exit code, if the command line made sense; with an error it is left.
-fn usual(code: Result<ExitCode, impl std::fmt::Display>) -> ExitCode {
-    code.unwrap_or_else(|error| args::usage(&error.to_string()).exit())
-}
-
 /// A reader that went away has seen enough.
 fn quietly(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
-}
-
-/// Says what went wrong in one line, with its causes.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    log::say(&format!("error: {}", chain(error)));
-    ExitCode::FAILURE
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::http::exchange;
+use super::{exit::Failure, http::exchange};
 use crate::{
     admin::api::{status::Status, streams::Listing},
     common::text::chain,
@@ -56,6 +56,12 @@ pub enum AdminError {
     /// The terminal failed.
     #[error(transparent)]
     Terminal(#[from] io::Error),
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Self::broken(error)
+    }
 }
 
 /// Say where the admin API is, and who asks.

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use thiserror::Error;
 
+use super::exit::{Exit, Failure};
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 // No `Debug`: `--set auth.key=...` is among these.
@@ -65,7 +65,7 @@ impl ConfigArgs {
     /// # Errors
     ///
     /// A `--set` that has no `=`.
-    pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, NoValue> {
+    pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, Failure> {
         let mut overrides = self.upstream.overrides.clone();
         overrides.extend(self::overrides(&self.set)?);
         let direct = [
@@ -112,15 +112,12 @@ impl ConfigArgs {
     }
 }
 
-/// A `--set` has no `=`. Its text is not repeated, as it may be a secret.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("--set needs section.key=value")]
-pub struct NoValue;
-
 /// Reads what `--set` says.
-pub(crate) fn overrides(set: &[String]) -> Result<Vec<Override>, NoValue> {
+pub(crate) fn overrides(set: &[String]) -> Result<Vec<Override>, Failure> {
+    // The text is not repeated, as it may be a secret.
+    let no_value = || Failure::new(Exit::Usage, "--set needs section.key=value");
     let overrides = set.iter().map(|setting| {
-        let (key, value) = setting.split_once('=').ok_or(NoValue)?;
+        let (key, value) = setting.split_once('=').ok_or_else(no_value)?;
         Ok(flag(key.trim(), value, "--set"))
     });
     overrides.collect()

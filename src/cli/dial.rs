@@ -1,7 +1,7 @@
 //! `dial`: a stream to the exporter of a lease, through its controller, for standard input and output or for local
 //! connections.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::ffi::OsString;
 
 use clap::Args;
 use tokio::{runtime::Builder, task::JoinSet};
@@ -47,7 +47,7 @@ fn help() -> String {
 }
 
 /// Runs `dial`.
-pub(crate) fn run(args: &DialArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &DialArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let command = async {
         let session = args.client.session(env)?;
         let lease = args.client.lease(env)?;

@@ -8,18 +8,16 @@ pub(crate) mod hello;
 pub(crate) mod near;
 pub(crate) mod relay;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::ffi::OsString;
 
 use clap::{ArgGroup, Args};
-use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Builder;
 
 use self::address::Address;
 use super::{
     exit::{self, Failure},
     join::credentials::{RouterArgs, TokenArgs},
+    stop::Stop,
 };
 
 /// What follows the options in the help.
@@ -69,7 +67,7 @@ fn help() -> String {
 }
 
 /// Runs `forward`.
-pub(crate) fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let command = async {
         let tokens = args.token.tokens(env)?;
         let connector = args.router.connector()?;
@@ -94,12 +92,10 @@ pub(crate) fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
 pub(crate) async fn until_stopped(
     work: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stop = Stop::new()?;
     let ended = tokio::select! {
         ended = work => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        _ = stop.wait() => Ok(()),
     };
     // What was dropped is cancelled, and the other sides are told meanwhile.
     tokio::time::sleep(relay::FAREWELL).await;

@@ -6,7 +6,6 @@ use std::{
     io, iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
-    process::ExitCode,
     time::Duration,
 };
 
@@ -92,7 +91,7 @@ pub enum HealthError {
 }
 
 /// Runs `health`. Exit code 0 if the router is well, else 1 and why not.
-pub(crate) fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> ExitCode {
+pub(crate) fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
     exit::run(&mut Builder::new_current_thread(), async {
         let result = check(args, env).await;
         result.map_err(|error| Failure::new(Exit::Broken, error))

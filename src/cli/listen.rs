@@ -1,6 +1,6 @@
 //! `listen`: takes the place of an exporter at a controller, with a service of its own behind it instead of drivers.
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
 use tokio::{runtime::Builder, task::JoinSet, time::timeout};
@@ -58,7 +58,7 @@ fn help() -> String {
 }
 
 /// Runs `listen`.
-pub(crate) fn run(args: &ListenArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &ListenArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let command = async {
         let session = args.exporter.session(env)?;
         let ended = until_stopped(Box::pin(work(args, &session))).await;

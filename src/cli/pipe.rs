@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal as _},
     pin::pin,
-    process::ExitCode,
     time::Duration,
 };
 
@@ -68,7 +67,7 @@ fn help() -> String {
 }
 
 /// Runs `pipe`.
-pub(crate) fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let command = async {
         let token = args.token.tokens(env)?.next();
         let connector = args.router.connector()?;
@@ -103,7 +102,7 @@ pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result
         tokio::select! {
             ended = work => ended.map_err(Failure::from),
             never = meter::show(&carried, !ways.receive_only) => match never {},
-            _ = signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            _ = signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
         }
     };
     if ended.is_err() {

@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     ffi::OsString,
     io::{self, Write as _},
-    process::ExitCode,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -104,7 +103,7 @@ struct Trips {
 }
 
 /// Runs `probe`.
-pub(crate) fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> ExitCode {
+pub(crate) fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     exit::run(&mut Builder::new_current_thread(), probe(args, env))
 }
 

@@ -7,34 +7,38 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
-    process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
 use tokio::runtime::Builder;
 
-use super::{
-    admin_client::{AdminArgs, AdminError},
-    fail, quietly,
-};
+use super::{admin_client::AdminArgs, exit::Failure, quietly};
 use crate::admin::api::streams::Column;
 
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
-    /// Which router.
+    /// What to show.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub list: ListArgs,
     /// Print one table and exit; the same happens when the output is no terminal
     #[arg(long)]
     pub once: bool,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
     /// Time between two looks
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub interval: Duration,
+}
+
+/// Say which streams are shown, and how.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Which router.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
     /// Sort by this, the largest first
     #[arg(long, value_enum, default_value = "rate")]
     pub sort: Column,
@@ -50,25 +54,19 @@ pub struct TopArgs {
 }
 
 /// Runs `top`. Exit code 1 if the router could not be asked.
-pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
-    match try_run(args, env) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
-}
-
-fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), AdminError> {
-    let client = args.admin.client(env)?;
+pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let list = &args.list;
+    let client = list.admin.client(env)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let look = |query: &View| runtime.block_on(client.look(&query.path()));
-    let mut view = View::new(args);
-    let on_terminal = io::stdout().is_terminal() && !args.json && !args.once;
+    let mut view = View::new(list);
+    let on_terminal = io::stdout().is_terminal() && !list.json && !args.once;
     if on_terminal {
-        return screen::show(args.interval, &mut view, look);
+        return Ok(screen::show(args.interval, &mut view, look)?);
     }
     loop {
         let seen = look(&view)?;
-        let text = if args.json {
+        let text = if list.json {
             serde_json::to_string(&seen).map_err(io::Error::from)?
         } else {
             let mut lines = vec![table::head(&seen.status)];
@@ -79,7 +77,7 @@ fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), AdminError>
             // Whoever reads has seen enough.
             return Ok(quietly(Err(error))?);
         }
-        if args.once || !args.json {
+        if args.once || !list.json {
             return Ok(());
         }
         std::thread::sleep(args.interval);
@@ -98,7 +96,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    fn new(args: &TopArgs) -> Self {
+    fn new(args: &ListArgs) -> Self {
         Self {
             sort: args.sort,
             descending: !args.ascending,

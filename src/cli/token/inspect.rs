@@ -5,7 +5,6 @@ use std::{
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -52,14 +51,7 @@ pub struct InspectArgs {
 }
 
 /// Says what a token holds.
-pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> ExitCode {
-    match try_run(args, env) {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
-}
-
-fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let text = token(args, env)?;
     let text = text.trim();
     let text = text.strip_prefix("Bearer ").unwrap_or(text).trim_start();
@@ -91,11 +83,11 @@ fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, F
         }
     };
     quietly(io::stdout().lock().write_all(report.as_bytes()))?;
-    Ok(if accepted {
-        ExitCode::SUCCESS
+    if accepted {
+        Ok(())
     } else {
-        ExitCode::FAILURE
-    })
+        Err(Failure::silent(Exit::Broken))
+    }
 }
 
 fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failure> {

@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     io::{self, Write as _},
     path::PathBuf,
-    process::ExitCode,
     time::Duration,
 };
 
@@ -50,18 +49,12 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 /// Prints a token.
-pub(crate) fn run(args: &MintArgs, env: &[(String, OsString)]) -> ExitCode {
-    let key = match key(args.key_file.as_deref(), env) {
-        Ok(key) => key,
-        Err(failure) => return failure.report(),
-    };
+pub(crate) fn run(args: &MintArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let key = key(args.key_file.as_deref(), env)?;
     let random = || uuid::Uuid::new_v4().to_string();
     let subject = args.subject.clone().unwrap_or_else(random);
     let token = signed(&key, &subject, args.lifetime);
-    match quietly(writeln!(io::stdout().lock(), "{token}")) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => Failure::from(error).report(),
-    }
+    Ok(quietly(writeln!(io::stdout().lock(), "{token}"))?)
 }
 
 #[cfg(test)]
