@@ -65,18 +65,14 @@ async fn report(mut run: Run, params: &Params) -> Report {
             never = progress::show(&run), if !args.quiet => match never {},
         }
     };
-    let worked = timeout(params.deadline, work).await;
-    let extra = match worked {
-        Ok(Ok(extra)) => extra,
-        Ok(Err(error)) => {
-            run.error(error);
-            Vec::new()
-        }
-        Err(_) => {
-            run.error(format_args!("not over after {:?}", params.deadline));
-            Vec::new()
-        }
+    let worked = match timeout(params.deadline, work).await {
+        Ok(worked) => worked.map_err(|failure| failure.to_string()),
+        Err(_) => Err(format!("not over after {:?}", params.deadline)),
     };
+    let extra = worked.unwrap_or_else(|error| {
+        run.error(error);
+        Vec::new()
+    });
     Report::new(&run, params, extra)
 }
 

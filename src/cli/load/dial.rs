@@ -1,6 +1,7 @@
 //! Connections to the router under test, and calls on them.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -74,11 +75,12 @@ impl Dialer {
             .handshake(io)
             .await?;
         let pinger = connection.ping_pong().zip(self.pings.clone());
-        // Its streams report the error, too.
+        // In one task, so that no other comes between a PING's answer and its time.
         tokio::spawn(async move {
             tokio::select! {
+                // Its streams report the error, too.
                 _ = connection => {}
-                () = measure_pings(pinger) => {}
+                Some(never) = measure_pings(pinger) => match never {},
             }
         });
         Ok(Connection {
@@ -88,19 +90,15 @@ impl Dialer {
     }
 }
 
-/// Sends one PING after another for as long as the connection lasts. The select above drops it with the connection.
-async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) {
-    if let Some((mut pings, times)) = pinger {
-        loop {
-            let sent = Instant::now();
-            if pings.ping(Ping::opaque()).await.is_err() {
-                break;
-            }
-            times.record(sent.elapsed());
-            sleep(PING_PAUSE).await;
-        }
+/// Sends one PING after another for as long as the connection lasts, if they are measured.
+async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) -> Option<Infallible> {
+    let (mut pings, times) = pinger?;
+    loop {
+        let sent = Instant::now();
+        pings.ping(Ping::opaque()).await.ok()?;
+        times.record(sent.elapsed());
+        sleep(PING_PAUSE).await;
     }
-    std::future::pending::<()>().await;
 }
 
 impl Connection {

@@ -81,10 +81,7 @@ impl Setup {
         let token = run.dialer.token(&subject);
         let there = Lane::new(2 * id, self.sizes, run.pattern.clone());
         let back = Lane::new(2 * id + 1, self.sizes, run.pattern.clone());
-        let (on_a, on_b) = match &self.shared {
-            Some((a, b)) => (Some(a.clone()), Some(b.clone())),
-            None => (None, None),
-        };
+        let (on_a, on_b) = self.shared.clone().unzip();
         let call = async |open: Option<Connection>, window, send: &Lane, recv: &Lane| {
             let connection = match open {
                 Some(connection) => connection,
@@ -160,6 +157,6 @@ async fn drain(run: &Run, receiver: &mut Receiver) -> Result<(), Failure> {
     timeout(PATIENCE, rest)
         .await
         .map_err(|_| Failure::Late("ending a pair"))??;
-    run.ended_with(&receiver.status());
+    run.ended_with(receiver.status());
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
         failure::Failure,
         pair::{Peer, Setup, finish},
         plan::Params,
-        run::{Run, Task},
+        run::Run,
         stream::{Receiver, Sender},
     },
     Extra,
@@ -56,7 +57,7 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
     };
     let answered = Arc::new(AtomicU64::new(0));
     let (mut senders, mut returns) = (Vec::new(), Vec::new());
-    let mut tasks: Vec<Task> = Vec::new();
+    let mut tasks: Vec<BoxFuture<'static, _>> = Vec::new();
     for (index, pair) in pairs.into_iter().enumerate() {
         senders.push(pair.a.send);
         let (give, returned) = oneshot::channel();
@@ -132,9 +133,7 @@ impl Answers {
     async fn receive(self, mut recv: Receiver, b: Peer) -> Result<(), Failure> {
         let echo = tokio::spawn(echo(self.run.clone(), b));
         while !recv.ended() {
-            let Some(got) = recv.receive().await? else {
-                return Err(Failure::Ended(recv.status()));
-            };
+            let got = recv.more().await?;
             self.run.count(got);
             self.answered.fetch_add(got.messages, Relaxed);
             // The first message of all belonged to setting up.
