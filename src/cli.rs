@@ -26,7 +26,11 @@ pub(crate) mod streams;
 pub(crate) mod token;
 pub(crate) mod top;
 
-use std::{io, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::CommandFactory as _;
 
@@ -83,9 +87,27 @@ fn run() -> Result<(), Failure> {
 }
 
 /// A reader that went away has seen enough.
-fn quietly(written: io::Result<()>) -> io::Result<()> {
+fn quietly(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        result => Ok(result?),
     }
+}
+
+/// Writes to standard output.
+fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    quietly(io::stdout().lock().write_all(text.as_ref()))
+}
+
+/// Looks for a variable of the environment; an empty one is as good as none.
+fn variable_os<'a>(name: &str, env: &'a [(String, OsString)]) -> Option<&'a OsStr> {
+    let found = env.iter().find(|(known, _)| known == name);
+    found
+        .map(|(_, value)| &**value)
+        .filter(|value| !value.is_empty())
+}
+
+/// Looks for a variable that is text.
+fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
+    variable_os(name, env)?.to_str().map(ToOwned::to_owned)
 }

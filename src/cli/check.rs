@@ -23,12 +23,12 @@ pub fn run(
     err: &mut impl Write,
 ) -> Result<(), Failure> {
     if args.example {
-        return Ok(quietly(out.write_all(config::example().as_bytes()))?);
+        return quietly(out.write_all(config::example().as_bytes()));
     }
     match check(&args.config.sources(env)?, out, err) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::silent(Exit::Config)),
-        Err(error) => Ok(quietly(Err(error))?),
+        Err(error) => quietly(Err(error)),
     }
 }
 

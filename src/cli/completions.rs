@@ -1,11 +1,9 @@
 //! `completions`: prints a completion script for a shell.
 
-use std::io::{self, Write as _};
-
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{exit::Failure, quietly};
+use super::{exit::Failure, print};
 
 /// Options of `completions`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -20,5 +18,5 @@ pub(crate) fn run(args: CompletionsArgs, command: &mut Command) -> Result<(), Fa
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, name, &mut script);
-    Ok(quietly(io::stdout().lock().write_all(&script))?)
+    print(script)
 }

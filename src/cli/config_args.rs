@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::{Exit, Failure};
+use super::{
+    exit::{Exit, Failure},
+    variable_os,
+};
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 // No `Debug`: `--set auth.key=...` is among these.
@@ -95,13 +98,8 @@ impl ConfigArgs {
         for (key, name, value) in direct {
             overrides.extend(value.as_deref().map(|value| flag(key, value, name)));
         }
-        let named = env
-            .iter()
-            .find(|(name, value)| name == CONFIG_FILE_ENV && !value.is_empty());
-        let file = self
-            .config
-            .clone()
-            .or_else(|| named.map(|(_, file)| PathBuf::from(file)));
+        let named = || variable_os(CONFIG_FILE_ENV, &env).map(PathBuf::from);
+        let file = self.config.clone().or_else(named);
         let notes = self.upstream.notes.clone();
         Ok(Sources {
             file,

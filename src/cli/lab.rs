@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     config_args::overrides,
     exit::{Exit, Failure},
-    join::credentials::{KEY_ENV, variable},
+    join::credentials::KEY_ENV,
     quietly,
     stop::Stop,
+    variable,
 };
 use crate::{
     auth::without_newline,

@@ -1,15 +1,11 @@
 //! `man`: prints the manual page, or writes one for each subcommand, as packages want them.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::{fs, path::PathBuf};
 
 use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::{exit::Failure, quietly};
+use super::{exit::Failure, print};
 
 /// Options of `man`.
 #[derive(Args, Clone, Debug)]
@@ -29,5 +25,5 @@ pub(crate) fn run(args: &ManArgs, command: Command) -> Result<(), Failure> {
     }
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
-    Ok(quietly(io::stdout().lock().write_all(&page))?)
+    print(page)
 }

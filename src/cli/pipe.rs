@@ -9,11 +9,12 @@ use std::{
 
 use clap::Args;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, empty, join, sink, stdin, stdout},
+    io::{empty, join, sink, stdin, stdout},
     runtime::Builder,
     signal,
     time::timeout,
 };
+use tokio_util::either::Either;
 
 use super::{
     exit::{self, Exit, Failure},
@@ -96,8 +97,17 @@ pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result
         eprintln!("waiting for the other side");
     }
     let carried = Carried::default();
+    let input = if ways.receive_only {
+        Either::Left(empty())
+    } else {
+        Either::Right(stdin())
+    };
+    let output = if ways.send_only {
+        Either::Left(sink())
+    } else {
+        Either::Right(stdout())
+    };
     let ended = {
-        let (input, output) = ends(ways);
         let work = carry(join(input, output), &mut stream, &carried);
         tokio::select! {
             ended = work => ended.map_err(Failure::from),
@@ -109,23 +119,4 @@ pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result
         stream.cancel().await;
     }
     ended
-}
-
-type Ends = (
-    Box<dyn AsyncRead + Send + Unpin>,
-    Box<dyn AsyncWrite + Send + Unpin>,
-);
-
-fn ends(ways: WaysArgs) -> Ends {
-    let input: Box<dyn AsyncRead + Send + Unpin> = if ways.receive_only {
-        Box::new(empty())
-    } else {
-        Box::new(stdin())
-    };
-    let output: Box<dyn AsyncWrite + Send + Unpin> = if ways.send_only {
-        Box::new(sink())
-    } else {
-        Box::new(stdout())
-    };
-    (input, output)
 }

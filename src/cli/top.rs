@@ -62,7 +62,7 @@ pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Fail
     let mut view = View::new(list);
     let on_terminal = io::stdout().is_terminal() && !list.json && !args.once;
     if on_terminal {
-        return Ok(screen::show(args.interval, &mut view, look)?);
+        return screen::show(args.interval, &mut view, look);
     }
     loop {
         let seen = look(&view)?;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Fail
         };
         if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
             // Whoever reads has seen enough.
-            return Ok(quietly(Err(error))?);
+            return quietly(Err(error));
         }
         if args.once || !list.json {
             return Ok(());

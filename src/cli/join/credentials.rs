@@ -4,14 +4,16 @@ use std::{
     ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
 use crate::{
-    auth::{Claims, LIFETIME, mint, without_newline},
-    cli::exit::{Exit, Failure},
+    auth::without_newline,
+    cli::{
+        exit::{Exit, Failure},
+        variable,
+    },
     client::{Connector, Identity, Token, Trust},
     config::TOKEN_ENV,
 };
@@ -131,7 +133,7 @@ impl Tokens {
     pub fn next(&self) -> Token {
         match self {
             Self::Given(token) => token.clone(),
-            Self::Signed { key, subject } => Token::new(signed(key, subject, LIFETIME)),
+            Self::Signed { key, subject } => Token::mint(key, subject),
         }
     }
 }
@@ -170,9 +172,7 @@ impl TokenArgs {
         }
         Ok(Tokens::Given(token))
     }
-}
 
-impl TokenArgs {
     /// As [`tokens`](Self::tokens), but with a key alone, fresh tokens for a subject that nobody shares.
     pub fn tokens_of_our_own(&self, env: &[(String, OsString)]) -> Result<Tokens, Failure> {
         let named = self.token.is_some() || self.token_file.is_some() || self.subject.is_some();
@@ -201,21 +201,6 @@ pub(crate) fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec
                 format_args!("no key: use --key-file FILE, or set {KEY_ENV} to the router's key"),
             )
         })
-}
-
-/// Signs a token as the controller does.
-pub(crate) fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
-    let mut claims = Claims::new(subject, SystemTime::now());
-    claims.exp = claims.iat.saturating_add(lifetime.as_secs());
-    mint(key, &claims)
-}
-
-/// Looks for a variable of the environment; an empty one is as good as none.
-pub(crate) fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
-    let (_, value) = env
-        .iter()
-        .find(|(known, value)| known == name && !value.is_empty())?;
-    value.to_str().map(ToOwned::to_owned)
 }
 
 /// Reads a small text file, or standard input.

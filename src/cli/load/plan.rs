@@ -13,7 +13,8 @@ use crate::{
     auth::without_newline,
     cli::{
         exit::{Exit, Failure},
-        join::credentials::{KEY_ENV, variable},
+        join::credentials::KEY_ENV,
+        variable,
     },
     transport::settings::Size,
 };

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,8 +15,8 @@ use crate::{
     auth::{Inspection, Key, KeyRing, Refusal, Rules},
     cli::{
         exit::{Exit, Failure},
-        join::credentials::{KEY_ENV, key, read, variable},
-        quietly,
+        join::credentials::{KEY_ENV, key, read},
+        print, variable,
     },
     common::text::printable,
     config::{Config, TOKEN_ENV},
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<(), 
             (report, false)
         }
     };
-    quietly(io::stdout().lock().write_all(report.as_bytes()))?;
+    print(report)?;
     if accepted {
         Ok(())
     } else {

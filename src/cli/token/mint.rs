@@ -2,17 +2,15 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write as _},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::Args;
 
-use crate::cli::{
-    exit::Failure,
-    join::credentials::{key, signed},
-    quietly,
+use crate::{
+    auth::{Claims, mint},
+    cli::{exit::Failure, join::credentials::key, print},
 };
 
 /// Options of `token mint`.
@@ -53,18 +51,20 @@ pub(crate) fn run(args: &MintArgs, env: &[(String, OsString)]) -> Result<(), Fai
     let key = key(args.key_file.as_deref(), env)?;
     let random = || uuid::Uuid::new_v4().to_string();
     let subject = args.subject.clone().unwrap_or_else(random);
-    let token = signed(&key, &subject, args.lifetime);
-    Ok(quietly(writeln!(io::stdout().lock(), "{token}"))?)
+    let mut claims = Claims::new(subject, SystemTime::now());
+    claims.exp = claims.iat.saturating_add(args.lifetime.as_secs());
+    print(mint(&key, &claims) + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::LIFETIME;
 
     #[test]
     fn the_usual_lifetime_is_the_controllers() {
-        assert_eq!(lifetime("30m"), Ok(LIFETIME));
+        let usual = Claims::new("", SystemTime::now());
+        let usual = Duration::from_secs(usual.exp - usual.iat);
+        assert_eq!(lifetime("30m"), Ok(usual));
         assert!(lifetime("0s").is_err() && lifetime("soon").is_err());
     }
 }

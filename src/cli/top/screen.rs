@@ -17,7 +17,10 @@ use crossterm::{
 };
 
 use super::{View, table};
-use crate::cli::admin_client::{AdminError, Look};
+use crate::cli::{
+    admin_client::{AdminError, Look},
+    exit::Failure,
+};
 
 /// Holds the terminal while it is ours. When this is dropped, it is as it was.
 struct Screen;
@@ -45,7 +48,7 @@ pub(crate) fn show(
     interval: Duration,
     view: &mut View,
     look: impl Fn(&View) -> Result<Look, AdminError>,
-) -> Result<(), AdminError> {
+) -> Result<(), Failure> {
     let mut seen = look(view)?;
     let mut trouble = None;
     let _screen = Screen::take()?;
