@@ -169,6 +169,16 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Makes a runtime whose threads have this name; without a number there is one for each core.
+pub(crate) fn workers(name: &str, threads: Option<u32>) -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads as usize);
+    }
+    builder.enable_all().thread_name(name);
+    builder
+}
+
 /// Runs a command to its end on a runtime of its own.
 pub(crate) fn run<T>(
     runtime: &mut Builder,

@@ -23,20 +23,16 @@ pub(crate) mod workload;
 
 use std::{ffi::OsString, io, path::Path, sync::Arc};
 
-use tokio::{runtime::Builder, time::timeout};
+use tokio::time::timeout;
 
 use self::{args::LoadArgs, plan::Params, report::Report, run::Run};
-use super::exit::{self, Exit, Failure};
+use super::exit::{self, Exit, Failure, workers};
 
 /// Runs the load. Exit code 0 if all went well, 1 after any error.
 pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let (run, params) = plan::plan(args, env)?;
-    let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = args.threads {
-        builder.worker_threads(threads as usize);
-    }
     let work = async { Ok(report(run, &params).await) };
-    let report = exit::run(builder.thread_name("load"), work)?;
+    let report = exit::run(&mut workers("load", args.threads), work)?;
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
         print!("{report}");
     }

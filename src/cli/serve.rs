@@ -1,17 +1,16 @@
 //! `serve`: runs the router until it is told to stop.
 
-use std::{convert::Infallible, ffi::OsString, future, io, time::Duration};
+use std::{convert::Infallible, ffi::OsString, future, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
     time::interval,
 };
 
 use super::{
     config_args::ConfigArgs,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, workers},
     stop::Stop,
 };
 use crate::{
@@ -49,7 +48,7 @@ pub(crate) fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<(),
     let names = sources.env.iter().find(|(name, _)| name == NAMES_ENV);
     let handed_over = HandedOver::take(names.map(|(_, names)| &**names))
         .map_err(|error| cannot_start(&error.into()))?;
-    let runtime = runtime(config)?;
+    let runtime = workers("router", config.runtime.worker_threads).build()?;
     let ended = runtime.block_on(async {
         #[cfg(feature = "otel")]
         let traces = crate::observe::traces::start().unwrap_or_else(|error| {
@@ -66,14 +65,6 @@ pub(crate) fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<(),
     // A task that is stuck in a system call must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
-}
-
-fn runtime(config: &Config) -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = config.runtime.worker_threads {
-        builder.worker_threads(threads as usize);
-    }
-    builder.enable_all().thread_name("router").build()
 }
 
 async fn serve(

@@ -39,13 +39,6 @@ pub struct Dialer {
     pub pings: Option<Arc<Histogram>>,
 }
 
-/// An open connection. It closes once this and the calls on it are gone.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    requests: SendRequest<Bytes>,
-    connector: Connector,
-}
-
 impl Dialer {
     /// Dials the router that `connector` leads to; `key` signs the tokens.
     pub fn new(connector: Connector, key: Vec<u8>) -> Self {
@@ -66,10 +59,10 @@ impl Dialer {
         Token::mint(&self.key, subject)
     }
 
-    /// Makes a new connection whose streams have this window.
-    pub async fn connect(&self, window: u32) -> Result<Connection, Failure> {
-        let connector = self.connector.clone();
-        let io = connector.io().await?;
+    /// Makes a new connection whose streams have this window. It closes once the calls on it, and all that can make more of
+    /// them, are gone.
+    pub async fn connect(&self, window: u32) -> Result<SendRequest<Bytes>, Failure> {
+        let io = self.connector.io().await?;
         let (requests, mut connection) = http2(window, SEND_BUFFER)
             .initial_connection_window_size(window.max(CONNECTION_WINDOW))
             .handshake(io)
@@ -83,10 +76,20 @@ impl Dialer {
                 Some(never) = measure_pings(pinger) => match never {},
             }
         });
-        Ok(Connection {
-            requests,
-            connector,
-        })
+        Ok(requests)
+    }
+
+    /// Calls `RouterService/Stream` on a connection.
+    pub async fn call(
+        &self,
+        connection: SendRequest<Bytes>,
+        token: &Token,
+    ) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
+        let mut request = request(&self.connector, token)?;
+        let agent = HeaderValue::from_static("jumpstarter-router-load");
+        request.headers_mut().insert(header::USER_AGENT, agent);
+        let (response, send) = connection.ready().await?.send_request(request, false)?;
+        Ok((send, response))
     }
 }
 
@@ -98,17 +101,5 @@ async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) -> Option<Inf
         pings.ping(Ping::opaque()).await.ok()?;
         times.record(sent.elapsed());
         sleep(PING_PAUSE).await;
-    }
-}
-
-impl Connection {
-    /// Calls `RouterService/Stream`.
-    pub async fn call(self, token: &Token) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
-        let mut request = request(&self.connector, token)?;
-        let agent = HeaderValue::from_static("jumpstarter-router-load");
-        request.headers_mut().insert(header::USER_AGENT, agent);
-        let mut requests = self.requests.ready().await?;
-        let (response, send) = requests.send_request(request, false)?;
-        Ok((send, response))
     }
 }

@@ -109,10 +109,9 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
 
 fn keys(args: &InspectArgs, env: &[(String, OsString)]) -> Result<Vec<Key>, Failure> {
     if args.key_file.is_empty() {
-        return Ok(match variable(KEY_ENV, env) {
-            Some(secret) => vec![Key::new(KEY_ENV, secret.as_bytes())],
-            None => Vec::new(),
-        });
+        let secret = variable(KEY_ENV, env);
+        let key = secret.map(|secret| Key::new(KEY_ENV, secret.as_bytes()));
+        return Ok(key.into_iter().collect());
     }
     let named = |path: &PathBuf| {
         let secret = key(Some(path), env)?;
