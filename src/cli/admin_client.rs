@@ -77,13 +77,9 @@ pub struct AdminArgs {
                 or http://127.0.0.1:8082]"
     )]
     pub admin: Option<String>,
-    /// File with the admin token
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in \
-                JUMPSTARTER_ROUTER_ADMIN_TOKEN]"
-    )]
+    /// File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in
+    /// JUMPSTARTER_ROUTER_ADMIN_TOKEN]
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 

@@ -15,12 +15,8 @@ use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 /// Where the configuration comes from.
 #[derive(Args, Default)]
 pub struct ConfigArgs {
-    /// Configuration file; the environment may name it too.
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]"
-    )]
+    /// Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set any key, such as pairing.timeout=60s; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]

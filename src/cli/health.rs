@@ -42,22 +42,14 @@ pub struct HealthArgs {
     /// Ask whether the process runs, not whether it wants new streams
     #[arg(long)]
     pub live: bool,
-    /// Where to ask
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        help = "Where to ask [default: listen.health_address of the configuration]"
-    )]
+    /// Where to ask [default: listen.health_address of the configuration]
+    #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<String>,
     /// How long the answer may take
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
-    /// Configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]"
-    )]
+    /// Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 

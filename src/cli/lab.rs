@@ -67,12 +67,8 @@ pub struct LabArgs {
     /// Start no exporters, whatever lab.toml says
     #[arg(long)]
     pub no_run: bool,
-    /// Have streams pass another router; its key is read from `ROUTER_KEY`
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        help = "Have streams pass another router; its key is read from the environment, ROUTER_KEY"
-    )]
+    /// Have streams pass another router; its key is read from the environment, ROUTER_KEY
+    #[arg(long, value_name = "HOST:PORT")]
     pub router: Option<Endpoint>,
     /// Set any key of the router's configuration, such as pairing.timeout=60s; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]

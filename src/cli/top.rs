@@ -58,14 +58,13 @@ pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Fail
     let list = &args.list;
     let client = list.admin.client(env)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let look = |query: &View| runtime.block_on(client.look(&query.path()));
-    let mut view = View::new(list);
+    let look = |list: &ListArgs| runtime.block_on(client.look(&list.path()));
     let on_terminal = io::stdout().is_terminal() && !list.json && !args.once;
     if on_terminal {
-        return screen::show(args.interval, &mut view, look);
+        return screen::show(args.interval, list.clone(), look);
     }
     loop {
-        let seen = look(&view)?;
+        let seen = look(list)?;
         let text = if list.json {
             serde_json::to_string(&seen).map_err(io::Error::from)?
         } else {
@@ -84,27 +83,7 @@ pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Fail
     }
 }
 
-/// Says which streams are asked for, and in which order.
-#[derive(Clone, Debug)]
-pub(crate) struct View {
-    /// By what streams are sorted.
-    pub sort: Column,
-    /// The largest first.
-    pub descending: bool,
-    filter: String,
-    limit: usize,
-}
-
-impl View {
-    fn new(args: &ListArgs) -> Self {
-        Self {
-            sort: args.sort,
-            descending: !args.ascending,
-            filter: args.filter.clone(),
-            limit: args.limit,
-        }
-    }
-
+impl ListArgs {
     /// Sorts by the next column.
     pub(crate) fn turn(&mut self) {
         let all = <Column as clap::ValueEnum>::value_variants();
@@ -118,7 +97,7 @@ impl View {
             "/api/streams?limit={}&sort={}&descending={}&q=",
             self.limit,
             self.sort.name(),
-            self.descending
+            !self.ascending
         );
         for byte in self.filter.bytes() {
             if byte.is_ascii_alphanumeric() {
@@ -137,17 +116,22 @@ mod tests {
 
     #[test]
     fn a_filter_stays_one_value_of_the_query() {
-        let mut view = View {
+        let mut list = ListArgs {
+            admin: AdminArgs {
+                admin: None,
+                token_file: None,
+            },
+            json: false,
             sort: Column::Stalled,
-            descending: true,
+            ascending: false,
             filter: "a&b é".to_owned(),
             limit: 7,
         };
         assert_eq!(
-            view.path(),
+            list.path(),
             "/api/streams?limit=7&sort=stalled&descending=true&q=a%26b%20%C3%A9"
         );
-        view.turn();
-        assert_eq!(view.sort, Column::Id, "the first follows the last");
+        list.turn();
+        assert_eq!(list.sort, Column::Id, "the first follows the last");
     }
 }

@@ -21,19 +21,11 @@ pub struct ClientArgs {
     /// The client's configuration in ~/.config/jumpstarter/clients [default: the current client of `jmp`]
     #[arg(long, value_name = "NAME", conflicts_with = "client_config")]
     pub client: Option<String>,
-    /// The client's configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "The client's configuration file [env: JMP_CLIENT_CONFIG]"
-    )]
+    /// The client's configuration file [env: JMP_CLIENT_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub client_config: Option<PathBuf>,
-    /// The lease to dial
-    #[arg(
-        long,
-        value_name = "NAME",
-        help = "The lease, see `jmp get leases` [env: JMP_LEASE]"
-    )]
+    /// The lease, see `jmp get leases` [env: JMP_LEASE]
+    #[arg(long, value_name = "NAME")]
     pub lease: Option<String>,
 }
 

@@ -82,35 +82,24 @@ impl RouterArgs {
 /// A token, or what is needed to make one.
 #[derive(Args, Clone)]
 pub struct TokenArgs {
-    /// The token; in a file or the environment it is not seen by other users of this machine
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        conflicts_with = "token_file",
-        help = "The token [env: JUMPSTARTER_ROUTER_TOKEN]; others on this machine can see options, so better use a file \
-                or the environment"
-    )]
+    /// The token [env: JUMPSTARTER_ROUTER_TOKEN]; others on this machine can see options, so better use a file or the
+    /// environment
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     pub token: Option<String>,
     /// File with the token, - for standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Sign a token for this subject with the router's key, which is needed then
+    /// Sign tokens for this subject, with the router's key in --key-file or ROUTER_KEY; the other side names the same
+    /// subject
     #[arg(
         long,
         value_name = "TEXT",
         value_parser = NonEmptyStringValueParser::new(),
-        conflicts_with_all = ["token", "token_file"],
-        help = "Sign tokens for this subject, with the router's key in --key-file or ROUTER_KEY; the other side names \
-                the same subject"
+        conflicts_with_all = ["token", "token_file"]
     )]
     pub subject: Option<String>,
-    /// File with the router's key
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["token", "token_file"],
-        help = "File with the router's key [env: the key itself in ROUTER_KEY]"
-    )]
+    /// File with the router's key [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "token_file"])]
     pub key_file: Option<PathBuf>,
 }
 

@@ -47,12 +47,8 @@ pub struct LoadArgs {
     /// The router under test, and what is trusted.
     #[command(flatten)]
     pub router: RouterArgs,
-    /// Key that signs the tokens [env: `ROUTER_KEY`]
-    #[arg(
-        long,
-        value_name = "KEY",
-        help = "Key that signs the tokens [env: ROUTER_KEY]"
-    )]
+    /// Key that signs the tokens [env: ROUTER_KEY]
+    #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
     /// What the pairs do
     #[arg(long, value_enum, default_value = "bulk")]

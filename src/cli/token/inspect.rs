@@ -32,18 +32,11 @@ Exit codes:
   2   wrong usage
   78  a file cannot be read, or there is no token to look at")]
 pub struct InspectArgs {
-    /// The token, or a file with it
-    #[arg(
-        value_name = "TOKEN|FILE",
-        help = "The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]"
-    )]
+    /// The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]
+    #[arg(value_name = "TOKEN|FILE")]
     pub token: Option<String>,
-    /// File with a key of the router; may be repeated
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with a key of the router; may be repeated [env: the key itself in ROUTER_KEY]"
-    )]
+    /// File with a key of the router; may be repeated [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE")]
     pub key_file: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]

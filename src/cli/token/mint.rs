@@ -27,12 +27,8 @@ pub struct MintArgs {
     /// How long streams may be opened with it; those that are open go on
     #[arg(long, value_name = "TIME", value_parser = lifetime, default_value = "30m")]
     pub lifetime: Duration,
-    /// File with the router's key
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with the router's key, - for standard input [env: the key itself in ROUTER_KEY]"
-    )]
+    /// File with the router's key, - for standard input [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 }
 
