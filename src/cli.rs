@@ -33,6 +33,7 @@ use std::{
 };
 
 use clap::CommandFactory as _;
+use tokio::runtime::Builder;
 
 use self::{
     args::{Cli, Command},
@@ -59,6 +60,8 @@ fn run() -> Result<(), Failure> {
     // Most commands hold connections, and `check` speaks for those that do.
     open_files::raise_limit();
     let env = config::process_env();
+    let one = &mut Builder::new_current_thread();
+    let many = &mut Builder::new_multi_thread();
     match cli.command {
         None => serve::run(&cli.serve, env),
         Some(Command::Serve(args)) => serve::run(&args, env),
@@ -75,12 +78,12 @@ fn run() -> Result<(), Failure> {
         Some(Command::Top(args)) => top::run(&args, &env),
         Some(Command::Streams(args)) => streams::run(&args, &env),
         Some(Command::Token(args)) => token::run(&args, &env),
-        Some(Command::Pipe(args)) => pipe::run(&args, &env),
-        Some(Command::Forward(args)) => forward::run(&args, &env),
-        Some(Command::Dial(args)) => dial::run(&args, &env),
-        Some(Command::Listen(args)) => listen::run(&args, &env),
-        Some(Command::Probe(args)) => probe::run(&args, &env),
-        Some(Command::Health(args)) => health::run(&args, env),
+        Some(Command::Pipe(args)) => exit::run(one, pipe::run(&args, &env)),
+        Some(Command::Forward(args)) => exit::run(many, forward::run(&args, &env)),
+        Some(Command::Dial(args)) => exit::run(many, dial::run(&args, &env)),
+        Some(Command::Listen(args)) => exit::run(many, listen::run(&args, &env)),
+        Some(Command::Probe(args)) => exit::run(one, probe::run(&args, &env)),
+        Some(Command::Health(args)) => exit::run(one, health::run(&args, env)),
         Some(Command::Completions(args)) => completions::run(args, &mut Cli::command()),
         Some(Command::Man(args)) => man::run(&args, Cli::command()),
     }

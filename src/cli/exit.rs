@@ -62,6 +62,11 @@ impl Failure {
         }
     }
 
+    /// Makes one of options or files that are of no use.
+    pub fn config(text: impl fmt::Display) -> Self {
+        Self::new(Exit::Config, text)
+    }
+
     /// Makes one of which nothing more is to be said.
     pub fn silent(exit: Exit) -> Self {
         Self::new(exit, "")

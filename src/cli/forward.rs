@@ -11,7 +11,6 @@ pub(crate) mod relay;
 use std::ffi::OsString;
 
 use clap::{ArgGroup, Args};
-use tokio::runtime::Builder;
 
 use self::address::Address;
 use super::{
@@ -67,25 +66,22 @@ fn help() -> String {
 }
 
 /// Runs `forward`.
-pub(crate) fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
-    let command = async {
-        let tokens = args.token.tokens(env)?;
-        let connector = args.router.connector()?;
-        let relay = relay::Relay::new(args.limits);
-        match (&args.listen, &args.to) {
-            (Some(listen), _) => {
-                let listener = relay::listen(listen).await?;
-                // A wrong address or certificate shows now, and not with the first connection.
-                drop(connector.io().await?);
-                relay::announce(&listener, connector.endpoint());
-                until_stopped(near::run(listener, &connector, &tokens, &relay)).await
-            }
-            (None, Some(to)) => until_stopped(far::run(to, &connector, &tokens, &relay)).await,
-            // The command line has one of them.
-            (None, None) => Ok(()),
+pub(crate) async fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let tokens = args.token.tokens(env)?;
+    let connector = args.router.connector()?;
+    let relay = relay::Relay::new(args.limits);
+    match (&args.listen, &args.to) {
+        (Some(listen), _) => {
+            let listener = relay::listen(listen).await?;
+            // A wrong address or certificate shows now, and not with the first connection.
+            drop(connector.io().await?);
+            relay::announce(&listener, connector.endpoint());
+            until_stopped(near::run(listener, &connector, &tokens, &relay)).await
         }
-    };
-    exit::run(&mut Builder::new_multi_thread(), command)
+        (None, Some(to)) => until_stopped(far::run(to, &connector, &tokens, &relay)).await,
+        // The command line has one of them.
+        (None, None) => Ok(()),
+    }
 }
 
 /// Runs until it fails or somebody ends this process, which is no failure.

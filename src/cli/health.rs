@@ -11,14 +11,11 @@ use std::{
 
 use clap::Args;
 use http::{Request, StatusCode};
-use tokio::{
-    runtime::Builder,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     config_args::ConfigArgs,
-    exit::{self, Exit, Failure},
+    exit::{Exit, Failure},
     http::exchange,
 };
 use crate::{
@@ -54,11 +51,9 @@ pub struct HealthArgs {
 }
 
 /// Runs `health`. Exit code 0 if the router is well, else 1 and why not.
-pub(crate) fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
-    exit::run(&mut Builder::new_current_thread(), async {
-        let result = check(args, env).await;
-        result.map_err(|error| Failure::new(Exit::Broken, error))
-    })
+pub(crate) async fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
+    let well = check(args, env).await;
+    well.map_err(|why| Failure::new(Exit::Broken, why))
 }
 
 /// Asks, and takes everything but the answer 200 for an error.

@@ -10,7 +10,6 @@ use std::{
 use clap::Args;
 use tokio::{
     io::{empty, join, sink, stdin, stdout},
-    runtime::Builder,
     signal,
     time::timeout,
 };
@@ -68,14 +67,11 @@ fn help() -> String {
 }
 
 /// Runs `pipe`.
-pub(crate) fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
-    let command = async {
-        let token = args.token.tokens(env)?.next();
-        let connector = args.router.connector()?;
-        let stream = RouterStream::connect(&connector, token.as_str()).await?;
-        standard(stream, args.ways).await
-    };
-    exit::run(&mut Builder::new_current_thread(), command)
+pub(crate) async fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let token = args.token.tokens(env)?.next();
+    let connector = args.router.connector()?;
+    let stream = RouterStream::connect(&connector, token.as_str()).await?;
+    standard(stream, args.ways).await
 }
 
 /// Says on a terminal what is waited for, if that takes long.

@@ -8,10 +8,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    cli::{
-        exit::{Exit, Failure},
-        variable,
-    },
+    cli::{exit::Failure, variable},
     client::{ControllerConfig, Role, Session},
 };
 
@@ -44,8 +41,7 @@ impl ClientArgs {
     pub fn lease(&self, env: &[(String, OsString)]) -> Result<String, Failure> {
         let lease = self.lease.clone().or_else(|| variable("JMP_LEASE", env));
         let lease = lease.ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
+            Failure::config(
                 "no lease: use --lease NAME or set JMP_LEASE; `jmp create lease` makes one",
             )
         })?;

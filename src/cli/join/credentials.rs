@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -10,10 +12,7 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 
 use crate::{
     auth::without_newline,
-    cli::{
-        exit::{Exit, Failure},
-        variable,
-    },
+    cli::{exit::Failure, variable},
     client::{Connector, Identity, Token, Trust},
     config::TOKEN_ENV,
 };
@@ -62,7 +61,7 @@ impl RouterArgs {
             _ if self.plaintext => Trust::Plaintext,
             _ if self.insecure => Trust::Insecure,
             Some(path) => Trust::from_pem_file(path)
-                .map_err(|error| Failure::new(Exit::Config, format_args!("--ca {error}")))?,
+                .map_err(|error| Failure::config(format_args!("--ca {error}")))?,
             None => Trust::System,
         };
         let files = self
@@ -137,8 +136,7 @@ impl TokenArgs {
             });
         }
         if self.key_file.is_some() {
-            return Err(Failure::new(
-                Exit::Config,
+            return Err(Failure::config(
                 "--key-file needs --subject TEXT, which both sides share",
             ));
         }
@@ -148,16 +146,14 @@ impl TokenArgs {
             (None, None) => variable(TOKEN_ENV, env),
         };
         let token = text.map(Token::new).ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
-                format_args!(
+            Failure::config(format_args!(
                     "no token: use --token-file FILE, set {TOKEN_ENV}, or have one signed with --subject TEXT and \
                      the router's key"
                 ),
             )
         })?;
         if token.as_str().is_empty() {
-            return Err(Failure::new(Exit::Config, "the token is empty"));
+            return Err(Failure::config("the token is empty"));
         }
         Ok(Tokens::Given(token))
     }
@@ -185,10 +181,9 @@ pub(crate) fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec
     };
     key.filter(|key| !without_newline(key).is_empty())
         .ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
-                format_args!("no key: use --key-file FILE, or set {KEY_ENV} to the router's key"),
-            )
+            Failure::config(format_args!(
+                "no key: use --key-file FILE, or set {KEY_ENV} to the router's key"
+            ))
         })
 }
 
@@ -200,30 +195,25 @@ pub(crate) fn read(path: &Path, option: &str) -> Result<String, Failure> {
 
 /// Reads a small file or standard input, which must hold something.
 fn read_bytes(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
-    let bytes = if path == Path::new("-") {
-        limited(io::stdin().lock())
-    } else {
-        fs::File::open(path).and_then(limited)
+    let read = || {
+        let from: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(path)?)
+        };
+        let mut bytes = Vec::new();
+        from.take(MOST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST {
+            return Err(io::Error::other(format!("longer than {} KiB", MOST / 1024)));
+        }
+        if bytes.trim_ascii().is_empty() {
+            return Err(io::Error::other("it is empty"));
+        }
+        Ok(bytes)
     };
-    let bytes = bytes.and_then(|bytes| match bytes.trim_ascii() {
-        [] => Err(io::Error::other("it is empty")),
-        _ => Ok(bytes),
-    });
-    bytes.map_err(|error| unusable(path, option, &error))
+    read().map_err(|error| unusable(path, option, &error))
 }
 
 fn unusable(path: &Path, option: &str, why: &dyn fmt::Display) -> Failure {
-    Failure::new(
-        Exit::Config,
-        format_args!("{option} {}: {why}", path.display()),
-    )
-}
-
-fn limited(from: impl io::Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(from, MOST + 1), &mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(io::Error::other(format!("longer than {} KiB", MOST / 1024)));
-    }
-    Ok(bytes)
+    Failure::config(format_args!("{option} {}: {why}", path.display()))
 }

@@ -92,10 +92,9 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
         None => match variable(TOKEN_ENV, env) {
             Some(token) => Ok(token),
             None if !io::stdin().is_terminal() => read(Path::new("-"), "no token: standard input"),
-            None => Err(Failure::new(
-                Exit::Config,
-                format_args!("no token: name it or a file with it, or set {TOKEN_ENV}"),
-            )),
+            None => Err(Failure::config(format_args!(
+                "no token: name it or a file with it, or set {TOKEN_ENV}"
+            ))),
         },
     }
 }
@@ -164,10 +163,8 @@ impl Verdict {
     }
 
     fn why(&self) -> String {
-        match &self.result {
-            Ok(why) => (*why).to_owned(),
-            Err(refusal) => refusal.to_string(),
-        }
+        let accepted = self.result.as_ref().map(ToString::to_string);
+        accepted.unwrap_or_else(ToString::to_string)
     }
 }
 
