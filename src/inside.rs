@@ -15,7 +15,7 @@ pub mod cli {
         pub use crate::cli::check::run;
     }
     pub mod exit {
-        pub use crate::cli::exit::EX_CONFIG;
+        pub use crate::cli::exit::Exit;
     }
     pub mod health {
         pub use crate::cli::health::addresses;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{DEFAULT_AUDIENCE, DEFAULT_ISSUER, without_newline};
 
 /// How long upstream's controller lets a token live.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(30 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Holds the claims of a router token: those upstream's controller sets, and no others.
 ///
