@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use crate::transport::{
     call::{
         peer::{Dialect, PeerSink, PeerSource},
         session::Session,
-        successor::{Driver, Outcome, Reached},
+        successor::{Outcome, Reached},
     },
     counters::ConnectionCounters,
     limits::seats::SeatPermit,
@@ -104,7 +105,7 @@ struct Forward {
 }
 
 impl Forward {
-    async fn run(self, side: SuccessorSide, mut driver: Driver) {
+    async fn run(self, side: SuccessorSide, mut driver: BoxFuture<'static, ()>) {
         let lost = {
             let mut talk = pin!(self.talk(side));
             tokio::select! {

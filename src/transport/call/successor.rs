@@ -6,11 +6,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::BoxFuture;
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use thiserror::Error;
@@ -56,8 +56,6 @@ pub(crate) struct Repeated<'c> {
     pub encodings: &'c Encodings,
 }
 
-pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Holds a stream at the successor that has met its partner there.
 pub(crate) struct Reached {
     pub address: IpAddr,
@@ -68,7 +66,7 @@ pub(crate) struct Reached {
     pub send: SendStream<Outgoing>,
     pub receive: RecvStream,
     /// The connection, which has this one stream. It must be polled for anything to pass.
-    pub driver: Driver,
+    pub driver: BoxFuture<'static, ()>,
 }
 
 /// Counts, once, how it went. If nobody says, the stream ended or met its partner here.
@@ -171,7 +169,7 @@ pub(crate) async fn reach(
 struct Connected {
     address: IpAddr,
     sender: SendRequest<Outgoing>,
-    driver: Driver,
+    driver: BoxFuture<'static, ()>,
 }
 
 async fn connect(shared: &Shared) -> Result<Connected, Failure> {
@@ -210,7 +208,7 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
         .handshake(wire)
         .await?;
     let pings = connection.ping_pong();
-    let mut driver: Driver = Box::pin(async move {
+    let mut driver: BoxFuture<'static, ()> = Box::pin(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection to the successor ended");
         }
@@ -292,7 +290,10 @@ fn request(shared: &Shared, repeated: &Repeated<'_>, claim: Option<&Claim>) -> R
 }
 
 /// Awaits `future` while the connection is kept going.
-async fn driven<F: Future>(driver: &mut Driver, future: F) -> Result<F::Output, Failure> {
+async fn driven<F: Future>(
+    driver: &mut BoxFuture<'static, ()>,
+    future: F,
+) -> Result<F::Output, Failure> {
     tokio::select! {
         biased;
         output = future => Ok(output),

@@ -7,10 +7,7 @@ use tokio::time::Instant;
 use crate::{
     observe::metrics::{ConnectionEnd, Held, Metrics},
     transport::{
-        limits::{
-            addresses::Address,
-            spares::{OpenCalls, SPARE_AFTER, Spare, Spares},
-        },
+        limits::spares::{OpenCalls, SPARE_AFTER, Spare, Spares},
         wake_flag::WakeFlag,
     },
 };
@@ -89,7 +86,7 @@ impl Load {
         &mut self,
         idle_since: Option<Instant>,
         now: Instant,
-        (spares, address): (&Arc<Spares>, &Arc<Address>),
+        (all, of_address): (&Arc<Spares>, &Arc<Spares>),
         flag: &Arc<WakeFlag>,
     ) -> Option<Instant> {
         let since = idle_since?;
@@ -99,7 +96,7 @@ impl Load {
         if since + SPARE_AFTER > now {
             return Some(since + SPARE_AFTER);
         }
-        self.spare = Some(spares.enter(address, since, flag.clone()));
+        self.spare = Some(all.enter(of_address, since, flag.clone()));
         None
     }
 }

@@ -34,7 +34,8 @@ pub struct Address {
     streams: AtomicUsize,
     /// Streams of its host, if it is one of several addresses that are known to be of one.
     host: Option<Arc<AtomicUsize>>,
-    spares: Spares,
+    /// Its connections without a stream.
+    pub spares: Arc<Spares>,
     /// When a line named it for its wrong protocol.
     named: Mutex<Option<Instant>>,
     /// New streams.
@@ -79,11 +80,6 @@ impl Address {
 
     fn named(&self) -> MutexGuard<'_, Option<Instant>> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns its connections without a stream.
-    pub fn spares(&self) -> &Spares {
-        &self.spares
     }
 
     /// Counts a stream, unless `limit` are open.
@@ -354,7 +350,7 @@ mod tests {
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
         let address = &visits[0].origin.address;
         let flag = crate::transport::wake_flag::WakeFlag::new();
-        let spare = spares.enter(address, Instant::now(), flag);
+        let spare = spares.enter(&address.spares, Instant::now(), flag);
         let third = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
         assert!(spare.told().is_some());
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none(), "no other");

@@ -16,7 +16,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::observe::metrics::ConnectionEnd;
-use crate::transport::{limits::addresses::Address, wake_flag::WakeFlag};
+use crate::transport::wake_flag::WakeFlag;
 
 /// How long a connection has no stream before it is spare: long enough for a call that follows a handshake.
 pub const SPARE_AFTER: Duration = Duration::from_secs(1);
@@ -101,15 +101,11 @@ struct Entry {
     id: u64,
     state: AtomicU8,
     flag: Arc<WakeFlag>,
-    all: Arc<Spares>,
-    address: Arc<Address>,
+    /// All, and those of its address.
+    places: [Arc<Spares>; 2],
 }
 
 impl Entry {
-    fn both(&self) -> [&Spares; 2] {
-        [&self.all, self.address.spares()]
-    }
-
     /// Asks it to go. False if it was asked before, or is spare no longer.
     fn tell(&self, need: Need) -> bool {
         let told = match need {
@@ -117,7 +113,7 @@ impl Entry {
             Need::Memory => TOLD_MEMORY,
         };
         // Counted before it is told, as it takes that back when it has gone.
-        for spares in self.both() {
+        for spares in &self.places {
             spares.leaving.fetch_add(1, Ordering::SeqCst);
         }
         let told = self
@@ -133,7 +129,7 @@ impl Entry {
     }
 
     fn left(&self) {
-        for spares in self.both() {
+        for spares in &self.places {
             spares.leaving.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -150,11 +146,11 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// A connection from `address` that has no stream since then. It is known in both places until the guard is dropped;
+    /// A connection that has no stream since then, known here and among those of its address until the guard is dropped;
     /// `flag` is set when it has to go.
     pub fn enter(
         self: &Arc<Self>,
-        address: &Arc<Address>,
+        of_address: &Arc<Spares>,
         since: Instant,
         flag: Arc<WakeFlag>,
     ) -> Spare {
@@ -163,10 +159,9 @@ impl Spares {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             state: AtomicU8::new(WAITS),
             flag,
-            all: self.clone(),
-            address: address.clone(),
+            places: [self.clone(), of_address.clone()],
         });
-        for spares in entry.both() {
+        for spares in &entry.places {
             spares.lock().insert((since, entry.id), entry.clone());
         }
         Spare(entry)
@@ -225,7 +220,7 @@ impl Spare {
 impl Drop for Spare {
     fn drop(&mut self) {
         let entry = &self.0;
-        for spares in entry.both() {
+        for spares in &entry.places {
             let gone = spares.lock().remove(&(entry.since, entry.id));
             // After the lock.
             drop(gone);
@@ -242,7 +237,7 @@ mod tests {
 
     struct Three {
         all: Arc<Spares>,
-        addresses: [Arc<Address>; 2],
+        addresses: [Arc<Spares>; 2],
         spares: Vec<Spare>,
         flags: Vec<Arc<WakeFlag>>,
     }
@@ -250,7 +245,7 @@ mod tests {
     /// Three connections, idle for 3, 2 and 1 s, of which the second is from another address.
     fn three() -> Three {
         let all = Arc::new(Spares::default());
-        let addresses = [(); 2].map(|()| Arc::new(Address::default()));
+        let addresses = [(); 2].map(|()| Arc::new(Spares::default()));
         let start = Instant::now();
         let flags: Vec<_> = (0..3).map(|_| WakeFlag::new()).collect();
         let enter = |(number, flag): (usize, &Arc<WakeFlag>)| {
@@ -298,18 +293,18 @@ mod tests {
             spares,
             ..
         } = three();
-        assert!(other.spares().take_back(Need::Room));
-        assert!(!other.spares().take_back(Need::Room));
+        assert!(other.take_back(Need::Room));
+        assert!(!other.take_back(Need::Room));
         assert!(spares[1].told().is_some());
-        assert_eq!(other.spares().staying(1), 0);
-        assert_eq!((one.spares().staying(2), all.staying(3)), (2, 2));
+        assert_eq!(other.staying(1), 0);
+        assert_eq!((one.staying(2), all.staying(3)), (2, 2));
         // All take the others, and skip the one that was told.
         assert!(all.take_back(Need::Room) && all.take_back(Need::Room));
         assert!(!all.take_back(Need::Room));
-        assert_eq!(one.spares().staying(2), 0);
+        assert_eq!(one.staying(2), 0);
         drop(spares);
-        assert_eq!((one.spares().staying(2), all.staying(3)), (2, 3));
-        assert!(all.lock().is_empty() && one.spares().lock().is_empty());
+        assert_eq!((one.staying(2), all.staying(3)), (2, 3));
+        assert!(all.lock().is_empty() && one.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,7 +336,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn few_leave_at_once() {
         let all = Arc::new(Spares::default());
-        let address = Arc::new(Address::default());
+        let address = Arc::new(Spares::default());
         let enter = |_| all.enter(&address, Instant::now(), WakeFlag::new());
         let spares: Vec<_> = (0..100).map(enter).collect();
         let made = (0..100).filter(|more| all.make_room(100 + more, 100));
