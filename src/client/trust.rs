@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
-use super::connect::ConnectError;
+use super::connect::error::ConnectError;
 use crate::tls::{
     pem::{self, PemError},
     provider::Provider,
