@@ -14,7 +14,7 @@ use super::connect::error::ConnectError;
 use crate::tls::{
     pem::{self, PemError},
     provider::Provider,
-    trust::{Trust as Believed, client_config},
+    trust::{Trust as Believed, client_config, roots},
 };
 
 /// Says which routers are believed.
@@ -110,7 +110,9 @@ pub(super) fn tls_config(
         Trust::System => Believed::Roots(system_roots()?),
         Trust::Plaintext => return Ok(None),
         Trust::Insecure => Believed::Any,
-        Trust::Certificates(certificates) => Believed::Signed(certificates),
+        Trust::Certificates(certificates) => {
+            Believed::Roots(roots(certificates).map_err(ConnectError::Tls)?)
+        }
     };
     let identity = identity
         .map(|Identity { chain, key }| {

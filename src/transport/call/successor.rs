@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 
 use crate::transport::{
     call::voucher::{Claim, Unproven},
-    forwarding::{SuccessorTrust, Target},
+    forwarding::Target,
     outgoing::Outgoing,
     phase::Phase,
     shared::Shared,
@@ -189,11 +189,8 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
         Some(tls) => {
             let key = tls.key();
             let trust = match &successor.trust {
-                SuccessorTrust::Same => {
-                    Trust::Exactly(key.cert.first().ok_or(Failure::Lost)?.clone())
-                }
-                SuccessorTrust::Signed(certificates) => Trust::Signed(certificates.clone()),
-                SuccessorTrust::Any => Trust::Any,
+                Some(trust) => trust.clone(),
+                None => Trust::Exactly(key.cert.first().ok_or(Failure::Lost)?.clone()),
             };
             let tls = TlsConnector::from(Arc::new(trust::client_config(trust, Some(key))?));
             let connected = Box::pin(tls.connect(own.name.clone(), socket)).await;
