@@ -19,22 +19,13 @@ use crate::{observe::metrics::Metrics, splice::control::Control};
 pub(crate) const STALLED: Duration = Duration::from_millis(500);
 
 /// All streams now served.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Streams {
     entries: DashMap<u64, Arc<StreamEntry>>,
-    next: AtomicU64,
+    /// The number that was given last.
+    last: AtomicU64,
     /// How fast all together are forwarded. Zero unless [`sample`] runs.
     pub forwarded: Rate,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self {
-            entries: DashMap::new(),
-            next: AtomicU64::new(1),
-            forwarded: Rate::default(),
-        }
-    }
 }
 
 impl Streams {
@@ -49,7 +40,7 @@ impl Streams {
     ) -> EntryPermit {
         counters.opened();
         let entry = Arc::new(StreamEntry {
-            id: self.next.fetch_add(1, Ordering::Relaxed),
+            id: self.last.fetch_add(1, Ordering::Relaxed) + 1,
             subject,
             peer,
             certificate,
