@@ -15,9 +15,7 @@ use jumpstarter_router_system::heap;
 use tokio::time::Instant;
 
 use self::eviction::evict;
-use crate::splice::control::Control;
 use crate::transport::{
-    limits::spares::Need,
     memory::{
         level::Level,
         resident::{Gaps, Resident},
@@ -25,6 +23,7 @@ use crate::transport::{
     shared::Shared,
     streams::STALLED,
 };
+use crate::{observe::metrics::ConnectionEnd, splice::control::Control};
 
 /// Time between looks. Nothing depends on it but how long others wait when memory is full.
 const LOOK: Duration = Duration::from_millis(10);
@@ -156,7 +155,7 @@ impl Watcher {
 const SPARES: usize = 64;
 
 fn take_back(router: &Shared) {
-    let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Memory));
+    let told = (0..SPARES).filter(|_| router.limits.spares.take_back(ConnectionEnd::Memory));
     if told.count() > 0 {
         tracing::debug!("memory is short: connections without a stream are taken back");
     }

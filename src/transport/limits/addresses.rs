@@ -117,15 +117,6 @@ pub struct Origin {
     pub certificate: Option<Arc<str>>,
 }
 
-impl Origin {
-    /// Adds the subject of its certificate.
-    #[must_use]
-    pub fn with_certificate(mut self, subject: Option<String>) -> Self {
-        self.certificate = subject.map(Arc::from);
-        self
-    }
-}
-
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.ip.fmt(f)

@@ -7,8 +7,8 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -80,26 +80,12 @@ impl Drop for Served {
     }
 }
 
-/// What a spare connection's place is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Another connection.
-    Room,
-    /// Memory is short.
-    Memory,
-}
-
-/// Where a spare connection stands: it waits, is told why it has to go, or is spare no longer.
-const WAITS: u8 = 0;
-const TOLD_ROOM: u8 = 1;
-const TOLD_MEMORY: u8 = 2;
-const OVER: u8 = 3;
-
 #[derive(Debug)]
 struct Entry {
     since: Instant,
     id: u64,
-    state: AtomicU8,
+    /// Why it has to go, once it was told; `None` in it: it is spare no longer.
+    told: OnceLock<Option<ConnectionEnd>>,
     flag: Arc<WakeFlag>,
     /// All, and those of its address.
     places: [Arc<Spares>; 2],
@@ -107,19 +93,12 @@ struct Entry {
 
 impl Entry {
     /// Asks it to go. False if it was asked before, or is spare no longer.
-    fn tell(&self, need: Need) -> bool {
-        let told = match need {
-            Need::Room => TOLD_ROOM,
-            Need::Memory => TOLD_MEMORY,
-        };
+    fn tell(&self, why: ConnectionEnd) -> bool {
         // Counted before it is told, as it takes that back when it has gone.
         for spares in &self.places {
             spares.leaving.fetch_add(1, Ordering::SeqCst);
         }
-        let told = self
-            .state
-            .compare_exchange(WAITS, told, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok();
+        let told = self.told.set(Some(why)).is_ok();
         if told {
             self.flag.set();
         } else {
@@ -157,7 +136,7 @@ impl Spares {
         let entry = Arc::new(Entry {
             since,
             id: self.next.fetch_add(1, Ordering::Relaxed),
-            state: AtomicU8::new(WAITS),
+            told: OnceLock::new(),
             flag,
             places: [self.clone(), of_address.clone()],
         });
@@ -177,7 +156,9 @@ impl Spares {
     pub fn make_room(&self, open: usize, limit: usize) -> bool {
         let most = (limit / 16).max(16);
         while self.staying(open) >= limit {
-            if self.leaving.load(Ordering::SeqCst) >= most || !self.take_back(Need::Room) {
+            if self.leaving.load(Ordering::SeqCst) >= most
+                || !self.take_back(ConnectionEnd::MadeRoom)
+            {
                 return false;
             }
         }
@@ -185,13 +166,13 @@ impl Spares {
     }
 
     /// Asks the one to go that is idle longest. False if there is none.
-    pub fn take_back(&self, need: Need) -> bool {
+    pub fn take_back(&self, why: ConnectionEnd) -> bool {
         loop {
             // Let go of the lock first: whoever drops an entry may need it.
             let Some((_, entry)) = self.lock().pop_first() else {
                 return false;
             };
-            if entry.tell(need) {
+            if entry.tell(why) {
                 return true;
             }
         }
@@ -209,11 +190,7 @@ pub struct Spare(Arc<Entry>);
 impl Spare {
     /// Why it has to go, once it has.
     pub fn told(&self) -> Option<ConnectionEnd> {
-        match self.0.state.load(Ordering::SeqCst) {
-            TOLD_ROOM => Some(ConnectionEnd::MadeRoom),
-            TOLD_MEMORY => Some(ConnectionEnd::Memory),
-            _ => None,
-        }
+        self.0.told.get().copied().flatten()
     }
 }
 
@@ -225,7 +202,7 @@ impl Drop for Spare {
             // After the lock.
             drop(gone);
         }
-        if entry.state.swap(OVER, Ordering::SeqCst) != WAITS {
+        if entry.told.set(None).is_err() {
             entry.left();
         }
     }
@@ -272,14 +249,14 @@ mod tests {
             all, spares, flags, ..
         } = three();
         let (room, memory) = (Some(ConnectionEnd::MadeRoom), Some(ConnectionEnd::Memory));
-        assert!(all.take_back(Need::Room));
+        assert!(all.take_back(ConnectionEnd::MadeRoom));
         assert_eq!(told(&spares), [room, None, None]);
-        assert!(all.take_back(Need::Memory));
+        assert!(all.take_back(ConnectionEnd::Memory));
         assert_eq!(told(&spares), [room, memory, None]);
         let set: Vec<_> = flags.iter().map(|flag| flag.is_set()).collect();
         assert_eq!(set, [true, true, false]);
-        assert!(all.take_back(Need::Room));
-        assert!(!all.take_back(Need::Room), "nobody is left");
+        assert!(all.take_back(ConnectionEnd::MadeRoom));
+        assert!(!all.take_back(ConnectionEnd::MadeRoom), "nobody is left");
         assert_eq!(all.staying(3), 0);
         drop(spares);
         assert_eq!(all.staying(3), 3);
@@ -293,14 +270,14 @@ mod tests {
             spares,
             ..
         } = three();
-        assert!(other.take_back(Need::Room));
-        assert!(!other.take_back(Need::Room));
+        assert!(other.take_back(ConnectionEnd::MadeRoom));
+        assert!(!other.take_back(ConnectionEnd::MadeRoom));
         assert!(spares[1].told().is_some());
         assert_eq!(other.staying(1), 0);
         assert_eq!((one.staying(2), all.staying(3)), (2, 2));
         // All take the others, and skip the one that was told.
-        assert!(all.take_back(Need::Room) && all.take_back(Need::Room));
-        assert!(!all.take_back(Need::Room));
+        assert!(all.take_back(ConnectionEnd::MadeRoom) && all.take_back(ConnectionEnd::MadeRoom));
+        assert!(!all.take_back(ConnectionEnd::MadeRoom));
         assert_eq!(one.staying(2), 0);
         drop(spares);
         assert_eq!((one.staying(2), all.staying(3)), (2, 3));
@@ -313,7 +290,7 @@ mod tests {
             all, mut spares, ..
         } = three();
         drop(spares.remove(0));
-        assert!(all.take_back(Need::Room));
+        assert!(all.take_back(ConnectionEnd::MadeRoom));
         assert!(spares[0].told().is_some());
         assert!(spares[1].told().is_none());
     }
