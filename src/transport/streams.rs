@@ -12,7 +12,7 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-use crate::transport::counters::ConnectionCounters;
+use crate::transport::{counters::ConnectionCounters, limits::count::Counted};
 use crate::{observe::metrics::Metrics, splice::control::Control};
 
 /// A peer that took something in this time has not stalled.
@@ -38,7 +38,7 @@ impl Streams {
         arrived: Instant,
         counters: Arc<ConnectionCounters>,
     ) -> EntryPermit {
-        counters.opened();
+        let counted = counters.streams.add();
         let entry = Arc::new(StreamEntry {
             id: self.last.fetch_add(1, Ordering::Relaxed) + 1,
             subject,
@@ -56,6 +56,7 @@ impl Streams {
         EntryPermit {
             streams: self.clone(),
             entry,
+            _counted: counted,
         }
     }
 
@@ -88,11 +89,12 @@ impl Streams {
 pub(crate) struct EntryPermit {
     streams: Arc<Streams>,
     pub(crate) entry: Arc<StreamEntry>,
+    /// On its connection.
+    _counted: Counted,
 }
 
 impl Drop for EntryPermit {
     fn drop(&mut self) {
-        self.entry.counters.closed();
         self.streams.entries.remove(&self.entry.id);
     }
 }

@@ -12,7 +12,7 @@ use crate::transport::{
         successor::{Outcome, Reached},
     },
     counters::ConnectionCounters,
-    limits::seats::SeatPermit,
+    limits::count::Counted,
     phase::Phase,
     shared::{Offer, Shared},
 };
@@ -101,7 +101,7 @@ struct Forward {
     /// The peer that waited here.
     other: IpAddr,
     _open: Held,
-    _seat: SeatPermit,
+    _seat: Counted,
 }
 
 impl Forward {

@@ -312,7 +312,7 @@ impl<T: Gather> Connection<T> {
                 });
                 Either::Left(OptionFuture::from(task).map(drop))
             } else {
-                let counted = calls.other();
+                let counted = calls.others.add();
                 let task = routes::serve(router, &peer, request, respond, &passage);
                 Either::Right(Box::pin(task).map(move |()| drop(counted)))
             }
@@ -376,8 +376,8 @@ impl<T: Gather> Connection<T> {
             written: activity.written,
             blocked: activity.blocked,
             any_stream: calls.any_stream(),
-            streams: calls.streams(),
-            other_calls: calls.others(),
+            streams: calls.streams.open(),
+            other_calls: calls.others.open(),
             kept: self.peer.address.has_stream(),
         }
     }

@@ -65,8 +65,8 @@ impl Load {
 
     /// Takes note of the calls that have come and gone. True if the last stream has gone.
     pub(super) fn update(&mut self, metrics: &Metrics) -> bool {
-        let carries = self.calls.streams() > 0;
-        if carries || self.calls.others() > 0 {
+        let carries = self.calls.streams.open() > 0;
+        if carries || self.calls.others.open() > 0 {
             self.spare = None;
         }
         if carries == self.carries {
@@ -90,7 +90,7 @@ impl Load {
         flag: &Arc<WakeFlag>,
     ) -> Option<Instant> {
         let since = idle_since?;
-        if self.spare.is_some() || self.calls.others() > 0 {
+        if self.spare.is_some() || self.calls.others.open() > 0 {
             return None;
         }
         if since + SPARE_AFTER > now {

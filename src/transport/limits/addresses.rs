@@ -19,7 +19,11 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use crate::observe::log::network;
-use crate::transport::limits::{bucket::Bucket, spares::Spares};
+use crate::transport::limits::{
+    bucket::Bucket,
+    count::{Count, Counted},
+    spares::Spares,
+};
 
 /// So many addresses are remembered though they have no connection, about 250 bytes each.
 pub(crate) const MOST_WITHOUT_CONNECTION: usize = 50_000;
@@ -31,9 +35,9 @@ const NAMED_EVERY: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct Address {
     connections: AtomicUsize,
-    streams: AtomicUsize,
+    streams: Count,
     /// Streams of its host, if it is one of several addresses that are known to be of one.
-    host: Option<Arc<AtomicUsize>>,
+    host: Option<Count>,
     /// Its connections without a stream.
     pub spares: Arc<Spares>,
     /// When a line named it for its wrong protocol.
@@ -55,7 +59,7 @@ impl Address {
             && named.is_none_or(|at| at.elapsed() >= NAMED_EVERY)
     }
 
-    fn of(host: Option<Arc<AtomicUsize>>) -> Self {
+    fn of(host: Option<Count>) -> Self {
         Self {
             host,
             ..Self::default()
@@ -64,8 +68,7 @@ impl Address {
 
     /// Tells whether its host has a stream, on whatever connection.
     pub fn has_stream(&self) -> bool {
-        let streams = self.host.as_deref().unwrap_or(&self.streams);
-        streams.load(Ordering::Relaxed) > 0
+        self.host.as_ref().unwrap_or(&self.streams).open() > 0
     }
 
     /// Tells whether a line may name it now for its wrong protocol, as none has for a while.
@@ -83,28 +86,14 @@ impl Address {
     }
 
     /// Counts a stream, unless `limit` are open.
-    pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<StreamPermit> {
-        let before = self.streams.fetch_add(1, Ordering::Relaxed);
-        if let Some(host) = &self.host {
-            host.fetch_add(1, Ordering::Relaxed);
-        }
-        let open = StreamPermit(self.clone());
-        limit.is_none_or(|limit| before < limit).then_some(open)
+    pub(crate) fn open_stream(&self, limit: Option<usize>) -> Option<StreamPermit> {
+        let [here] = self.streams.take(limit)?;
+        Some((here, self.host.as_ref().map(Count::add)))
     }
 }
 
-/// Allows one stream of an address, and counts it until it is dropped.
-#[derive(Debug)]
-pub struct StreamPermit(Arc<Address>);
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        if let Some(host) = &self.0.host {
-            host.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
+/// Allows one stream of an address, and counts it there and at its host until it is dropped.
+pub(crate) type StreamPermit = (Counted, Option<Counted>);
 
 /// Says where a connection comes from.
 #[derive(Clone, Debug)]
@@ -130,7 +119,7 @@ pub struct Addresses {
     /// Of those known, how many have a connection.
     connected: AtomicUsize,
     /// Streams of all loopback addresses.
-    loopback: Arc<AtomicUsize>,
+    loopback: Count,
 }
 
 impl Addresses {
@@ -290,7 +279,7 @@ mod tests {
         }
         drop(one);
         assert!(address.open_stream(Some(1)).is_some());
-        assert_eq!(address.streams.load(Ordering::SeqCst), 0);
+        assert_eq!(address.streams.open(), 0);
     }
 
     #[tokio::test(start_paused = true)]

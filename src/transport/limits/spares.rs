@@ -16,67 +16,34 @@ use std::{
 use tokio::time::Instant;
 
 use crate::observe::metrics::ConnectionEnd;
-use crate::transport::wake_flag::WakeFlag;
+use crate::transport::{
+    limits::count::{Count, Counted},
+    wake_flag::WakeFlag,
+};
 
 /// How long a connection has no stream before it is spare: long enough for a call that follows a handshake.
 pub const SPARE_AFTER: Duration = Duration::from_secs(1);
 
-/// Calls that are served on one connection. One task counts and looks, so all access is relaxed.
+/// Calls that are served on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct OpenCalls {
-    streams: AtomicUsize,
-    others: AtomicUsize,
+    /// Admitted streams.
+    pub streams: Count,
+    /// Calls of other services.
+    pub others: Count,
     any_stream: AtomicBool,
 }
 
 impl OpenCalls {
     /// Counts an admitted stream until the guard is dropped.
-    pub(crate) fn stream(self: &Arc<Self>) -> Served {
+    pub(crate) fn stream(&self) -> Counted {
         self.any_stream.store(true, Ordering::Relaxed);
-        Served::count(self, |calls| &calls.streams)
-    }
-
-    /// Counts a call of another service until the guard is dropped.
-    pub(crate) fn other(self: &Arc<Self>) -> Served {
-        Served::count(self, |calls| &calls.others)
-    }
-
-    /// Admitted streams now served.
-    pub(crate) fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
-    }
-
-    /// Calls of other services now served.
-    pub(crate) fn others(&self) -> usize {
-        self.others.load(Ordering::Relaxed)
+        self.streams.add()
     }
 
     /// Whether a stream was ever admitted.
     pub(crate) fn any_stream(&self) -> bool {
         self.any_stream.load(Ordering::Relaxed)
-    }
-}
-
-/// One call; no longer counted once dropped.
-#[derive(Debug)]
-pub(crate) struct Served {
-    calls: Arc<OpenCalls>,
-    counter: fn(&OpenCalls) -> &AtomicUsize,
-}
-
-impl Served {
-    fn count(calls: &Arc<OpenCalls>, counter: fn(&OpenCalls) -> &AtomicUsize) -> Self {
-        counter(calls).fetch_add(1, Ordering::Relaxed);
-        Self {
-            calls: calls.clone(),
-            counter,
-        }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        (self.counter)(&self.calls).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -323,9 +290,15 @@ mod tests {
 
     #[test]
     fn calls_are_counted_while_they_are_served() {
-        let calls = Arc::new(OpenCalls::default());
-        let seen = || (calls.streams(), calls.others(), calls.any_stream());
-        let health = calls.other();
+        let calls = OpenCalls::default();
+        let seen = || {
+            (
+                calls.streams.open(),
+                calls.others.open(),
+                calls.any_stream(),
+            )
+        };
+        let health = calls.others.add();
         assert_eq!(seen(), (0, 1, false));
         let stream = calls.stream();
         assert_eq!(seen(), (1, 1, true));
