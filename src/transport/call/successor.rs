@@ -100,8 +100,8 @@ enum Failure {
     Silent,
     #[error("the connection was lost")]
     Lost,
-    #[error("it refused the stream: {message} ({name})", name = status::name(*code))]
-    Refused { code: Code, message: String },
+    #[error("it refused the stream: {}", status::described(.0))]
+    Refused(Status),
 }
 
 impl Failure {
@@ -109,7 +109,7 @@ impl Failure {
     fn is_final(&self) -> bool {
         match self {
             // That is also how a router says that it is about to stop, or that it is this very process.
-            Self::Refused { code, .. } => *code != Code::Unavailable,
+            Self::Refused(status) => status.code() != Code::Unavailable,
             _ => false,
         }
     }
@@ -158,7 +158,7 @@ pub(crate) async fn reach(
         }
     };
     outcome.set(match failure {
-        Failure::Refused { .. } => SuccessorStream::Refused,
+        Failure::Refused(_) => SuccessorStream::Refused,
         _ => SuccessorStream::Unreachable,
     });
     tracing::warn!(error = %failure, "cannot forward a waiting stream to the successor");
@@ -237,12 +237,11 @@ impl Connected {
         let response = driven(driver, response).await??;
         let (head, receive) = response.into_parts();
         if let Some(status) = Status::from_header_map(&head.headers) {
-            let (code, message) = (status.code(), status.message().to_owned());
-            return Err(Failure::Refused { code, message });
+            return Err(Failure::Refused(status));
         }
         if head.status != StatusCode::OK {
-            let (code, message) = (Code::Unknown, format!("HTTP {}", head.status));
-            return Err(Failure::Refused { code, message });
+            let status = Status::unknown(format!("HTTP {}", head.status));
+            return Err(Failure::Refused(status));
         }
         Ok(Reached {
             address: self.address,

@@ -59,13 +59,6 @@ impl Address {
             && named.is_none_or(|at| at.elapsed() >= NAMED_EVERY)
     }
 
-    fn of(host: Option<Count>) -> Self {
-        Self {
-            host,
-            ..Self::default()
-        }
-    }
-
     /// Tells whether its host has a stream, on whatever connection.
     pub fn has_stream(&self) -> bool {
         self.host.as_ref().unwrap_or(&self.streams).open() > 0
@@ -125,12 +118,14 @@ pub struct Addresses {
 impl Addresses {
     /// Counts a connection, unless `limit` are open from its address and none of them is spare.
     pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<ConnectionPermit> {
-        let network = network(ip);
         // The entry is locked, so connections that come at once cannot pass the limit together.
-        let address = self.known.entry(network).or_insert_with(|| {
+        let address = self.known.entry(network(ip)).or_insert_with(|| {
             // A name such as localhost has several, and a peer's stream comes over one of them.
             let host = ip.is_loopback().then(|| self.loopback.clone());
-            Arc::new(Address::of(host))
+            Arc::new(Address {
+                host,
+                ..Address::default()
+            })
         });
         let before = address.connections.load(Ordering::SeqCst);
         if limit.is_some_and(|limit| !address.spares.make_room(before, limit)) {
@@ -142,7 +137,6 @@ impl Addresses {
         }
         Some(ConnectionPermit {
             addresses: self.clone(),
-            network,
             origin: Origin {
                 ip,
                 address: address.clone(),
@@ -151,9 +145,9 @@ impl Addresses {
         })
     }
 
-    fn leave(&self, network: IpAddr) {
+    fn leave(&self, ip: IpAddr) {
         let crowded = self.without_connection() >= MOST_WITHOUT_CONNECTION;
-        self.known.remove_if(&network, |_, address| {
+        self.known.remove_if(&network(ip), |_, address| {
             let last = address.connections.fetch_sub(1, Ordering::SeqCst) == 1;
             if last {
                 self.connected.fetch_sub(1, Ordering::SeqCst);
@@ -182,14 +176,13 @@ impl Addresses {
 #[derive(Debug)]
 pub struct ConnectionPermit {
     addresses: Arc<Addresses>,
-    network: IpAddr,
     /// Where it comes from.
     pub origin: Origin,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.addresses.leave(self.network);
+        self.addresses.leave(self.origin.ip);
     }
 }
 
