@@ -110,17 +110,12 @@ pub(super) fn tls_config(
         Trust::System => Believed::Roots(system_roots()?),
         Trust::Plaintext => return Ok(None),
         Trust::Insecure => Believed::Any,
-        Trust::Certificates(certificates) => {
-            Believed::Roots(roots(certificates).map_err(ConnectError::Tls)?)
-        }
+        Trust::Certificates(certificates) => Believed::Roots(roots(certificates)?),
     };
     let identity = identity
         .map(|Identity { chain, key }| {
             CertifiedKey::from_der(chain, key, &Provider::Auto.crypto()).map(Arc::new)
         })
-        .transpose()
-        .map_err(ConnectError::Tls)?;
-    client_config(trust, identity)
-        .map(Some)
-        .map_err(ConnectError::Tls)
+        .transpose()?;
+    Ok(Some(client_config(trust, identity)?))
 }

@@ -112,10 +112,8 @@ impl Watcher {
             Level::Evict | Level::NoStreams => Some(STALLED),
             Level::Full => Some(STALLED_IN_NEED),
         };
-        if level >= Level::Evict {
-            router.limits.calls.give_way();
-        }
         if let Some(least) = least {
+            router.limits.calls.give_way();
             let (pause, part) = TRIM;
             let beyond = memory.used().saturating_sub(memory.heap());
             if self.trimmed.elapsed() >= pause && beyond > memory.used() / part {
@@ -132,8 +130,6 @@ impl Watcher {
                     "out of memory: ended streams that stood still"
                 );
             }
-        }
-        if level >= Level::Evict {
             take_back(router);
         }
         memory.wake_paused();

@@ -69,13 +69,8 @@ impl Streams {
 
     /// The streams of the pair of that number, or the one that waits alone. None if there is no such pair.
     pub fn of_pair(&self, pair: u64) -> Vec<Arc<StreamEntry>> {
-        let mut found = Vec::new();
-        self.for_each(|entry| {
-            if entry.pair() == pair {
-                found.push(entry.clone());
-            }
-        });
-        found
+        let entries = self.entries.iter().map(|entry| entry.clone());
+        entries.filter(|entry| entry.pair() == pair).collect()
     }
 
     /// Counts the streams now served.

@@ -27,7 +27,7 @@ pub enum ConnectError {
     },
     /// A trusted certificate or the TLS settings are unusable.
     #[error("cannot set up TLS: {0}")]
-    Tls(rustls::Error),
+    Tls(#[from] rustls::Error),
     /// The system's trusted certificates were asked for, and it has none.
     #[error(
         "this system has no trusted certificates{}; install them (ca-certificates), or name the \
