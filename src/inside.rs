@@ -131,7 +131,7 @@ pub mod transport {
             pub use crate::transport::limits::calls::CALL;
         }
         pub mod spares {
-            pub use crate::transport::limits::spares::{Need, SPARE_AFTER};
+            pub use crate::transport::limits::spares::SPARE_AFTER;
         }
     }
     pub mod memory {

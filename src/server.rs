@@ -37,10 +37,11 @@ use crate::{
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
     tls::provider::Provider,
+    tls::trust::Trust,
     transport::{
         accept,
         call::refusal,
-        forwarding::{Identity, Successor, SuccessorTrust, Target},
+        forwarding::{Identity, Successor, Target},
         memory::{
             budget::Budget,
             cgroup::{self, Group},
@@ -360,13 +361,13 @@ fn memory_limit(config: &Config) -> Option<u64> {
 fn successor(config: &Config) -> Result<Successor, LiveError> {
     let drain = &config.drain;
     let trust = match &drain.forward_ca {
-        _ if drain.forward_insecure => SuccessorTrust::Any,
-        None => SuccessorTrust::Same,
+        _ if drain.forward_insecure => Some(Trust::Any),
+        None => None,
         Some(file) => {
             let text = live::text("drain.forward_ca", file)?;
             let what = "the authorities of the successor's certificate";
-            let (authorities, _) = tls::settings::authorities((&file.path, text), what)?;
-            SuccessorTrust::Signed(authorities)
+            let (_, roots) = tls::settings::authorities((&file.path, text), what)?;
+            Some(Trust::Roots(roots))
         }
     };
     Ok(Successor {

@@ -18,8 +18,8 @@ use crate::{
     grpc::headers::{FORWARDED_BY, PROOF},
 };
 
-const CLAIM: Purpose = Purpose::new("jumpstarter-router forwarded call v1");
-const ANSWER: Purpose = Purpose::new("jumpstarter-router forwarded answer v1");
+const CLAIM: Purpose = Purpose("jumpstarter-router forwarded call v1");
+const ANSWER: Purpose = Purpose("jumpstarter-router forwarded answer v1");
 
 /// The clocks of two routers may differ this far, and a claim that somebody got hold of is good this long. Clocks that a
 /// network keeps differ by milliseconds, and tokens are refused for less than this.
