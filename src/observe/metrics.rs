@@ -2,8 +2,8 @@
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
-//! nothing, except that reasons and keys given by name are found in a short list. No label takes a
-//! value that a peer can choose.
+//! nothing, except that values of labels are found in a short list. No label takes a value that a
+//! peer can choose.
 
 mod format;
 mod handles;
