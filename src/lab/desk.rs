@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -141,8 +142,8 @@ impl Desk {
         self.changed.subscribe()
     }
 
-    /// Begins and ends leases on time. Never returns.
-    pub(crate) async fn tick(self: Arc<Self>) {
+    /// Begins and ends leases on time.
+    pub(crate) async fn tick(self: Arc<Self>) -> Infallible {
         let mut changes = self.changes();
         loop {
             changes.borrow_and_update();
