@@ -178,7 +178,7 @@ impl Server {
         };
         server.serve(listeners, tls, config)?;
         server.watch_memory(config)?;
-        server.set_serving(true).await;
+        set_serving(server.health.clone(), true).await;
         server.router.life.advance(Phase::Ready);
         let (life, health) = (server.router.life.clone(), server.health.clone());
         let shown = life.show(move |ready| set_serving(health.clone(), ready));
@@ -278,10 +278,6 @@ impl Server {
         self.serve_http(listener, api::routes(admin, token));
         let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
         self.run("samples rates", streams::sample(all, metrics));
-    }
-
-    async fn set_serving(&self, serving: bool) {
-        set_serving(self.health.clone(), serving).await;
     }
 
     /// Gives what its connections share: metrics, table, settings.
