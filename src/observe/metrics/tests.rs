@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::float_cmp, reason = "counts of this size are exact")]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::UNIX_EPOCH,
+};
 
 use super::*;
 use crate::{auth::Refusal, splice::ending::Ending};
