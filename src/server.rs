@@ -145,7 +145,8 @@ impl Server {
         let listeners = Listeners::open(config, handed_over)?;
         let address = listeners.grpc.address;
 
-        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
+        let refusals = [Refusal::CAUSES, refusal::CAUSES].concat();
+        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusals));
         metrics.started(SystemTime::now());
         metrics
             .token_keys
@@ -396,10 +397,6 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
             grpc.address
         );
     }
-}
-
-fn refusal_causes() -> Vec<&'static str> {
-    [Refusal::CAUSES, refusal::CAUSES].concat()
 }
 
 /// Makes health and reflection, which answer on the same port, and what is added to them.
