@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -26,6 +26,7 @@ use super::{
     usage::Usage,
     verify::Verify,
 };
+use crate::common::lock;
 
 /// After so many errors a run stops.
 const MAX_ERRORS: u64 = 100;
@@ -94,10 +95,6 @@ pub struct Measured {
 
 /// What runs while it is measured.
 pub(crate) type Task = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Run {
     /// Makes a run that has not begun. `seed` also makes its pairs' names its own.
