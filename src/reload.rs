@@ -16,11 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::{
-    signal::unix::Signal,
-    task::{JoinError, spawn_blocking},
-    time::sleep,
-};
+use tokio::{signal::unix::Signal, task::spawn_blocking, time::sleep};
 
 use crate::{
     common::text::joined,
@@ -90,8 +86,9 @@ impl Reloader {
                 _ = hangups.recv() => true,
                 () = pause(interval) => false,
             };
+            let sources = self.sources.clone();
             // Files on a dead network mount can hold this up for ever. The router goes on without it.
-            let look = match self.look().await {
+            let look = match spawn_blocking(move || config::load(&sources)).await {
                 Ok(look) => look,
                 Err(error) => {
                     tracing::error!(%error, "cannot look for a changed configuration");
@@ -109,11 +106,6 @@ impl Reloader {
                 self.take_in(look, "files changed", notify);
             }
         }
-    }
-
-    async fn look(&self) -> Result<Look, JoinError> {
-        let sources = self.sources.clone();
-        spawn_blocking(move || config::load(&sources)).await
     }
 
     fn take_in(&mut self, found: Look, why: &str, notify: &Notify) {
