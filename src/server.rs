@@ -260,7 +260,7 @@ impl Server {
             Phase::is_stopped
         });
         self.run("serves HTTP", async move {
-            let served = http::serve(listener.socket, app, end).await;
+            let served = http::serve(listener.socket, app, http::Limits::default(), end).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
             }
