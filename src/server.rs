@@ -146,7 +146,8 @@ impl Server {
         let listeners = Listeners::open(config, handed_over)?;
         let address = listeners.grpc.address;
 
-        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
+        let refusals = [Refusal::CAUSES, refusal::CAUSES].concat();
+        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusals));
         metrics.started(SystemTime::now());
         metrics
             .token_keys
@@ -179,7 +180,7 @@ impl Server {
         };
         server.serve(listeners, tls, config)?;
         server.watch_memory(config)?;
-        server.set_serving(true).await;
+        set_serving(server.health.clone(), true).await;
         server.router.life.advance(Phase::Ready);
         let (life, health) = (server.router.life.clone(), server.health.clone());
         let shown = life.show(move |ready| set_serving(health.clone(), ready));
@@ -260,7 +261,7 @@ impl Server {
             Phase::is_stopped
         });
         self.run("serves HTTP", async move {
-            let served = http::serve(listener.socket, app, end).await;
+            let served = http::serve(listener.socket, app, http::Limits::default(), end).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
             }
@@ -279,10 +280,6 @@ impl Server {
         self.serve_http(listener, api::routes(admin, token));
         let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
         self.run("samples rates", streams::sample(all, metrics));
-    }
-
-    async fn set_serving(&self, serving: bool) {
-        set_serving(self.health.clone(), serving).await;
     }
 
     /// Gives what its connections share: metrics, table, settings.
@@ -401,10 +398,6 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
             grpc.address
         );
     }
-}
-
-fn refusal_causes() -> Vec<&'static str> {
-    [Refusal::CAUSES, refusal::CAUSES].concat()
 }
 
 /// Makes health and reflection, which answer on the same port, and what is added to them.

@@ -14,7 +14,7 @@ use tokio::{
 use self::outage::Outage;
 use crate::common::backoff::Backoff;
 use crate::observe::{
-    metrics::{ConnectionAccept, ConnectionEnd, Held},
+    metrics::{ConnectionAccept, ConnectionEnd, Held, Label as _},
     panics::caught,
 };
 use crate::transport::{

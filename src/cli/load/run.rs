@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -20,6 +20,7 @@ use super::{
     dial::Dialer, failure::Failure, histogram::Histogram, pattern::Pattern, stream::Got,
     usage::Usage, verify::Verify,
 };
+use crate::common::lock;
 
 /// After so many errors a run stops.
 const MAX_ERRORS: u64 = 100;
@@ -75,10 +76,6 @@ pub struct Moment {
     pub router: Option<Usage>,
     /// This process.
     pub own: Usage,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run {

@@ -32,6 +32,7 @@ use self::{
     reply::Reply,
 };
 use crate::grpc::headers;
+use crate::observe::metrics::Label as _;
 use crate::transport::{
     counters::ConnectionCounters,
     limits::{addresses::Origin, calls::Place, count::Counted, refusal::Refusal},
