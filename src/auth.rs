@@ -38,7 +38,6 @@ pub(crate) use inspect::Inspection;
 pub(crate) use keys::KeyRingError;
 pub use keys::{Key, KeyRing};
 pub(crate) use keys::{NearMiss, RECOMMENDED_SECRET_LEN, without_newline};
-pub(crate) use mint::LIFETIME;
 pub use mint::{Claims, mint};
 pub(crate) use refusal::AlgorithmFault;
 pub use refusal::Refusal;

@@ -15,7 +15,7 @@ pub mod cli {
         pub use crate::cli::check::run;
     }
     pub mod exit {
-        pub use crate::cli::exit::EX_CONFIG;
+        pub use crate::cli::exit::Exit;
     }
     pub mod health {
         pub use crate::cli::health::addresses;
@@ -131,7 +131,7 @@ pub mod transport {
             pub use crate::transport::limits::calls::CALL;
         }
         pub mod spares {
-            pub use crate::transport::limits::spares::{Need, SPARE_AFTER};
+            pub use crate::transport::limits::spares::SPARE_AFTER;
         }
     }
     pub mod memory {

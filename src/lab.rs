@@ -22,7 +22,6 @@ pub(crate) mod tokens;
 
 use std::{
     ffi::OsString,
-    fmt::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,6 +42,7 @@ use self::{
     tokens::Tokens,
 };
 use crate::{
+    common::text::joined,
     config::{self, Config, Endpoint, Override, Secret, Sources},
     server::{Server, StartError, listeners::HandedOver},
 };
@@ -106,7 +106,7 @@ pub struct Lab {
     /// The router, with the controller's services on its port.
     pub server: Server,
     desk: Arc<Desk>,
-    tasks: JoinSet<Option<StoreError>>,
+    tasks: JoinSet<StoreError>,
 }
 
 impl Lab {
@@ -164,16 +164,10 @@ impl Lab {
         })
         .await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn({
-            let desk = desk.clone();
-            async move {
-                desk.tick().await;
-                None
-            }
-        });
+        let tick = desk.clone().tick();
+        tasks.spawn(async { match tick.await {} });
         if let Some(store) = store {
-            let desk = desk.clone();
-            tasks.spawn(async move { Some(desk.keep(store).await) });
+            tasks.spawn(desk.clone().keep(store));
         }
         Ok(Self {
             folder,
@@ -189,8 +183,8 @@ impl Lab {
     pub async fn failed(&mut self) -> StoreError {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok(Some(error))) => return error,
-                Some(Ok(None)) | None => std::future::pending().await,
+                Some(Ok(error)) => return error,
+                None => std::future::pending().await,
                 Some(Err(error)) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(_cancelled) => {}
@@ -279,14 +273,10 @@ fn router(
             }
             Ok(loaded.config)
         }
-        Err(problems) => {
-            let mut text = "the router's settings:".to_owned();
-            for problem in problems.all() {
-                // Writing to a string cannot fail.
-                let _ = write!(text, " {problem};");
-            }
-            Err(LabError::Router(text.trim_end_matches(';').to_owned()))
-        }
+        Err(problems) => Err(LabError::Router(format!(
+            "the router's settings: {}",
+            joined(problems.all(), "; ")
+        ))),
     }
 }
 

@@ -16,13 +16,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::{
-    signal::unix::Signal,
-    task::{JoinError, spawn_blocking},
-    time::sleep,
-};
+use tokio::{signal::unix::Signal, task::spawn_blocking, time::sleep};
 
 use crate::{
+    common::text::joined,
     config::{self, Config, Key, Loaded, Problems, Sources},
     observe::{
         log::{LogError, LogHandle},
@@ -39,7 +36,7 @@ use crate::{
 #[derive(Debug, Error)]
 pub(crate) enum ReloadError {
     /// It is wrong.
-    #[error("{}", one_line(.0))]
+    #[error("{}", joined(.0.all(), "; "))]
     Config(Problems),
     /// It cannot be put in force.
     #[error(transparent)]
@@ -49,25 +46,8 @@ pub(crate) enum ReloadError {
     Log(#[from] LogError),
 }
 
-fn one_line(problems: &Problems) -> String {
-    let texts: Vec<_> = problems.all().iter().map(ToString::to_string).collect();
-    texts.join("; ")
-}
-
 /// What was found at a look.
-#[derive(Clone, Debug)]
-struct Look(Result<Loaded, Problems>);
-
-/// Only the values count: a comment that moves others to another line changes nothing.
-impl PartialEq for Look {
-    fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Ok(one), Ok(other)) => one.config == other.config,
-            (Err(one), Err(other)) => one == other,
-            _ => false,
-        }
-    }
-}
+type Look = Result<Loaded, Problems>;
 
 /// Keeps the configuration in force up to date.
 pub(crate) struct Reloader {
@@ -89,7 +69,7 @@ impl Reloader {
             log,
             started: loaded.config.clone(),
             current: Arc::new(ArcSwap::from_pointee(loaded.config.clone())),
-            changes: Changes::new(Look(Ok(loaded))),
+            changes: Changes::new(Ok(loaded)),
         }
     }
 
@@ -106,8 +86,9 @@ impl Reloader {
                 _ = hangups.recv() => true,
                 () = pause(interval) => false,
             };
+            let sources = self.sources.clone();
             // Files on a dead network mount can hold this up for ever. The router goes on without it.
-            let look = match self.look().await {
+            let look = match spawn_blocking(move || config::load(&sources)).await {
                 Ok(look) => look,
                 Err(error) => {
                     tracing::error!(%error, "cannot look for a changed configuration");
@@ -120,19 +101,14 @@ impl Reloader {
             };
             if asked {
                 self.changes.accept(look.clone());
-                self.take_in(look.0, "SIGHUP", notify);
+                self.take_in(look, "SIGHUP", notify);
             } else if let Some(look) = self.changes.settled(look) {
-                self.take_in(look.0, "files changed", notify);
+                self.take_in(look, "files changed", notify);
             }
         }
     }
 
-    async fn look(&self) -> Result<Look, JoinError> {
-        let sources = self.sources.clone();
-        spawn_blocking(move || Look(config::load(&sources))).await
-    }
-
-    fn take_in(&mut self, found: Result<Loaded, Problems>, why: &str, notify: &Notify) {
+    fn take_in(&mut self, found: Look, why: &str, notify: &Notify) {
         notify.reloading();
         let outcome = found
             .map_err(ReloadError::Config)
@@ -193,7 +169,7 @@ impl Taken {
         let changed = (!self.changed.is_empty()).then(|| paths(&self.changed));
         let keys = self.config.signing_keys().into_iter().map(|key| key.name);
         let keys_changed = self.changed.iter().any(|key| key.path.starts_with("auth."));
-        let signing_keys = keys_changed.then(|| keys.collect::<Vec<_>>().join(", "));
+        let signing_keys = keys_changed.then(|| joined(keys, ", "));
         tracing::info!(why, changed, signing_keys, "configuration reloaded");
         for warning in &self.warnings {
             tracing::warn!("{warning}");
@@ -209,8 +185,7 @@ impl Taken {
 }
 
 fn paths(keys: &[&'static Key]) -> String {
-    let paths: Vec<_> = keys.iter().map(|key| key.path).collect();
-    paths.join(", ")
+    joined(keys.iter().map(|key| key.path), ", ")
 }
 
 async fn pause(interval: Option<Duration>) {

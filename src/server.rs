@@ -37,10 +37,11 @@ use crate::{
     protocol::ROUTER_DESCRIPTORS,
     splice::ending::Ending,
     tls::provider::Provider,
+    tls::trust::Trust,
     transport::{
         accept,
         call::refusal,
-        forwarding::{Identity, Successor, SuccessorTrust, Target},
+        forwarding::{Identity, Successor, Target},
         memory::{
             budget::Budget,
             cgroup::{self, Group},
@@ -145,7 +146,8 @@ impl Server {
         let listeners = Listeners::open(config, handed_over)?;
         let address = listeners.grpc.address;
 
-        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusal_causes()));
+        let refusals = [Refusal::CAUSES, refusal::CAUSES].concat();
+        let metrics = Arc::new(Metrics::new(Ending::REASONS, &refusals));
         metrics.started(SystemTime::now());
         metrics
             .token_keys
@@ -178,7 +180,7 @@ impl Server {
         };
         server.serve(listeners, tls, config)?;
         server.watch_memory(config)?;
-        server.set_serving(true).await;
+        set_serving(server.health.clone(), true).await;
         server.router.life.advance(Phase::Ready);
         let (life, health) = (server.router.life.clone(), server.health.clone());
         let shown = life.show(move |ready| set_serving(health.clone(), ready));
@@ -259,7 +261,7 @@ impl Server {
             Phase::is_stopped
         });
         self.run("serves HTTP", async move {
-            let served = http::serve(listener.socket, app, end).await;
+            let served = http::serve(listener.socket, app, http::Limits::default(), end).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
             }
@@ -278,10 +280,6 @@ impl Server {
         self.serve_http(listener, api::routes(admin, token));
         let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
         self.run("samples rates", streams::sample(all, metrics));
-    }
-
-    async fn set_serving(&self, serving: bool) {
-        set_serving(self.health.clone(), serving).await;
     }
 
     /// Gives what its connections share: metrics, table, settings.
@@ -360,13 +358,13 @@ fn memory_limit(config: &Config) -> Option<u64> {
 fn successor(config: &Config) -> Result<Successor, LiveError> {
     let drain = &config.drain;
     let trust = match &drain.forward_ca {
-        _ if drain.forward_insecure => SuccessorTrust::Any,
-        None => SuccessorTrust::Same,
+        _ if drain.forward_insecure => Some(Trust::Any),
+        None => None,
         Some(file) => {
             let text = live::text("drain.forward_ca", file)?;
             let what = "the authorities of the successor's certificate";
-            let (authorities, _) = tls::settings::authorities((&file.path, text), what)?;
-            SuccessorTrust::Signed(authorities)
+            let (_, roots) = tls::settings::authorities((&file.path, text), what)?;
+            Some(Trust::Roots(roots))
         }
     };
     Ok(Successor {
@@ -400,10 +398,6 @@ fn warn_of_no_successor(config: &Config, grpc: &Listener) {
             grpc.address
         );
     }
-}
-
-fn refusal_causes() -> Vec<&'static str> {
-    [Refusal::CAUSES, refusal::CAUSES].concat()
 }
 
 /// Makes health and reflection, which answer on the same port, and what is added to them.

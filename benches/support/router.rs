@@ -54,7 +54,7 @@ impl Pair {
         let token = dialer.token("bench");
         let call = async || {
             let connection = dialer.connect(WINDOW).await.unwrap();
-            connection.call(&token).await.unwrap()
+            dialer.call(connection, &token).await.unwrap()
         };
         let ((to_a, from_a), (to_b, from_b)) = tokio::join!(call(), call());
         // The router answers when the two have met.

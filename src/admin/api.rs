@@ -31,6 +31,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::guard::Guard;
@@ -82,7 +83,11 @@ pub(crate) fn routes(admin: Admin, token: Option<Vec<u8>>) -> Router {
 
 /// An answer that is no success.
 fn failure(status: StatusCode, why: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": why }))).into_response()
+    answer(status, json!({ "error": why }))
+}
+
+fn answer(status: StatusCode, body: Value) -> Response {
+    (status, Json(body)).into_response()
 }
 
 async fn status(State(admin): State<Admin>) -> Json<status::Status> {
@@ -124,11 +129,7 @@ async fn end(
     for entry in pair {
         entry.control.end(Cause::Administrator);
     }
-    (
-        StatusCode::ACCEPTED,
-        Json(serde_json::json!({ "state": "ending" })),
-    )
-        .into_response()
+    answer(StatusCode::ACCEPTED, json!({ "state": "ending" }))
 }
 
 async fn drain(State(admin): State<Admin>, Extension(remote): Extension<Remote>) -> Response {
@@ -139,11 +140,7 @@ async fn drain(State(admin): State<Admin>, Extension(remote): Extension<Remote>)
     if life.advance(Phase::Asked) {
         count(&admin, AdminAction::Drain);
     }
-    (
-        StatusCode::ACCEPTED,
-        Json(serde_json::json!({ "phase": "draining" })),
-    )
-        .into_response()
+    answer(StatusCode::ACCEPTED, json!({ "phase": "draining" }))
 }
 
 /// The body of `/api/log-filter`, both ways.

@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 
-pub(crate) use self::server::{CONNECTIONS, Remote, serve};
+pub(crate) use self::server::{CONNECTIONS, Limits, Remote, serve};
 use crate::{
     observe::metrics::{Format, Metrics},
     transport::phase::Life,

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use serde_json::Value;
 
-use super::{Admission, NearMiss, Refusal, Rules, claims, date, token};
+use super::{Admission, NearMiss, Refusal, Rules, bearer, claims, date, token};
 
 /// Says what a token holds, and what is wrong with it. Nothing of it is vouched for but by `verdict`.
 #[derive(Clone, Debug)]
@@ -29,12 +29,7 @@ impl Inspection {
     ///
     /// It is no token at all.
     pub(crate) fn of(text: &str, rules: &Rules, now: SystemTime) -> Result<Self, Refusal> {
-        if text.len() > rules.max_token_size {
-            return Err(Refusal::TokenTooLong {
-                found: text.len(),
-                limit: rules.max_token_size,
-            });
-        }
+        rules.check_length(text)?;
         let parts = token::split(text)?;
         let payload = token::decode(parts.payload)?;
         let object = |bytes: &[u8]| {
@@ -45,13 +40,9 @@ impl Inspection {
                     "expected JSON objects as header and claims",
                 ))
         };
-        let mut headers = HeaderMap::new();
-        let bearer = HeaderValue::try_from(format!("Bearer {text}"));
-        headers.insert(
-            header::AUTHORIZATION,
-            bearer.map_err(|_| Refusal::MalformedHeader)?,
-        );
-        let verdict = rules.check(&headers, now);
+        let header = HeaderValue::try_from(format!("Bearer {text}"));
+        let header = header.map_err(|_| Refusal::MalformedHeader)?;
+        let verdict = bearer::text(&header).and_then(|token| rules.check_token(token, now));
         let unsigned = verdict == Err(Refusal::Signature);
         Ok(Self {
             header: object(&token::decode(parts.header)?)?,

@@ -58,14 +58,18 @@ impl Key {
     }
 
     /// Says how this key would have to differ to have made the signature.
-    fn would_have_made(&self, signature: &Signature<'_>) -> Option<Difference> {
+    fn would_have_made(&self, signature: &Signature<'_>) -> Option<&'static str> {
         let bare = self.secret();
         let trimmed = bare.trim_ascii();
+        let (newline, white_space) = (
+            "with a newline at its end",
+            "without the white space around it",
+        );
         let candidates: [(_, &[u8], &[u8]); 4] = [
-            (Difference::Newline, bare, b"\n"),
-            (Difference::Newline, bare, b"\r\n"),
-            (Difference::WhiteSpace, trimmed, b""),
-            (Difference::WhiteSpace, trimmed, b"\n"),
+            (newline, bare, b"\n"),
+            (newline, bare, b"\r\n"),
+            (white_space, trimmed, b""),
+            (white_space, trimmed, b"\n"),
         ];
         let made = |(_, text, end): &(_, &[u8], &[u8])| {
             let secret = Zeroizing::new([*text, *end].concat());
@@ -92,31 +96,12 @@ impl Signature<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Difference {
-    Newline,
-    WhiteSpace,
-}
-
 /// Names a key that differs from the one that signed a token in white space only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {difference} would match: give the router and the controller the same bytes")]
 pub(crate) struct NearMiss {
     name: String,
-    difference: Difference,
-}
-
-impl fmt::Display for NearMiss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.difference {
-            Difference::Newline => "with a newline at its end",
-            Difference::WhiteSpace => "without the white space around it",
-        };
-        write!(
-            f,
-            "{} {what} would match: give the router and the controller the same bytes",
-            self.name
-        )
-    }
+    difference: &'static str,
 }
 
 impl fmt::Debug for Key {

@@ -1,6 +1,6 @@
 //! Makes tokens as the controller does, for trials without a controller.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -8,9 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::{DEFAULT_AUDIENCE, DEFAULT_ISSUER, without_newline};
+use crate::common::since_epoch;
 
 /// How long upstream's controller lets a token live.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(30 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Holds the claims of a router token: those upstream's controller sets, and no others.
 ///
@@ -38,9 +39,7 @@ impl Claims {
     ///
     /// A clock before 1970 counts as 1970.
     pub fn new(subject: impl Into<String>, now: SystemTime) -> Self {
-        let now = now
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let now = since_epoch(now).as_secs();
         Self {
             iss: DEFAULT_ISSUER.to_owned(),
             sub: subject.into(),

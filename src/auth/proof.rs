@@ -8,16 +8,9 @@ use aws_lc_rs::{constant_time, hmac};
 
 use super::{Key, without_newline};
 
-/// Says what a proof is for.
+/// Says what a proof is for, by a label that tells it from all others, and from earlier versions of itself.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Purpose(&'static str);
-
-impl Purpose {
-    /// Makes a purpose. The label must tell it from all others, and from earlier versions of itself.
-    pub(crate) const fn new(label: &'static str) -> Self {
-        Self(label)
-    }
-}
+pub(crate) struct Purpose(pub &'static str);
 
 /// Shows that its maker has a key; it is compared in constant time.
 #[derive(Clone, Debug)]
@@ -57,7 +50,7 @@ fn message(Purpose(label): Purpose, fields: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const GREETING: Purpose = Purpose::new("greeting v1");
+    const GREETING: Purpose = Purpose("greeting v1");
 
     fn key(secret: &str) -> Key {
         Key::new("test", secret.as_bytes())
@@ -67,7 +60,7 @@ mod tests {
     fn only_the_same_key_purpose_and_fields_give_the_same_proof() {
         let proof = Proof::make(&key("a"), GREETING, &[b"one", b"two"]);
         assert!(proof.is(Proof::make(&key("a"), GREETING, &[b"one", b"two"]).bytes()));
-        let farewell = Purpose::new("farewell v1");
+        let farewell = Purpose("farewell v1");
         for (case, other) in [
             ("key", Proof::make(&key("b"), GREETING, &[b"one", b"two"])),
             ("label", Proof::make(&key("a"), farewell, &[b"one", b"two"])),

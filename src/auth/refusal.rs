@@ -7,27 +7,20 @@ use std::time::Duration;
 ///
 /// Only names from the public registry (RFC 7518 section 3.1) are kept; anything else is the
 /// sender's text and does not get into logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AlgorithmFault {
     /// The token's header has no `alg`.
+    #[error("none at all")]
     Missing,
     /// `alg` is no string.
+    #[error("one that is no string")]
     NotText,
     /// It is a registered algorithm that is not accepted here.
+    #[error("{0}")]
     Known(&'static str),
     /// It is not registered. Names are case-sensitive.
+    #[error("an unregistered one")]
     Unknown,
-}
-
-impl fmt::Display for AlgorithmFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "none at all",
-            Self::NotText => "one that is no string",
-            Self::Known(name) => name,
-            Self::Unknown => "an unregistered one",
-        })
-    }
 }
 
 /// Upstream v0.9.0 answers this to a token that it does not accept, whatever is wrong with it.

@@ -67,12 +67,7 @@ impl Rules {
 
     /// Checks a token alone.
     pub(crate) fn check_token(&self, token: &str, now: SystemTime) -> Result<Admission, Refusal> {
-        if token.len() > self.max_token_size {
-            return Err(Refusal::TokenTooLong {
-                found: token.len(),
-                limit: self.max_token_size,
-            });
-        }
+        self.check_length(token)?;
         let parts = token::split(token)?;
         let signature = token::signature(&parts)?;
         let payload = token::decode(parts.payload)?;
@@ -84,6 +79,14 @@ impl Rules {
             expires_at: date::to_clock(expiry),
             key,
         })
+    }
+
+    pub(super) fn check_length(&self, token: &str) -> Result<(), Refusal> {
+        let (found, limit) = (token.len(), self.max_token_size);
+        if found > limit {
+            return Err(Refusal::TokenTooLong { found, limit });
+        }
+        Ok(())
     }
 
     /// Finds the key that signed the token in this `authorization` header, and the token, whatever its claims say: for a

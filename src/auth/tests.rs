@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use serde_json::Number;
 
-use super::*;
+use super::{mint::LIFETIME, *};
 
 const SECRET: &[u8] = b"an example of a secret, 32 bytes";
 

@@ -1,14 +1,19 @@
 //! Asks a router's admin API, for `top` and `streams`.
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
-use http::{Method, Request, StatusCode, Uri, header, uri::Scheme};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::http::exchange;
+use super::{exit::Failure, http::exchange, variable_os};
 use crate::{
     admin::api::{status::Status, streams::Listing},
     common::text::chain,
@@ -53,9 +58,12 @@ pub enum AdminError {
     /// The answer is not what this version expects.
     #[error("the answer is not understood: {0}; is that another version, or no router?")]
     Unknown(serde_json::Error),
-    /// The terminal failed.
-    #[error(transparent)]
-    Terminal(#[from] io::Error),
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Self::broken(error)
+    }
 }
 
 /// Say where the admin API is, and who asks.
@@ -69,20 +77,36 @@ pub struct AdminArgs {
                 or http://127.0.0.1:8082]"
     )]
     pub admin: Option<String>,
-    /// File with the admin token
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in \
-                JUMPSTARTER_ROUTER_ADMIN_TOKEN]"
-    )]
+    /// File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in
+    /// JUMPSTARTER_ROUTER_ADMIN_TOKEN]
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
 impl AdminArgs {
-    /// Makes a client of the API.
+    /// Makes a client. What the options leave open is taken from the variables that also configure the router.
     pub fn client(&self, env: &[(String, OsString)]) -> Result<Client, AdminError> {
-        Client::new(self.admin.as_deref(), self.token_file.clone(), env)
+        let variable = |wanted: &str| variable_os(wanted, env);
+        let default = || default_url(variable(ADDRESS_ENV).and_then(OsStr::to_str));
+        let url = self.admin.clone().unwrap_or_else(default);
+        let uri = url.parse().map_err(|_| AdminError::Url(url.clone()))?;
+        let authority = authority(&uri).ok_or(AdminError::Url(url))?;
+        let named = || variable(TOKEN_FILE_ENV).map(PathBuf::from);
+        let token = match self.token_file.clone().or_else(named) {
+            Some(file) => match std::fs::read_to_string(&file) {
+                Ok(token) => Some(token),
+                Err(error) => return Err(AdminError::TokenFile(file, error)),
+            },
+            None => variable(TOKEN_ENV).map(|token| token.to_str().unwrap_or_default().to_owned()),
+        };
+        let bearer = |token: String| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim_end()))
+                .map_err(|_| AdminError::Token)?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let token = token.map(bearer).transpose()?;
+        Ok(Client { authority, token })
     }
 }
 
@@ -99,49 +123,10 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Client {
     authority: String,
-    token: Option<header::HeaderValue>,
+    token: Option<HeaderValue>,
 }
 
 impl Client {
-    /// Makes a client. What the options leave open is taken from the variables that also configure the router.
-    pub fn new(
-        url: Option<&str>,
-        token_file: Option<PathBuf>,
-        env: &[(String, OsString)],
-    ) -> Result<Self, AdminError> {
-        let variable = |wanted: &str| {
-            let found = env
-                .iter()
-                .find(|(name, value)| name == wanted && !value.is_empty());
-            found.map(|(_, value)| value)
-        };
-        let url = url.map_or_else(
-            || default_url(variable(ADDRESS_ENV).and_then(|value| value.to_str())),
-            ToOwned::to_owned,
-        );
-        let uri = url.parse().map_err(|_| AdminError::Url(url.clone()))?;
-        let authority = authority(&uri).ok_or(AdminError::Url(url))?;
-        let token_file = token_file.or_else(|| variable(TOKEN_FILE_ENV).map(PathBuf::from));
-        let token = match (token_file, variable(TOKEN_ENV)) {
-            (Some(file), _) => match std::fs::read_to_string(&file) {
-                Ok(token) => Some(token),
-                Err(error) => return Err(AdminError::TokenFile(file, error)),
-            },
-            (None, variable) => variable.map(|token| token.to_str().unwrap_or_default().to_owned()),
-        };
-        let bearer = |token: String| {
-            let mut value =
-                header::HeaderValue::from_str(&format!("Bearer {}", token.trim_end())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        };
-        let token = match token {
-            Some(token) => Some(bearer(token).ok_or(AdminError::Token)?),
-            None => None,
-        };
-        Ok(Self { authority, token })
-    }
-
     /// Looks at the router and the streams that `path` asks for.
     pub async fn look(&self, path: &str) -> Result<Look, AdminError> {
         Ok(Look {
@@ -224,7 +209,8 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
             .collect();
-        Client::new(url, None, &env)
+        let (admin, token_file) = (url.map(ToOwned::to_owned), None);
+        AdminArgs { admin, token_file }.client(&env)
     }
 
     #[test]

@@ -19,8 +19,8 @@ use super::load::args::LoadArgs;
 use super::man::ManArgs;
 use super::pipe::PipeArgs;
 use super::probe::ProbeArgs;
-use super::streams::StreamsCommand;
-use super::token::TokenCommand;
+use super::streams;
+use super::token;
 use super::top::TopArgs;
 use crate::tls::provider::Provider;
 
@@ -65,9 +65,14 @@ pub enum Command {
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
     /// List or end streams of a running router, or drain it
-    Streams(StreamsCommand),
+    #[command(
+        subcommand,
+        after_help = "Exit codes: 0 done, 1 the router cannot be asked or refused, 2 wrong usage"
+    )]
+    Streams(streams::Action),
     /// Make a router token, or say what is wrong with one
-    Token(TokenCommand),
+    #[command(subcommand)]
+    Token(token::Action),
     /// Join standard input and output with another process through a router
     Pipe(Box<PipeArgs>),
     /// Forward TCP or Unix sockets through a router

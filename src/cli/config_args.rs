@@ -4,20 +4,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use thiserror::Error;
 
+use super::{
+    exit::{Exit, Failure},
+    variable_os,
+};
 use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 // No `Debug`: `--set auth.key=...` is among these.
 /// Where the configuration comes from.
 #[derive(Args, Default)]
 pub struct ConfigArgs {
-    /// Configuration file; the environment may name it too.
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]"
-    )]
+    /// Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Set any key, such as pairing.timeout=60s; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -65,7 +64,7 @@ impl ConfigArgs {
     /// # Errors
     ///
     /// A `--set` that has no `=`.
-    pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, NoValue> {
+    pub fn sources(&self, env: Vec<(String, OsString)>) -> Result<Sources, Failure> {
         let mut overrides = self.upstream.overrides.clone();
         overrides.extend(self::overrides(&self.set)?);
         let direct = [
@@ -95,13 +94,8 @@ impl ConfigArgs {
         for (key, name, value) in direct {
             overrides.extend(value.as_deref().map(|value| flag(key, value, name)));
         }
-        let named = env
-            .iter()
-            .find(|(name, value)| name == CONFIG_FILE_ENV && !value.is_empty());
-        let file = self
-            .config
-            .clone()
-            .or_else(|| named.map(|(_, file)| PathBuf::from(file)));
+        let named = || variable_os(CONFIG_FILE_ENV, &env).map(PathBuf::from);
+        let file = self.config.clone().or_else(named);
         let notes = self.upstream.notes.clone();
         Ok(Sources {
             file,
@@ -112,15 +106,12 @@ impl ConfigArgs {
     }
 }
 
-/// A `--set` has no `=`. Its text is not repeated, as it may be a secret.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("--set needs section.key=value")]
-pub struct NoValue;
-
 /// Reads what `--set` says.
-pub(crate) fn overrides(set: &[String]) -> Result<Vec<Override>, NoValue> {
+pub(crate) fn overrides(set: &[String]) -> Result<Vec<Override>, Failure> {
+    // The text is not repeated, as it may be a secret.
+    let no_value = || Failure::new(Exit::Usage, "--set needs section.key=value");
     let overrides = set.iter().map(|setting| {
-        let (key, value) = setting.split_once('=').ok_or(NoValue)?;
+        let (key, value) = setting.split_once('=').ok_or_else(no_value)?;
         Ok(flag(key.trim(), value, "--set"))
     });
     overrides.collect()

@@ -1,10 +1,10 @@
 //! `dial`: a stream to the exporter of a lease, through its controller, for standard input and output or for local
 //! connections.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::ffi::OsString;
 
 use clap::Args;
-use tokio::{runtime::Builder, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
     exit::{self, Failure},
@@ -47,20 +47,17 @@ fn help() -> String {
 }
 
 /// Runs `dial`.
-pub(crate) fn run(args: &DialArgs, env: &[(String, OsString)]) -> ExitCode {
-    let command = async {
-        let session = args.client.session(env)?;
-        let lease = args.client.lease(env)?;
-        let Some(address) = &args.listen else {
-            let stream = patiently("the exporter", session.connect(&lease)).await?;
-            return standard(stream, args.ways).await;
-        };
-        let relay = Relay::new(args.limits);
-        let listener = relay::listen(address).await?;
-        relay::announce(&listener, session.endpoint());
-        until_stopped(accept(listener, &session, &lease, &relay)).await
+pub(crate) async fn run(args: &DialArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let session = args.client.session(env)?;
+    let lease = args.client.lease(env)?;
+    let Some(address) = &args.listen else {
+        let stream = patiently("the exporter", session.connect(&lease)).await?;
+        return standard(stream, args.ways).await;
     };
-    exit::run(&mut Builder::new_multi_thread(), command)
+    let relay = Relay::new(args.limits);
+    let listener = relay::listen(address).await?;
+    relay::announce(&listener, session.endpoint());
+    until_stopped(accept(listener, &session, &lease, &relay)).await
 }
 
 async fn accept(

@@ -1,36 +1,36 @@
-//! Exit codes of the commands that use streams.
+//! How commands end: with what message, and with which exit code.
 
-use std::{error::Error, fmt, future::Future, process::ExitCode};
+use std::{error::Error, fmt, future::Future, io, process::ExitCode};
 
 use tokio::runtime::Builder;
 use tonic::Code;
 
 use crate::{
-    client::{ConnectError, ControllerConfigError, EndedBy, StreamError},
+    client::{ConnectError, ControllerConfigError, EndedBy, SessionError, StreamError},
     common::text::chain,
+    observe::log,
 };
 
-/// Says what an exit code means. Wrong usage is 2, as with all commands.
+/// Says what an exit code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The stream broke, or what this side reads or writes did.
     Broken = 1,
+    /// The command line makes no sense.
+    Usage = 2,
     /// The router or the controller cannot be reached, or is not trusted.
     Unreachable = 3,
     /// It refused: the token, the lease, or a limit.
     Refused = 4,
     /// The other side did not come in time.
     Alone = 5,
-    /// A configuration file or a key is of no use.
+    /// A configuration file or a key is of no use: `EX_CONFIG` of sysexits.h.
     Config = 78,
     /// It was interrupted from the keyboard, as shells report it.
     Interrupted = 130,
 }
 
-/// The exit code for a wrong configuration, `EX_CONFIG` of sysexits.h.
-pub const EX_CONFIG: u8 = Exit::Config as u8;
-
-/// Stands in the help of those commands.
+/// Stands in the help of the commands that use streams.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0   all went well
@@ -62,15 +62,30 @@ impl Failure {
         }
     }
 
+    /// Makes one of options or files that are of no use.
+    pub fn config(text: impl fmt::Display) -> Self {
+        Self::new(Exit::Config, text)
+    }
+
+    /// Makes one of which nothing more is to be said.
+    pub fn silent(exit: Exit) -> Self {
+        Self::new(exit, "")
+    }
+
     /// Makes one with the error's message and those of its causes.
     pub fn of(exit: Exit, error: &dyn Error) -> Self {
         Self::new(exit, chain(error))
     }
 
-    /// Says it, and gives the code.
+    /// Makes one of an error that has no exit code of its own.
+    pub fn broken(error: impl Error) -> Self {
+        Self::of(Exit::Broken, &error)
+    }
+
+    /// Says it in one line, and gives the code.
     pub fn report(&self) -> ExitCode {
-        if self.exit != Exit::Interrupted {
-            eprintln!("error: {}", self.text);
+        if !self.text.is_empty() {
+            log::say(&format!("error: {}", self.text));
         }
         ExitCode::from(self.exit as u8)
     }
@@ -84,13 +99,11 @@ impl fmt::Display for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let exit = match &error {
-            ConnectError::Endpoint { .. }
-            | ConnectError::Identity { .. }
-            | ConnectError::Tls(_)
-            | ConnectError::NoSystemRoots(_)
-            | ConnectError::Token => Exit::Config,
-            _ => Exit::Unreachable,
+        let answered = matches!(error, ConnectError::Io { .. });
+        let exit = if error.is_lasting() && !answered {
+            Exit::Config
+        } else {
+            Exit::Unreachable
         };
         Self {
             is_lasting: error.is_lasting(),
@@ -135,9 +148,8 @@ impl From<ControllerConfigError> for Failure {
     }
 }
 
-impl From<crate::client::SessionError> for Failure {
-    fn from(error: crate::client::SessionError) -> Self {
-        use crate::client::SessionError;
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
         let exit = match error {
             SessionError::Connect(error) => return error.into(),
             SessionError::Credentials(_) => Exit::Config,
@@ -153,31 +165,35 @@ impl From<crate::client::SessionError> for Failure {
 }
 
 /// Takes what went wrong while bytes were carried: the stream's own error, or that of a file or socket.
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         match StreamError::of(&error) {
             Some(error) => error.clone().into(),
-            None => Self::of(Exit::Broken, &error),
+            None => Self::broken(error),
         }
     }
 }
 
-/// Runs a command to its end on a runtime of its own, and says what went wrong.
-pub(crate) fn run(
+/// Makes a runtime whose threads have this name; without a number there is one for each core.
+pub(crate) fn workers(name: &str, threads: Option<u32>) -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads as usize);
+    }
+    builder.enable_all().thread_name(name);
+    builder
+}
+
+/// Runs a command to its end on a runtime of its own.
+pub(crate) fn run<T>(
     runtime: &mut Builder,
-    command: impl Future<Output = Result<(), Failure>>,
-) -> ExitCode {
-    let runtime = match runtime.enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::from(error).report(),
-    };
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let runtime = runtime.enable_all().build()?;
     let result = runtime.block_on(command);
     // A read from a terminal cannot be cancelled.
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    result
 }
 
 #[cfg(test)]

@@ -8,18 +8,15 @@ pub(crate) mod hello;
 pub(crate) mod near;
 pub(crate) mod relay;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::ffi::OsString;
 
 use clap::{ArgGroup, Args};
-use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
-};
 
 use self::address::Address;
 use super::{
     exit::{self, Failure},
     join::credentials::{RouterArgs, TokenArgs},
+    stop::Stop,
 };
 
 /// What follows the options in the help.
@@ -69,37 +66,32 @@ fn help() -> String {
 }
 
 /// Runs `forward`.
-pub(crate) fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> ExitCode {
-    let command = async {
-        let tokens = args.token.tokens(env)?;
-        let connector = args.router.connector()?;
-        let relay = relay::Relay::new(args.limits);
-        match (&args.listen, &args.to) {
-            (Some(listen), _) => {
-                let listener = relay::listen(listen).await?;
-                // A wrong address or certificate shows now, and not with the first connection.
-                drop(connector.io().await?);
-                relay::announce(&listener, connector.endpoint());
-                until_stopped(near::run(listener, &connector, &tokens, &relay)).await
-            }
-            (None, Some(to)) => until_stopped(far::run(to, &connector, &tokens, &relay)).await,
-            // The command line has one of them.
-            (None, None) => Ok(()),
+pub(crate) async fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let tokens = args.token.tokens(env)?;
+    let connector = args.router.connector()?;
+    let relay = relay::Relay::new(args.limits);
+    match (&args.listen, &args.to) {
+        (Some(listen), _) => {
+            let listener = relay::listen(listen).await?;
+            // A wrong address or certificate shows now, and not with the first connection.
+            drop(connector.io().await?);
+            relay::announce(&listener, connector.endpoint());
+            until_stopped(near::run(listener, &connector, &tokens, &relay)).await
         }
-    };
-    exit::run(&mut Builder::new_multi_thread(), command)
+        (None, Some(to)) => until_stopped(far::run(to, &connector, &tokens, &relay)).await,
+        // The command line has one of them.
+        (None, None) => Ok(()),
+    }
 }
 
 /// Runs until it fails or somebody ends this process, which is no failure.
 pub(crate) async fn until_stopped(
     work: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stop = Stop::new()?;
     let ended = tokio::select! {
         ended = work => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        _ = stop.wait() => Ok(()),
     };
     // What was dropped is cancelled, and the other sides are told meanwhile.
     tokio::time::sleep(relay::FAREWELL).await;

@@ -6,21 +6,16 @@ use std::{
     io, iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
-    process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
 use http::{Request, StatusCode};
-use thiserror::Error;
-use tokio::{
-    runtime::Builder,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     config_args::ConfigArgs,
-    exit::{self, Exit, Failure},
+    exit::{Exit, Failure},
     http::exchange,
 };
 use crate::{
@@ -31,6 +26,10 @@ use crate::{
 /// No answer is read beyond this, bytes.
 const MOST: usize = 8 * 1024;
 
+/// What is wrong with a router that answers no probes.
+const OFF: &str =
+    "listen.health_address is \"0\", so no probe is answered; set it, or give --address";
+
 /// How long to wait before asking again when the connection was cut, as a router that has too many of them does.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -40,86 +39,47 @@ pub struct HealthArgs {
     /// Ask whether the process runs, not whether it wants new streams
     #[arg(long)]
     pub live: bool,
-    /// Where to ask
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        help = "Where to ask [default: listen.health_address of the configuration]"
-    )]
+    /// Where to ask [default: listen.health_address of the configuration]
+    #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<String>,
     /// How long the answer may take
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
-    /// Configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]"
-    )]
+    /// Configuration file [env: JUMPSTARTER_ROUTER_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// Says why a router is not taken to be well.
-#[derive(Debug, Error)]
-pub enum HealthError {
-    /// The address is not understood or not known.
-    #[error("--address {0:?}: expected host:port: {1}")]
-    Address(String, io::Error),
-    /// The router answers no probes.
-    #[error("listen.health_address is \"0\", so no probe is answered; set it, or give --address")]
-    Off,
-    /// Nobody answers there.
-    #[error("{0}: {1}; is the router running, with this as its listen.health_address?")]
-    Unreachable(SocketAddr, String),
-    /// Nothing came in time.
-    #[error("{0}: no answer within {1:?}")]
-    Late(SocketAddr, Duration),
-    /// What answers there is no HTTP server.
-    #[error("{0}: the answer is not HTTP; expected the listen.health_address of a router")]
-    NotHttp(SocketAddr),
-    /// The router says that it is not well.
-    #[error("{path} of {address} answered {status}: {text}")]
-    Unwell {
-        /// Who was asked.
-        address: SocketAddr,
-        /// What was asked.
-        path: &'static str,
-        /// Which HTTP status came.
-        status: u16,
-        /// What it said in its first line.
-        text: String,
-    },
-}
-
 /// Runs `health`. Exit code 0 if the router is well, else 1 and why not.
-pub(crate) fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> ExitCode {
-    exit::run(&mut Builder::new_current_thread(), async {
-        let result = check(args, env).await;
-        result.map_err(|error| Failure::new(Exit::Broken, error))
-    })
+pub(crate) async fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
+    let well = check(args, env).await;
+    well.map_err(|why| Failure::new(Exit::Broken, why))
 }
 
 /// Asks, and takes everything but the answer 200 for an error.
-async fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), HealthError> {
+async fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), String> {
     let end = Instant::now() + args.timeout;
     let path = if args.live { "/healthz" } else { "/readyz" };
-    let mut refused = HealthError::Off;
+    let mut refused = OFF.to_owned();
     for address in addresses(args, env)? {
         let answer = timeout_at(end, ask(address, path, end)).await;
-        match answer.map_err(|_| HealthError::Late(address, args.timeout))? {
+        match answer.map_err(|_| format!("{address}: no answer within {:?}", args.timeout))? {
             Ok((StatusCode::OK, _)) => return Ok(()),
             Ok((status, body)) => {
-                return Err(HealthError::Unwell {
-                    address,
-                    path,
-                    status: status.as_u16(),
-                    text: first_line(&body),
-                });
+                let (status, text) = (status.as_u16(), first_line(&body));
+                return Err(format!("{path} of {address} answered {status}: {text}"));
             }
             Err(error) if is_of_sockets(&*error) => {
-                refused = HealthError::Unreachable(address, chain(&*error));
+                refused = format!(
+                    "{address}: {}; is the router running, with this as its listen.health_address?",
+                    chain(&*error)
+                );
             }
-            Err(_) => return Err(HealthError::NotHttp(address)),
+            Err(_) => {
+                return Err(format!(
+                    "{address}: the answer is not HTTP; expected the listen.health_address of a router"
+                ));
+            }
         }
     }
     Err(refused)
@@ -135,19 +95,16 @@ async fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), He
 pub fn addresses(
     args: &HealthArgs,
     env: Vec<(String, OsString)>,
-) -> Result<Vec<SocketAddr>, HealthError> {
+) -> Result<Vec<SocketAddr>, String> {
     if let Some(address) = &args.address {
-        let host_given = !address.starts_with(':');
-        let full = if host_given {
-            address.clone()
+        let host = if address.starts_with(':') {
+            "localhost"
         } else {
-            format!("localhost{address}")
+            ""
         };
-        let found = full.to_socket_addrs();
-        return match found {
-            Ok(found) => Ok(found.collect()),
-            Err(error) => Err(HealthError::Address(address.clone(), error)),
-        };
+        let found = format!("{host}{address}").to_socket_addrs();
+        let wrong = |error| format!("--address {address:?}: expected host:port: {error}");
+        return found.map(Iterator::collect).map_err(wrong);
     }
     let from = ConfigArgs {
         config: args.config.clone(),
@@ -156,7 +113,7 @@ pub fn addresses(
     // It has no `--set`, which is all that could be wrong with it.
     let sources = from.sources(env).unwrap_or_default();
     let address = config::glance(&sources).listen.health_address;
-    let address = address.ok_or(HealthError::Off)?;
+    let address = address.ok_or(OFF)?;
     let own: &[IpAddr] = if address.ip().is_unspecified() {
         &[
             IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -258,9 +215,9 @@ mod tests {
         assert_eq!(at(Some("127.0.0.1:98"), &env), ["127.0.0.1:98"]);
         assert!(at(Some(":97"), &env).iter().all(|a| a.ends_with(":97")));
         let off = vec![(VARIABLE.to_owned(), OsString::from("0"))];
-        assert!(matches!(addresses(&args(None), off), Err(HealthError::Off)));
-        let wrong = addresses(&args(Some("8081")), vec![]);
-        assert!(matches!(wrong, Err(HealthError::Address(..))));
+        assert_eq!(addresses(&args(None), off).unwrap_err(), OFF);
+        let wrong = addresses(&args(Some("8081")), vec![]).unwrap_err();
+        assert!(wrong.starts_with("--address \"8081\": expected host:port: "));
     }
 
     #[test]

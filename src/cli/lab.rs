@@ -5,24 +5,20 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::{runtime::Runtime, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     config_args::overrides,
-    exit::EX_CONFIG,
-    fail,
-    join::credentials::{KEY_ENV, variable},
+    exit::{Exit, Failure},
+    join::credentials::KEY_ENV,
     quietly,
+    stop::Stop,
+    variable,
 };
 use crate::{
     auth::without_newline,
@@ -71,12 +67,8 @@ pub struct LabArgs {
     /// Start no exporters, whatever lab.toml says
     #[arg(long)]
     pub no_run: bool,
-    /// Have streams pass another router; its key is read from `ROUTER_KEY`
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        help = "Have streams pass another router; its key is read from the environment, ROUTER_KEY"
-    )]
+    /// Have streams pass another router; its key is read from the environment, ROUTER_KEY
+    #[arg(long, value_name = "HOST:PORT")]
     pub router: Option<Endpoint>,
     /// Set any key of the router's configuration, such as pairing.timeout=60s; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
@@ -91,29 +83,24 @@ pub struct LabArgs {
 }
 
 /// Runs the lab. Exit code 0 when it was stopped, 78 for a wrong lab.toml or setting, 1 for anything else.
-pub(crate) fn run(args: LabArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, String> {
-    if let Err(error) = log::init(LogFormat::Auto, &args.log_filter) {
-        return Ok(fail(&error));
-    }
+pub(crate) fn run(args: LabArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
+    log::init(LogFormat::Auto, &args.log_filter).map_err(Failure::broken)?;
     let run = !args.no_run;
     let options = options(args, env)?;
-    let runtime = match Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return Ok(fail(&error)),
-    };
-    let code = runtime.block_on(Box::pin(serve(options, run)));
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(Box::pin(serve(options, run)));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(code)
+    ended
 }
 
-fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, String> {
+fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, Failure> {
     let router = match args.router {
         None => None,
         Some(endpoint) => {
             let key = variable(KEY_ENV, &env).unwrap_or_default();
             if without_newline(key.as_bytes()).is_empty() {
                 let why = "--router needs the key of that router in the environment, as ROUTER_KEY";
-                return Err(why.to_owned());
+                return Err(Failure::new(Exit::Usage, why));
             }
             let (endpoint, key) = (endpoint.to_string(), Secret::new(key));
             Some(Routing { endpoint, key })
@@ -126,53 +113,50 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, Strin
         keep: !args.no_state,
         router,
         env,
-        overrides: overrides(&args.set).map_err(|error| error.to_string())?,
+        overrides: overrides(&args.set)?,
     })
 }
 
-async fn serve(options: Options, run: bool) -> ExitCode {
-    let signals = signal(SignalKind::terminate())
-        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut term, mut interrupt) = match signals {
-        Ok(signals) => signals,
-        Err(error) => return fail(&error),
-    };
-    let mut lab = match Box::pin(Lab::start(options)).await {
-        Ok(lab) => lab,
-        Err(error) => {
-            let code = fail(&error);
-            return match error {
-                LabError::Folder(FolderError::Settings(_) | FolderError::NoLine { .. })
-                | LabError::Router(_)
-                | LabError::Port
-                | LabError::Endpoint(_) => ExitCode::from(EX_CONFIG),
-                _ => code,
-            };
-        }
-    };
-    let run = run && exporters::installed();
-    if let Err(error) = quietly(tell(&lab, run, &mut io::stdout().lock())) {
-        return fail(&error);
+impl From<LabError> for Failure {
+    fn from(error: LabError) -> Self {
+        let exit = match error {
+            LabError::Folder(FolderError::Settings(_) | FolderError::NoLine { .. })
+            | LabError::Router(_)
+            | LabError::Port
+            | LabError::Endpoint(_) => Exit::Config,
+            _ => Exit::Broken,
+        };
+        Self::of(exit, &error)
     }
+}
+
+async fn serve(options: Options, run: bool) -> Result<(), Failure> {
+    let mut signals = Stop::new()?;
+    let mut lab = Box::pin(Lab::start(options)).await?;
+    let run = run && exporters::installed();
+    quietly(tell(&lab, run, &mut io::stdout().lock()))?;
     let stop = CancellationToken::new();
     let mut children = JoinSet::new();
     if run {
         start_exporters(&lab, &stop, &mut children);
     }
     let server_failed = lab.server.failed();
-    let code = tokio::select! {
-        _ = term.recv() => ExitCode::SUCCESS,
-        _ = interrupt.recv() => ExitCode::SUCCESS,
-        error = lab.failed() => fail(&error),
-        () = server_failed => ExitCode::FAILURE,
+    let ended = tokio::select! {
+        _ = signals.wait() => Ok(()),
+        error = lab.failed() => {
+            // Now, and not when all have said goodbye.
+            Failure::broken(error).report();
+            Err(Failure::silent(Exit::Broken))
+        }
+        () = server_failed => Err(Failure::silent(Exit::Broken)),
         // Exporters end before the lab only if something is wrong with them; the lab goes on.
-        () = async { while children.join_next().await.is_some() {} std::future::pending().await } => ExitCode::FAILURE,
+        never = async { while children.join_next().await.is_some() {} std::future::pending().await } => never,
     };
     stop.cancel();
     // They say goodbye to the controller.
     while children.join_next().await.is_some() {}
     lab.stop().await;
-    code
+    ended
 }
 
 fn start_exporters(lab: &Lab, stop: &CancellationToken, children: &mut JoinSet<()>) {

@@ -1,9 +1,9 @@
 //! `listen`: takes the place of an exporter at a controller, with a service of its own behind it instead of drivers.
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
-use tokio::{runtime::Builder, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     exit::{self, Failure},
@@ -58,17 +58,14 @@ fn help() -> String {
 }
 
 /// Runs `listen`.
-pub(crate) fn run(args: &ListenArgs, env: &[(String, OsString)]) -> ExitCode {
-    let command = async {
-        let session = args.exporter.session(env)?;
-        let ended = until_stopped(Box::pin(work(args, &session))).await;
-        if args.lease.is_none() {
-            // A controller that cannot be told finds out by itself.
-            let _ = timeout(FAREWELL, session.unregister("the listener ends")).await;
-        }
-        ended
-    };
-    exit::run(&mut Builder::new_multi_thread(), command)
+pub(crate) async fn run(args: &ListenArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let session = args.exporter.session(env)?;
+    let ended = until_stopped(Box::pin(work(args, &session))).await;
+    if args.lease.is_none() {
+        // A controller that cannot be told finds out by itself.
+        let _ = timeout(FAREWELL, session.unregister("the listener ends")).await;
+    }
+    ended
 }
 
 async fn work(args: &ListenArgs, session: &Session) -> Result<(), Failure> {

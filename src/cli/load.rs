@@ -21,41 +21,28 @@ pub(crate) mod usage;
 pub(crate) mod verify;
 pub(crate) mod workload;
 
-use std::{ffi::OsString, io, path::Path, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, io, path::Path, sync::Arc};
 
-use tokio::{runtime::Builder, time::timeout};
+use tokio::time::timeout;
 
 use self::{args::LoadArgs, plan::Params, report::Report, run::Run};
-use super::fail;
+use super::exit::{self, Exit, Failure, workers};
 
 /// Runs the load. Exit code 0 if all went well, 1 after any error.
-pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> ExitCode {
-    let (run, params) = match plan::plan(args, env) {
-        Ok(plan) => plan,
-        Err(failure) => return failure.report(),
-    };
-    let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = args.threads {
-        builder.worker_threads(threads as usize);
-    }
-    let runtime = match builder.enable_all().thread_name("load").build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let report = runtime.block_on(report(run, &params));
-    runtime.shutdown_background();
+pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let (run, params) = plan::plan(args, env)?;
+    let work = async { Ok(report(run, &params).await) };
+    let report = exit::run(&mut workers("load", args.threads), work)?;
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
         print!("{report}");
     }
-    if let Some(path) = &args.json
-        && let Err(error) = write(&report, path)
-    {
-        return fail(&error);
+    if let Some(path) = &args.json {
+        write(&report, path)?;
     }
     if report.errors.is_empty() {
-        ExitCode::SUCCESS
+        Ok(())
     } else {
-        ExitCode::FAILURE
+        Err(Failure::silent(Exit::Broken))
     }
 }
 
@@ -74,18 +61,14 @@ async fn report(mut run: Run, params: &Params) -> Report {
             never = progress::show(&run), if !args.quiet => match never {},
         }
     };
-    let worked = timeout(params.deadline, work).await;
-    let extra = match worked {
-        Ok(Ok(extra)) => extra,
-        Ok(Err(error)) => {
-            run.error(error);
-            Vec::new()
-        }
-        Err(_) => {
-            run.error(format_args!("not over after {:?}", params.deadline));
-            Vec::new()
-        }
+    let worked = match timeout(params.deadline, work).await {
+        Ok(worked) => worked.map_err(|failure| failure.to_string()),
+        Err(_) => Err(format!("not over after {:?}", params.deadline)),
     };
+    let extra = worked.unwrap_or_else(|error| {
+        run.error(error);
+        Vec::new()
+    });
     Report::new(&run, params, extra)
 }
 

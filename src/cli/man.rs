@@ -1,16 +1,11 @@
 //! `man`: prints the manual page, or writes one for each subcommand, as packages want them.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fs, path::PathBuf};
 
 use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::{fail, quietly};
+use super::{exit::Failure, print};
 
 /// Options of `man`.
 #[derive(Args, Clone, Debug)]
@@ -21,21 +16,14 @@ pub struct ManArgs {
 }
 
 /// Runs `man` for the program that `command` describes.
-pub(crate) fn run(args: &ManArgs, command: Command) -> ExitCode {
-    match write(args, command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
-}
-
-fn write(args: &ManArgs, command: Command) -> io::Result<()> {
+pub(crate) fn run(args: &ManArgs, command: Command) -> Result<(), Failure> {
     // Pages are made on another machine than they are read on, so they do not say what suits this processor.
     let command = command.version(crate::VERSION).long_version(crate::VERSION);
     if let Some(directory) = &args.directory {
         fs::create_dir_all(directory)?;
-        return clap_mangen::generate_to(command, directory);
+        return Ok(clap_mangen::generate_to(command, directory)?);
     }
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
-    quietly(io::stdout().lock().write_all(&page))
+    print(page)
 }

@@ -4,17 +4,16 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal as _},
     pin::pin,
-    process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, empty, join, sink, stdin, stdout},
-    runtime::Builder,
+    io::{empty, join, sink, stdin, stdout},
     signal,
     time::timeout,
 };
+use tokio_util::either::Either;
 
 use super::{
     exit::{self, Exit, Failure},
@@ -68,14 +67,11 @@ fn help() -> String {
 }
 
 /// Runs `pipe`.
-pub(crate) fn run(args: &PipeArgs, env: &[(String, OsString)]) -> ExitCode {
-    let command = async {
-        let token = args.token.tokens(env)?.next();
-        let connector = args.router.connector()?;
-        let stream = RouterStream::connect(&connector, token.as_str()).await?;
-        standard(stream, args.ways).await
-    };
-    exit::run(&mut Builder::new_current_thread(), command)
+pub(crate) async fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let token = args.token.tokens(env)?.next();
+    let connector = args.router.connector()?;
+    let stream = RouterStream::connect(&connector, token.as_str()).await?;
+    standard(stream, args.ways).await
 }
 
 /// Says on a terminal what is waited for, if that takes long.
@@ -97,36 +93,26 @@ pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result
         eprintln!("waiting for the other side");
     }
     let carried = Carried::default();
+    let input = if ways.receive_only {
+        Either::Left(empty())
+    } else {
+        Either::Right(stdin())
+    };
+    let output = if ways.send_only {
+        Either::Left(sink())
+    } else {
+        Either::Right(stdout())
+    };
     let ended = {
-        let (input, output) = ends(ways);
         let work = carry(join(input, output), &mut stream, &carried);
         tokio::select! {
             ended = work => ended.map_err(Failure::from),
             never = meter::show(&carried, !ways.receive_only) => match never {},
-            _ = signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+            _ = signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
         }
     };
     if ended.is_err() {
         stream.cancel().await;
     }
     ended
-}
-
-type Ends = (
-    Box<dyn AsyncRead + Send + Unpin>,
-    Box<dyn AsyncWrite + Send + Unpin>,
-);
-
-fn ends(ways: WaysArgs) -> Ends {
-    let input: Box<dyn AsyncRead + Send + Unpin> = if ways.receive_only {
-        Box::new(empty())
-    } else {
-        Box::new(stdin())
-    };
-    let output: Box<dyn AsyncWrite + Send + Unpin> = if ways.send_only {
-        Box::new(sink())
-    } else {
-        Box::new(stdout())
-    };
-    (input, output)
 }

@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     ffi::OsString,
     io::{self, Write as _},
-    process::ExitCode,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -12,7 +11,6 @@ use clap::Args;
 use serde::Serialize;
 use tokio::{
     io::AsyncWriteExt as _,
-    runtime::Builder,
     signal,
     time::{sleep_until, timeout},
 };
@@ -104,11 +102,7 @@ struct Trips {
 }
 
 /// Runs `probe`.
-pub(crate) fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> ExitCode {
-    exit::run(&mut Builder::new_current_thread(), probe(args, env))
-}
-
-async fn probe(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+pub(crate) async fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let tokens = args.token.tokens_of_our_own(env)?;
     let connector = args.router.connector()?;
     let mut first_failure = None;

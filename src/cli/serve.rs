@@ -1,18 +1,17 @@
 //! `serve`: runs the router until it is told to stop.
 
-use std::{convert::Infallible, ffi::OsString, future, io, process::ExitCode, time::Duration};
+use std::{convert::Infallible, ffi::OsString, future, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     time::interval,
 };
 
 use super::{
-    config_args::{ConfigArgs, NoValue},
-    exit::EX_CONFIG,
-    fail,
+    config_args::ConfigArgs,
+    exit::{Exit, Failure, workers},
+    stop::Stop,
 };
 use crate::{
     config::{self, Config, Loaded, Sources},
@@ -29,100 +28,43 @@ use crate::{
 };
 
 /// Runs the router. Exit code 0 after a drain, 78 for what stays wrong until somebody changes it, 1 for anything else.
-pub(crate) fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<ExitCode, NoValue> {
-    Ok(load(args.sources(env)?))
-}
-
-fn load(sources: Sources) -> ExitCode {
+pub(crate) fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
+    let sources = args.sources(env)?;
     let loaded = match config::load(&sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems.all() {
                 log::say(&format!("error: {problem}"));
             }
-            return ExitCode::from(EX_CONFIG);
+            return Err(Failure::silent(Exit::Config));
         }
     };
     let config = &loaded.config;
-    let log = match log::init(config.log.format, config.log.filter.as_str()) {
-        Ok(log) => log,
-        Err(error) => return fail(&error),
-    };
+    let log = log::init(config.log.format, config.log.filter.as_str()).map_err(Failure::broken)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     // While there is no other thread.
     let names = sources.env.iter().find(|(name, _)| name == NAMES_ENV);
-    let handed_over = match HandedOver::take(names.map(|(_, names)| &**names)) {
-        Ok(handed_over) => handed_over,
-        Err(error) => return cannot_start(&error.into()),
-    };
-    let runtime = match runtime(config) {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let code = runtime.block_on(traced(sources, loaded, log, handed_over));
-    // A task that is stuck in a system call must not hold up the exit.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    code
-}
-
-fn runtime(config: &Config) -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = config.runtime.worker_threads {
-        builder.worker_threads(threads as usize);
-    }
-    builder.enable_all().thread_name("router").build()
-}
-
-/// The signals to stop: SIGTERM and SIGINT.
-struct Stop {
-    term: Signal,
-    int: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
+    let handed_over = HandedOver::take(names.map(|(_, names)| &**names))
+        .map_err(|error| cannot_start(&error.into()))?;
+    let runtime = workers("router", config.runtime.worker_threads).build()?;
+    let ended = runtime.block_on(async {
+        #[cfg(feature = "otel")]
+        let traces = crate::observe::traces::start().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
+            None
+        });
+        let ended = Box::pin(serve(sources, loaded, log, handed_over)).await;
+        #[cfg(feature = "otel")]
+        if let Some(traces) = traces {
+            traces.stop();
         }
-    }
-}
-
-#[cfg(not(feature = "otel"))]
-async fn traced(
-    sources: Sources,
-    loaded: Loaded,
-    log: LogHandle,
-    handed_over: HandedOver,
-) -> ExitCode {
-    Box::pin(serve(sources, loaded, log, handed_over)).await
-}
-
-#[cfg(feature = "otel")]
-async fn traced(
-    sources: Sources,
-    loaded: Loaded,
-    log: LogHandle,
-    handed_over: HandedOver,
-) -> ExitCode {
-    let traces = crate::observe::traces::start().unwrap_or_else(|error| {
-        tracing::warn!(%error, "no spans will be sent; look at OTEL_EXPORTER_OTLP_ENDPOINT");
-        None
+        ended
     });
-    let code = Box::pin(serve(sources, loaded, log, handed_over)).await;
-    if let Some(traces) = traces {
-        traces.stop();
-    }
-    code
+    // A task that is stuck in a system call must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 async fn serve(
@@ -130,26 +72,20 @@ async fn serve(
     loaded: Loaded,
     log: LogHandle,
     handed_over: HandedOver,
-) -> ExitCode {
+) -> Result<(), Failure> {
     let notify = Notify::new(&sources.env);
     let watchdog = notify::watchdog(&sources.env);
     // Before anything else: as process 1 of a container, signals without a handler are ignored, and elsewhere SIGHUP
     // would end the process.
-    let signals = Stop::new().and_then(|stop| Ok((stop, signal(SignalKind::hangup())?)));
-    let (stop, hangups) = match signals {
-        Ok(signals) => signals,
-        Err(error) => return fail(&error),
-    };
+    let (stop, hangups) = (Stop::new()?, signal(SignalKind::hangup())?);
     tracing::info!(
         version = crate::VERSION,
         git_commit = crate::COMMIT,
         "Jumpstarter Router starting"
     );
     let config = &loaded.config;
-    let server = match Server::start_with(handed_over, config, |_| {}).await {
-        Ok(server) => server,
-        Err(error) => return cannot_start(&error),
-    };
+    let server = Server::start_with(handed_over, config, |_| {}).await;
+    let server = server.map_err(|error| cannot_start(&error))?;
     tracing::info!(
         address = %server.address,
         health = server.health_address.map(tracing::field::display),
@@ -168,14 +104,14 @@ async fn serve(
     let config = reloader.current();
     // The configuration can change until the very end: the drain may take hours.
     tokio::select! {
-        code = run_until_stopped(server, stop, &config, &notify) => code,
+        ended = run_until_stopped(server, stop, &config, &notify) => ended,
         never = reloader.run(hangups, &notify) => match never {},
         never = stay_alive(&notify, watchdog) => match never {},
     }
 }
 
 /// Says why, with the exit code that tells whether trying again is of any use.
-fn cannot_start(error: &StartError) -> ExitCode {
+fn cannot_start(error: &StartError) -> Failure {
     match error {
         StartError::Live(errors) => {
             for error in errors.all() {
@@ -184,11 +120,11 @@ fn cannot_start(error: &StartError) -> ExitCode {
         }
         error => tracing::error!(%error, "cannot start"),
     }
-    if error.is_lasting() {
-        ExitCode::from(EX_CONFIG)
+    Failure::silent(if error.is_lasting() {
+        Exit::Config
     } else {
-        ExitCode::FAILURE
-    }
+        Exit::Broken
+    })
 }
 
 /// Tells the service manager that the workers still work: each time one of them has to run a task.
@@ -211,7 +147,7 @@ async fn run_until_stopped(
     mut stop: Stop,
     config: &ArcSwap<Config>,
     notify: &Notify,
-) -> ExitCode {
+) -> Result<(), Failure> {
     let signal = tokio::select! {
         // A router that has failed also stands where the drain was asked for.
         biased;
@@ -245,20 +181,20 @@ async fn run_until_stopped(
     tokio::select! {
         drained = server.drain(timeout) => {
             tracing::info!(ended_at_deadline = drained.ended, "stopped");
-            ExitCode::SUCCESS
+            Ok(())
         }
         signal = stop.wait() => stopped_at_once(signal),
     }
 }
 
-fn failed() -> ExitCode {
+fn failed() -> Result<(), Failure> {
     tracing::error!(
         "stopped by a defect of the router; start it again, and report the panic above"
     );
-    ExitCode::FAILURE
+    Err(Failure::silent(Exit::Broken))
 }
 
-fn stopped_at_once(signal: &str) -> ExitCode {
+fn stopped_at_once(signal: &str) -> Result<(), Failure> {
     tracing::warn!(signal, "second signal: stopped without waiting");
-    ExitCode::FAILURE
+    Err(Failure::silent(Exit::Broken))
 }

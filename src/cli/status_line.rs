@@ -1,9 +1,26 @@
 //! One line on a terminal that is written over again and again, and taken away in the end.
 
 use std::{
+    convert::Infallible,
     fmt::Display,
+    future::pending,
     io::{IsTerminal as _, Write as _, stderr},
+    time::Duration,
 };
+
+use tokio::time::sleep;
+
+/// Shows each second what `text` makes, for as long as it is polled, if anybody can see it.
+pub(crate) async fn each_second(mut text: impl FnMut() -> String) -> Infallible {
+    let mut line = StatusLine::new();
+    if !line.shown {
+        return pending().await;
+    }
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        line.show(text());
+    }
+}
 
 /// The line. Dropping it takes away what it has written.
 #[derive(Debug)]
@@ -19,11 +36,6 @@ impl StatusLine {
             shown: stderr().is_terminal(),
             written: false,
         }
-    }
-
-    /// Whether anybody can see it.
-    pub(crate) fn is_shown(&self) -> bool {
-        self.shown
     }
 
     /// Writes `text` over what the line said before.

@@ -3,17 +3,11 @@
 pub(crate) mod inspect;
 pub(crate) mod mint;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::ffi::OsString;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-/// Options of `token`.
-#[derive(Args, Clone)]
-pub struct TokenCommand {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: Action,
-}
+use super::exit::Failure;
 
 /// What `token` can do.
 #[derive(Clone, Subcommand)]
@@ -25,8 +19,8 @@ pub enum Action {
 }
 
 /// Runs `token`.
-pub(crate) fn run(args: &TokenCommand, env: &[(String, OsString)]) -> ExitCode {
-    match &args.action {
+pub(crate) fn run(action: &Action, env: &[(String, OsString)]) -> Result<(), Failure> {
+    match action {
         Action::Mint(args) => mint::run(args, env),
         Action::Inspect(args) => inspect::run(args, env),
     }

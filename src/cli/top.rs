@@ -7,34 +7,38 @@ use std::{
     ffi::OsString,
     fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
-    process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
 use tokio::runtime::Builder;
 
-use super::{
-    admin_client::{AdminArgs, AdminError},
-    fail, quietly,
-};
+use super::{admin_client::AdminArgs, exit::Failure, quietly};
 use crate::admin::api::streams::Column;
 
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
-    /// Which router.
+    /// What to show.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub list: ListArgs,
     /// Print one table and exit; the same happens when the output is no terminal
     #[arg(long)]
     pub once: bool,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
     /// Time between two looks
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub interval: Duration,
+}
+
+/// Say which streams are shown, and how.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Which router.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
     /// Sort by this, the largest first
     #[arg(long, value_enum, default_value = "rate")]
     pub sort: Column,
@@ -50,25 +54,18 @@ pub struct TopArgs {
 }
 
 /// Runs `top`. Exit code 1 if the router could not be asked.
-pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> ExitCode {
-    match try_run(args, env) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
-}
-
-fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), AdminError> {
-    let client = args.admin.client(env)?;
+pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let list = &args.list;
+    let client = list.admin.client(env)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let look = |query: &View| runtime.block_on(client.look(&query.path()));
-    let mut view = View::new(args);
-    let on_terminal = io::stdout().is_terminal() && !args.json && !args.once;
+    let look = |list: &ListArgs| runtime.block_on(client.look(&list.path()));
+    let on_terminal = io::stdout().is_terminal() && !list.json && !args.once;
     if on_terminal {
-        return screen::show(args.interval, &mut view, look);
+        return screen::show(args.interval, list.clone(), look);
     }
     loop {
-        let seen = look(&view)?;
-        let text = if args.json {
+        let seen = look(list)?;
+        let text = if list.json {
             serde_json::to_string(&seen).map_err(io::Error::from)?
         } else {
             let mut lines = vec![table::head(&seen.status)];
@@ -77,36 +74,16 @@ fn try_run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), AdminError>
         };
         if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
             // Whoever reads has seen enough.
-            return Ok(quietly(Err(error))?);
+            return quietly(Err(error));
         }
-        if args.once || !args.json {
+        if args.once || !list.json {
             return Ok(());
         }
         std::thread::sleep(args.interval);
     }
 }
 
-/// Says which streams are asked for, and in which order.
-#[derive(Clone, Debug)]
-pub(crate) struct View {
-    /// By what streams are sorted.
-    pub sort: Column,
-    /// The largest first.
-    pub descending: bool,
-    filter: String,
-    limit: usize,
-}
-
-impl View {
-    fn new(args: &TopArgs) -> Self {
-        Self {
-            sort: args.sort,
-            descending: !args.ascending,
-            filter: args.filter.clone(),
-            limit: args.limit,
-        }
-    }
-
+impl ListArgs {
     /// Sorts by the next column.
     pub(crate) fn turn(&mut self) {
         let all = <Column as clap::ValueEnum>::value_variants();
@@ -120,7 +97,7 @@ impl View {
             "/api/streams?limit={}&sort={}&descending={}&q=",
             self.limit,
             self.sort.name(),
-            self.descending
+            !self.ascending
         );
         for byte in self.filter.bytes() {
             if byte.is_ascii_alphanumeric() {
@@ -139,17 +116,22 @@ mod tests {
 
     #[test]
     fn a_filter_stays_one_value_of_the_query() {
-        let mut view = View {
+        let mut list = ListArgs {
+            admin: AdminArgs {
+                admin: None,
+                token_file: None,
+            },
+            json: false,
             sort: Column::Stalled,
-            descending: true,
+            ascending: false,
             filter: "a&b é".to_owned(),
             limit: 7,
         };
         assert_eq!(
-            view.path(),
+            list.path(),
             "/api/streams?limit=7&sort=stalled&descending=true&q=a%26b%20%C3%A9"
         );
-        view.turn();
-        assert_eq!(view.sort, Column::Id, "the first follows the last");
+        list.turn();
+        assert_eq!(list.sort, Column::Id, "the first follows the last");
     }
 }

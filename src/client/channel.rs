@@ -47,17 +47,9 @@ impl Connector {
 }
 
 impl ConnectError {
-    /// Finds this error among the causes of what tonic reports.
-    pub(super) fn among<'a>(mut cause: Option<&'a (dyn Error + 'static)>) -> Option<&'a Self> {
-        while let Some(error) = cause {
-            let inside = error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref);
-            if let Some(found) = inside.and_then(|error| error.downcast_ref()) {
-                return Some(found);
-            }
-            cause = error.source();
-        }
-        None
+    /// Finds this error in one of the causes of what tonic reports.
+    pub(super) fn inside<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let error: &io::Error = cause.downcast_ref()?;
+        error.get_ref()?.downcast_ref()
     }
 }

@@ -43,18 +43,11 @@ impl Role {
         }
     }
 
-    fn kind(self) -> &'static str {
+    /// Gives the name that files and options have for it.
+    fn word(self) -> &'static str {
         match self {
-            Self::Client => "ClientConfig",
-            Self::Exporter => "ExporterConfig",
-        }
-    }
-
-    /// Names the directory of such files, and the option for one.
-    fn places(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Client => ("clients", "--client-config"),
-            Self::Exporter => ("exporters", "--exporter-config"),
+            Self::Client => "client",
+            Self::Exporter => "exporter",
         }
     }
 }
@@ -94,7 +87,7 @@ struct Metadata {
     name: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Tls {
     ca: Option<String>,
     insecure: Option<bool>,
@@ -135,37 +128,31 @@ impl ControllerConfig {
         env: &[(String, OsString)],
     ) -> Result<Self, ControllerConfigError> {
         let home = home(env);
-        let (directory, option) = role.places();
-        let lower = match role {
-            Role::Client => "client",
-            Role::Exporter => "exporter",
-        };
+        let word = role.word();
         let name = match (name, role) {
             (Some(name), _) => name.to_owned(),
             (None, Role::Client) => current(&home)?,
             (None, Role::Exporter) => {
                 return Err(ControllerConfigError::NoneNamed {
-                    role: lower,
+                    role: word,
                     why: "there is no current exporter".to_owned(),
-                    option,
                 });
             }
         };
         if name.is_empty() || name.contains(['/', '\\']) || name == "." || name == ".." {
-            return Err(ControllerConfigError::Name(name, option));
+            return Err(ControllerConfigError::Name(name, word));
         }
         let file = format!("{name}.yaml");
-        let mut places = vec![home.join(directory).join(&file)];
+        let mut places = vec![home.join(format!("{word}s")).join(&file)];
         if role == Role::Exporter {
             places.push(Path::new("/etc/jumpstarter/exporters").join(&file));
         }
         match places.iter().find(|path| path.exists()) {
             Some(path) => Self::load(path, role),
             None => Err(ControllerConfigError::Unknown {
-                role: lower,
+                role: word,
                 name,
                 places,
-                option,
             }),
         }
     }
@@ -184,14 +171,11 @@ impl ControllerConfig {
             _ => Ok(()),
         };
         is("apiVersion", file.api_version, API_VERSION)?;
-        is("kind", file.kind, role.kind())?;
+        is("kind", file.kind, &format!("{}Config", role.name()))?;
         let metadata = file.metadata.ok_or_else(|| missing("metadata"))?;
         let endpoint = file.endpoint.filter(|endpoint| !endpoint.is_empty());
         let token = file.token.filter(|token| !token.is_empty());
-        let tls = file.tls.unwrap_or(Tls {
-            ca: None,
-            insecure: None,
-        });
+        let tls = file.tls.unwrap_or_default();
         let trust = match (tls.insecure, tls.ca.as_deref()) {
             (Some(true), _) => Trust::Insecure,
             (_, None | Some("")) => Trust::System,
@@ -270,7 +254,6 @@ fn current(home: &Path) -> Result<String, ControllerConfigError> {
     let none = |why: String| ControllerConfigError::NoneNamed {
         role: "client",
         why,
-        option: "--client-config",
     };
     if !path.exists() {
         return Err(none(format!("there is no {}", path.display())));

@@ -10,11 +10,11 @@ use rustls::{ClientConfig, RootCertStore, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
-use super::connect::ConnectError;
+use super::connect::error::ConnectError;
 use crate::tls::{
     pem::{self, PemError},
     provider::Provider,
-    trust::{Trust as Believed, client_config},
+    trust::{Trust as Believed, client_config, roots},
 };
 
 /// Says which routers are believed.
@@ -110,15 +110,12 @@ pub(super) fn tls_config(
         Trust::System => Believed::Roots(system_roots()?),
         Trust::Plaintext => return Ok(None),
         Trust::Insecure => Believed::Any,
-        Trust::Certificates(certificates) => Believed::Signed(certificates),
+        Trust::Certificates(certificates) => Believed::Roots(roots(certificates)?),
     };
     let identity = identity
         .map(|Identity { chain, key }| {
             CertifiedKey::from_der(chain, key, &Provider::Auto.crypto()).map(Arc::new)
         })
-        .transpose()
-        .map_err(ConnectError::Tls)?;
-    client_config(trust, identity)
-        .map(Some)
-        .map_err(ConnectError::Tls)
+        .transpose()?;
+    Ok(Some(client_config(trust, identity)?))
 }

@@ -83,7 +83,7 @@ impl Process {
 }
 
 /// Reads the first word after `name` at the beginning of a line.
-fn figure(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn figure(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Makes text for people: foreign text made harmless, errors with their causes, amounts of bytes.
+//! Makes text for people: foreign text made harmless, errors with their causes, lists, amounts of bytes.
 
 use std::{error::Error, fmt::Write as _};
 
@@ -60,6 +60,12 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Writes items one after the other.
+pub(crate) fn joined(items: impl IntoIterator<Item: ToString>, separator: &str) -> String {
+    let texts: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    texts.join(separator)
 }
 
 /// Writes an amount of bytes with a decimal unit, in about three digits.

@@ -20,7 +20,7 @@ const WRONG_NAME: &str = "the name of one consists of lower-case letters, digits
 const MOST_REMARKS: usize = 20;
 
 /// A directory in which files with certain names hold one signing key each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyDirectory {
     /// Where the directory is.
     pub path: PathBuf,
@@ -34,8 +34,7 @@ impl KeyDirectory {
     fn unread(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            files: Vec::new(),
-            others: Vec::new(),
+            ..Self::default()
         }
     }
 

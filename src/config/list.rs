@@ -5,10 +5,7 @@ use toml::de::DeValue;
 use super::setting::{Invalid, Item, Setting};
 
 /// A type whose values are written as one string, and may stand in lists or be missing.
-pub(super) trait Element: Setting {
-    /// Whether the empty text takes a value away that was set elsewhere.
-    const EMPTY_IS_UNSET: bool = true;
-}
+pub(super) trait Element: Setting {}
 
 impl<T: Element> Setting for Option<T> {
     const EXPECTS: &'static str = T::EXPECTS;
@@ -19,7 +16,8 @@ impl<T: Element> Setting for Option<T> {
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        if text.is_empty() && T::EMPTY_IS_UNSET {
+        // It takes a value away that was set elsewhere. An empty key must be refused by name, not taken for "no key".
+        if text.is_empty() && !T::SECRET {
             return Ok(None);
         }
         T::from_text(text).map(Some)

@@ -44,6 +44,7 @@ impl fmt::Display for Origin {
     }
 }
 
+use crate::common::text::joined;
 pub(super) use crate::common::text::printable;
 
 /// Says "found ..., expected ... (why)".
@@ -87,9 +88,7 @@ impl fmt::Display for Problem {
         match &self.origin {
             Origin::Default => {}
             Origin::File { column, .. } => write!(out, "{}:{column}: ", self.origin)?,
-            Origin::Operator { .. } | Origin::Env(_) | Origin::Flag(_) => {
-                write!(out, "{}: ", self.origin)?;
-            }
+            other => write!(out, "{other}: ")?,
         }
         match self.key {
             Some(key) => write!(out, "{key}: {}", self.text),
@@ -111,11 +110,7 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(out, "{newline}{problem}")?;
-        }
-        Ok(())
+        out.write_str(&joined(&self.0, "\n"))
     }
 }
 

@@ -90,7 +90,7 @@ macro_rules! sections {
                 doc: &[$($doc),+],
                 expects: <$value as Setting>::EXPECTS,
                 secret: <$value as Setting>::SECRET,
-                live: takes_effect!($($mark)?),
+                live: <[&str]>::is_empty(&[$(stringify!($mark))?]),
                 same: |one, other| one.$section.$key == other.$section.$key,
                 default: stringify!($default),
                 set_toml: |config, item| {
@@ -102,7 +102,7 @@ macro_rules! sections {
                     Ok(())
                 },
                 show: |config| config.$section.$key.show(),
-                beyond: |config| beyond_range!(config.$section.$key $(, $range)?),
+                beyond: &[$(|config| beyond(config.$section.$key, &($range)))?],
             },)+],
         },)+];
     };
@@ -145,29 +145,6 @@ where
         None => format!("found {found}, expected at least {least}{}", V::OR_OFF),
     })
 }
-
-/// Says what is wrong with the value of a key without or with a range.
-macro_rules! beyond_range {
-    ($value:expr) => {{
-        let _ = &$value;
-        None
-    }};
-    ($value:expr, $range:expr) => {
-        beyond($value, &($range))
-    };
-}
-pub(super) use beyond_range;
-
-/// Whether a key without or with the mark `restart` takes effect while the router runs.
-macro_rules! takes_effect {
-    () => {
-        true
-    };
-    (restart) => {
-        false
-    };
-}
-pub(super) use takes_effect;
 
 /// Finds the name among `known` that `wrong` was most likely meant to be, if any is near.
 pub(super) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {

@@ -17,9 +17,7 @@ use ipnet::IpNet;
 
 use super::files::{KeyFile, PemFile};
 use super::key_directory::KeyDirectory;
-use super::registry::{
-    ENV_PREFIX, UNSET, beyond, beyond_range, default_value, section_struct, sections, takes_effect,
-};
+use super::registry::{ENV_PREFIX, UNSET, beyond, default_value, section_struct, sections};
 use super::setting::{Invalid, Item, Setting};
 use super::types::{Endpoint, LogFilter, Secret};
 use crate::observe::log::LogFormat;
@@ -59,8 +57,8 @@ pub struct Key {
     pub(super) set_toml: fn(&mut Config, &Item<'_>) -> Result<(), Invalid>,
     pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
     pub(super) show: fn(&Config) -> Option<String>,
-    /// Says what is wrong with a value that is out of the key's range.
-    pub(super) beyond: fn(&Config) -> Option<String>,
+    /// Says what is wrong with a value that is out of the key's range; empty for a key without one.
+    pub(super) beyond: &'static [fn(&Config) -> Option<String>],
 }
 
 impl Key {

@@ -177,10 +177,7 @@ impl Setting for Secret {
     }
 }
 
-impl Element for Secret {
-    // An empty key must be refused by name, not taken for "no key".
-    const EMPTY_IS_UNSET: bool = false;
-}
+impl Element for Secret {}
 
 /// Directives that choose which log lines are written, known to be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]

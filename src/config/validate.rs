@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Config;
 use super::admin::{self, overlap};
 use super::loading::Loading;
 use super::problem::Origin;
@@ -35,11 +34,9 @@ fn certificate(loading: &mut Loading) {
         _ => return,
     };
     let upstream = ["EXTERNAL_CERT_PEM", "EXTERNAL_KEY_PEM"];
-    let origin = loading.origins.of(set);
-    let lenient = upstream
-        .iter()
-        .any(|name| *origin == Origin::Env((*name).to_owned()));
-    if !lenient {
+    let lenient =
+        |origin: &Origin| matches!(origin, Origin::Env(name) if upstream.contains(&&**name));
+    if !lenient(loading.origins.of(set)) {
         // The file may hold the other half, if it could not be read.
         if !loading.unreadable {
             let text = format!("set without {missing}; set both, or neither for a self-signed one");
@@ -64,22 +61,12 @@ fn client_certificates(loading: &mut Loading) {
         loading.fail(&["tls.client_ca", "tls.plaintext"], text);
     }
     let tls = &loading.config.tls;
-    let remarks = [
-        (
-            tls.allow_missing_alpn && tls.plaintext,
-            "tls.allow_missing_alpn has no effect with tls.plaintext",
-        ),
-        (
-            tls.client_certificate_optional && tls.client_ca.is_none(),
-            "tls.client_certificate_optional has no effect without tls.client_ca",
-        ),
-    ];
-    warn_of(&remarks, loading);
-}
-
-fn warn_of(remarks: &[(bool, &str)], loading: &mut Loading) {
-    for (_, text) in remarks.iter().filter(|(applies, _)| *applies) {
-        loading.warn(*text);
+    if tls.allow_missing_alpn && tls.plaintext {
+        loading.warn("tls.allow_missing_alpn has no effect with tls.plaintext");
+    }
+    let tls = &loading.config.tls;
+    if tls.client_certificate_optional && tls.client_ca.is_none() {
+        loading.warn("tls.client_certificate_optional has no effect without tls.client_ca");
     }
 }
 
@@ -100,7 +87,8 @@ fn tokens(loading: &mut Loading) {
 
 fn ranges(loading: &mut Loading) {
     for key in keys() {
-        if let Some(text) = (key.beyond)(&loading.config) {
+        let text = key.beyond.iter().find_map(|beyond| beyond(&loading.config));
+        if let Some(text) = text {
             loading.fail(&[key.path], text);
         }
     }
@@ -160,25 +148,17 @@ fn addresses(loading: &mut Loading) {
 
 /// Warns of what is allowed, but hardly meant.
 fn advice(loading: &mut Loading) {
-    let Config {
-        tls,
-        connections,
-        drain,
-        ..
-    } = &loading.config;
-    let (lame_duck, timeout) = (drain.lame_duck, drain.timeout);
-    let remarks = [
-        (
-            tls.plaintext && tls.certificate.is_some(),
-            "tls.certificate is not used because tls.plaintext is true",
-        ),
-        (
-            connections.max_age_grace.is_some() && connections.max_age.is_none(),
-            "connections.max_age_grace has no effect without max_age",
-        ),
-    ];
-    warn_of(&remarks, loading);
-    let whole = lame_duck.saturating_add(timeout);
+    let tls = &loading.config.tls;
+    if tls.plaintext && tls.certificate.is_some() {
+        loading.warn("tls.certificate is not used because tls.plaintext is true");
+    }
+    let connections = &loading.config.connections;
+    if connections.max_age_grace.is_some() && connections.max_age.is_none() {
+        loading.warn("connections.max_age_grace has no effect without max_age");
+    }
+    let drain = &loading.config.drain;
+    let lame_duck = drain.lame_duck;
+    let whole = lame_duck.saturating_add(drain.timeout);
     if whole >= KUBERNETES_GRACE {
         let keys = if lame_duck.is_zero() {
             "drain.timeout is"

@@ -71,12 +71,14 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed
 fn decode_timeout(text: &[u8]) -> Result<Duration, MalformedTimeout> {
     /// So much of a long one is quoted.
     const QUOTED: usize = 32;
-    let quoted = |part: &[u8]| String::from_utf8_lossy(&part[..part.len().min(QUOTED)]).into();
+    let quoted =
+        |part: &[u8]| String::from_utf8_lossy(&part[..part.len().min(QUOTED)]).into_owned();
+    let wrong = |what| MalformedTimeout(format!("transport: timeout {what}: {:?}", quoted(text)));
     let Some((unit, digits)) = text.split_last().filter(|(_, digits)| !digits.is_empty()) else {
-        return Err(MalformedTimeout::TooShort(quoted(text)));
+        return Err(wrong("string is too short"));
     };
     if digits.len() > 8 {
-        return Err(MalformedTimeout::TooLong(quoted(text)));
+        return Err(wrong("string is too long"));
     }
     let unit: fn(u64) -> Duration = match unit {
         b'H' => |hours| Duration::from_secs(hours * 3600),
@@ -85,32 +87,26 @@ fn decode_timeout(text: &[u8]) -> Result<Duration, MalformedTimeout> {
         b'm' => Duration::from_millis,
         b'u' => Duration::from_micros,
         b'n' => Duration::from_nanos,
-        _ => return Err(MalformedTimeout::Unit(quoted(text))),
+        _ => return Err(wrong("unit is not recognized")),
     };
     let number = digits.iter().try_fold(0, |number, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         Some(number * 10 + digit)
     });
-    let number = number.ok_or_else(|| MalformedTimeout::Number(quoted(digits)))?;
+    let parsing = || {
+        format!(
+            "strconv.ParseUint: parsing {:?}: invalid syntax",
+            quoted(digits)
+        )
+    };
+    let number = number.ok_or_else(|| MalformedTimeout(parsing()))?;
     Ok(unit(number))
 }
 
 /// Says what is wrong with a `grpc-timeout`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum MalformedTimeout {
-    /// It has no digit, or no unit.
-    #[error("malformed grpc-timeout: transport: timeout string is too short: {0:?}")]
-    TooShort(String),
-    /// It has more than eight digits.
-    #[error("malformed grpc-timeout: transport: timeout string is too long: {0:?}")]
-    TooLong(String),
-    /// Its unit is none of the six.
-    #[error("malformed grpc-timeout: transport: timeout unit is not recognized: {0:?}")]
-    Unit(String),
-    /// Something else than digits stands before the unit.
-    #[error("malformed grpc-timeout: strconv.ParseUint: parsing {0:?}: invalid syntax")]
-    Number(String),
-}
+#[error("malformed grpc-timeout: {0}")]
+pub(crate) struct MalformedTimeout(String);
 
 /// Says how a caller compresses what it sends, and what it can read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

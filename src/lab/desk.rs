@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     auth::{Claims, mint},
+    common::{lock, since_epoch},
     config::Secret,
 };
 
@@ -55,7 +57,7 @@ pub(crate) struct Route {
 pub(crate) struct Desk {
     book: Mutex<Book>,
     /// Moves with every change.
-    changed: watch::Sender<u64>,
+    changed: watch::Sender<()>,
     /// The version of the book that is on the disk; `None` if none is kept.
     saved: Option<watch::Sender<u64>>,
     to_save: Notify,
@@ -79,7 +81,7 @@ impl Desk {
     pub(crate) fn new(leases: Leases, tokens: Tokens, routing: Routing, keep: bool) -> Self {
         Self {
             book: Mutex::new(Book { leases, version: 0 }),
-            changed: watch::Sender::new(0),
+            changed: watch::Sender::default(),
             saved: keep.then(|| watch::Sender::new(0)),
             to_save: Notify::new(),
             listeners: Mutex::default(),
@@ -91,7 +93,7 @@ impl Desk {
 
     /// Looks at the leases.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Leases) -> T) -> T {
-        look(&self.book().leases)
+        look(&lock(&self.book).leases)
     }
 
     /// Changes something, and returns once that is safe.
@@ -103,10 +105,9 @@ impl Desk {
         &self,
         change: impl FnOnce(&mut Leases, Time) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let (result, version) = self.change_now(change);
-        let result = result?;
+        let result = self.change_now(change)?;
         if let Some(saved) = &self.saved {
-            let mut saved = saved.subscribe();
+            let (mut saved, version) = (saved.subscribe(), lock(&self.book).version);
             tokio::select! {
                 biased;
                 done = saved.wait_for(|saved| *saved >= version) => {
@@ -119,8 +120,8 @@ impl Desk {
     }
 
     /// Changes something that nobody waits for to be saved.
-    pub(crate) fn change_now<T>(&self, change: impl FnOnce(&mut Leases, Time) -> T) -> (T, u64) {
-        let mut book = self.book();
+    pub(crate) fn change_now<T>(&self, change: impl FnOnce(&mut Leases, Time) -> T) -> T {
+        let mut book = lock(&self.book);
         let result = change(&mut book.leases, now());
         if book.leases.has_unsaved() {
             if self.saved.is_some() {
@@ -130,19 +131,18 @@ impl Desk {
                 book.leases.take_unsaved();
             }
         }
-        let version = book.version;
         drop(book);
-        self.changed.send_modify(|changes| *changes += 1);
-        (result, version)
+        self.changed.send_replace(());
+        result
     }
 
     /// Tells of every change.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Begins and ends leases on time. Never returns.
-    pub(crate) async fn tick(self: Arc<Self>) {
+    /// Begins and ends leases on time.
+    pub(crate) async fn tick(self: Arc<Self>) -> Infallible {
         let mut changes = self.changes();
         loop {
             changes.borrow_and_update();
@@ -166,7 +166,7 @@ impl Desk {
         let store = Arc::new(store);
         loop {
             let (changes, version) = {
-                let mut book = self.book();
+                let mut book = lock(&self.book);
                 (book.leases.take_unsaved(), book.version)
             };
             if changes.is_empty() {
@@ -189,8 +189,8 @@ impl Desk {
     /// Takes in that the exporter of a lease asks for tokens. Who asked before gets no more.
     pub(crate) fn listen(self: &Arc<Self>, lease: &str) -> Listening {
         let (tokens, incoming) = mpsc::channel(QUEUE);
-        self.listeners().insert(lease.to_owned(), tokens);
-        self.changed.send_modify(|changes| *changes += 1);
+        lock(&self.listeners).insert(lease.to_owned(), tokens);
+        self.changed.send_replace(());
         Listening {
             desk: self.clone(),
             lease: lease.to_owned(),
@@ -225,7 +225,7 @@ impl Desk {
 
     /// Makes a token and gives it to the exporter; it is the client's, too.
     fn offer(&self, lease: &str) -> Result<Route, Refusal> {
-        let listeners = self.listeners();
+        let listeners = lock(&self.listeners);
         let Some(listener) = listeners.get(lease) else {
             return Err(Refusal::NotListening(lease.to_owned()));
         };
@@ -241,16 +241,6 @@ impl Desk {
                 Err(Refusal::NotListening(lease.to_owned()))
             }
         }
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn listeners(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Route>>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,7 +261,7 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.incoming.close();
-        let mut listeners = self.desk.listeners();
+        let mut listeners = lock(&self.desk.listeners);
         // Another process may listen by now.
         if listeners
             .get(&self.lease)
@@ -284,9 +274,7 @@ impl Drop for Listening {
 
 /// Tells the time by this machine's clock.
 pub(crate) fn now() -> Time {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    since_epoch(SystemTime::now())
 }
 
 #[cfg(test)]
@@ -311,7 +299,7 @@ mod tests {
             key: Secret::new(b"a key of a router under test, 32 bytes".to_vec()),
         };
         let desk = Arc::new(Desk::new(leases, tokens, routing, keep));
-        let (connected, _) = desk.change_now(|leases, now| leases.connect("x", now));
+        let connected = desk.change_now(|leases, now| leases.connect("x", now));
         connected.unwrap();
         desk
     }
@@ -334,8 +322,7 @@ mod tests {
     }
 
     fn report(desk: &Desk, status: ExporterStatus) {
-        let (done, _) =
-            desk.change_now(|leases, now| leases.report("x", status, String::new(), now));
+        let done = desk.change_now(|leases, now| leases.report("x", status, String::new(), now));
         done.unwrap();
     }
 

@@ -112,17 +112,14 @@ impl Folder {
     /// Reads the key that tokens are signed with; it is made when there is none.
     pub fn token_key(&self) -> Result<Vec<u8>, FolderError> {
         let path = self.path.join("token.key");
-        match fs::read_to_string(&path) {
-            Ok(text) => match STANDARD.decode(text.trim()) {
-                Ok(key) if key.len() >= 32 => Ok(key),
-                _ => Err(FolderError::Key(path)),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = random()?;
-                write(&path, &format!("{}\n", STANDARD.encode(key)))?;
-                Ok(key.to_vec())
-            }
-            Err(error) => Err(failed("read", &path)(error)),
+        let Some(text) = read(&path)? else {
+            let key = random()?;
+            write(&path, &format!("{}\n", STANDARD.encode(key)))?;
+            return Ok(key.to_vec());
+        };
+        match STANDARD.decode(text.trim()) {
+            Ok(key) if key.len() >= 32 => Ok(key),
+            _ => Err(FolderError::Key(path)),
         }
     }
 
@@ -148,12 +145,8 @@ impl Folder {
     pub fn write_config(&self, holder: &Holder, access: Access<'_>) -> Result<(), FolderError> {
         let path = self.config(holder);
         let ca = STANDARD.encode(access.certificate);
-        let old = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return write(&path, &config(holder, access, &ca));
-            }
-            Err(error) => return Err(failed("read", &path)(error)),
+        let Some(old) = read(&path)? else {
+            return write(&path, &config(holder, access, &ca));
         };
         let text = set(&path, &old, ENDPOINT, access.endpoint)?;
         let text = set(&path, &text, CA, &ca)?;
@@ -244,6 +237,14 @@ fn make(path: &Path) -> Result<(), FolderError> {
         .mode(0o700)
         .create(path);
     made.map_err(failed("create", path))
+}
+
+/// Reads a file, if it is there.
+fn read(path: &Path) -> Result<Option<String>, FolderError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(failed("read", path)),
+    }
 }
 
 /// Writes a file that only its owner can read. It is there as a whole or not at all.

@@ -6,17 +6,15 @@ use std::{collections::BTreeMap, fmt, iter::Peekable, str::CharIndices};
 use serde::{Deserialize, Serialize};
 
 use super::names;
+use crate::common::text::joined;
 
 /// Labels of an exporter, or tags of a lease.
 pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Writes labels as a selector that they fulfil.
 pub(crate) fn list(labels: &Labels) -> String {
-    let pairs: Vec<_> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    pairs.join(",")
+    let pairs = labels.iter().map(|(key, value)| format!("{key}={value}"));
+    joined(pairs, ",")
 }
 
 /// Which labels are wanted. The empty selector is content with any.

@@ -8,15 +8,18 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Mutex,
+    time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use tonic::metadata::MetadataMap;
 
 use super::{names, refusal::Refusal};
-use crate::auth::{self, Claims, Key, KeyRing, Rules};
+use crate::{
+    auth::{self, Claims, Key, KeyRing, Rules},
+    common::{lock, since_epoch},
+};
 
 /// How long a token is good.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
@@ -136,7 +139,7 @@ impl Tokens {
             });
             kept.unwrap_or_else(|| (self.mint(&holder, 1, now), Entry::Made(1)))
         };
-        self.holders().insert(holder, entry);
+        lock(&self.holders).insert(holder, entry);
         token
     }
 
@@ -146,7 +149,7 @@ impl Tokens {
     ///
     /// Its token is given in lab.toml.
     pub(crate) fn rotate(&self, holder: &Holder, now: SystemTime) -> Result<String, Refusal> {
-        match self.holders().get_mut(holder) {
+        match lock(&self.holders).get_mut(holder) {
             Some(Entry::Made(generation)) => {
                 *generation += 1;
                 Ok(self.mint(holder, *generation, now))
@@ -160,7 +163,7 @@ impl Tokens {
     /// Tells whether this client is in the lab.
     pub(crate) fn knows_client(&self, name: &str) -> bool {
         let client = Holder::new(Kind::Client, name);
-        self.holders().contains_key(&client)
+        lock(&self.holders).contains_key(&client)
     }
 
     /// Finds out who calls. The metadata may repeat who that is, and must not say otherwise.
@@ -204,7 +207,7 @@ impl Tokens {
 
     fn holder(&self, token: &str, now: SystemTime) -> Result<Holder, Refusal> {
         let bad = |why: &str| Refusal::BadToken(why.to_owned());
-        let holders = self.holders();
+        let holders = lock(&self.holders);
         // All are compared, so that the time it takes tells nothing.
         let mut given = None;
         for (holder, entry) in holders.iter() {
@@ -255,22 +258,17 @@ impl Tokens {
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: vec![ISSUER.to_owned()],
-            exp: expiry(now),
+            exp: expiry(now).as_secs(),
             ..Claims::new(format!("{holder}#{generation}"), now)
         };
         auth::mint(&self.key, &claims)
     }
-
-    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeMap<Holder, Entry>> {
-        // Nothing that could panic runs while it is locked.
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Says when a token made now ends, in whole seconds from the Unix epoch.
-pub(crate) fn expiry(now: SystemTime) -> u64 {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    (since + LIFETIME).as_secs()
+pub(crate) fn expiry(now: SystemTime) -> Duration {
+    let seconds = (since_epoch(now) + LIFETIME).as_secs();
+    Duration::from_secs(seconds)
 }
 
 fn bearer(metadata: &MetadataMap) -> Result<&str, Refusal> {

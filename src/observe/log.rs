@@ -36,7 +36,7 @@ use tracing_subscriber::{
 };
 
 pub(crate) use self::thinner::network;
-use self::{fields::Style, line::Line, queue::Queue, thinner::SharedThinner, writer::ToQueue};
+use self::{fields::Style, line::Line, queue::Queue, thinner::SharedThinner};
 
 /// How many bytes of lines may wait to be written: some 10,000 records of streams.
 const WAITING: usize = 4 * 1024 * 1024;
@@ -94,7 +94,7 @@ pub struct LogHandle {
 impl LogHandle {
     /// Replaces the filter. On an error the old one stays.
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
-        let filter = filter::parse(filter)?;
+        let filter = filter::parse(filter).map_err(LogError::Filter)?;
         self.filter.reload(filter).map_err(|_| LogError::Gone)
     }
 
@@ -107,10 +107,7 @@ impl LogHandle {
 
 /// Tells whether the log would accept this filter, and if not, why.
 pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
-    match filter::parse(filter) {
-        Err(LogError::Filter(why)) => Err(why),
-        _ => Ok(()),
-    }
+    filter::parse(filter).map(drop)
 }
 
 /// Installs the process-wide log on stderr, to which panics go as well.
@@ -125,7 +122,7 @@ pub(crate) fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogErro
         priorities: journal::is_behind(io::stderr()),
         thinner: Some(thinner.clone()),
     };
-    let (subscriber, handle) = build(line, filter, ToQueue(queue.clone()))?;
+    let (subscriber, handle) = build(line, filter, queue.clone())?;
     subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
     writer::start(queue.clone(), thinner, io::stderr()).map_err(LogError::Thread)?;
     panic::set_hook(Box::new(panics::tell));
@@ -174,7 +171,8 @@ fn build<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(filter::parse(filter)?);
+    let filter = filter::parse(filter).map_err(LogError::Filter)?;
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer()
         .with_ansi(false)
         // The fallback report of a failed write goes to stderr, and panics if that is closed.

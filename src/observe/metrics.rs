@@ -2,8 +2,8 @@
 //!
 //! Every series exists from the start with the value 0, so that rates and alerts work before the
 //! first event. Handles are made once: changing a metric is one atomic operation and looks up
-//! nothing, except that reasons and keys given by name are found in a short list. No label takes a
-//! value that a peer can choose.
+//! nothing, except that values of labels are found in a short list. No label takes a value that a
+//! peer can choose.
 
 mod format;
 mod handles;
@@ -13,7 +13,7 @@ mod process;
 mod tests;
 mod token_keys;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::{
     encoding::text,
@@ -36,6 +36,7 @@ pub use self::{
     },
 };
 use super::log;
+use crate::common::since_epoch;
 
 const PREFIX: &str = "jumpstarter_router";
 
@@ -234,20 +235,20 @@ impl Metrics {
     /// Shows that the router will drain, and when pairs that are left will be ended.
     pub fn set_lame_duck(&self, deadline: SystemTime) {
         self.lame_duck.set(1);
-        self.drain_deadline.set(since_epoch(deadline));
+        self.drain_deadline.set(timestamp(deadline));
     }
 
     /// Shows that the router drains, and when pairs that are left will be ended.
     pub fn set_draining(&self, deadline: SystemTime) {
         self.lame_duck.set(0);
         self.draining.set(1);
-        self.drain_deadline.set(since_epoch(deadline));
+        self.drain_deadline.set(timestamp(deadline));
     }
 
     /// Shows that the configuration of the start is in force.
     pub fn started(&self, now: SystemTime) {
         self.last_reload_successful.set(1);
-        self.last_reload_success.set(since_epoch(now));
+        self.last_reload_success.set(timestamp(now));
     }
 
     /// Counts a changed configuration, and shows whether the newest is in force.
@@ -261,7 +262,7 @@ impl Metrics {
 
     /// Shows when the certificate expires.
     pub fn set_certificate_expiry(&self, at: SystemTime) {
-        self.certificate_expiry.set(since_epoch(at));
+        self.certificate_expiry.set(timestamp(at));
     }
 
     /// Writes all metrics in this format.
@@ -308,7 +309,6 @@ fn byte_buckets() -> impl Iterator<Item = f64> {
 }
 
 /// Gives a time in whole seconds, as metrics have it.
-fn since_epoch(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs().cast_signed()
+fn timestamp(time: SystemTime) -> i64 {
+    since_epoch(time).as_secs().cast_signed()
 }

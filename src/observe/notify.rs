@@ -37,19 +37,13 @@ impl Notify {
     /// To the socket that the environment names, or to nobody.
     pub(crate) fn new(env: &[(String, OsString)]) -> Self {
         let named = env.iter().find(|(name, _)| name == SOCKET_ENV);
-        let Some((_, name)) = named.filter(|(_, name)| !name.is_empty()) else {
-            return Self::to(None);
-        };
-        match open(name) {
-            Ok(way) => Self::to(Some(way)),
-            Err(error) => {
+        let named = named.filter(|(_, name)| !name.is_empty());
+        let manager = named.and_then(|(_, name)| {
+            let way = open(name).inspect_err(|error| {
                 tracing::warn!(%error, "no service manager will be told anything: {SOCKET_ENV} is {name:?}");
-                Self::to(None)
-            }
-        }
-    }
-
-    fn to(manager: Option<(UnixDatagram, SocketAddr)>) -> Self {
+            });
+            way.ok()
+        });
         Self {
             manager,
             stopping: AtomicBool::new(false),

@@ -1,4 +1,8 @@
-//! Holds the slots of all keys.
+//! Holds what happens to each pairing key.
+//!
+//! The key is the token's subject. The first stream with a key waits, the second takes its offer, and the key
+//! is free again: the same token pairs anew until it expires, as with the upstream router. With single use,
+//! a key that has paired stays spent until its token's expiry.
 
 use std::{
     sync::{
@@ -11,8 +15,18 @@ use std::{
 use dashmap::{DashMap, mapref::entry::Entry};
 use thiserror::Error;
 
-use super::slot::Slot;
-pub(crate) use super::slot::Ticket;
+/// Names one waiter exactly: a late `leave` of an earlier waiter never removes a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// Holds the state of one key in use. `T` is what a waiter leaves for its partner.
+#[derive(Debug)]
+enum Slot<T> {
+    /// One stream waits.
+    Waiting { ticket: Ticket, offer: T },
+    /// The key has paired and may not again before its token expires.
+    Spent { until: SystemTime },
+}
 
 /// Tells a stream that was let in what it has to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,15 +108,17 @@ impl<T> Table<T> {
                 Ok(Place::Waiting(ticket, kept))
             }
             Entry::Occupied(mut occupied) => {
-                let single_use = self.single_use.load(Ordering::Relaxed);
-                let slot = occupied.get_mut();
-                // Free slots are removed at once, so where nobody waits the key is spent.
-                let offer = slot
-                    .take(single_use.then_some(expires_at))
-                    .ok_or(Refused::Spent)?;
-                if slot.is_free() {
-                    occupied.remove();
+                if let Slot::Spent { .. } = occupied.get() {
+                    return Err(Refused::Spent.into());
                 }
+                let waited = if self.single_use.load(Ordering::Relaxed) {
+                    occupied.insert(Slot::Spent { until: expires_at })
+                } else {
+                    occupied.remove()
+                };
+                let Slot::Waiting { offer, .. } = waited else {
+                    return Err(Refused::Spent.into());
+                };
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
                 Ok(Place::Paired(offer))
             }
@@ -111,23 +127,21 @@ impl<T> Table<T> {
 
     /// Takes back a waiter's offer. `None` if it has been paired meanwhile.
     pub fn leave(&self, key: &str, ticket: Ticket) -> Option<T> {
-        let mut offer = None;
-        self.slots.remove_if_mut(key, |_, slot| {
-            offer = slot.leave(ticket);
-            slot.is_free()
-        });
-        if offer.is_some() {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        let is_own =
+            |slot: &Slot<T>| matches!(slot, Slot::Waiting { ticket: own, .. } if *own == ticket);
+        match self.slots.remove_if(key, |_, slot| is_own(slot)) {
+            Some((_, Slot::Waiting { offer, .. })) => {
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+                Some(offer)
+            }
+            _ => None,
         }
-        offer
     }
 
     /// Forgets spent keys whose tokens have expired.
     pub fn expire(&self, now: SystemTime) {
-        self.slots.retain(|_, slot| {
-            slot.expire(now);
-            !slot.is_free()
-        });
+        let is_over = |slot: &Slot<T>| matches!(slot, Slot::Spent { until } if *until <= now);
+        self.slots.retain(|_, slot| !is_over(slot));
     }
 
     /// Counts the streams that wait.

@@ -85,7 +85,7 @@ pub(super) async fn watch(certificate: Arc<CurrentTls>, metrics: Arc<Metrics>) {
 }
 
 fn say(urgency: Urgency, expires: SystemTime, now: SystemTime) {
-    let Some(text) = words(urgency, expires, now) else {
+    let Some(text) = remark(expires, now) else {
         return;
     };
     let expires = humantime::format_rfc3339_seconds(expires);
@@ -98,12 +98,8 @@ fn say(urgency: Urgency, expires: SystemTime, now: SystemTime) {
 
 /// What is to be said of a certificate that expires then, if anything.
 pub(super) fn remark(expires: SystemTime, now: SystemTime) -> Option<String> {
-    words(Urgency::of(expires, now), expires, now)
-}
-
-fn words(urgency: Urgency, expires: SystemTime, now: SystemTime) -> Option<String> {
     let hours = expires.duration_since(now).unwrap_or_default().as_secs() / 3600;
-    let when = match urgency {
+    let when = match Urgency::of(expires, now) {
         Urgency::None => return None,
         Urgency::Soon => format!("expires in {} days", hours / 24),
         Urgency::Now => format!("expires in {hours} hours"),

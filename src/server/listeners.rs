@@ -158,13 +158,11 @@ impl Listeners {
                 shared,
             })
         };
+        let grpc = handed_over.get(0);
+        let grpc = grpc.map_or_else(|| bind(0, listen.address), Ok)?;
         let mut open = |role: usize, address: Option<SocketAddr>| match handed_over.get(role) {
             Some(listener) => Ok(Some(listener)),
             None => address.map(|address| bind(role, address)).transpose(),
-        };
-        let grpc = match open(0, Some(listen.address))? {
-            Some(listener) => listener,
-            None => bind(0, listen.address)?,
         };
         let health = open(1, listen.health_address)?;
         let metrics = open(2, listen.metrics_address)?;

@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
+    common::text::joined,
     config::{Config, PemFile},
     tls::provider::Provider,
     transport::{
@@ -53,7 +54,7 @@ pub enum LiveError {
 
 /// Everything that is wrong with what a configuration names.
 #[derive(Debug, Error)]
-#[error("{}", one_line(.0))]
+#[error("{}", joined(.0, "; "))]
 pub struct LiveErrors(Vec<LiveError>);
 
 impl LiveErrors {
@@ -61,11 +62,6 @@ impl LiveErrors {
     pub fn all(&self) -> &[LiveError] {
         &self.0
     }
-}
-
-fn one_line(errors: &[LiveError]) -> String {
-    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    texts.join("; ")
 }
 
 /// What a router starts with, made of its configuration and the files that this names. All that can be wrong with them

@@ -84,7 +84,7 @@ pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemErro
 
 /// What is wrong with a private key that was read and cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// It is too easily broken, or too slow.
     #[error(
         "it is an RSA key of {bits} bits; expected 2048 to 8192: make another key, and have its certificate signed"
@@ -102,7 +102,7 @@ pub enum KeyError {
 
 impl KeyError {
     /// What is wrong with this key, as far as it can be told.
-    pub fn of(key: &PrivateKeyDer<'_>) -> Self {
+    pub(crate) fn of(key: &PrivateKeyDer<'_>) -> Self {
         match rsa_bits(key) {
             Some(bits) if !(2048..=8192).contains(&bits) => Self::RsaBits { bits },
             _ => Self::Kind,

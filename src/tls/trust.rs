@@ -23,13 +23,22 @@ pub(crate) const ALPN_H2: &[u8] = b"h2";
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// Those that are, or are signed by, one of these, for the name that was connected to.
-    Signed(Vec<CertificateDer<'static>>),
-    /// Those that these authorities have signed, for the name that was connected to.
     Roots(RootCertStore),
     /// Only this one is believed, whatever its name.
     Exactly(CertificateDer<'static>),
     /// Any certificate is believed.
     Any,
+}
+
+/// Makes roots of certificates, each of which can vouch for others.
+pub(crate) fn roots(
+    certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
 }
 
 /// The settings of a client that speaks HTTP/2. `identity` is shown to a router that asks for a certificate.
@@ -55,13 +64,6 @@ pub fn client_config(
         })
     };
     let builder = match trust {
-        Trust::Signed(certificates) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates {
-                roots.add(certificate)?;
-            }
-            builder.with_root_certificates(roots)
-        }
         Trust::Roots(roots) => builder.with_root_certificates(roots),
         Trust::Exactly(certificate) => builder
             .dangerous()

@@ -14,7 +14,7 @@ use tokio::{
 use self::outage::Outage;
 use crate::common::backoff::Backoff;
 use crate::observe::{
-    metrics::{ConnectionAccept, ConnectionEnd, Held},
+    metrics::{ConnectionAccept, ConnectionEnd, Held, Label as _},
     panics::caught,
 };
 use crate::transport::{
@@ -22,7 +22,6 @@ use crate::transport::{
     limits::{
         addresses::{ConnectionPermit, Origin},
         proxy_protocol::{self, HeaderError},
-        spares::Need,
     },
     memory::level::Level,
     phase::Phase,
@@ -104,7 +103,7 @@ impl Trouble {
     fn begin(&mut self, router: &Shared, error: &io::Error) -> Duration {
         router.metrics.accept_failures.inc();
         router.life.set_accepting(false);
-        let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Room));
+        let told = (0..SPARES).filter(|_| router.limits.spares.take_back(ConnectionEnd::MadeRoom));
         let taken_back = told.count();
         if let Some(left_out) = self.outage.failed(Instant::now()) {
             tracing::warn!(
@@ -228,7 +227,10 @@ impl Acceptor {
         match &self.tls {
             Some(tls) => match Box::pin(hello::handshake(router, peer, tls, socket)).await {
                 Ok((wire, certificate)) => {
-                    let peer = peer.clone().with_certificate(certificate);
+                    let peer = Origin {
+                        certificate: certificate.map(Arc::from),
+                        ..peer.clone()
+                    };
                     Box::pin(connection::serve(router.clone(), peer, wire)).await
                 }
                 Err(end) => end,

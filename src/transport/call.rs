@@ -24,7 +24,7 @@ use self::{
     peer::{Dialect, PeerSink, PeerSource},
 };
 use crate::transport::{
-    limits::{addresses::StreamPermit, pace::Paced, seats::SeatPermit},
+    limits::{addresses::StreamPermit, count::Counted, pace::Paced},
     outgoing::Outgoing,
     settings::LEAST_WINDOW,
     shared::{Offer, Partner},
@@ -120,7 +120,7 @@ struct Call {
     /// The peer is another router; this proves to it that so is this one.
     voucher: Option<Box<HeaderValue>>,
     _open: StreamPermit,
-    _seat: SeatPermit,
+    _seat: Counted,
 }
 
 impl Call {

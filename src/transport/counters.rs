@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-use crate::{splice::gauge::Gauge, transport::memory::read_budget::Received};
+use crate::{
+    splice::gauge::Gauge,
+    transport::{limits::count::Count, memory::read_budget::Received},
+};
 
 /// Counts what passes through a connection's streams. One task counts and looks, so all access is relaxed.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ pub(crate) struct ConnectionCounters {
     /// What the lanes hold that these streams fill.
     held: Arc<Gauge>,
     /// Streams admitted and not yet gone.
-    streams: AtomicU32,
+    pub(crate) streams: Count,
     /// The connection is not read for want of memory.
     paused: AtomicBool,
     /// The window of each of the connection's streams, bytes.
@@ -27,17 +30,7 @@ pub(crate) struct ConnectionCounters {
     /// How often the window was made smaller, and the peer knows.
     shrunk: AtomicU32,
     /// Calls that ask for no token and are open.
-    calls: AtomicU32,
-}
-
-/// Counts one call that asks for no token until it is dropped.
-#[derive(Debug)]
-pub(crate) struct CallPermit(Arc<ConnectionCounters>);
-
-impl Drop for CallPermit {
-    fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
-    }
+    pub(crate) calls: Count,
 }
 
 impl ConnectionCounters {
@@ -72,21 +65,6 @@ impl ConnectionCounters {
         }
     }
 
-    /// Counts the streams that were admitted and are not yet gone.
-    pub(crate) fn streams(&self) -> u32 {
-        self.streams.load(Ordering::Relaxed)
-    }
-
-    /// Counts a stream that was admitted.
-    pub(crate) fn opened(&self) {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes back what [`Self::opened`] counted.
-    pub(crate) fn closed(&self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Returns what a peer may send on each stream before it is read, bytes.
     pub(crate) fn window(&self) -> u32 {
         self.window.load(Ordering::Relaxed)
@@ -100,13 +78,6 @@ impl ConnectionCounters {
     /// Notes that the peer knows of a smaller window. Streams see it once they are polled.
     pub(crate) fn set_shrunk(&self) {
         self.shrunk.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts one more call that asks for no token, unless `limit` are open.
-    pub(crate) fn open_call(self: &Arc<Self>, limit: u32) -> Option<CallPermit> {
-        let before = self.calls.fetch_add(1, Ordering::Relaxed);
-        let call = CallPermit(self.clone());
-        (before < limit).then_some(call)
     }
 
     /// Counts a DATA frame that was received, of so many bytes.

@@ -8,18 +8,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Uri};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio_util::task::TaskTracker;
 
-use crate::transport::tls::current::CurrentTls;
+use crate::{tls::trust::Trust, transport::tls::current::CurrentTls};
 
 /// Says where the successor is, and how it is recognised.
 #[derive(Clone, Debug, Default)]
 pub struct Successor {
     /// `None`: nothing is forwarded.
     pub to: Option<Target>,
-    /// Which certificate it must show.
-    pub trust: SuccessorTrust,
+    /// Which certificate it must show, for the name of `listen.endpoint`; `None`: the one that this process uses.
+    pub trust: Option<Trust>,
     /// How long it may take to be reached once the drain has begun.
     pub timeout: Duration,
     /// Streams that wait are forwarded from the signal to stop on, not only once the drain begins.
@@ -33,18 +33,6 @@ pub enum Target {
     Own,
     /// host:port.
     Endpoint(String),
-}
-
-/// Says which certificate the successor must show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SuccessorTrust {
-    /// The one that this process uses.
-    #[default]
-    Same,
-    /// One that is, or is signed by, one of these, for the name of `listen.endpoint`.
-    Signed(Vec<CertificateDer<'static>>),
-    /// Any.
-    Any,
 }
 
 /// Holds what a router knows of itself once it listens.

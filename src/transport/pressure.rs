@@ -15,9 +15,7 @@ use jumpstarter_router_system::heap;
 use tokio::time::Instant;
 
 use self::eviction::evict;
-use crate::splice::control::Control;
 use crate::transport::{
-    limits::spares::Need,
     memory::{
         level::Level,
         resident::{Gaps, Resident},
@@ -25,6 +23,7 @@ use crate::transport::{
     shared::Shared,
     streams::STALLED,
 };
+use crate::{observe::metrics::ConnectionEnd, splice::control::Control};
 
 /// Time between looks. Nothing depends on it but how long others wait when memory is full.
 const LOOK: Duration = Duration::from_millis(10);
@@ -113,10 +112,8 @@ impl Watcher {
             Level::Evict | Level::NoStreams => Some(STALLED),
             Level::Full => Some(STALLED_IN_NEED),
         };
-        if level >= Level::Evict {
-            router.limits.calls.give_way();
-        }
         if let Some(least) = least {
+            router.limits.calls.give_way();
             let (pause, part) = TRIM;
             let beyond = memory.used().saturating_sub(memory.heap());
             if self.trimmed.elapsed() >= pause && beyond > memory.used() / part {
@@ -133,8 +130,6 @@ impl Watcher {
                     "out of memory: ended streams that stood still"
                 );
             }
-        }
-        if level >= Level::Evict {
             take_back(router);
         }
         memory.wake_paused();
@@ -156,7 +151,7 @@ impl Watcher {
 const SPARES: usize = 64;
 
 fn take_back(router: &Shared) {
-    let told = (0..SPARES).filter(|_| router.limits.spares.take_back(Need::Memory));
+    let told = (0..SPARES).filter(|_| router.limits.spares.take_back(ConnectionEnd::Memory));
     if told.count() > 0 {
         tracing::debug!("memory is short: connections without a stream are taken back");
     }

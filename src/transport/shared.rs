@@ -12,7 +12,7 @@ use crate::transport::{
     limits::{
         addresses::Addresses,
         calls::Calls,
-        seats::{SeatPermit, Seats},
+        count::{Count, Counted},
         spares::Spares,
     },
     memory::{budget::Budget, level::Memory},
@@ -39,7 +39,7 @@ pub(crate) type Lanes = (LaneSender, LaneReceiver);
 pub struct Offer {
     /// The table is shared between threads, though an offer is only ever moved.
     pub(crate) lanes: SyncWrapper<Lanes>,
-    pub(crate) seat: SeatPermit,
+    pub(crate) seat: Counted,
     pub(crate) joined: oneshot::Sender<Partner>,
     pub(crate) entry: Arc<StreamEntry>,
     pub(crate) encodings: Encodings,
@@ -86,7 +86,9 @@ pub struct Limits {
     pub spares: Arc<Spares>,
     /// What windows may grow by, all together.
     pub windows: Arc<Budget>,
-    pub(crate) seats: Seats,
+    /// Streams. One that has to wait takes two seats, its own and its partner's: so a partner always finds room, and
+    /// waiting streams cannot fill the router in such a way that nobody is left to pair.
+    pub(crate) seats: Count,
     /// Calls that ask for no token.
     pub(crate) calls: Arc<Calls>,
 }
@@ -114,7 +116,7 @@ impl Shared {
                 addresses: Arc::default(),
                 spares: Arc::default(),
                 windows,
-                seats: Seats::default(),
+                seats: Count::default(),
                 calls: Arc::default(),
             },
             routes: routes.prepare(),

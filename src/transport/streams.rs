@@ -12,29 +12,20 @@ use std::{
 use dashmap::DashMap;
 use tokio::time::Instant;
 
-use crate::transport::counters::ConnectionCounters;
+use crate::transport::{counters::ConnectionCounters, limits::count::Counted};
 use crate::{observe::metrics::Metrics, splice::control::Control};
 
 /// A peer that took something in this time has not stalled.
 pub(crate) const STALLED: Duration = Duration::from_millis(500);
 
 /// All streams now served.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Streams {
     entries: DashMap<u64, Arc<StreamEntry>>,
-    next: AtomicU64,
+    /// The number that was given last.
+    last: AtomicU64,
     /// How fast all together are forwarded. Zero unless [`sample`] runs.
     pub forwarded: Rate,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self {
-            entries: DashMap::new(),
-            next: AtomicU64::new(1),
-            forwarded: Rate::default(),
-        }
-    }
 }
 
 impl Streams {
@@ -47,9 +38,9 @@ impl Streams {
         arrived: Instant,
         counters: Arc<ConnectionCounters>,
     ) -> EntryPermit {
-        counters.opened();
+        let counted = counters.streams.add();
         let entry = Arc::new(StreamEntry {
-            id: self.next.fetch_add(1, Ordering::Relaxed),
+            id: self.last.fetch_add(1, Ordering::Relaxed) + 1,
             subject,
             peer,
             certificate,
@@ -65,6 +56,7 @@ impl Streams {
         EntryPermit {
             streams: self.clone(),
             entry,
+            _counted: counted,
         }
     }
 
@@ -77,13 +69,8 @@ impl Streams {
 
     /// The streams of the pair of that number, or the one that waits alone. None if there is no such pair.
     pub fn of_pair(&self, pair: u64) -> Vec<Arc<StreamEntry>> {
-        let mut found = Vec::new();
-        self.for_each(|entry| {
-            if entry.pair() == pair {
-                found.push(entry.clone());
-            }
-        });
-        found
+        let entries = self.entries.iter().map(|entry| entry.clone());
+        entries.filter(|entry| entry.pair() == pair).collect()
     }
 
     /// Counts the streams now served.
@@ -97,11 +84,12 @@ impl Streams {
 pub(crate) struct EntryPermit {
     streams: Arc<Streams>,
     pub(crate) entry: Arc<StreamEntry>,
+    /// On its connection.
+    _counted: Counted,
 }
 
 impl Drop for EntryPermit {
     fn drop(&mut self) {
-        self.entry.counters.closed();
         self.streams.entries.remove(&self.entry.id);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jumpstarter_router::inside::cli::args::{Command, parse};
-use jumpstarter_router::inside::cli::{check, exit::EX_CONFIG};
+use jumpstarter_router::inside::cli::{check, exit::Exit};
 use jumpstarter_router::inside::config::{self, Config, Origin, Secret, Sources, keys, load};
 
 const KEY: &str = "hush-0123456789abcdef0123456789ab";
@@ -45,6 +45,8 @@ fn usage_code(args: &[&str]) -> i32 {
     parse(args).err().unwrap().exit_code()
 }
 
+const EX_CONFIG: u8 = Exit::Config as u8;
+
 /// Runs `check` and gives exit code, stdout and stderr.
 ///
 /// Not as many connections as usual, of whose files this process need not be capable.
@@ -59,7 +61,11 @@ fn run_check(args: &[&str], variables: &[(&str, &str)]) -> (u8, String, String) 
         panic!("not check");
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = check::run(&args, env(variables), &mut out, &mut err).unwrap();
+    let mut code = 0;
+    if let Err(failure) = check::run(&args, env(variables), &mut out, &mut err) {
+        code = failure.exit as u8;
+        err.extend(failure.to_string().bytes());
+    }
     (
         code,
         String::from_utf8(out).unwrap(),

@@ -33,7 +33,7 @@ use jumpstarter_router::{
     inside::{
         auth::{Claims, mint},
         config::{self, Config, Override, Sources},
-        observe::metrics::{ConnectionEnd, Metrics},
+        observe::metrics::{ConnectionEnd, Label as _, Metrics},
         server::Server,
     },
     protocol::v1::FrameType,

@@ -14,7 +14,7 @@ use jumpstarter_router::{
     client::{Connector, Trust},
     inside::{
         observe::metrics::{ConnectionAccept, ConnectionEnd},
-        transport::limits::spares::{Need, SPARE_AFTER},
+        transport::limits::spares::SPARE_AFTER,
     },
 };
 use tokio::{net::TcpStream, time::sleep};
@@ -258,13 +258,16 @@ async fn a_spare_connection_makes_room_for_a_newcomer_from_its_address() {
 async fn spare_connections_make_room_in_memory() {
     let (router, mut pair, first, mut second) = two_spares(&[]).await;
     let spares = &router.server.router().limits.spares;
-    assert!(spares.take_back(Need::Memory));
+    assert!(spares.take_back(ConnectionEnd::Memory));
     is_taken_back(first).await;
     router.closed(ConnectionEnd::Memory, 1).await;
     is_open(&mut second).await;
-    assert!(spares.take_back(Need::Memory));
+    assert!(spares.take_back(ConnectionEnd::Memory));
     is_taken_back(second).await;
-    assert!(!spares.take_back(Need::Memory), "nobody with a stream");
+    assert!(
+        !spares.take_back(ConnectionEnd::Memory),
+        "nobody with a stream"
+    );
     pair.ping_pong().await;
     until("counted", || counted(&router) == (2, 0)).await;
 }

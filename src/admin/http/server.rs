@@ -36,7 +36,7 @@ use crate::transport::accept::is_about_the_peer;
 
 /// Says what a client may use up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// How many connections there may be at once.
     pub connections: usize,
     /// How long the request's header may take, from accept.
@@ -73,20 +73,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a silent connection keeps its descriptor while there are none.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// Serves `app` on `listener` until `shutdown` ends, then gives open connections one second.
+/// Serves `app` on `listener` until `shutdown` ends, then gives open connections a moment.
 ///
-/// At most 256 connections are served at once. Each carries one request and lives at most 60 s.
-/// Fails only if the listener cannot be used. Keep it running while the router drains, so that
-/// probes see why it is not ready.
+/// Each connection carries one request. Fails only if the listener cannot be used. Keep it running while the router
+/// drains, so that probes see why it is not ready.
 pub(crate) async fn serve(
-    listener: net::TcpListener,
-    app: Router,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
-    serve_with(listener, app, Limits::default(), shutdown).await
-}
-
-pub(super) async fn serve_with(
     listener: net::TcpListener,
     app: Router,
     limits: Limits,

@@ -17,7 +17,7 @@ use tokio::{
 use axum::routing::post;
 
 use super::{
-    server::{Limits, serve_with},
+    server::{Limits, serve},
     *,
 };
 use crate::transport::phase::Phase;
@@ -43,7 +43,7 @@ fn start(app: Router, limits: Limits) -> Server {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let task = tokio::spawn(serve_with(listener, app, limits, shutdown));
+    let task = tokio::spawn(serve(listener, app, limits, shutdown));
     Server {
         address,
         stop,

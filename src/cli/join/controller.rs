@@ -1,12 +1,14 @@
 //! Options: who we are to a controller, as Jumpstarter's own files say it.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
-use super::credentials::variable;
 use crate::{
-    cli::exit::{Exit, Failure},
+    cli::{exit::Failure, variable},
     client::{ControllerConfig, Role, Session},
 };
 
@@ -16,19 +18,11 @@ pub struct ClientArgs {
     /// The client's configuration in ~/.config/jumpstarter/clients [default: the current client of `jmp`]
     #[arg(long, value_name = "NAME", conflicts_with = "client_config")]
     pub client: Option<String>,
-    /// The client's configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "The client's configuration file [env: JMP_CLIENT_CONFIG]"
-    )]
+    /// The client's configuration file [env: JMP_CLIENT_CONFIG]
+    #[arg(long, value_name = "FILE")]
     pub client_config: Option<PathBuf>,
-    /// The lease to dial
-    #[arg(
-        long,
-        value_name = "NAME",
-        help = "The lease, see `jmp get leases` [env: JMP_LEASE]"
-    )]
+    /// The lease, see `jmp get leases` [env: JMP_LEASE]
+    #[arg(long, value_name = "NAME")]
     pub lease: Option<String>,
 }
 
@@ -36,24 +30,18 @@ impl ClientArgs {
     /// Opens a session with the controller.
     pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
         let named = || variable("JMP_CLIENT_CONFIG", env).map(PathBuf::from);
-        let file = match (&self.client, &self.client_config) {
-            (Some(_), _) => None,
-            (None, Some(file)) => Some(file.clone()),
-            (None, None) => named(),
+        let file = match &self.client {
+            Some(_) => None,
+            None => self.client_config.clone().or_else(named),
         };
-        let config = match file {
-            Some(file) => ControllerConfig::load(&file, Role::Client)?,
-            None => ControllerConfig::find(self.client.as_deref(), Role::Client, env)?,
-        };
-        Ok(Session::new(&config)?)
+        session(file.as_deref(), self.client.as_deref(), Role::Client, env)
     }
 
     /// Gives the name of the lease, without the namespace that `jmp` may print before it.
     pub fn lease(&self, env: &[(String, OsString)]) -> Result<String, Failure> {
         let lease = self.lease.clone().or_else(|| variable("JMP_LEASE", env));
         let lease = lease.ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
+            Failure::config(
                 "no lease: use --lease NAME or set JMP_LEASE; `jmp create lease` makes one",
             )
         })?;
@@ -76,10 +64,20 @@ pub struct ExporterArgs {
 impl ExporterArgs {
     /// Opens a session with the controller.
     pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
-        let config = match &self.exporter_config {
-            Some(file) => ControllerConfig::load(file, Role::Exporter)?,
-            None => ControllerConfig::find(self.exporter.as_deref(), Role::Exporter, env)?,
-        };
-        Ok(Session::new(&config)?)
+        let (file, name) = (self.exporter_config.as_deref(), self.exporter.as_deref());
+        session(file, name, Role::Exporter, env)
     }
+}
+
+fn session(
+    file: Option<&Path>,
+    name: Option<&str>,
+    role: Role,
+    env: &[(String, OsString)],
+) -> Result<Session, Failure> {
+    let config = match file {
+        Some(file) => ControllerConfig::load(file, role)?,
+        None => ControllerConfig::find(name, role, env)?,
+    };
+    Ok(Session::new(&config)?)
 }

@@ -2,16 +2,17 @@
 
 use std::{
     ffi::OsString,
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
 use crate::{
-    auth::{Claims, LIFETIME, mint, without_newline},
-    cli::exit::{Exit, Failure},
+    auth::without_newline,
+    cli::{exit::Failure, variable},
     client::{Connector, Identity, Token, Trust},
     config::TOKEN_ENV,
 };
@@ -60,7 +61,7 @@ impl RouterArgs {
             _ if self.plaintext => Trust::Plaintext,
             _ if self.insecure => Trust::Insecure,
             Some(path) => Trust::from_pem_file(path)
-                .map_err(|error| Failure::new(Exit::Config, format_args!("--ca {error}")))?,
+                .map_err(|error| Failure::config(format_args!("--ca {error}")))?,
             None => Trust::System,
         };
         let files = self
@@ -80,35 +81,24 @@ impl RouterArgs {
 /// A token, or what is needed to make one.
 #[derive(Args, Clone)]
 pub struct TokenArgs {
-    /// The token; in a file or the environment it is not seen by other users of this machine
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        conflicts_with = "token_file",
-        help = "The token [env: JUMPSTARTER_ROUTER_TOKEN]; others on this machine can see options, so better use a file \
-                or the environment"
-    )]
+    /// The token [env: JUMPSTARTER_ROUTER_TOKEN]; others on this machine can see options, so better use a file or the
+    /// environment
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     pub token: Option<String>,
     /// File with the token, - for standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Sign a token for this subject with the router's key, which is needed then
+    /// Sign tokens for this subject, with the router's key in --key-file or ROUTER_KEY; the other side names the same
+    /// subject
     #[arg(
         long,
         value_name = "TEXT",
         value_parser = NonEmptyStringValueParser::new(),
-        conflicts_with_all = ["token", "token_file"],
-        help = "Sign tokens for this subject, with the router's key in --key-file or ROUTER_KEY; the other side names \
-                the same subject"
+        conflicts_with_all = ["token", "token_file"]
     )]
     pub subject: Option<String>,
-    /// File with the router's key
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["token", "token_file"],
-        help = "File with the router's key [env: the key itself in ROUTER_KEY]"
-    )]
+    /// File with the router's key [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "token_file"])]
     pub key_file: Option<PathBuf>,
 }
 
@@ -131,7 +121,7 @@ impl Tokens {
     pub fn next(&self) -> Token {
         match self {
             Self::Given(token) => token.clone(),
-            Self::Signed { key, subject } => Token::new(signed(key, subject, LIFETIME)),
+            Self::Signed { key, subject } => Token::mint(key, subject),
         }
     }
 }
@@ -146,8 +136,7 @@ impl TokenArgs {
             });
         }
         if self.key_file.is_some() {
-            return Err(Failure::new(
-                Exit::Config,
+            return Err(Failure::config(
                 "--key-file needs --subject TEXT, which both sides share",
             ));
         }
@@ -157,22 +146,18 @@ impl TokenArgs {
             (None, None) => variable(TOKEN_ENV, env),
         };
         let token = text.map(Token::new).ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
-                format_args!(
+            Failure::config(format_args!(
                     "no token: use --token-file FILE, set {TOKEN_ENV}, or have one signed with --subject TEXT and \
                      the router's key"
                 ),
             )
         })?;
         if token.as_str().is_empty() {
-            return Err(Failure::new(Exit::Config, "the token is empty"));
+            return Err(Failure::config("the token is empty"));
         }
         Ok(Tokens::Given(token))
     }
-}
 
-impl TokenArgs {
     /// As [`tokens`](Self::tokens), but with a key alone, fresh tokens for a subject that nobody shares.
     pub fn tokens_of_our_own(&self, env: &[(String, OsString)]) -> Result<Tokens, Failure> {
         let named = self.token.is_some() || self.token_file.is_some() || self.subject.is_some();
@@ -196,26 +181,10 @@ pub(crate) fn key(file: Option<&Path>, env: &[(String, OsString)]) -> Result<Vec
     };
     key.filter(|key| !without_newline(key).is_empty())
         .ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
-                format_args!("no key: use --key-file FILE, or set {KEY_ENV} to the router's key"),
-            )
+            Failure::config(format_args!(
+                "no key: use --key-file FILE, or set {KEY_ENV} to the router's key"
+            ))
         })
-}
-
-/// Signs a token as the controller does.
-pub(crate) fn signed(key: &[u8], subject: &str, lifetime: Duration) -> String {
-    let mut claims = Claims::new(subject, SystemTime::now());
-    claims.exp = claims.iat.saturating_add(lifetime.as_secs());
-    mint(key, &claims)
-}
-
-/// Looks for a variable of the environment; an empty one is as good as none.
-pub(crate) fn variable(name: &str, env: &[(String, OsString)]) -> Option<String> {
-    let (_, value) = env
-        .iter()
-        .find(|(known, value)| known == name && !value.is_empty())?;
-    value.to_str().map(ToOwned::to_owned)
 }
 
 /// Reads a small text file, or standard input.
@@ -226,30 +195,25 @@ pub(crate) fn read(path: &Path, option: &str) -> Result<String, Failure> {
 
 /// Reads a small file or standard input, which must hold something.
 fn read_bytes(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
-    let bytes = if path == Path::new("-") {
-        limited(io::stdin().lock())
-    } else {
-        fs::File::open(path).and_then(limited)
+    let read = || {
+        let from: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(path)?)
+        };
+        let mut bytes = Vec::new();
+        from.take(MOST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST {
+            return Err(io::Error::other(format!("longer than {} KiB", MOST / 1024)));
+        }
+        if bytes.trim_ascii().is_empty() {
+            return Err(io::Error::other("it is empty"));
+        }
+        Ok(bytes)
     };
-    let bytes = bytes.and_then(|bytes| match bytes.trim_ascii() {
-        [] => Err(io::Error::other("it is empty")),
-        _ => Ok(bytes),
-    });
-    bytes.map_err(|error| unusable(path, option, &error))
+    read().map_err(|error| unusable(path, option, &error))
 }
 
 fn unusable(path: &Path, option: &str, why: &dyn fmt::Display) -> Failure {
-    Failure::new(
-        Exit::Config,
-        format_args!("{option} {}: {why}", path.display()),
-    )
-}
-
-fn limited(from: impl io::Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(from, MOST + 1), &mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(io::Error::other(format!("longer than {} KiB", MOST / 1024)));
-    }
-    Ok(bytes)
+    Failure::config(format_args!("{option} {}: {why}", path.display()))
 }

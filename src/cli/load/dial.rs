@@ -1,6 +1,7 @@
 //! Connections to the router under test, and calls on them.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -38,13 +39,6 @@ pub struct Dialer {
     pub pings: Option<Arc<Histogram>>,
 }
 
-/// An open connection. It closes once this and the calls on it are gone.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    requests: SendRequest<Bytes>,
-    connector: Connector,
-}
-
 impl Dialer {
     /// Dials the router that `connector` leads to; `key` signs the tokens.
     pub fn new(connector: Connector, key: Vec<u8>) -> Self {
@@ -65,52 +59,47 @@ impl Dialer {
         Token::mint(&self.key, subject)
     }
 
-    /// Makes a new connection whose streams have this window.
-    pub async fn connect(&self, window: u32) -> Result<Connection, Failure> {
-        let connector = self.connector.clone();
-        let io = connector.io().await?;
+    /// Makes a new connection whose streams have this window. It closes once the calls on it, and all that can make more of
+    /// them, are gone.
+    pub async fn connect(&self, window: u32) -> Result<SendRequest<Bytes>, Failure> {
+        let io = self.connector.io().await?;
         let (requests, mut connection) = http2(window, SEND_BUFFER)
             .initial_connection_window_size(window.max(CONNECTION_WINDOW))
             .handshake(io)
             .await?;
         let pinger = connection.ping_pong().zip(self.pings.clone());
-        // Its streams report the error, too.
+        // In one task, so that no other comes between a PING's answer and its time.
         tokio::spawn(async move {
             tokio::select! {
+                // Its streams report the error, too.
                 _ = connection => {}
-                () = measure_pings(pinger) => {}
+                Some(never) = measure_pings(pinger) => match never {},
             }
         });
-        Ok(Connection {
-            requests,
-            connector,
-        })
+        Ok(requests)
     }
-}
 
-/// Sends one PING after another for as long as the connection lasts. The select above drops it with the connection.
-async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) {
-    if let Some((mut pings, times)) = pinger {
-        loop {
-            let sent = Instant::now();
-            if pings.ping(Ping::opaque()).await.is_err() {
-                break;
-            }
-            times.record(sent.elapsed());
-            sleep(PING_PAUSE).await;
-        }
-    }
-    std::future::pending::<()>().await;
-}
-
-impl Connection {
-    /// Calls `RouterService/Stream`.
-    pub async fn call(self, token: &Token) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
+    /// Calls `RouterService/Stream` on a connection.
+    pub async fn call(
+        &self,
+        connection: SendRequest<Bytes>,
+        token: &Token,
+    ) -> Result<(SendStream<Bytes>, ResponseFuture), Failure> {
         let mut request = request(&self.connector, token)?;
         let agent = HeaderValue::from_static("jumpstarter-router-load");
         request.headers_mut().insert(header::USER_AGENT, agent);
-        let mut requests = self.requests.ready().await?;
-        let (response, send) = requests.send_request(request, false)?;
+        let (response, send) = connection.ready().await?.send_request(request, false)?;
         Ok((send, response))
+    }
+}
+
+/// Sends one PING after another for as long as the connection lasts, if they are measured.
+async fn measure_pings(pinger: Option<(PingPong, Arc<Histogram>)>) -> Option<Infallible> {
+    let (mut pings, times) = pinger?;
+    loop {
+        let sent = Instant::now();
+        pings.ping(Ping::opaque()).await.ok()?;
+        times.record(sent.elapsed());
+        sleep(PING_PAUSE).await;
     }
 }

@@ -20,7 +20,7 @@ pub enum Failure {
     Corrupt(#[from] Corruption),
     /// The router ended the call.
     #[error("the router ended the call early: {0}")]
-    Ended(Status),
+    Ended(String),
     /// The stream takes no more bytes, and nobody said why.
     #[error("the stream was closed while sending")]
     Closed,
@@ -28,23 +28,16 @@ pub enum Failure {
     #[error("{0} took too long")]
     Late(&'static str),
     /// What arrived in total is not what was sent.
-    #[error("lane {lane}: {sent} messages sent, {received} received")]
-    Total {
-        /// Where.
-        lane: u32,
-        /// By its sender.
-        sent: u64,
-        /// By its receiver.
-        received: u64,
-    },
+    #[error("{0}")]
+    Total(String),
 }
 
 impl Failure {
     /// Says how the call ended, for the report.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> String {
         match self {
             Self::Ended(status) => status.clone(),
-            other => Status::new(format!("none: {other}")),
+            other => format!("status none: {other}"),
         }
     }
 
@@ -58,33 +51,12 @@ impl Failure {
     }
 }
 
-/// How a call ended: the gRPC status, or that there was none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Status(String);
-
-impl Status {
-    /// Makes a status of words for the report.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Reads what trailers, or headers alone, say.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let text = |name| {
-            headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        let code = text("grpc-status").unwrap_or_else(|| "none".to_owned());
-        match text("grpc-message").filter(|message| !message.is_empty()) {
-            Some(message) => Self(format!("{code} {message}")),
-            None => Self(code),
-        }
-    }
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "status {}", self.0)
+/// Says how a call ended: the gRPC status in trailers, or in headers alone, or that there was none.
+pub(crate) fn status(headers: &HeaderMap) -> String {
+    let text = |name| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()));
+    let code = text("grpc-status").unwrap_or("none".into());
+    match text("grpc-message").filter(|message| !message.is_empty()) {
+        Some(message) => format!("status {code} {message}"),
+        None => format!("status {code}"),
     }
 }

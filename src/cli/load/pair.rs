@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tokio::time::timeout;
 
 use super::{
-    dial::Connection,
     failure::Failure,
     pattern::{Lane, Sizes},
     run::Run,
@@ -44,7 +45,7 @@ pub struct Setup {
     /// The stream windows of the two peers.
     pub windows: (u32, u32),
     /// Open connections for all first and all second peers; without them each stream makes its own.
-    pub shared: Option<(Connection, Connection)>,
+    pub shared: Option<(SendRequest<Bytes>, SendRequest<Bytes>)>,
 }
 
 impl Setup {
@@ -81,16 +82,13 @@ impl Setup {
         let token = run.dialer.token(&subject);
         let there = Lane::new(2 * id, self.sizes, run.pattern.clone());
         let back = Lane::new(2 * id + 1, self.sizes, run.pattern.clone());
-        let (on_a, on_b) = match &self.shared {
-            Some((a, b)) => (Some(a.clone()), Some(b.clone())),
-            None => (None, None),
-        };
-        let call = async |open: Option<Connection>, window, send: &Lane, recv: &Lane| {
+        let (on_a, on_b) = self.shared.clone().unzip();
+        let call = async |open: Option<SendRequest<Bytes>>, window, send: &Lane, recv: &Lane| {
             let connection = match open {
                 Some(connection) => connection,
                 None => run.dialer.connect(window).await?,
             };
-            let (stream, response) = connection.call(&token).await?;
+            let (stream, response) = run.dialer.call(connection, &token).await?;
             let mut send = Sender::new(stream, send.clone());
             let mut recv = Receiver::new(response, Verifier::new(recv.clone(), run.verify));
             if let Err(failure) = send.put() {
@@ -136,11 +134,10 @@ pub(crate) async fn finish(run: &Run, mut a: Peer, mut b: Peer) -> Result<(), Fa
     for (from, to) in [(&a, &b), (&b, &a)] {
         let (sent, received) = (from.send.sent, to.recv.received);
         if sent != received {
-            return Err(Failure::Total {
-                lane: from.send.lane().id(),
-                sent,
-                received,
-            });
+            let lane = from.send.lane().id();
+            return Err(Failure::Total(format!(
+                "lane {lane}: {sent} messages sent, {received} received"
+            )));
         }
     }
     Ok(())
@@ -160,6 +157,6 @@ async fn drain(run: &Run, receiver: &mut Receiver) -> Result<(), Failure> {
     timeout(PATIENCE, rest)
         .await
         .map_err(|_| Failure::Late("ending a pair"))??;
-    run.ended_with(&receiver.status());
+    run.ended_with(receiver.status());
     Ok(())
 }

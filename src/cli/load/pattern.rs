@@ -6,6 +6,7 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::{BufMut, BytesMut};
+use prost::encoding::{encode_varint, encoded_len_varint};
 
 /// Where slices may begin: so many different contents of one length exist.
 const OFFSETS: usize = 64 * 1024;
@@ -119,15 +120,8 @@ impl Lane {
         let mut head_len = 5;
         if size > 0 {
             head[5] = 0x0a;
-            head_len = 6;
-            let mut rest = size;
-            while rest >= 0x80 {
-                head[head_len] = rest as u8 | 0x80;
-                rest >>= 7;
-                head_len += 1;
-            }
-            head[head_len] = rest as u8;
-            head_len += 1;
+            encode_varint(size as u64, &mut &mut head[6..]);
+            head_len = 6 + encoded_len_varint(size as u64);
         }
         let length = head_len - 5 + size;
         head[1..5].copy_from_slice(&(length as u32).to_be_bytes());

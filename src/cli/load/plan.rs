@@ -14,7 +14,9 @@ use crate::{
     cli::{
         exit::{Exit, Failure},
         join::credentials::KEY_ENV,
+        variable,
     },
+    transport::settings::Size,
 };
 
 /// Bytes of a large message, as stock peers send them.
@@ -64,17 +66,14 @@ impl Workload {
 
 /// Says what the options ask for.
 pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params), Failure> {
-    let from_env = || {
-        let (_, key) = env.iter().find(|(name, _)| name == KEY_ENV)?;
-        Some(key.as_encoded_bytes().to_vec())
-    };
-    let key = args.key.clone().map(String::into_bytes).or_else(from_env);
+    let key = args.key.clone().or_else(|| variable(KEY_ENV, env));
+    let key = key.map(String::into_bytes);
     let key = key.filter(|key| !without_newline(key).is_empty());
     let key = key.ok_or_else(|| wrong("no key: give --key or set ROUTER_KEY"))?;
     let connector = args.router.connector().map_err(wrong)?;
-    let size = args.size.unwrap_or(args.workload.default_size());
+    let size = args.size.map_or(args.workload.default_size(), Size::bytes);
     range("size", size, 0, LARGEST)?;
-    let window = args.window.unwrap_or(16 * 1024 * 1024);
+    let window = args.window.map_or(16 * 1024 * 1024, Size::bytes);
     range("window", window, 1, LARGEST_WINDOW)?;
     if !(0.001..=1e7).contains(&args.rate) {
         return Err(wrong("--rate must be from 0.001 to 10000000 per second"));
@@ -88,7 +87,7 @@ pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, 
     };
     let by_bytes = args
         .bytes
-        .map(|bytes| bytes.div_ceil(sizes.mean().max(1)) as u64);
+        .map(|bytes| bytes.bytes().div_ceil(sizes.mean().max(1)) as u64);
     let limit = args.messages.or(by_bytes);
     let most = match (limit, args.workload) {
         (_, Workload::Stall) => STALLED,
@@ -111,7 +110,7 @@ pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, 
         args: args.clone(),
         sizes,
         both: args.both || args.workload == Workload::Mix,
-        stalled_window: args.window.map_or(STOCK_WINDOW, |window| window as u32),
+        stalled_window: args.window.map_or(STOCK_WINDOW, Size::bytes_u32),
         deadline: args.deadline.unwrap_or(run.warmup + run.duration + SLACK),
     };
     Ok((run, params))

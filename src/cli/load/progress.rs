@@ -1,21 +1,14 @@
 //! One line on a terminal while a run is on.
 
-use std::{convert::Infallible, future::pending, time::Duration};
-
-use tokio::time::sleep;
+use std::convert::Infallible;
 
 use super::run::Run;
-use crate::cli::status_line::StatusLine;
+use crate::cli::status_line::each_second;
 
 /// Shows each second what is going on, for as long as it is polled.
 pub(crate) async fn show(run: &Run) -> Infallible {
-    let mut line = StatusLine::new();
-    if !line.is_shown() {
-        return pending().await;
-    }
     let mut last = run.moment();
-    loop {
-        sleep(Duration::from_secs(1)).await;
+    each_second(|| {
         let now = run.moment();
         let seconds = (now.at - last.at).as_secs_f64();
         let messages = (now.messages - last.messages) as f64 / seconds;
@@ -25,10 +18,11 @@ pub(crate) async fn show(run: &Run) -> Infallible {
             (false, true) => "measuring",
             (false, false) => "warming up",
         };
-        line.show(format_args!(
+        last = now;
+        format!(
             "{phase}: {} pairs made, {messages:.0} messages/s, {megabytes:.1} MB/s",
             run.pairs()
-        ));
-        last = now;
-    }
+        )
+    })
+    .await
 }

@@ -165,10 +165,9 @@ impl Report {
     }
 
     fn measure(&mut self, run: &Run) {
-        let Some(measured) = run.measured() else {
+        let Some((from, to)) = run.measured() else {
             return;
         };
-        let (from, to) = (measured.from, measured.to);
         let seconds = (to.at - from.at)
             .max(Duration::from_micros(1))
             .as_secs_f64();

@@ -3,9 +3,8 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -18,14 +17,10 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    dial::Dialer,
-    failure::{Failure, Status},
-    histogram::Histogram,
-    pattern::Pattern,
-    stream::Got,
-    usage::Usage,
-    verify::Verify,
+    dial::Dialer, failure::Failure, histogram::Histogram, pattern::Pattern, stream::Got,
+    usage::Usage, verify::Verify,
 };
+use crate::common::lock;
 
 /// After so many errors a run stops.
 const MAX_ERRORS: u64 = 100;
@@ -65,7 +60,7 @@ pub struct Run {
     measuring: AtomicBool,
     pairs: AtomicU32,
     name: String,
-    measured: Mutex<Option<Measured>>,
+    measured: OnceLock<(Moment, Moment)>,
 }
 
 /// One moment of a run.
@@ -81,22 +76,6 @@ pub struct Moment {
     pub router: Option<Usage>,
     /// This process.
     pub own: Usage,
-}
-
-/// The measured phase.
-#[derive(Clone, Copy, Debug)]
-pub struct Measured {
-    /// Its begin.
-    pub from: Moment,
-    /// Its end.
-    pub to: Moment,
-}
-
-/// What runs while it is measured.
-pub(crate) type Task = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Run {
@@ -123,7 +102,7 @@ impl Run {
             measuring: AtomicBool::new(false),
             pairs: AtomicU32::new(0),
             name: format!("load-{seed:x}-{}", uuid::Uuid::new_v4()),
-            measured: Mutex::new(None),
+            measured: OnceLock::new(),
         }
     }
 
@@ -170,9 +149,8 @@ impl Run {
     }
 
     /// Keeps how a call ended.
-    pub fn ended_with(&self, status: &Status) {
-        let mut statuses = lock(&self.statuses);
-        *statuses.entry(status.to_string()).or_default() += 1;
+    pub fn ended_with(&self, status: String) {
+        *lock(&self.statuses).entry(status).or_default() += 1;
     }
 
     /// Keeps an error; too many of them end the run.
@@ -205,9 +183,9 @@ impl Run {
         }
     }
 
-    /// Gives the measured phase, once it is over.
-    pub fn measured(&self) -> Option<Measured> {
-        *lock(&self.measured)
+    /// Gives begin and end of the measured phase, once it is over.
+    pub fn measured(&self) -> Option<(Moment, Moment)> {
+        self.measured.get().copied()
     }
 
     /// Measures while nothing happens. Gives the moment when that was over.
@@ -222,7 +200,8 @@ impl Run {
 
     fn end(&self, from: Moment) -> Moment {
         let to = self.moment();
-        *lock(&self.measured) = Some(Measured { from, to });
+        // A run measures once.
+        let _ = self.measured.set((from, to));
         to
     }
 
@@ -235,7 +214,10 @@ impl Run {
     }
 
     /// Runs tasks through warm-up, measured phase and their own ends. The first failure ends all.
-    pub async fn measure(self: &Arc<Self>, tasks: Vec<Task>) {
+    pub async fn measure<T>(self: &Arc<Self>, tasks: impl IntoIterator<Item = T>)
+    where
+        T: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
         let mut running = JoinSet::new();
         let warm = !self.warmup.is_zero();
         let mut from = (!warm).then(|| self.begin());

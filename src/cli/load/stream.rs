@@ -11,7 +11,7 @@ use h2::{RecvStream, SendStream, client::ResponseFuture};
 use tokio::time::timeout;
 
 use super::{
-    failure::{Failure, Status},
+    failure::{Failure, status},
     pattern::{Lane, Plan},
     verify::Verifier,
 };
@@ -127,7 +127,8 @@ enum Body {
     /// Response headers may come late: with the first message, or when the pair has met.
     Headers(ResponseFuture),
     Open(RecvStream),
-    Ended(Status),
+    /// How it ended, for the report.
+    Ended(String),
 }
 
 /// Receives and checks a lane's messages.
@@ -161,11 +162,11 @@ impl Receiver {
         if let Body::Headers(response) = &mut self.body {
             let response = response.await?;
             self.body = if response.headers().contains_key("grpc-status") {
-                Body::Ended(Status::of(response.headers()))
+                Body::Ended(status(response.headers()))
             } else if response.status() == http::StatusCode::OK {
                 Body::Open(response.into_body())
             } else {
-                Body::Ended(Status::new(format!("none, HTTP {}", response.status())))
+                Body::Ended(format!("status none, HTTP {}", response.status()))
             };
         }
         let got = poll_fn(|cx| self.poll_receive(cx)).await?;
@@ -175,7 +176,7 @@ impl Receiver {
         self.received += got.messages;
         if got.bytes == 0 {
             let trailers = body.trailers().await?.unwrap_or_default();
-            self.body = Body::Ended(Status::of(&trailers));
+            self.body = Body::Ended(status(&trailers));
             self.verifier.finish()?;
             return Ok(None);
         }
@@ -210,13 +211,17 @@ impl Receiver {
         Poll::Ready(Ok(got))
     }
 
+    /// Does as [`receive`](Self::receive), but the end of the stream is an error.
+    pub async fn more(&mut self) -> Result<Got, Failure> {
+        let got = self.receive().await?;
+        got.ok_or_else(|| Failure::Ended(self.status()))
+    }
+
     /// Waits for `n` whole messages. The end of the stream is an error.
     pub async fn expect(&mut self, n: u64) -> Result<Got, Failure> {
         let mut total = Got::default();
         while total.messages < n {
-            let Some(got) = self.receive().await? else {
-                return Err(Failure::Ended(self.status()));
-            };
+            let got = self.more().await?;
             total.messages += got.messages;
             total.bytes += got.bytes;
         }
@@ -232,10 +237,10 @@ impl Receiver {
     }
 
     /// Says how the call ended, if it did.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> String {
         match &self.body {
             Body::Ended(status) => status.clone(),
-            _ => Status::new("none"),
+            _ => "status none".to_owned(),
         }
     }
 }

@@ -11,7 +11,13 @@ pub(crate) mod stall;
 
 use std::sync::Arc;
 
-use super::{args::Workload, failure::Failure, plan::Params, run::Run};
+use super::{
+    args::Workload,
+    failure::Failure,
+    pair::{Pair, Setup},
+    plan::Params,
+    run::Run,
+};
 
 /// Figures of their own that some workloads report, in the order of the text.
 pub(crate) type Extra = Vec<(&'static str, f64)>;
@@ -19,8 +25,10 @@ pub(crate) type Extra = Vec<(&'static str, f64)>;
 /// Runs a workload to its end.
 pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     match params.args.workload {
-        Workload::Bulk | Workload::Flood | Workload::Mix => pump::run(run, params).await,
-        Workload::Pingpong => pingpong::run(run, params).await,
+        Workload::Bulk | Workload::Flood | Workload::Mix => {
+            each(run, params, |run, pair| pump::pump(run, pair, params.both)).await
+        }
+        Workload::Pingpong => each(run, params, pingpong::play).await,
         Workload::Reqresp => reqresp::run(run, params).await,
         Workload::Idle => idle::run(run, params).await,
         Workload::Stall if params.args.persist => siege::run(run, params).await,
@@ -28,4 +36,20 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
         Workload::Churn => churn::run(run, params).await,
         Workload::Mixed => mixed::run(run, params).await,
     }
+}
+
+/// Sets up the pairs, then has each of them do its work.
+async fn each<T>(
+    run: &Arc<Run>,
+    params: &Params,
+    work: impl Fn(Arc<Run>, Pair) -> T,
+) -> Result<Extra, Failure>
+where
+    T: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let setup = Setup::new(run, params.sizes).await?;
+    let pairs = setup.pairs(run, params.args.pairs).await?;
+    run.measure(pairs.into_iter().map(|pair| work(run.clone(), pair)))
+        .await;
+    Ok(Extra::new())
 }

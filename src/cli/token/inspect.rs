@@ -3,9 +3,8 @@
 use std::{
     ffi::OsString,
     fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,8 +15,8 @@ use crate::{
     auth::{Inspection, Key, KeyRing, Refusal, Rules},
     cli::{
         exit::{Exit, Failure},
-        join::credentials::{KEY_ENV, key, read, variable},
-        quietly,
+        join::credentials::{KEY_ENV, key, read},
+        print, variable,
     },
     common::text::printable,
     config::{Config, TOKEN_ENV},
@@ -33,18 +32,11 @@ Exit codes:
   2   wrong usage
   78  a file cannot be read, or there is no token to look at")]
 pub struct InspectArgs {
-    /// The token, or a file with it
-    #[arg(
-        value_name = "TOKEN|FILE",
-        help = "The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]"
-    )]
+    /// The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]
+    #[arg(value_name = "TOKEN|FILE")]
     pub token: Option<String>,
-    /// File with a key of the router; may be repeated
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with a key of the router; may be repeated [env: the key itself in ROUTER_KEY]"
-    )]
+    /// File with a key of the router; may be repeated [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE")]
     pub key_file: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -52,14 +44,7 @@ pub struct InspectArgs {
 }
 
 /// Says what a token holds.
-pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> ExitCode {
-    match try_run(args, env) {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
-}
-
-fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let text = token(args, env)?;
     let text = text.trim();
     let text = text.strip_prefix("Bearer ").unwrap_or(text).trim_start();
@@ -90,12 +75,12 @@ fn try_run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<ExitCode, F
             (report, false)
         }
     };
-    quietly(io::stdout().lock().write_all(report.as_bytes()))?;
-    Ok(if accepted {
-        ExitCode::SUCCESS
+    print(report)?;
+    if accepted {
+        Ok(())
     } else {
-        ExitCode::FAILURE
-    })
+        Err(Failure::silent(Exit::Broken))
+    }
 }
 
 fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failure> {
@@ -107,20 +92,18 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
         None => match variable(TOKEN_ENV, env) {
             Some(token) => Ok(token),
             None if !io::stdin().is_terminal() => read(Path::new("-"), "no token: standard input"),
-            None => Err(Failure::new(
-                Exit::Config,
-                format_args!("no token: name it or a file with it, or set {TOKEN_ENV}"),
-            )),
+            None => Err(Failure::config(format_args!(
+                "no token: name it or a file with it, or set {TOKEN_ENV}"
+            ))),
         },
     }
 }
 
 fn keys(args: &InspectArgs, env: &[(String, OsString)]) -> Result<Vec<Key>, Failure> {
     if args.key_file.is_empty() {
-        return Ok(match variable(KEY_ENV, env) {
-            Some(secret) => vec![Key::new(KEY_ENV, secret.as_bytes())],
-            None => Vec::new(),
-        });
+        let secret = variable(KEY_ENV, env);
+        let key = secret.map(|secret| Key::new(KEY_ENV, secret.as_bytes()));
+        return Ok(key.into_iter().collect());
     }
     let named = |path: &PathBuf| {
         let secret = key(Some(path), env)?;
@@ -180,10 +163,8 @@ impl Verdict {
     }
 
     fn why(&self) -> String {
-        match &self.result {
-            Ok(why) => (*why).to_owned(),
-            Err(refusal) => refusal.to_string(),
-        }
+        let accepted = self.result.as_ref().map(ToString::to_string);
+        accepted.unwrap_or_else(ToString::to_string)
     }
 }
 

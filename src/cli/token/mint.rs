@@ -2,18 +2,15 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write as _},
     path::PathBuf,
-    process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::Args;
 
-use crate::cli::{
-    exit::Failure,
-    join::credentials::{key, signed},
-    quietly,
+use crate::{
+    auth::{Claims, mint},
+    cli::{exit::Failure, join::credentials::key, print},
 };
 
 /// Options of `token mint`.
@@ -30,12 +27,8 @@ pub struct MintArgs {
     /// How long streams may be opened with it; those that are open go on
     #[arg(long, value_name = "TIME", value_parser = lifetime, default_value = "30m")]
     pub lifetime: Duration,
-    /// File with the router's key
-    #[arg(
-        long,
-        value_name = "FILE",
-        help = "File with the router's key, - for standard input [env: the key itself in ROUTER_KEY]"
-    )]
+    /// File with the router's key, - for standard input [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 }
 
@@ -50,28 +43,24 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 /// Prints a token.
-pub(crate) fn run(args: &MintArgs, env: &[(String, OsString)]) -> ExitCode {
-    let key = match key(args.key_file.as_deref(), env) {
-        Ok(key) => key,
-        Err(failure) => return failure.report(),
-    };
+pub(crate) fn run(args: &MintArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let key = key(args.key_file.as_deref(), env)?;
     let random = || uuid::Uuid::new_v4().to_string();
     let subject = args.subject.clone().unwrap_or_else(random);
-    let token = signed(&key, &subject, args.lifetime);
-    match quietly(writeln!(io::stdout().lock(), "{token}")) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => Failure::from(error).report(),
-    }
+    let mut claims = Claims::new(subject, SystemTime::now());
+    claims.exp = claims.iat.saturating_add(args.lifetime.as_secs());
+    print(mint(&key, &claims) + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::LIFETIME;
 
     #[test]
     fn the_usual_lifetime_is_the_controllers() {
-        assert_eq!(lifetime("30m"), Ok(LIFETIME));
+        let usual = Claims::new("", SystemTime::now());
+        let usual = Duration::from_secs(usual.exp - usual.iat);
+        assert_eq!(lifetime("30m"), Ok(usual));
         assert!(lifetime("0s").is_err() && lifetime("soon").is_err());
     }
 }

@@ -16,8 +16,11 @@ use crossterm::{
     },
 };
 
-use super::{View, table};
-use crate::cli::admin_client::{AdminError, Look};
+use super::{ListArgs, table};
+use crate::cli::{
+    admin_client::{AdminError, Look},
+    exit::Failure,
+};
 
 /// Holds the terminal while it is ours. When this is dropped, it is as it was.
 struct Screen;
@@ -43,18 +46,18 @@ impl Drop for Screen {
 /// but the first look must succeed.
 pub(crate) fn show(
     interval: Duration,
-    view: &mut View,
-    look: impl Fn(&View) -> Result<Look, AdminError>,
-) -> Result<(), AdminError> {
-    let mut seen = look(view)?;
+    mut list: ListArgs,
+    look: impl Fn(&ListArgs) -> Result<Look, AdminError>,
+) -> Result<(), Failure> {
+    let mut seen = look(&list)?;
     let mut trouble = None;
     let _screen = Screen::take()?;
     loop {
-        draw(&seen, view, trouble.as_deref())?;
-        if !wait(interval, view)? {
+        draw(&seen, &list, trouble.as_deref())?;
+        if !wait(interval, &mut list)? {
             return Ok(());
         }
-        match look(view) {
+        match look(&list) {
             Ok(new) => {
                 seen = new;
                 trouble = None;
@@ -64,12 +67,12 @@ pub(crate) fn show(
     }
 }
 
-fn draw(seen: &Look, view: &View, trouble: Option<&str>) -> io::Result<()> {
+fn draw(seen: &Look, list: &ListArgs, trouble: Option<&str>) -> io::Result<()> {
     let (_, height) = terminal::size()?;
     let mut out = io::stdout().lock();
     queue!(out, BeginSynchronizedUpdate)?;
-    let way = if view.descending { "down" } else { "up" };
-    let keys = format!("q quit   s sort: {}   r direction: {way}", view.sort.name());
+    let way = if list.ascending { "up" } else { "down" };
+    let keys = format!("q quit   s sort: {}   r direction: {way}", list.sort.name());
     let note = trouble.map_or(keys, |error| {
         format!("not up to date: {}", table::printable(error))
     });
@@ -96,7 +99,7 @@ fn draw(seen: &Look, view: &View, trouble: Option<&str>) -> io::Result<()> {
 }
 
 /// Waits for the next look, which a key may bring about earlier. False if the user wants to leave.
-fn wait(interval: Duration, view: &mut View) -> io::Result<bool> {
+fn wait(interval: Duration, list: &mut ListArgs) -> io::Result<bool> {
     let end = Instant::now() + interval;
     loop {
         if !event::poll(end.saturating_duration_since(Instant::now()))? {
@@ -113,11 +116,11 @@ fn wait(interval: Duration, view: &mut View) -> io::Result<bool> {
                 return Ok(false);
             }
             KeyCode::Char('s') => {
-                view.turn();
+                list.turn();
                 return Ok(true);
             }
             KeyCode::Char('r') => {
-                view.descending = !view.descending;
+                list.ascending = !list.ascending;
                 return Ok(true);
             }
             _ => {}

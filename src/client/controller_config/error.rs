@@ -32,7 +32,7 @@ pub enum ControllerConfigError {
         what: String,
     },
     /// There is no such file where Jumpstarter keeps them.
-    #[error("there is no {role} named {name:?}: looked for {}; name a file with {option}", tried(.places))]
+    #[error("there is no {role} named {name:?}: looked for {}; name a file with --{role}-config", tried(.places))]
     Unknown {
         /// `client` or `exporter`.
         role: &'static str,
@@ -40,21 +40,17 @@ pub enum ControllerConfigError {
         name: String,
         /// Where it could be.
         places: Vec<PathBuf>,
-        /// The option for another file.
-        option: &'static str,
     },
     /// A name with a `/` in it, or none.
-    #[error("{0:?} is no name of a configuration; for a file use {1}")]
+    #[error("{0:?} is no name of a configuration; for a file use --{1}-config")]
     Name(String, &'static str),
     /// No name was given, and none is set as the current one.
-    #[error("no {role} was named, and {why}; use --{role} NAME or {option} FILE")]
+    #[error("no {role} was named, and {why}; use --{role} NAME or --{role}-config FILE")]
     NoneNamed {
         /// `client` or `exporter`.
         role: &'static str,
         /// Why there is no current one.
         why: String,
-        /// The option for a file.
-        option: &'static str,
     },
 }
 

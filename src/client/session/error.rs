@@ -1,6 +1,6 @@
 //! Why a controller did not do as asked, and what may go better later.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, iter, time::Duration};
 
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -84,32 +84,23 @@ impl SessionError {
     pub(super) fn of(endpoint: &str, call: &'static str, status: Status) -> Self {
         let endpoint = endpoint.to_owned();
         // What tonic makes of a failure to connect has a cause, what a controller sends has none.
-        if let Some(error) = ConnectError::among(status.source()) {
-            return Self::Unreachable {
-                endpoint,
-                call,
-                why: format!("{error}{}", error.advice()),
-                is_lasting: error.is_lasting(),
-            };
-        }
-        let mut cause = status.source();
-        let mut why = None;
-        while let Some(error) = cause {
-            why = Some(error.to_string());
-            cause = error.source();
-        }
-        match why {
-            Some(why) => Self::Unreachable {
-                endpoint,
-                call,
-                why,
-                is_lasting: false,
-            },
-            None => Self::Refused {
+        let causes = || iter::successors(status.source(), |&error| error.source());
+        let (why, is_lasting) = if let Some(error) = causes().find_map(ConnectError::inside) {
+            (format!("{error}{}", error.advice()), error.is_lasting())
+        } else if let Some(error) = causes().last() {
+            (error.to_string(), false)
+        } else {
+            return Self::Refused {
                 endpoint,
                 call,
                 status,
-            },
+            };
+        };
+        Self::Unreachable {
+            endpoint,
+            call,
+            why,
+            is_lasting,
         }
     }
 }

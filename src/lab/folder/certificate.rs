@@ -1,9 +1,8 @@
 //! The lab's certificate: self-made, for all names of this machine's loopback interface and the name peers are told.
 
 use std::{
-    fs, io,
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -12,7 +11,8 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use super::{FolderError, failed, write};
+use super::{FolderError, read, write};
+use crate::common::since_epoch;
 use crate::transport::tls::settings::self_made;
 
 /// The name it goes by; one with another name is the user's own, and left alone.
@@ -31,11 +31,6 @@ pub(super) fn load_or_make(
     now: SystemTime,
 ) -> Result<String, FolderError> {
     let (cert_path, key_path) = (folder.join("tls.crt"), folder.join("tls.key"));
-    let read = |path: &Path| match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("read", path)(error)),
-    };
     if let (Some(found), Some(_)) = (read(&cert_path)?, read(&key_path)?) {
         let good = will_do(&found, host, now).map_err(|why| {
             FolderError::Certificate(format!(
@@ -78,8 +73,8 @@ fn will_do(pem: &str, host: &str, now: SystemTime) -> Result<bool, String> {
     if !ours {
         return Ok(true);
     }
-    let later = (now + RENEW).duration_since(UNIX_EPOCH).unwrap_or_default();
-    let lasts = certificate.validity().not_after.timestamp() > later.as_secs().cast_signed();
+    let later = since_epoch(now + RENEW).as_secs().cast_signed();
+    let lasts = certificate.validity().not_after.timestamp() > later;
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| error.to_string())?;
@@ -104,6 +99,8 @@ fn is_address(bytes: &[u8], host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::fs;
 
     use super::*;
     use crate::transport::tls::settings::SELF_MADE_LIFE;

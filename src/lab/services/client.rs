@@ -39,13 +39,6 @@ impl Clients {
             .check(metadata, Kind::Client, SystemTime::now());
         checked.inspect_err(|refusal| tracing::info!(%refusal, "client authentication failed"))
     }
-
-    fn lease(&self, name: &str) -> Result<Response<Lease>, Refusal> {
-        self.desk.read(|leases| {
-            let lease = leases.lease(name)?;
-            Ok(Response::new(convert::lease(lease, leases, now())))
-        })
-    }
 }
 
 #[async_trait]
@@ -92,7 +85,10 @@ impl ClientService for Clients {
     ) -> Result<Response<Lease>, Status> {
         self.caller(request.metadata())?;
         let name = names::parse(&request.get_ref().name, "leases")?;
-        Ok(self.lease(name)?)
+        let lease = self.desk.read(|leases| -> Result<_, Refusal> {
+            Ok(convert::lease(leases.lease(name)?, leases, now()))
+        });
+        Ok(Response::new(lease?))
     }
 
     async fn list_leases(
@@ -227,10 +223,7 @@ impl ClientService for Clients {
         }
         Ok(Response::new(RotateTokenResponse {
             token,
-            expiry: Some(prost_types::Timestamp {
-                seconds: tokens::expiry(now).cast_signed(),
-                nanos: 0,
-            }),
+            expiry: Some(convert::timestamp(tokens::expiry(now))),
         }))
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::convert;
 use crate::{
     lab::{
-        desk::{Desk, Listening, now},
+        desk::{Desk, now},
         leases::{Terms, Times},
         refusal::Refusal,
         tokens::{Holder, Kind},
@@ -112,18 +112,21 @@ impl ControllerService for Controller {
     ) -> Result<Response<Self::ListenStream>, Status> {
         let exporter = self.name(request.metadata(), Kind::Exporter)?;
         let lease = request.into_inner().lease_name;
-        let (permitted, _) = self
-            .desk
-            .change_now(|leases, _| leases.listen(&exporter, &lease));
-        permitted?;
-        let call = ListenCall {
-            listening: self.desk.listen(&lease),
-            desk: self.desk.clone(),
-            exporter,
-        };
-        let answers = stream::try_unfold(call, |mut call| async move {
-            let answer = call.next().await?;
-            Ok(Some((answer, call)))
+        self.desk
+            .change_now(|leases, _| leases.listen(&exporter, &lease))?;
+        let call = (self.desk.listen(&lease), self.desk.clone(), exporter);
+        let answers = stream::try_unfold(call, |(mut listening, desk, exporter)| async move {
+            let route = tokio::select! {
+                biased;
+                route = listening.next() => route,
+                () = desk.stop.cancelled() => return Err(Refusal::Stopping.into()),
+            };
+            let route = route.ok_or_else(|| Refusal::Superseded(exporter.clone()))?;
+            let answer = ListenResponse {
+                router_endpoint: route.endpoint,
+                router_token: route.token,
+            };
+            Ok(Some((answer, (listening, desk, exporter))))
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -137,7 +140,7 @@ impl ControllerService for Controller {
         let exporter = self.name(request.metadata(), Kind::Exporter)?;
         // Before it counts as connected, so that nothing is missed.
         let changes = self.desk.changes();
-        let (session, _) = self
+        let session = self
             .desk
             .change_now(|leases, now| leases.connect(&exporter, now));
         let call = StatusCall {
@@ -219,10 +222,9 @@ impl ControllerService for Controller {
             ..Terms::default()
         };
         let name = Uuid::now_v7().to_string();
-        let requested = self.desk.change(|leases, now| {
-            leases.request(&client, &name, terms, now)?;
-            Ok(())
-        });
+        let requested = self
+            .desk
+            .change(|leases, now| leases.request(&client, &name, terms, now).map(drop));
         requested.await?;
         tracing::info!(lease = name, client, "lease requested");
         Ok(Response::new(RequestLeaseResponse { name }))
@@ -280,35 +282,12 @@ impl ControllerService for Controller {
     }
 }
 
-/// An exporter that asks for tokens.
-struct ListenCall {
-    desk: Arc<Desk>,
-    exporter: String,
-    listening: Listening,
-}
-
-impl ListenCall {
-    async fn next(&mut self) -> Result<ListenResponse, Refusal> {
-        tokio::select! {
-            biased;
-            route = self.listening.next() => match route {
-                Some(route) => Ok(ListenResponse {
-                    router_endpoint: route.endpoint,
-                    router_token: route.token,
-                }),
-                None => Err(Refusal::Superseded(self.exporter.clone())),
-            },
-            () = self.desk.stop.cancelled() => Err(Refusal::Stopping),
-        }
-    }
-}
-
 /// An exporter that is told about its lease.
 struct StatusCall {
     desk: Arc<Desk>,
     exporter: String,
     session: u64,
-    changes: watch::Receiver<u64>,
+    changes: watch::Receiver<()>,
     told: Option<StatusResponse>,
 }
 

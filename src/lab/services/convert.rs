@@ -1,6 +1,9 @@
 //! Leases and exporters as the protocol has them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use prost_types::{Duration as ProtoDuration, Timestamp};
 
@@ -158,18 +161,13 @@ fn read_parts(seconds: i64, nanos: i32) -> Option<Duration> {
 
 /// Writes a duration as the protocol has it.
 pub(super) fn duration(duration: Duration) -> ProtoDuration {
-    ProtoDuration {
-        seconds: duration.as_secs().cast_signed(),
-        nanos: duration.subsec_nanos().cast_signed(),
-    }
+    // The longest lease is far shorter than what the protocol can write.
+    ProtoDuration::try_from(duration).unwrap_or_default()
 }
 
 /// Writes a date as the protocol has it.
 pub(super) fn timestamp(time: Time) -> Timestamp {
-    Timestamp {
-        seconds: time.as_secs().cast_signed(),
-        nanos: time.subsec_nanos().cast_signed(),
-    }
+    (UNIX_EPOCH + time).into()
 }
 
 /// Writes a selector in Kubernetes' own form, for the older calls.

@@ -45,20 +45,13 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Begins with an event, which has a message.
-    pub(super) fn of_event(style: Style) -> Self {
+    /// Begins with an event's message, if it has one.
+    pub(super) fn new(style: Style, message: Option<String>) -> Self {
+        let lines = String::new();
         Self {
             style,
-            message: Some(String::new()),
-            lines: String::new(),
-        }
-    }
-
-    fn of_span(style: Style) -> Self {
-        Self {
-            style,
-            message: None,
-            lines: String::new(),
+            message,
+            lines,
         }
     }
 
@@ -133,7 +126,7 @@ impl Visit for Fields {
 
 impl<'writer> FormatFields<'writer> for Style {
     fn format_fields<R: RecordFields>(&self, mut to: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut new = Fields::of_span(*self);
+        let mut new = Fields::new(*self, None);
         fields.record(&mut new);
         to.write_str(&new.lines)
     }
@@ -143,7 +136,7 @@ impl<'writer> FormatFields<'writer> for Style {
         current: &'writer mut FormattedFields<Self>,
         fields: &span::Record<'_>,
     ) -> fmt::Result {
-        let mut new = Fields::of_span(*self);
+        let mut new = Fields::new(*self, None);
         fields.record(&mut new);
         merge(&mut new.lines, &current.fields);
         current.fields = new.lines;

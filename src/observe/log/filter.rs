@@ -2,8 +2,6 @@
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::LogError;
-
 /// Libraries whose lines below `warn` tell an operator nothing.
 const QUIET: [&str; 8] = [
     "h2",
@@ -17,7 +15,7 @@ const QUIET: [&str; 8] = [
 ];
 
 /// Parses `filter` and adds `library=warn` for every noisy library that it does not name.
-pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+pub(super) fn parse(filter: &str) -> Result<EnvFilter, String> {
     let filter = filter.trim();
     let filter = if filter.is_empty() { "info" } else { filter };
     let mut full = filter.to_owned();
@@ -28,11 +26,11 @@ pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
             base = base.max(Some(level));
         } else if !part.contains(['=', '[', ']', '}']) {
             // Would be read as a target by that name, and so silence everything after a typo.
-            return Err(LogError::Filter(format!(
+            return Err(format!(
                 "\"{}\" is not a level, and a word alone would be read as a module to show everything of; \
                  use off, error, warn, info, debug, trace or module=level",
                 part.escape_default()
-            )));
+            ));
         }
     }
     // A filter without a level for everything, or a low one, has silenced the libraries itself.
@@ -46,7 +44,7 @@ pub(super) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder()
         .with_regex(false)
         .parse(full)
-        .map_err(|error| LogError::Filter(error.to_string()))
+        .map_err(|error| error.to_string())
 }
 
 /// Tells whether a directive of `filter` is about `library` or a module in it.

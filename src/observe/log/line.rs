@@ -95,7 +95,7 @@ where
             // An empty line is none.
             return Ok(());
         };
-        let mut fields = Fields::of_event(self.style);
+        let mut fields = Fields::new(self.style, Some(String::new()));
         event.record(&mut fields);
         if left_out > 0 {
             fields.plain("left_out", left_out);

@@ -6,11 +6,13 @@
 use std::{
     collections::VecDeque,
     io::Read as _,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
 use prometheus_client::metrics::counter::Counter;
+
+use crate::common::lock;
 
 /// Holds the lines, and counts those for which there was no room.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Queue {
 
     /// Appends a line, with its line feed, or loses it. Waits for nothing but other lines being appended.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.is_full || state.bytes.len() + line.len() > self.most {
             state.is_full = true;
             state.lost += 1;
@@ -83,7 +85,7 @@ impl Queue {
 
     /// For the writer: says that what was taken before is written, waits at most `patience` for more, and takes it.
     pub(super) fn take(&self, into: &mut [u8], patience: Duration) -> Taken {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.is_writing = false;
         if state.is_done() {
             // A burst may have grown it to the whole of its room.
@@ -113,12 +115,8 @@ impl Queue {
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let done = self
             .emptied
-            .wait_timeout_while(self.lock(), patience, |state| !state.is_done());
+            .wait_timeout_while(lock(&self.state), patience, |state| !state.is_done());
         !done.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,14 +9,14 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use prometheus_client::metrics::counter::Counter;
 use tracing::{Metadata, callsite::Identifier};
 
-use crate::observe::record;
+use crate::{common::lock, observe::record};
 
 /// Says how many lines pass.
 #[derive(Clone, Copy, Debug)]
@@ -239,9 +239,7 @@ impl SharedThinner {
     ) -> Option<u64> {
         let similar = (metadata.callsite(), from);
         let allowance = allowance(metadata);
-        let admitted = self
-            .lock()
-            .admit(similar, allowance, message, Instant::now());
+        let admitted = lock(&self.thinner).admit(similar, allowance, message, Instant::now());
         if admitted.is_none() {
             self.left_out.inc();
         }
@@ -250,11 +248,7 @@ impl SharedThinner {
 
     /// Does what [`Thinner::settle`] does.
     pub(super) fn settle(&self, now: Instant) -> Vec<Flood> {
-        self.lock().settle(now)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Thinner<Identifier>> {
-        self.thinner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.thinner).settle(now)
     }
 }
 

@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing_subscriber::fmt::MakeWriter;
-
 use super::{queue::Queue, thinner::SharedThinner};
 
 /// How many bytes are written at once: what a pipe takes.
@@ -88,28 +86,17 @@ fn tell_left_out(thinner: &SharedThinner, now: Instant) {
 }
 
 /// Puts each line into the queue.
-#[derive(Clone, Debug)]
-pub(super) struct ToQueue(pub Arc<Queue>);
-
-impl Write for ToQueue {
+impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A line that was thinned is empty.
         if !line.is_empty() {
-            self.0.push(line);
+            self.push(line);
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for ToQueue {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 

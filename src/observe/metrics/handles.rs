@@ -1,6 +1,7 @@
 //! Counters split by a label, with every child made in advance.
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Debug},
     marker::PhantomData,
 };
@@ -16,72 +17,71 @@ type Counters = Family<[(&'static str, &'static str); 1], Counter>;
 pub trait Label: Copy + Debug + Send + Sync + 'static {
     /// Names the label.
     const KEY: &'static str;
-    /// Lists all values, in the order of [`Label::index`].
+    /// Lists all values.
     const ALL: &'static [Self];
     /// Gives the value as it is shown.
     fn as_str(self) -> &'static str;
-    /// Gives the position in [`Label::ALL`].
-    fn index(self) -> usize;
 }
+
+/// Stands in place of a [`Label`] for names that are listed at the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Named;
 
 /// Has one counter for each value of a label.
 #[derive(Clone, Debug)]
 pub struct ByLabel<L> {
     family: Counters,
-    children: Box<[Counter]>,
+    /// The last one counts what is not listed.
+    children: Box<[(&'static str, Counter)]>,
     label: PhantomData<L>,
 }
 
-impl<L: Label> Default for ByLabel<L> {
-    fn default() -> Self {
-        let family = Counters::default();
-        let child = |value: &L| family.get_or_create_owned(&[(L::KEY, value.as_str())]);
-        Self {
-            children: L::ALL.iter().map(child).collect(),
-            family,
-            label: PhantomData,
-        }
-    }
-}
+/// Has one counter for each of a list of names, and one for all other names.
+pub(crate) type ByName = ByLabel<Named>;
 
-impl<L: Label> EncodeMetric for ByLabel<L> {
+impl<L: Send + Sync + 'static> EncodeMetric for ByLabel<L> {
     fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
         self.family.encode(encoder)
     }
 
     fn metric_type(&self) -> MetricType {
         MetricType::Counter
+    }
+}
+
+impl<L> ByLabel<L> {
+    fn of(key: &'static str, values: impl Iterator<Item = &'static str>) -> Self {
+        let family = Counters::default();
+        let child = |value| (value, family.get_or_create_owned(&[(key, value)]));
+        Self {
+            children: values.map(child).collect(),
+            family,
+            label: PhantomData,
+        }
+    }
+
+    /// Finds the counter for `name`. Hold a clone of it where one name is counted often.
+    pub fn get(&self, name: &str) -> &Counter {
+        let listed = self.children.iter().position(|(known, _)| *known == name);
+        &self.children[listed.unwrap_or(self.children.len() - 1)].1
+    }
+}
+
+impl<L: Label> Default for ByLabel<L> {
+    fn default() -> Self {
+        Self::of(L::KEY, L::ALL.iter().map(|value| value.as_str()))
     }
 }
 
 impl<L: Label> ByLabel<L> {
     /// Counts one.
     pub fn inc(&self, value: L) {
-        self.children[value.index()].inc();
+        self.get(value.as_str()).inc();
     }
 
     /// Gives the count so far.
     pub fn count(&self, value: L) -> u64 {
-        self.children[value.index()].get()
-    }
-}
-
-/// Has one counter for each of a list of names, and one for all other names.
-#[derive(Clone, Debug)]
-pub struct ByName {
-    family: Counters,
-    /// Sorted by name.
-    children: Box<[(&'static str, Counter)]>,
-    other: Counter,
-}
-
-impl EncodeMetric for ByName {
-    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
-        self.family.encode(encoder)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Counter
+        self.get(value.as_str()).get()
     }
 }
 
@@ -90,34 +90,13 @@ impl ByName {
     pub const OTHER: &'static str = "other";
 
     pub(super) fn new(key: &'static str, values: &[&'static str]) -> Self {
-        let family = Counters::default();
-        let child = |value| family.get_or_create_owned(&[(key, value)]);
-
-        let mut values = values.to_vec();
-        values.sort_unstable();
-        values.dedup();
-        Self {
-            children: values.iter().map(|value| (*value, child(value))).collect(),
-            other: child(Self::OTHER),
-            family,
-        }
-    }
-
-    /// Finds the counter for `name`. Hold a clone of it where one name is counted often.
-    pub fn get(&self, name: &str) -> &Counter {
-        match self
-            .children
-            .binary_search_by(|(known, _)| (*known).cmp(name))
-        {
-            Ok(at) => &self.children[at].1,
-            Err(_) => &self.other,
-        }
+        let values: BTreeSet<_> = values.iter().copied().collect();
+        Self::of(key, values.into_iter().chain([Self::OTHER]))
     }
 
     /// Sums up the counts of all names.
     pub fn sum(&self) -> u64 {
-        let known = self.children.iter().map(|(_, counter)| counter.get());
-        known.sum::<u64>() + self.other.get()
+        self.children.iter().map(|(_, counter)| counter.get()).sum()
     }
 
     /// Counts one.

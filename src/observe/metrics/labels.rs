@@ -13,25 +13,14 @@ macro_rules! label {
             $($(#[$note])* $variant,)+
         }
 
-        impl $name {
-            /// Gives the value as it is shown in metrics and log lines.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-        }
-
         impl Label for $name {
             const KEY: &'static str = $key;
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             fn as_str(self) -> &'static str {
-                Self::as_str(self)
-            }
-
-            fn index(self) -> usize {
-                self as usize
+                match self {
+                    $(Self::$variant => $text,)+
+                }
             }
         }
     };

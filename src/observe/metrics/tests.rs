@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::float_cmp, reason = "counts of this size are exact")]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::UNIX_EPOCH,
+};
 
 use super::*;
 use crate::{auth::Refusal, splice::ending::Ending};
@@ -162,9 +165,6 @@ fn nothing_that_happens_adds_a_series() {
 #[test]
 fn counts_arrive_under_their_names() {
     let metrics = metrics();
-    for (index, end) in ConnectionEnd::ALL.iter().enumerate() {
-        assert_eq!(end.index(), index);
-    }
     metrics.connections_closed.inc(ConnectionEnd::WriteStalled);
     metrics.tls_handshakes.inc(TlsHandshake::Plaintext);
     metrics.connections.inc(ConnectionAccept::RefusedLimit);

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::since_epoch;
+use super::timestamp;
 
 type Labels = [(&'static str, String); 1];
 
@@ -73,7 +73,7 @@ impl TokenKeys {
         // A key that was retired in this very moment has no series any more.
         if let Some(key) = self.keys.load().iter().find(|key| key.name == name) {
             key.accepted.inc();
-            key.last.set(since_epoch(now));
+            key.last.set(timestamp(now));
         }
     }
 }

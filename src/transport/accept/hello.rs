@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    observe::metrics::{ConnectionEnd, TlsHandshake},
+    observe::metrics::{ConnectionEnd, Label as _, TlsHandshake},
     transport::{
         http2::wire::Wire,
         limits::addresses::Origin,

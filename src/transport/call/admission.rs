@@ -66,7 +66,7 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         peer,
         counters,
     } = caller;
-    if counters.streams() > 0 && shared.memory.level() >= Level::Evict {
+    if counters.streams.open() > 0 && shared.memory.level() >= Level::Evict {
         return Err(Refusal::Memory);
     }
     let timeout = check_head(head)?;
@@ -223,7 +223,7 @@ fn offer(
     encodings: &Encodings,
     limit: Option<usize>,
 ) -> Result<(Offer, Waiting), NoPlace> {
-    let seats = shared.limits.seats.take_two(limit);
+    let seats = shared.limits.seats.take(limit);
     let [seat, partner_seat] = seats.ok_or(NoPlace::TooManyStreams(limit.unwrap_or_default()))?;
     let (tx, partner_rx) = counted_lane(shared.memory.lanes());
     let (partner_tx, rx) = counted_lane(shared.memory.lanes());

@@ -2,16 +2,17 @@
 
 use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use crate::transport::{
     call::{
         peer::{Dialect, PeerSink, PeerSource},
         session::Session,
-        successor::{Driver, Outcome, Reached},
+        successor::{Outcome, Reached},
     },
     counters::ConnectionCounters,
-    limits::seats::SeatPermit,
+    limits::count::Counted,
     phase::Phase,
     shared::{Offer, Shared},
 };
@@ -100,11 +101,11 @@ struct Forward {
     /// The peer that waited here.
     other: IpAddr,
     _open: Held,
-    _seat: SeatPermit,
+    _seat: Counted,
 }
 
 impl Forward {
-    async fn run(self, side: SuccessorSide, mut driver: Driver) {
+    async fn run(self, side: SuccessorSide, mut driver: BoxFuture<'static, ()>) {
         let lost = {
             let mut talk = pin!(self.talk(side));
             tokio::select! {

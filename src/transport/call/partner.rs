@@ -19,7 +19,7 @@ use crate::transport::{
         session::Session,
         successor::{self, Outcome, Reached, Repeated},
     },
-    limits::{pace::Paced, seats::SeatPermit},
+    limits::{count::Counted, pace::Paced},
     phase::Phase,
     shared::{Lanes, Offer, Partner},
 };
@@ -42,7 +42,7 @@ pub(crate) type PeerSide = Side<Paced<PeerSource>, PeerSink>;
 /// Holds what a call that has to wait keeps for itself.
 pub(crate) struct Waiting {
     pub lanes: Lanes,
-    pub seat: SeatPermit,
+    pub seat: Counted,
     pub joined: oneshot::Receiver<Partner>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Seeker {
 
 impl Seeker {
     /// The second stream takes the first one's offer.
-    pub(crate) fn join(&self, offer: Offer) -> (Lanes, SeatPermit, Meeting) {
+    pub(crate) fn join(&self, offer: Offer) -> (Lanes, Counted, Meeting) {
         let (entry, first) = (self.session.entry(), &offer.entry);
         entry.set_first(first.id);
         let counted = self.count_pair(first.arrived.elapsed());

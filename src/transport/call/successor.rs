@@ -6,11 +6,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::BoxFuture;
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use thiserror::Error;
@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 
 use crate::transport::{
     call::voucher::{Claim, Unproven},
-    forwarding::{SuccessorTrust, Target},
+    forwarding::Target,
     outgoing::Outgoing,
     phase::Phase,
     shared::Shared,
@@ -56,8 +56,6 @@ pub(crate) struct Repeated<'c> {
     pub encodings: &'c Encodings,
 }
 
-pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Holds a stream at the successor that has met its partner there.
 pub(crate) struct Reached {
     pub address: IpAddr,
@@ -68,7 +66,7 @@ pub(crate) struct Reached {
     pub send: SendStream<Outgoing>,
     pub receive: RecvStream,
     /// The connection, which has this one stream. It must be polled for anything to pass.
-    pub driver: Driver,
+    pub driver: BoxFuture<'static, ()>,
 }
 
 /// Counts, once, how it went. If nobody says, the stream ended or met its partner here.
@@ -102,8 +100,8 @@ enum Failure {
     Silent,
     #[error("the connection was lost")]
     Lost,
-    #[error("it refused the stream: {message} ({name})", name = status::name(*code))]
-    Refused { code: Code, message: String },
+    #[error("it refused the stream: {}", status::described(.0))]
+    Refused(Status),
 }
 
 impl Failure {
@@ -111,7 +109,7 @@ impl Failure {
     fn is_final(&self) -> bool {
         match self {
             // That is also how a router says that it is about to stop, or that it is this very process.
-            Self::Refused { code, .. } => *code != Code::Unavailable,
+            Self::Refused(status) => status.code() != Code::Unavailable,
             _ => false,
         }
     }
@@ -160,7 +158,7 @@ pub(crate) async fn reach(
         }
     };
     outcome.set(match failure {
-        Failure::Refused { .. } => SuccessorStream::Refused,
+        Failure::Refused(_) => SuccessorStream::Refused,
         _ => SuccessorStream::Unreachable,
     });
     tracing::warn!(error = %failure, "cannot forward a waiting stream to the successor");
@@ -171,7 +169,7 @@ pub(crate) async fn reach(
 struct Connected {
     address: IpAddr,
     sender: SendRequest<Outgoing>,
-    driver: Driver,
+    driver: BoxFuture<'static, ()>,
 }
 
 async fn connect(shared: &Shared) -> Result<Connected, Failure> {
@@ -191,11 +189,8 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
         Some(tls) => {
             let key = tls.key();
             let trust = match &successor.trust {
-                SuccessorTrust::Same => {
-                    Trust::Exactly(key.cert.first().ok_or(Failure::Lost)?.clone())
-                }
-                SuccessorTrust::Signed(certificates) => Trust::Signed(certificates.clone()),
-                SuccessorTrust::Any => Trust::Any,
+                Some(trust) => trust.clone(),
+                None => Trust::Exactly(key.cert.first().ok_or(Failure::Lost)?.clone()),
             };
             let tls = TlsConnector::from(Arc::new(trust::client_config(trust, Some(key))?));
             let connected = Box::pin(tls.connect(own.name.clone(), socket)).await;
@@ -210,7 +205,7 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
         .handshake(wire)
         .await?;
     let pings = connection.ping_pong();
-    let mut driver: Driver = Box::pin(async move {
+    let mut driver: BoxFuture<'static, ()> = Box::pin(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection to the successor ended");
         }
@@ -242,12 +237,11 @@ impl Connected {
         let response = driven(driver, response).await??;
         let (head, receive) = response.into_parts();
         if let Some(status) = Status::from_header_map(&head.headers) {
-            let (code, message) = (status.code(), status.message().to_owned());
-            return Err(Failure::Refused { code, message });
+            return Err(Failure::Refused(status));
         }
         if head.status != StatusCode::OK {
-            let (code, message) = (Code::Unknown, format!("HTTP {}", head.status));
-            return Err(Failure::Refused { code, message });
+            let status = Status::unknown(format!("HTTP {}", head.status));
+            return Err(Failure::Refused(status));
         }
         Ok(Reached {
             address: self.address,
@@ -292,7 +286,10 @@ fn request(shared: &Shared, repeated: &Repeated<'_>, claim: Option<&Claim>) -> R
 }
 
 /// Awaits `future` while the connection is kept going.
-async fn driven<F: Future>(driver: &mut Driver, future: F) -> Result<F::Output, Failure> {
+async fn driven<F: Future>(
+    driver: &mut BoxFuture<'static, ()>,
+    future: F,
+) -> Result<F::Output, Failure> {
     tokio::select! {
         biased;
         output = future => Ok(output),

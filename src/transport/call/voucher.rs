@@ -5,7 +5,7 @@
 //! over its process id, the time, a nonce, and the token. So it cannot be made by who has only the token, is worth nothing
 //! with another token, and not much later. The one that is called shows a proof over that claim, which so is fresh.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
@@ -15,11 +15,12 @@ use crate::{
         Rules,
         proof::{Proof, Purpose},
     },
+    common::since_epoch,
     grpc::headers::{FORWARDED_BY, PROOF},
 };
 
-const CLAIM: Purpose = Purpose::new("jumpstarter-router forwarded call v1");
-const ANSWER: Purpose = Purpose::new("jumpstarter-router forwarded answer v1");
+const CLAIM: Purpose = Purpose("jumpstarter-router forwarded call v1");
+const ANSWER: Purpose = Purpose("jumpstarter-router forwarded answer v1");
 
 /// The clocks of two routers may differ this far, and a claim that somebody got hold of is good this long. Clocks that a
 /// network keeps differ by milliseconds, and tokens are refused for less than this.
@@ -41,7 +42,7 @@ impl Claim {
         now: SystemTime,
     ) -> Option<Self> {
         let (key, token) = rules.signer(authorization)?;
-        let seconds = seconds(now).to_string();
+        let seconds = since_epoch(now).as_secs().to_string();
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let token = token.as_bytes();
         let fields = [
@@ -111,18 +112,12 @@ pub(crate) fn answer(
         return Err(Unproven::Wrong);
     }
     let time: u64 = time.parse().map_err(|_| Unproven::Wrong)?;
-    if time.abs_diff(seconds(now)) > TOLERANCE.as_secs() {
+    if time.abs_diff(since_epoch(now).as_secs()) > TOLERANCE.as_secs() {
         return Err(Unproven::Stale);
     }
     let answer = Proof::make(key, ANSWER, &[text.as_bytes(), token]);
     let answer = URL_SAFE_NO_PAD.encode(answer.bytes());
     HeaderValue::try_from(answer).map_err(|_| Unproven::Wrong)
-}
-
-/// Counts the seconds since 1970; a clock before that counts as 1970.
-fn seconds(now: SystemTime) -> u64 {
-    let since = now.duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -2,15 +2,12 @@
 
 use std::{future::poll_fn, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
 use crate::{
     observe::metrics::ConnectionEnd,
-    transport::http2::{
-        connection::StreamTask,
-        wire::{Gather, Http2, Wire},
-    },
+    transport::http2::wire::{Gather, Http2, Wire},
 };
 
 /// How long a peer may take to read that its connection is closed.
@@ -40,7 +37,7 @@ async fn closed<T: Gather>(mut wire: Wire<T>) {
 /// Lets the peer and the streams know, then drops what is left.
 pub(super) async fn close<T: Gather>(
     mut http2: Box<Http2<T>>,
-    mut streams: FuturesUnordered<StreamTask>,
+    mut streams: FuturesUnordered<BoxFuture<'static, ()>>,
     wire: Wire<T>,
     end: ConnectionEnd,
 ) {

@@ -5,16 +5,15 @@
 //! the end, calls of other services.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     panic::AssertUnwindSafe,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::{
     FutureExt, StreamExt,
-    future::{Either, OptionFuture, lazy},
+    future::{BoxFuture, Either, OptionFuture, lazy},
     stream::FuturesUnordered,
 };
 use h2::{RecvStream, server::SendResponse};
@@ -49,8 +48,6 @@ use crate::{
 
 /// How often the connection and its streams are looked at in turn before other tasks get the thread.
 const ROUNDS: usize = 16;
-
-pub(super) type StreamTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Serves HTTP/2 on `io` until it ends, and says why it ended.
 pub async fn serve<T>(router: Arc<Shared>, peer: Origin, wire: Wire<T>) -> ConnectionEnd
@@ -107,7 +104,7 @@ struct Connection<T: Gather> {
     http2: Box<Http2<T>>,
     /// HTTP/2 has work, or something has changed that concerns the connection as a whole.
     work: Woken,
-    streams: FuturesUnordered<StreamTask>,
+    streams: FuturesUnordered<BoxFuture<'static, ()>>,
     /// A stream has work.
     stream_work: Woken,
     load: Load,
@@ -293,7 +290,7 @@ impl<T: Gather> Connection<T> {
         &mut self,
         request: Request<RecvStream>,
         respond: SendResponse<Outgoing>,
-    ) -> StreamTask {
+    ) -> BoxFuture<'static, ()> {
         let router = self.router.clone();
         let peer = self.peer.clone();
         let passage = self.passage.clone();
@@ -315,7 +312,7 @@ impl<T: Gather> Connection<T> {
                 });
                 Either::Left(OptionFuture::from(task).map(drop))
             } else {
-                let counted = calls.other();
+                let counted = calls.others.add();
                 let task = routes::serve(router, &peer, request, respond, &passage);
                 Either::Right(Box::pin(task).map(move |()| drop(counted)))
             }
@@ -361,7 +358,7 @@ impl<T: Gather> Connection<T> {
                     let spare_at = self.load.look_for_spare(
                         self.deadlines.idle_since(),
                         now,
-                        (&self.router.limits.spares, &self.peer.address),
+                        (&self.router.limits.spares, &self.peer.address.spares),
                         &self.work.flag,
                     );
                     let next = [next, look_at, spare_at].into_iter().flatten().min();
@@ -379,8 +376,8 @@ impl<T: Gather> Connection<T> {
             written: activity.written,
             blocked: activity.blocked,
             any_stream: calls.any_stream(),
-            streams: calls.streams(),
-            other_calls: calls.others(),
+            streams: calls.streams.open(),
+            other_calls: calls.others.open(),
             kept: self.peer.address.has_stream(),
         }
     }

@@ -7,10 +7,7 @@ use tokio::time::Instant;
 use crate::{
     observe::metrics::{ConnectionEnd, Held, Metrics},
     transport::{
-        limits::{
-            addresses::Address,
-            spares::{OpenCalls, SPARE_AFTER, Spare, Spares},
-        },
+        limits::spares::{OpenCalls, SPARE_AFTER, Spare, Spares},
         wake_flag::WakeFlag,
     },
 };
@@ -68,8 +65,8 @@ impl Load {
 
     /// Takes note of the calls that have come and gone. True if the last stream has gone.
     pub(super) fn update(&mut self, metrics: &Metrics) -> bool {
-        let carries = self.calls.streams() > 0;
-        if carries || self.calls.others() > 0 {
+        let carries = self.calls.streams.open() > 0;
+        if carries || self.calls.others.open() > 0 {
             self.spare = None;
         }
         if carries == self.carries {
@@ -89,17 +86,17 @@ impl Load {
         &mut self,
         idle_since: Option<Instant>,
         now: Instant,
-        (spares, address): (&Arc<Spares>, &Arc<Address>),
+        (all, of_address): (&Arc<Spares>, &Arc<Spares>),
         flag: &Arc<WakeFlag>,
     ) -> Option<Instant> {
         let since = idle_since?;
-        if self.spare.is_some() || self.calls.others() > 0 {
+        if self.spare.is_some() || self.calls.others.open() > 0 {
             return None;
         }
         if since + SPARE_AFTER > now {
             return Some(since + SPARE_AFTER);
         }
-        self.spare = Some(spares.enter(address, since, flag.clone()));
+        self.spare = Some(all.enter(of_address, since, flag.clone()));
         None
     }
 }

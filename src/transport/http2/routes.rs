@@ -32,9 +32,10 @@ use self::{
     reply::Reply,
 };
 use crate::grpc::headers;
+use crate::observe::metrics::Label as _;
 use crate::transport::{
-    counters::{CallPermit, ConnectionCounters},
-    limits::{addresses::Origin, calls::Place, refusal::Refusal},
+    counters::ConnectionCounters,
+    limits::{addresses::Origin, calls::Place, count::Counted, refusal::Refusal},
     outgoing::Outgoing,
     shared::Shared,
 };
@@ -158,7 +159,7 @@ struct Call {
     kind: Kind,
     request: Request<RecvStream>,
     deadline: Option<Instant>,
-    _on_connection: Option<CallPermit>,
+    _on_connection: Option<[Counted; 1]>,
     place: Option<Place>,
 }
 
@@ -177,7 +178,7 @@ fn begin(
     let timeout = timeout.map_err(|error| refused(Refusal::Timeout(error)))?;
     let (mut on_connection, mut place, mut request) = (None, None, request);
     if let Some(path) = small {
-        let open = passage.open_call(ON_CONNECTION);
+        let open = passage.calls.take(Some(ON_CONNECTION as usize));
         on_connection = Some(open.ok_or(refused(Refusal::TooManyOnConnection {
             limit: ON_CONNECTION,
         }))?);
@@ -281,11 +282,12 @@ async fn answer(
 }
 
 fn tell_log(router: &Shared, peer: &Origin, kind: Kind, refusal: &Refusal) {
-    router.metrics.call_refusals.inc(refusal.cause());
+    let (cause, _) = refusal.row();
+    router.metrics.call_refusals.inc(cause);
     tracing::info!(
         %peer,
         call = kind.as_str(),
-        cause = refusal.cause().as_str(),
+        cause = cause.as_str(),
         error = %refusal,
         "call refused"
     );

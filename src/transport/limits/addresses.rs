@@ -19,7 +19,11 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use crate::observe::log::network;
-use crate::transport::limits::{bucket::Bucket, spares::Spares};
+use crate::transport::limits::{
+    bucket::Bucket,
+    count::{Count, Counted},
+    spares::Spares,
+};
 
 /// So many addresses are remembered though they have no connection, about 250 bytes each.
 pub(crate) const MOST_WITHOUT_CONNECTION: usize = 50_000;
@@ -31,10 +35,11 @@ const NAMED_EVERY: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct Address {
     connections: AtomicUsize,
-    streams: AtomicUsize,
+    streams: Count,
     /// Streams of its host, if it is one of several addresses that are known to be of one.
-    host: Option<Arc<AtomicUsize>>,
-    spares: Spares,
+    host: Option<Count>,
+    /// Its connections without a stream.
+    pub spares: Arc<Spares>,
     /// When a line named it for its wrong protocol.
     named: Mutex<Option<Instant>>,
     /// New streams.
@@ -54,17 +59,9 @@ impl Address {
             && named.is_none_or(|at| at.elapsed() >= NAMED_EVERY)
     }
 
-    fn of(host: Option<Arc<AtomicUsize>>) -> Self {
-        Self {
-            host,
-            ..Self::default()
-        }
-    }
-
     /// Tells whether its host has a stream, on whatever connection.
     pub fn has_stream(&self) -> bool {
-        let streams = self.host.as_deref().unwrap_or(&self.streams);
-        streams.load(Ordering::Relaxed) > 0
+        self.host.as_ref().unwrap_or(&self.streams).open() > 0
     }
 
     /// Tells whether a line may name it now for its wrong protocol, as none has for a while.
@@ -81,34 +78,15 @@ impl Address {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns its connections without a stream.
-    pub fn spares(&self) -> &Spares {
-        &self.spares
-    }
-
     /// Counts a stream, unless `limit` are open.
-    pub fn open_stream(self: &Arc<Self>, limit: Option<usize>) -> Option<StreamPermit> {
-        let before = self.streams.fetch_add(1, Ordering::Relaxed);
-        if let Some(host) = &self.host {
-            host.fetch_add(1, Ordering::Relaxed);
-        }
-        let open = StreamPermit(self.clone());
-        limit.is_none_or(|limit| before < limit).then_some(open)
+    pub(crate) fn open_stream(&self, limit: Option<usize>) -> Option<StreamPermit> {
+        let [here] = self.streams.take(limit)?;
+        Some((here, self.host.as_ref().map(Count::add)))
     }
 }
 
-/// Allows one stream of an address, and counts it until it is dropped.
-#[derive(Debug)]
-pub struct StreamPermit(Arc<Address>);
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        if let Some(host) = &self.0.host {
-            host.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
+/// Allows one stream of an address, and counts it there and at its host until it is dropped.
+pub(crate) type StreamPermit = (Counted, Option<Counted>);
 
 /// Says where a connection comes from.
 #[derive(Clone, Debug)]
@@ -119,15 +97,6 @@ pub struct Origin {
     pub address: Arc<Address>,
     /// The subject of the certificate that the peer has shown, if any.
     pub certificate: Option<Arc<str>>,
-}
-
-impl Origin {
-    /// Adds the subject of its certificate.
-    #[must_use]
-    pub fn with_certificate(mut self, subject: Option<String>) -> Self {
-        self.certificate = subject.map(Arc::from);
-        self
-    }
 }
 
 impl fmt::Display for Origin {
@@ -143,18 +112,20 @@ pub struct Addresses {
     /// Of those known, how many have a connection.
     connected: AtomicUsize,
     /// Streams of all loopback addresses.
-    loopback: Arc<AtomicUsize>,
+    loopback: Count,
 }
 
 impl Addresses {
     /// Counts a connection, unless `limit` are open from its address and none of them is spare.
     pub fn enter(self: &Arc<Self>, ip: IpAddr, limit: Option<usize>) -> Option<ConnectionPermit> {
-        let network = network(ip);
         // The entry is locked, so connections that come at once cannot pass the limit together.
-        let address = self.known.entry(network).or_insert_with(|| {
+        let address = self.known.entry(network(ip)).or_insert_with(|| {
             // A name such as localhost has several, and a peer's stream comes over one of them.
             let host = ip.is_loopback().then(|| self.loopback.clone());
-            Arc::new(Address::of(host))
+            Arc::new(Address {
+                host,
+                ..Address::default()
+            })
         });
         let before = address.connections.load(Ordering::SeqCst);
         if limit.is_some_and(|limit| !address.spares.make_room(before, limit)) {
@@ -166,7 +137,6 @@ impl Addresses {
         }
         Some(ConnectionPermit {
             addresses: self.clone(),
-            network,
             origin: Origin {
                 ip,
                 address: address.clone(),
@@ -175,9 +145,9 @@ impl Addresses {
         })
     }
 
-    fn leave(&self, network: IpAddr) {
+    fn leave(&self, ip: IpAddr) {
         let crowded = self.without_connection() >= MOST_WITHOUT_CONNECTION;
-        self.known.remove_if(&network, |_, address| {
+        self.known.remove_if(&network(ip), |_, address| {
             let last = address.connections.fetch_sub(1, Ordering::SeqCst) == 1;
             if last {
                 self.connected.fetch_sub(1, Ordering::SeqCst);
@@ -206,14 +176,13 @@ impl Addresses {
 #[derive(Debug)]
 pub struct ConnectionPermit {
     addresses: Arc<Addresses>,
-    network: IpAddr,
     /// Where it comes from.
     pub origin: Origin,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.addresses.leave(self.network);
+        self.addresses.leave(self.origin.ip);
     }
 }
 
@@ -303,7 +272,7 @@ mod tests {
         }
         drop(one);
         assert!(address.open_stream(Some(1)).is_some());
-        assert_eq!(address.streams.load(Ordering::SeqCst), 0);
+        assert_eq!(address.streams.open(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -354,7 +323,7 @@ mod tests {
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none());
         let address = &visits[0].origin.address;
         let flag = crate::transport::wake_flag::WakeFlag::new();
-        let spare = spares.enter(address, Instant::now(), flag);
+        let spare = spares.enter(&address.spares, Instant::now(), flag);
         let third = all.enter(ip("10.0.0.1"), Some(2)).unwrap();
         assert!(spare.told().is_some());
         assert!(all.enter(ip("10.0.0.1"), Some(2)).is_none(), "no other");

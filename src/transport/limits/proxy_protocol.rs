@@ -76,15 +76,11 @@ enum Look {
     Done(Option<IpAddr>),
 }
 
-fn begins(header: &[u8], with: &[u8]) -> bool {
-    let common = header.len().min(with.len());
-    header[..common] == with[..common]
-}
-
 fn look(header: &[u8]) -> Result<Look, HeaderError> {
-    if begins(header, TEXT) {
+    let begins = |with: &[u8]| header.starts_with(with) || with.starts_with(header);
+    if begins(TEXT) {
         look_at_line(header)
-    } else if begins(header, SIGNATURE) {
+    } else if begins(SIGNATURE) {
         look_at_binary(header)
     } else {
         Err(HeaderError::Missing)

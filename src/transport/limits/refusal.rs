@@ -74,33 +74,22 @@ impl From<Fault> for Refusal {
 }
 
 impl Refusal {
-    /// Returns the label it is counted under.
-    pub(crate) fn cause(&self) -> CallRefusal {
-        match self {
-            Self::NotGrpc => CallRefusal::NotGrpc,
-            Self::Timeout(_) => CallRefusal::MalformedTimeout,
-            Self::TooManyOnConnection { .. } => CallRefusal::TooManyOnConnection,
-            Self::TooMany { .. } => CallRefusal::TooMany,
-            Self::MadeRoom => CallRefusal::MadeRoom,
-            Self::Memory => CallRefusal::Memory,
-            Self::TooLarge { .. } => CallRefusal::TooLarge,
-            Self::Malformed(_) => CallRefusal::Malformed,
-            Self::TooSlow(_) => CallRefusal::TooSlow,
-            Self::Deadline => CallRefusal::Deadline,
-        }
-    }
-
-    pub(crate) fn code(&self) -> Code {
+    /// Gives the label it is counted under, and the caller's status.
+    pub(crate) fn row(&self) -> (CallRefusal, Code) {
         match self {
             // As HTTP has it: what is no gRPC call gets no gRPC status.
-            Self::NotGrpc => Code::Unknown,
-            Self::TooManyOnConnection { .. }
-            | Self::TooMany { .. }
-            | Self::MadeRoom
-            | Self::Memory
-            | Self::TooLarge { .. } => Code::ResourceExhausted,
-            Self::Timeout(_) | Self::Malformed(_) => Code::Internal,
-            Self::TooSlow(_) | Self::Deadline => Code::DeadlineExceeded,
+            Self::NotGrpc => (CallRefusal::NotGrpc, Code::Unknown),
+            Self::Timeout(_) => (CallRefusal::MalformedTimeout, Code::Internal),
+            Self::TooManyOnConnection { .. } => {
+                (CallRefusal::TooManyOnConnection, Code::ResourceExhausted)
+            }
+            Self::TooMany { .. } => (CallRefusal::TooMany, Code::ResourceExhausted),
+            Self::MadeRoom => (CallRefusal::MadeRoom, Code::ResourceExhausted),
+            Self::Memory => (CallRefusal::Memory, Code::ResourceExhausted),
+            Self::TooLarge { .. } => (CallRefusal::TooLarge, Code::ResourceExhausted),
+            Self::Malformed(_) => (CallRefusal::Malformed, Code::Internal),
+            Self::TooSlow(_) => (CallRefusal::TooSlow, Code::DeadlineExceeded),
+            Self::Deadline => (CallRefusal::Deadline, Code::DeadlineExceeded),
         }
     }
 
@@ -109,7 +98,7 @@ impl Refusal {
         match self {
             Self::NotGrpc => status::unsupported_media_type(),
             Self::Timeout(error) => status::bad_request(&error.to_string()),
-            _ => status::trailers_only(self.code(), &self.to_string()),
+            _ => status::trailers_only(self.row().1, &self.to_string()),
         }
     }
 }

@@ -7,8 +7,8 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,39 +16,29 @@ use std::{
 use tokio::time::Instant;
 
 use crate::observe::metrics::ConnectionEnd;
-use crate::transport::{limits::addresses::Address, wake_flag::WakeFlag};
+use crate::transport::{
+    limits::count::{Count, Counted},
+    wake_flag::WakeFlag,
+};
 
 /// How long a connection has no stream before it is spare: long enough for a call that follows a handshake.
 pub const SPARE_AFTER: Duration = Duration::from_secs(1);
 
-/// Calls that are served on one connection. One task counts and looks, so all access is relaxed.
+/// Calls that are served on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct OpenCalls {
-    streams: AtomicUsize,
-    others: AtomicUsize,
+    /// Admitted streams.
+    pub streams: Count,
+    /// Calls of other services.
+    pub others: Count,
     any_stream: AtomicBool,
 }
 
 impl OpenCalls {
     /// Counts an admitted stream until the guard is dropped.
-    pub(crate) fn stream(self: &Arc<Self>) -> Served {
+    pub(crate) fn stream(&self) -> Counted {
         self.any_stream.store(true, Ordering::Relaxed);
-        Served::count(self, |calls| &calls.streams)
-    }
-
-    /// Counts a call of another service until the guard is dropped.
-    pub(crate) fn other(self: &Arc<Self>) -> Served {
-        Served::count(self, |calls| &calls.others)
-    }
-
-    /// Admitted streams now served.
-    pub(crate) fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
-    }
-
-    /// Calls of other services now served.
-    pub(crate) fn others(&self) -> usize {
-        self.others.load(Ordering::Relaxed)
+        self.streams.add()
     }
 
     /// Whether a stream was ever admitted.
@@ -57,73 +47,25 @@ impl OpenCalls {
     }
 }
 
-/// One call; no longer counted once dropped.
-#[derive(Debug)]
-pub(crate) struct Served {
-    calls: Arc<OpenCalls>,
-    counter: fn(&OpenCalls) -> &AtomicUsize,
-}
-
-impl Served {
-    fn count(calls: &Arc<OpenCalls>, counter: fn(&OpenCalls) -> &AtomicUsize) -> Self {
-        counter(calls).fetch_add(1, Ordering::Relaxed);
-        Self {
-            calls: calls.clone(),
-            counter,
-        }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        (self.counter)(&self.calls).fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a spare connection's place is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Another connection.
-    Room,
-    /// Memory is short.
-    Memory,
-}
-
-/// Where a spare connection stands: it waits, is told why it has to go, or is spare no longer.
-const WAITS: u8 = 0;
-const TOLD_ROOM: u8 = 1;
-const TOLD_MEMORY: u8 = 2;
-const OVER: u8 = 3;
-
 #[derive(Debug)]
 struct Entry {
     since: Instant,
     id: u64,
-    state: AtomicU8,
+    /// Why it has to go, once it was told; `None` in it: it is spare no longer.
+    told: OnceLock<Option<ConnectionEnd>>,
     flag: Arc<WakeFlag>,
-    all: Arc<Spares>,
-    address: Arc<Address>,
+    /// All, and those of its address.
+    places: [Arc<Spares>; 2],
 }
 
 impl Entry {
-    fn both(&self) -> [&Spares; 2] {
-        [&self.all, self.address.spares()]
-    }
-
     /// Asks it to go. False if it was asked before, or is spare no longer.
-    fn tell(&self, need: Need) -> bool {
-        let told = match need {
-            Need::Room => TOLD_ROOM,
-            Need::Memory => TOLD_MEMORY,
-        };
+    fn tell(&self, why: ConnectionEnd) -> bool {
         // Counted before it is told, as it takes that back when it has gone.
-        for spares in self.both() {
+        for spares in &self.places {
             spares.leaving.fetch_add(1, Ordering::SeqCst);
         }
-        let told = self
-            .state
-            .compare_exchange(WAITS, told, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok();
+        let told = self.told.set(Some(why)).is_ok();
         if told {
             self.flag.set();
         } else {
@@ -133,7 +75,7 @@ impl Entry {
     }
 
     fn left(&self) {
-        for spares in self.both() {
+        for spares in &self.places {
             spares.leaving.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -150,23 +92,22 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// A connection from `address` that has no stream since then. It is known in both places until the guard is dropped;
+    /// A connection that has no stream since then, known here and among those of its address until the guard is dropped;
     /// `flag` is set when it has to go.
     pub fn enter(
         self: &Arc<Self>,
-        address: &Arc<Address>,
+        of_address: &Arc<Spares>,
         since: Instant,
         flag: Arc<WakeFlag>,
     ) -> Spare {
         let entry = Arc::new(Entry {
             since,
             id: self.next.fetch_add(1, Ordering::Relaxed),
-            state: AtomicU8::new(WAITS),
+            told: OnceLock::new(),
             flag,
-            all: self.clone(),
-            address: address.clone(),
+            places: [self.clone(), of_address.clone()],
         });
-        for spares in entry.both() {
+        for spares in &entry.places {
             spares.lock().insert((since, entry.id), entry.clone());
         }
         Spare(entry)
@@ -182,7 +123,9 @@ impl Spares {
     pub fn make_room(&self, open: usize, limit: usize) -> bool {
         let most = (limit / 16).max(16);
         while self.staying(open) >= limit {
-            if self.leaving.load(Ordering::SeqCst) >= most || !self.take_back(Need::Room) {
+            if self.leaving.load(Ordering::SeqCst) >= most
+                || !self.take_back(ConnectionEnd::MadeRoom)
+            {
                 return false;
             }
         }
@@ -190,13 +133,13 @@ impl Spares {
     }
 
     /// Asks the one to go that is idle longest. False if there is none.
-    pub fn take_back(&self, need: Need) -> bool {
+    pub fn take_back(&self, why: ConnectionEnd) -> bool {
         loop {
             // Let go of the lock first: whoever drops an entry may need it.
             let Some((_, entry)) = self.lock().pop_first() else {
                 return false;
             };
-            if entry.tell(need) {
+            if entry.tell(why) {
                 return true;
             }
         }
@@ -214,23 +157,19 @@ pub struct Spare(Arc<Entry>);
 impl Spare {
     /// Why it has to go, once it has.
     pub fn told(&self) -> Option<ConnectionEnd> {
-        match self.0.state.load(Ordering::SeqCst) {
-            TOLD_ROOM => Some(ConnectionEnd::MadeRoom),
-            TOLD_MEMORY => Some(ConnectionEnd::Memory),
-            _ => None,
-        }
+        self.0.told.get().copied().flatten()
     }
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
         let entry = &self.0;
-        for spares in entry.both() {
+        for spares in &entry.places {
             let gone = spares.lock().remove(&(entry.since, entry.id));
             // After the lock.
             drop(gone);
         }
-        if entry.state.swap(OVER, Ordering::SeqCst) != WAITS {
+        if entry.told.set(None).is_err() {
             entry.left();
         }
     }
@@ -242,7 +181,7 @@ mod tests {
 
     struct Three {
         all: Arc<Spares>,
-        addresses: [Arc<Address>; 2],
+        addresses: [Arc<Spares>; 2],
         spares: Vec<Spare>,
         flags: Vec<Arc<WakeFlag>>,
     }
@@ -250,7 +189,7 @@ mod tests {
     /// Three connections, idle for 3, 2 and 1 s, of which the second is from another address.
     fn three() -> Three {
         let all = Arc::new(Spares::default());
-        let addresses = [(); 2].map(|()| Arc::new(Address::default()));
+        let addresses = [(); 2].map(|()| Arc::new(Spares::default()));
         let start = Instant::now();
         let flags: Vec<_> = (0..3).map(|_| WakeFlag::new()).collect();
         let enter = |(number, flag): (usize, &Arc<WakeFlag>)| {
@@ -277,14 +216,14 @@ mod tests {
             all, spares, flags, ..
         } = three();
         let (room, memory) = (Some(ConnectionEnd::MadeRoom), Some(ConnectionEnd::Memory));
-        assert!(all.take_back(Need::Room));
+        assert!(all.take_back(ConnectionEnd::MadeRoom));
         assert_eq!(told(&spares), [room, None, None]);
-        assert!(all.take_back(Need::Memory));
+        assert!(all.take_back(ConnectionEnd::Memory));
         assert_eq!(told(&spares), [room, memory, None]);
         let set: Vec<_> = flags.iter().map(|flag| flag.is_set()).collect();
         assert_eq!(set, [true, true, false]);
-        assert!(all.take_back(Need::Room));
-        assert!(!all.take_back(Need::Room), "nobody is left");
+        assert!(all.take_back(ConnectionEnd::MadeRoom));
+        assert!(!all.take_back(ConnectionEnd::MadeRoom), "nobody is left");
         assert_eq!(all.staying(3), 0);
         drop(spares);
         assert_eq!(all.staying(3), 3);
@@ -298,18 +237,18 @@ mod tests {
             spares,
             ..
         } = three();
-        assert!(other.spares().take_back(Need::Room));
-        assert!(!other.spares().take_back(Need::Room));
+        assert!(other.take_back(ConnectionEnd::MadeRoom));
+        assert!(!other.take_back(ConnectionEnd::MadeRoom));
         assert!(spares[1].told().is_some());
-        assert_eq!(other.spares().staying(1), 0);
-        assert_eq!((one.spares().staying(2), all.staying(3)), (2, 2));
+        assert_eq!(other.staying(1), 0);
+        assert_eq!((one.staying(2), all.staying(3)), (2, 2));
         // All take the others, and skip the one that was told.
-        assert!(all.take_back(Need::Room) && all.take_back(Need::Room));
-        assert!(!all.take_back(Need::Room));
-        assert_eq!(one.spares().staying(2), 0);
+        assert!(all.take_back(ConnectionEnd::MadeRoom) && all.take_back(ConnectionEnd::MadeRoom));
+        assert!(!all.take_back(ConnectionEnd::MadeRoom));
+        assert_eq!(one.staying(2), 0);
         drop(spares);
-        assert_eq!((one.spares().staying(2), all.staying(3)), (2, 3));
-        assert!(all.lock().is_empty() && one.spares().lock().is_empty());
+        assert_eq!((one.staying(2), all.staying(3)), (2, 3));
+        assert!(all.lock().is_empty() && one.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,7 +257,7 @@ mod tests {
             all, mut spares, ..
         } = three();
         drop(spares.remove(0));
-        assert!(all.take_back(Need::Room));
+        assert!(all.take_back(ConnectionEnd::MadeRoom));
         assert!(spares[0].told().is_some());
         assert!(spares[1].told().is_none());
     }
@@ -341,7 +280,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn few_leave_at_once() {
         let all = Arc::new(Spares::default());
-        let address = Arc::new(Address::default());
+        let address = Arc::new(Spares::default());
         let enter = |_| all.enter(&address, Instant::now(), WakeFlag::new());
         let spares: Vec<_> = (0..100).map(enter).collect();
         let made = (0..100).filter(|more| all.make_room(100 + more, 100));
@@ -351,9 +290,15 @@ mod tests {
 
     #[test]
     fn calls_are_counted_while_they_are_served() {
-        let calls = Arc::new(OpenCalls::default());
-        let seen = || (calls.streams(), calls.others(), calls.any_stream());
-        let health = calls.other();
+        let calls = OpenCalls::default();
+        let seen = || {
+            (
+                calls.streams.open(),
+                calls.others.open(),
+                calls.any_stream(),
+            )
+        };
+        let health = calls.others.add();
         assert_eq!(seen(), (0, 1, false));
         let stream = calls.stream();
         assert_eq!(seen(), (1, 1, true));

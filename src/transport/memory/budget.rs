@@ -31,11 +31,6 @@ impl Budget {
         self.granted.load(Ordering::Relaxed)
     }
 
-    /// Whether more than half is granted.
-    pub fn is_tight(&self) -> bool {
-        self.granted() > self.limit.load(Ordering::Relaxed) / 2
-    }
-
     fn take(&self, bytes: u64) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         self.granted
@@ -66,7 +61,7 @@ impl Grant {
 
     /// Whether more than half of the budget is granted.
     pub(crate) fn is_tight(&self) -> bool {
-        self.budget.is_tight()
+        self.budget.granted() > self.budget.limit.load(Ordering::Relaxed) / 2
     }
 
     /// Makes it `bytes`, more or less than before. False, and nothing changes, if the budget has not so much.

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::common::procfs::figure;
+
 /// The lowest limit of the process's control group and of those above it, bytes: version 2, then 1.
 pub(crate) fn memory_limit() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -28,26 +30,22 @@ impl Group {
     }
 
     fn find(mount: &Path, own: &str) -> Option<Self> {
-        hierarchies(mount, own).find_map(|(top, path, version)| {
-            let file = match version {
-                Version::Two => "memory.current",
-                Version::One => "memory.usage_in_bytes",
-            };
-            let groups = ancestors(&top, path);
-            let group = groups
-                .into_iter()
-                .find(|group| group.join(file).is_file())?;
-            Some(Self {
-                charged: group.join(file),
-                sockets: group.join("memory.kmem.tcp.usage_in_bytes"),
-                stat: group.join("memory.stat"),
-            })
-        })
+        hierarchies(mount, own).find_map(
+            |Hierarchy {
+                 groups, charged, ..
+             }| {
+                let group = groups.iter().find(|group| group.join(charged).is_file())?;
+                Some(Self {
+                    charged: group.join(charged),
+                    sockets: group.join("memory.kmem.tcp.usage_in_bytes"),
+                    stat: group.join("memory.stat"),
+                })
+            },
+        )
     }
 
     /// All that the group is charged for, bytes.
     pub(crate) fn charged(&self) -> Option<u64> {
-        let number = |path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         Some(number(&self.charged)? + number(&self.sockets).unwrap_or(0))
     }
 
@@ -60,66 +58,59 @@ impl Group {
 
 /// Of `memory.stat`. Version 1 counts the group alone, and with `total_` the groups below it, too, as its charge does.
 fn cache(stat: &str) -> u64 {
-    let value = |name: &str| {
-        let line = stat
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse::<u64>().ok())
-    };
+    let value = |name: &str| figure(stat, &format!("{name} "));
     let file = |name: &str| value(&format!("total_{name}")).or_else(|| value(name));
     file("active_file").unwrap_or(0) + file("inactive_file").unwrap_or(0)
 }
 
-#[derive(Clone, Copy)]
-enum Version {
-    One,
-    Two,
+/// A hierarchy that controls memory.
+struct Hierarchy {
+    /// The process's group and those above it. Their path is that of the host if the mount is not: then only the top is
+    /// there.
+    groups: Vec<PathBuf>,
+    /// The file that holds a group's limit.
+    limit: &'static str,
+    /// The file that holds what a group is charged for.
+    charged: &'static str,
 }
 
-/// The hierarchies that control memory: where they are mounted, and the process's group there.
-fn hierarchies<'a>(
-    mount: &'a Path,
-    own: &'a str,
-) -> impl Iterator<Item = (PathBuf, &'a str, Version)> {
+fn hierarchies(mount: &Path, own: &str) -> impl Iterator<Item = Hierarchy> {
     own.lines().filter_map(move |line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);
-        let path = path.trim_start_matches('/');
-        if controllers.is_empty() {
-            Some((mount.to_owned(), path, Version::Two))
+        let (top, limit, charged) = if controllers.is_empty() {
+            (mount.to_owned(), "memory.max", "memory.current")
         } else if controllers.split(',').any(|name| name == "memory") {
-            Some((mount.join("memory"), path, Version::One))
+            let (limit, charged) = ("memory.limit_in_bytes", "memory.usage_in_bytes");
+            (mount.join("memory"), limit, charged)
         } else {
-            None
-        }
+            return None;
+        };
+        let group = top.join(path.trim_start_matches('/'));
+        let groups = group
+            .ancestors()
+            .take_while(|group| group.starts_with(&top));
+        Some(Hierarchy {
+            groups: groups.map(Path::to_owned).collect(),
+            limit,
+            charged,
+        })
     })
-}
-
-/// The group and those above it. The path is that of the host if the mount is not: then only the top is there.
-fn ancestors(top: &Path, path: &str) -> Vec<PathBuf> {
-    let group = top.join(path);
-    let groups = group.ancestors().take_while(|group| group.starts_with(top));
-    groups.map(Path::to_owned).collect()
 }
 
 /// `own`: the process's groups, as in `/proc/self/cgroup`. In a container the path there is mostly `/`, as the mount
 /// shows only what is the container's.
 fn limit(mount: &Path, own: &str) -> Option<u64> {
-    let limits = hierarchies(mount, own).flat_map(|(top, path, version)| {
-        let file = match version {
-            Version::Two => "memory.max",
-            Version::One => "memory.limit_in_bytes",
-        };
-        let groups = ancestors(&top, path).into_iter();
-        groups.filter_map(move |group| limit_of(&group.join(file)))
+    let files = hierarchies(mount, own).flat_map(|Hierarchy { groups, limit, .. }| {
+        groups.into_iter().map(move |group| group.join(limit))
     });
+    // Version 1 says "no limit" with a huge number, version 2 with "max".
+    let limits = files.filter_map(|file| number(&file).filter(|bytes| *bytes < 1 << 60));
     limits.min()
 }
 
-/// Version 1 says "no limit" with a huge number, version 2 with "max".
-fn limit_of(file: &Path) -> Option<u64> {
-    let bytes: u64 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
-    (bytes < 1 << 60).then_some(bytes)
+fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -42,22 +42,19 @@ impl Ready {
     fn new(terms: Terms, crypto: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let config = settings::server_config(&terms, crypto.clone())?;
         let asks = terms.clients.as_ref().is_some_and(|all| !all.optional());
-        let without_alpn = if asks && !terms.allow_missing_alpn {
+        let without_alpn = (asks && !terms.allow_missing_alpn).then(|| {
             let terms = Terms {
-                key: terms.key.clone(),
                 clients: None,
                 // What was agreed on without a certificate must not be gone on with.
                 sessions: 0,
-                allow_missing_alpn: false,
+                ..terms.clone()
             };
-            Some(settings::server_config(&terms, crypto.clone())?)
-        } else {
-            None
-        };
+            settings::server_config(&terms, crypto.clone())
+        });
         Ok(Self {
             terms,
             config,
-            without_alpn,
+            without_alpn: without_alpn.transpose()?,
         })
     }
 }

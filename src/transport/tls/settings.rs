@@ -1,6 +1,7 @@
 //! The server's TLS settings: provider, certificate, client certificates, ALPN.
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,8 +21,8 @@ use thiserror::Error;
 
 use crate::tls::{
     der::public_key,
-    pem::{self, KeyError, PemError},
-    trust::ALPN_H2,
+    pem::{self, KeyError},
+    trust::{self, ALPN_H2},
 };
 
 /// How long certificates are good that are made here.
@@ -30,39 +31,15 @@ pub(crate) const SELF_MADE_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// Why there is no certificate to serve with.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file does not hold PEM of that kind.
+    /// A file does not hold what is expected of it.
     #[error("{path} cannot be used as {what}: {error}", path = path.display())]
-    Unreadable {
+    Unusable {
         /// What it should hold.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        error: PemError,
-    },
-    /// Certificates cannot be checked with what the file holds.
-    #[error("{path} cannot be used as {what}: {error}", path = path.display())]
-    Authority {
-        /// What it should hold.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What rustls says.
-        error: String,
-    },
-    /// The private key is of a kind that is not supported.
-    #[error("{path} cannot be used as the private key: {error}", path = path.display())]
-    Key {
-        /// The key's file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: KeyError,
-    },
-    /// What stands first in the chain cannot be read.
-    #[error("{path} cannot be used as the certificate chain: its first certificate cannot be read; expected X.509", path = path.display())]
-    Certificate {
-        /// The certificate's file.
-        path: PathBuf,
+        error: Box<dyn Error + Send + Sync>,
     },
     /// The key does not belong to the certificate.
     #[error(
@@ -88,31 +65,39 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// Makes something to serve with of a certificate chain and its key. `certificate` and `key` are files and what they
-/// hold, in PEM.
+/// A file, and what it holds.
+type File<'f> = (&'f Path, &'f [u8]);
+
+/// Says that a file cannot be used.
+fn unusable<E: Into<Box<dyn Error + Send + Sync>>>(
+    what: &'static str,
+    (path, _): File<'_>,
+) -> impl Fn(E) -> TlsError {
+    move |error| TlsError::Unusable {
+        what,
+        path: path.to_owned(),
+        error: error.into(),
+    }
+}
+
+/// Makes something to serve with of a certificate chain and its key, both in PEM.
 ///
 /// rustls would refuse certificates of version 1 here, as it looks at them with the eyes of a client. Peers may well
 /// believe one that they know, and Go serves them.
 pub fn certified(
-    certificate: (&Path, &[u8]),
-    key: (&Path, &[u8]),
+    certificate: File<'_>,
+    key: File<'_>,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates(certificate, "the certificate chain")?;
-    let key_der = pem::private_key(key.1).map_err(|error| TlsError::Unreadable {
-        what: "the private key",
-        path: key.0.to_owned(),
-        error,
-    })?;
-    let unusable = KeyError::of(&key_der);
+    let (chain_of, key_of) = ("the certificate chain", "the private key");
+    let chain = pem::certificates(certificate.1).map_err(unusable(chain_of, certificate))?;
+    let key_der = pem::private_key(key.1).map_err(unusable(key_of, key))?;
+    let why = KeyError::of(&key_der);
     let signing = provider.key_provider.load_private_key(key_der);
-    let signing = signing.map_err(|_| TlsError::Key {
-        path: key.0.to_owned(),
-        error: unusable,
-    })?;
-    let shown = public_key(&chain[0]).ok_or_else(|| TlsError::Certificate {
-        path: certificate.0.to_owned(),
-    })?;
+    let signing = signing.map_err(|_| unusable(key_of, key)(why))?;
+    let unread = "its first certificate cannot be read; expected X.509";
+    let shown = public_key(&chain[0]).ok_or(unread);
+    let shown = shown.map_err(unusable(chain_of, certificate))?;
     if signing.public_key().is_some_and(|own| own != shown) {
         return Err(TlsError::Mismatch {
             key: key.0.to_owned(),
@@ -122,33 +107,13 @@ pub fn certified(
     Ok(CertifiedKey::new(chain, signing))
 }
 
-/// All certificates of a file, of which there must be one. `file`: where it is and what it holds, in PEM.
-pub(crate) fn certificates(
-    (path, text): (&Path, &[u8]),
-    what: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    pem::certificates(text).map_err(|error| TlsError::Unreadable {
-        what,
-        path: path.to_owned(),
-        error,
-    })
-}
-
-/// The certificates of a file, each of which can vouch for others. `file`: where it is and what it holds, in PEM.
+/// The certificates of a file in PEM, each of which can vouch for others.
 pub(crate) fn authorities(
-    file: (&Path, &[u8]),
+    file: File<'_>,
     what: &'static str,
 ) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), TlsError> {
-    let authorities = certificates(file, what)?;
-    let mut roots = RootCertStore::empty();
-    for authority in &authorities {
-        let added = roots.add(authority.clone());
-        added.map_err(|error| TlsError::Authority {
-            what,
-            path: file.0.to_owned(),
-            error: error.to_string(),
-        })?;
-    }
+    let authorities = pem::certificates(file.1).map_err(unusable(what, file))?;
+    let roots = trust::roots(authorities.clone()).map_err(unusable(what, file))?;
     Ok((authorities, roots))
 }
 
@@ -171,7 +136,7 @@ impl Clients {
     /// Certificates signed by one of the authorities in `file`, which comes with what it holds in PEM. `optional`:
     /// peers without a certificate are let in as well.
     pub fn new(
-        file: (&Path, &[u8]),
+        file: File<'_>,
         optional: bool,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
@@ -183,11 +148,7 @@ impl Clients {
         } else {
             builder
         };
-        let verifier = builder.build().map_err(|error| TlsError::Authority {
-            what,
-            path: file.0.to_owned(),
-            error: error.to_string(),
-        })?;
+        let verifier = builder.build().map_err(unusable(what, file))?;
         Ok(Self {
             authorities,
             optional,
@@ -245,24 +206,19 @@ pub fn self_signed(
     now: SystemTime,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let failed = |error: String| TlsError::SelfSigned {
-        name: name.to_owned(),
-        error,
+    let make = || -> Result<_, Box<dyn Error>> {
+        let made = self_made("jumpstarter router", vec![name.to_owned()], now)?;
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        Ok(CertifiedKey::from_der(
+            vec![made.cert.into()],
+            key,
+            provider,
+        )?)
     };
-    let (certificate, key) =
-        self_signed_pair(name, now).map_err(|error| failed(error.to_string()))?;
-    CertifiedKey::from_der(vec![certificate], key, provider)
-        .map_err(|error| failed(error.to_string()))
-}
-
-/// Makes the certificate and the key that [`self_signed`] is made of.
-pub(crate) fn self_signed_pair(
-    name: &str,
-    now: SystemTime,
-) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
-    let made = self_made("jumpstarter router", vec![name.to_owned()], now)?;
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    Ok((made.cert.into(), key))
+    make().map_err(|error| TlsError::SelfSigned {
+        name: name.to_owned(),
+        error: error.to_string(),
+    })
 }
 
 /// Makes a certificate for these names that is its own root, with its key.

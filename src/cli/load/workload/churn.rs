@@ -8,13 +8,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
-    super::{
-        failure::Failure,
-        pair::Setup,
-        plan::Params,
-        run::{Run, Task},
-        stream::Got,
-    },
+    super::{failure::Failure, pair::Setup, plan::Params, run::Run},
     Extra,
 };
 
@@ -24,9 +18,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Each of `--pairs` workers makes one pair after another.
 pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
     let setup = Setup::new(run, params.sizes).await?;
-    let tasks = (0..params.args.pairs).map(|_| -> Task {
+    let tasks = (0..params.args.pairs).map(|_| {
         let (run, setup) = (run.clone(), setup.clone());
-        Box::pin(async move {
+        async move {
             while run.take(2) == 2 {
                 if let Err(error) = one(&run, &setup).await {
                     run.error(error);
@@ -34,9 +28,9 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
                 }
             }
             Ok(())
-        })
+        }
     });
-    run.measure(tasks.collect()).await;
+    run.measure(tasks).await;
     Ok(Extra::new())
 }
 
@@ -45,7 +39,6 @@ async fn one(run: &Run, setup: &Setup) -> Result<(), Failure> {
     let begin = Instant::now();
     let pair = setup.pair(run).await?;
     run.latency(begin.elapsed());
-    let bytes = pair.first.bytes;
-    run.count(Got { messages: 2, bytes });
+    run.count(pair.first);
     pair.end(run).await
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::{
     super::{
         failure::Failure,
         pair::{Pair, Setup},
         pattern::Sizes,
         plan::{LARGE, Params},
-        run::{Run, Task},
+        run::Run,
     },
     Extra, pingpong, pump, stall,
 };
@@ -27,13 +29,12 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
     let heavy = heavy.pairs(run, params.args.bulk_pairs).await?;
     let innocent = innocent.pairs(run, params.args.pairs).await?;
 
-    let mut tasks: Vec<Task> = Vec::new();
+    let mut tasks: Vec<BoxFuture<'static, _>> = Vec::new();
     for pair in stalled {
         tasks.push(Box::pin(hold(run.clone(), pair)));
     }
     for pair in heavy {
-        let (run, both) = (run.clone(), params.both);
-        tasks.push(Box::pin(async move { pump::pump(&run, pair, both).await }));
+        tasks.push(Box::pin(pump::pump(run.clone(), pair, params.both)));
     }
     for pair in innocent {
         tasks.push(Box::pin(pingpong::play(run.clone(), pair)));

@@ -2,27 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{
-    super::{
-        failure::Failure,
-        pair::{Pair, Peer, Setup, finish},
-        plan::Params,
-        run::{Run, Task},
-    },
-    Extra,
+use super::super::{
+    failure::Failure,
+    pair::{Pair, Peer, finish},
+    run::Run,
 };
-
-/// Sets up the pairs, then lets them play.
-pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
-    let setup = Setup::new(run, params.sizes).await?;
-    let pairs = setup.pairs(run, params.args.pairs).await?;
-    let tasks = pairs.into_iter().map(|pair| -> Task {
-        let run = run.clone();
-        Box::pin(async move { play(run, pair).await })
-    });
-    run.measure(tasks.collect()).await;
-    Ok(Extra::new())
-}
 
 /// Plays round trips on one pair until the run stops. Each peer is a task, as each is a process in life.
 pub(crate) async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
@@ -44,9 +28,7 @@ pub(crate) async fn play(run: Arc<Run>, pair: Pair) -> Result<(), Failure> {
 /// Answers each message with one, until there are no more.
 pub(crate) async fn echo(run: Arc<Run>, mut peer: Peer) -> Result<Peer, Failure> {
     while !peer.recv.ended() {
-        let Some(got) = peer.recv.receive().await? else {
-            return Err(Failure::Ended(peer.recv.status()));
-        };
+        let got = peer.recv.more().await?;
         run.count(got);
         for _ in 0..got.messages {
             peer.send.send().await?;

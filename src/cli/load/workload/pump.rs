@@ -4,35 +4,19 @@ use std::sync::Arc;
 
 use tokio::{sync::Notify, time::sleep};
 
-use super::{
-    super::{
-        failure::Failure,
-        pair::{Pair, Setup, finish},
-        plan::Params,
-        run::{Run, Task},
-        stream::{LAST_WORD, Receiver, Sender},
-    },
-    Extra,
+use super::super::{
+    failure::Failure,
+    pair::{Pair, finish},
+    run::Run,
+    stream::{LAST_WORD, Receiver, Sender},
 };
 
 /// Bytes asked for at a time: several small messages, or one large one.
 const BATCH: usize = 64 * 1024;
 
-/// Sets up the pairs, then lets them run.
-pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failure> {
-    let setup = Setup::new(run, params.sizes).await?;
-    let both = params.both;
-    let pairs = setup.pairs(run, params.args.pairs).await?;
-    let tasks = pairs.into_iter().map(|pair| -> Task {
-        let run = run.clone();
-        Box::pin(async move { pump(&run, pair, both).await })
-    });
-    run.measure(tasks.collect()).await;
-    Ok(Extra::new())
-}
-
 /// Sends over one pair until the run stops, then ends it.
-pub(crate) async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failure> {
+pub(crate) async fn pump(run: Arc<Run>, pair: Pair, both: bool) -> Result<(), Failure> {
+    let run = &*run;
     let Pair { mut a, mut b, .. } = pair;
     let heard = Notify::new();
     tokio::try_join!(
@@ -57,10 +41,7 @@ pub(crate) async fn pump(run: &Run, pair: Pair, both: bool) -> Result<(), Failur
 /// Receives until the other peer has said that it is done.
 async fn listen(run: &Run, receiver: &mut Receiver) -> Result<(), Failure> {
     while !receiver.ended() {
-        match receiver.receive().await? {
-            Some(got) => run.count(got),
-            None => return Err(Failure::Ended(receiver.status())),
-        }
+        run.count(receiver.more().await?);
     }
     Ok(())
 }

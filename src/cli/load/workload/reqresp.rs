@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{
@@ -16,8 +17,8 @@ use super::{
         failure::Failure,
         pair::{Peer, Setup, finish},
         plan::Params,
-        run::{Run, Task},
-        stream::{Receiver, Sender},
+        run::Run,
+        stream::Sender,
     },
     Extra,
     pingpong::echo,
@@ -56,19 +57,29 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
     };
     let answered = Arc::new(AtomicU64::new(0));
     let (mut senders, mut returns) = (Vec::new(), Vec::new());
-    let mut tasks: Vec<Task> = Vec::new();
+    let mut tasks: Vec<BoxFuture<'static, _>> = Vec::new();
     for (index, pair) in pairs.into_iter().enumerate() {
         senders.push(pair.a.send);
         let (give, returned) = oneshot::channel();
         returns.push(give);
-        let answers = Answers {
-            run: run.clone(),
-            schedule,
-            pair: index as u64,
-            answered: answered.clone(),
-            returned,
-        };
-        tasks.push(Box::pin(answers.receive(pair.a.recv, pair.b)));
+        let (run, answered) = (run.clone(), answered.clone());
+        tasks.push(Box::pin(async move {
+            let echo = tokio::spawn(echo(run.clone(), pair.b));
+            let mut recv = pair.a.recv;
+            while !recv.ended() {
+                let got = recv.more().await?;
+                run.count(got);
+                answered.fetch_add(got.messages, Relaxed);
+                // The first message of all belonged to setting up.
+                let last = recv.received - 1;
+                for n in last - got.messages..last {
+                    run.latency(schedule.due(n, index as u64).elapsed());
+                }
+            }
+            let b = echo.await.map_err(|_| Failure::Closed)??;
+            let send = returned.await.map_err(|_| Failure::Closed)?;
+            finish(&run, Peer { send, recv }, b).await
+        }));
     }
     let sending = run.clone();
     tasks.push(Box::pin(async move {
@@ -116,36 +127,4 @@ fn send(
         senders[pair as usize].put()?;
     }
     senders.iter_mut().try_for_each(Sender::finish)
-}
-
-/// The receiving half of one pair.
-struct Answers {
-    run: Arc<Run>,
-    schedule: Schedule,
-    pair: u64,
-    answered: Arc<AtomicU64>,
-    /// The sending half, once all is sent.
-    returned: oneshot::Receiver<Sender>,
-}
-
-impl Answers {
-    async fn receive(self, mut recv: Receiver, b: Peer) -> Result<(), Failure> {
-        let echo = tokio::spawn(echo(self.run.clone(), b));
-        while !recv.ended() {
-            let Some(got) = recv.receive().await? else {
-                return Err(Failure::Ended(recv.status()));
-            };
-            self.run.count(got);
-            self.answered.fetch_add(got.messages, Relaxed);
-            // The first message of all belonged to setting up.
-            let last = recv.received - 1;
-            for n in last - got.messages..last {
-                let due = self.schedule.due(n, self.pair);
-                self.run.latency(due.elapsed());
-            }
-        }
-        let b = echo.await.map_err(|_| Failure::Closed)??;
-        let send = self.returned.await.map_err(|_| Failure::Closed)?;
-        finish(&self.run, Peer { send, recv }, b).await
-    }
 }

@@ -18,7 +18,7 @@ use super::{
         failure::Failure,
         pair::{Pair, Setup},
         plan::Params,
-        run::{Run, Task},
+        run::Run,
     },
     Extra, stall,
 };
@@ -59,16 +59,16 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
         standing: AtomicU64::new(0),
         peak: AtomicU64::new(0),
     });
-    let tasks = (0..params.args.pairs).map(|_| -> Task {
+    let tasks = (0..params.args.pairs).map(|_| {
         let (run, siege) = (run.clone(), siege.clone());
-        Box::pin(async move {
+        async move {
             tokio::select! {
                 corrupt = siege.persist(&run) => Err(corrupt),
                 () = run.stop.cancelled() => Ok(()),
             }
-        })
+        }
     });
-    run.measure(tasks.collect()).await;
+    run.measure(tasks).await;
     let count = |counter: &AtomicU64| counter.load(Relaxed) as f64;
     Ok(vec![
         ("pairs_made", count(&siege.made)),
@@ -102,7 +102,7 @@ impl Siege {
                 return failure;
             }
             counter.fetch_add(1, Relaxed);
-            run.ended_with(&failure.status());
+            run.ended_with(failure.status());
             sleep(PAUSE).await;
         }
     }

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{task::JoinSet, time::timeout};
+use futures_util::future::try_join_all;
+use tokio::time::timeout;
 
 use super::{
     super::{
@@ -38,11 +39,7 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
     let windows = (run.window, params.stalled_window);
     let setup = Setup::with(run, params.sizes, windows).await?;
     let pairs = setup.pairs(run, params.args.pairs).await?;
-    let mut filling: JoinSet<_> = pairs.into_iter().map(fill).collect();
-    let mut stalled = Vec::new();
-    while let Some(filled) = filling.join_next().await {
-        stalled.push(filled.map_err(|_| Failure::Closed)??);
-    }
+    let stalled = try_join_all(pairs.into_iter().map(fill)).await?;
     let held = run.hold().await;
 
     let pairs = stalled.len();
@@ -52,21 +49,14 @@ pub(crate) async fn run(run: &Arc<Run>, params: &Params) -> Result<Extra, Failur
     let mut extra = memory(before, held.router, pairs);
     extra.push(("bytes_accepted_per_pair", accepted));
     extra.push(("bytes_held_per_pair", (accepted - window).max(0.0)));
-    let mut ending = JoinSet::new();
-    for mut pair in stalled {
-        let run = run.clone();
-        let resume = params.args.resume;
-        ending.spawn(async move {
-            if resume {
-                pair.resume(&run).await
-            } else {
-                pair.check().await
-            }
-        });
-    }
-    while let Some(ended) = ending.join_next().await {
-        ended.map_err(|_| Failure::Closed)??;
-    }
+    let ending = stalled.into_iter().map(async |mut pair| {
+        if params.args.resume {
+            pair.resume(run).await
+        } else {
+            pair.check().await
+        }
+    });
+    try_join_all(ending).await?;
     Ok(extra)
 }
 

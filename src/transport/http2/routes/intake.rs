@@ -7,7 +7,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
@@ -20,6 +20,7 @@ use tonic::Status;
 
 use super::Over;
 use crate::{
+    common::lock,
     splice::scanner::Scanner,
     transport::{
         limits::refusal::Refusal,
@@ -170,10 +171,6 @@ impl Inbox {
         self.grant.resize(self.bytes.len() as u64);
         Some(messages.freeze())
     }
-}
-
-fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The request's body as the service reads it.

@@ -100,7 +100,7 @@ impl Reply {
                 let _ = self.respond.send_response(refusal.response(), true);
             }
             Some(body) => {
-                let trailers = status::trailers(refusal.code(), &refusal.to_string());
+                let trailers = status::trailers(refusal.row().1, &refusal.to_string());
                 let _ = body.send_trailers(trailers);
             }
         }

@@ -18,9 +18,8 @@ impl Gather for DuplexStream {}
 
 fn server() -> (Arc<rustls::ServerConfig>, CertificateDer<'static>) {
     let crypto = Provider::Auto.crypto();
-    let (certificate, key) = settings::self_signed_pair("localhost", SystemTime::now()).unwrap();
-    let key =
-        rustls::sign::CertifiedKey::from_der(vec![certificate.clone()], key, &crypto).unwrap();
+    let key = settings::self_signed("localhost", SystemTime::now(), &crypto).unwrap();
+    let certificate = key.cert[0].clone();
     let terms = Terms {
         key: key.into(),
         clients: None,
