@@ -111,7 +111,7 @@ pub mod tls {
 #[cfg(feature = "server")]
 pub mod transport {
     pub mod accept {
-        pub use crate::transport::accept::run;
+        pub use crate::transport::accept::{Who, run};
     }
     pub mod call {
         pub mod refusal {

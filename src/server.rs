@@ -1,5 +1,6 @@
 //! A whole router: sockets bound, parts wired together, run and drained. `serve`, `lab` and the tests start here.
 
+mod cluster;
 mod drain;
 mod expiry;
 pub(crate) mod listeners;
@@ -39,7 +40,7 @@ use crate::{
     tls::provider::Provider,
     tls::trust::Trust,
     transport::{
-        accept,
+        accept::{self, Who},
         call::refusal,
         forwarding::{Identity, Successor, Target},
         memory::{
@@ -139,6 +140,7 @@ impl Server {
             successor,
             tls: live_tls,
             provider,
+            bus,
         } = Parts::of(config)?;
         let self_signed = live_tls.as_ref().is_some_and(live::Tls::is_self_signed);
         let tls = live_tls.as_ref().map(|tls| tls.current.clone());
@@ -175,9 +177,12 @@ impl Server {
             admin_address: at(&listeners.admin),
             provider,
             self_signed,
-            live: Arc::new(Live::new(router.clone(), live_tls)),
+            live: Arc::new(Live::new(router.clone(), live_tls, bus)),
             router,
         };
+        if !config.cluster.servers.is_empty() {
+            server.join(config, server.live.bus())?;
+        }
         server.serve(listeners, tls, config)?;
         server.watch_memory(config)?;
         set_serving(server.health.clone(), true).await;
@@ -202,7 +207,13 @@ impl Server {
         };
         let handed_over = listeners.grpc.handed_over;
         let grpc = tokio::net::TcpListener::from_std(listeners.grpc.socket).map_err(registered)?;
-        let accepting = accept::run(self.router.clone(), grpc, tls.clone(), handed_over);
+        let accepting = accept::run(
+            self.router.clone(),
+            grpc,
+            tls.clone(),
+            handed_over,
+            Who::Peers,
+        );
         self.run("accepts connections", accepting);
         let metrics = self.router.metrics.clone();
         if let Some(listener) = listeners.health {

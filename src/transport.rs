@@ -9,6 +9,7 @@
 //!   the process is in its life, [`forwarding`] where streams go at its end, and [`shared`] what all connections and streams
 //!   share;
 //! - [`pressure`] measures memory, and ends what stands still when it runs out;
+//! - [`outbound`] makes connections to other routers;
 //! - [`call`] serves one call of `RouterService/Stream`, from its admission to its record;
 //! - [`http2`] runs one connection as one task that owns all its streams;
 //! - [`accept`] takes connections in, within limits.
@@ -20,6 +21,7 @@ pub(crate) mod forwarding;
 pub(crate) mod http2;
 pub(crate) mod limits;
 pub(crate) mod memory;
+pub(crate) mod outbound;
 pub(crate) mod outgoing;
 pub(crate) mod phase;
 pub(crate) mod pressure;

@@ -47,7 +47,7 @@ impl Inspection {
         Ok(Self {
             header: object(&token::decode(parts.header)?)?,
             claims: object(&payload)?,
-            claims_verdict: claims::check(rules, &payload, date::from_clock(now)).map(|_| ()),
+            claims_verdict: claims::check(rules, &payload, Some(date::from_clock(now))).map(|_| ()),
             near_miss: unsigned.then(|| rules.near_miss(text)).flatten(),
             verdict,
         })

@@ -12,7 +12,7 @@ use crate::auth::{
     proof::{Proof, Purpose},
 };
 
-const ANNOUNCED: Purpose = Purpose::new("jumpstarter-router announcement v1");
+const ANNOUNCED: Purpose = Purpose("jumpstarter-router announcement v1");
 
 /// The version of this format; others are ignored, so that a later one can be told apart.
 const VERSION: u8 = 1;

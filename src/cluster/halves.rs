@@ -126,6 +126,11 @@ impl Halves {
         self.meet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Names this router on the bus.
+    pub(crate) fn name(&self) -> String {
+        format!("jumpstarter-router {}", self.own.id)
+    }
+
     /// Tells whether others hear of the halves here.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
@@ -251,7 +256,8 @@ impl Halves {
         self.meet().announce_all(AGAIN, Instant::now());
     }
 
-    fn disconnected(&self) {
+    /// The bus is gone: nobody hears of the halves here.
+    pub(crate) fn disconnected(&self) {
         if self.connected.swap(false, Ordering::Relaxed) {
             tracing::warn!(
                 "the routers' message bus is not connected: halves at different routers do not find each other"

@@ -228,11 +228,6 @@ impl<T> Meet<T> {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
-
-    /// Counts the halves that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.halves.len()
-    }
 }
 
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
@@ -300,7 +295,7 @@ mod tests {
         let order = meet.heard(&TOPIC, &at(HIGH, 3), now);
         assert_eq!(order, Some(("half", Order::Call(at(HIGH, 3)))));
         assert_eq!(meet.leaves(OWN), None, "it can no more be called");
-        assert_eq!((meet.len(), meet.next_due()), (0, None));
+        assert_eq!((meet.halves.len(), meet.next_due()), (0, None));
         assert_eq!(meet.heard(&TOPIC, &at(HIGH, 3), now), None, "heard twice");
     }
 
@@ -355,7 +350,7 @@ mod tests {
         assert_eq!(meet.heard(&TOPIC, &at(LOW, 5), now), None, "its own voice");
         let order = meet.heard(&TOPIC, &at(HIGH, 3), now);
         assert_eq!(order, Some(("newer", Order::Call(at(HIGH, 3)))));
-        assert_eq!((meet.len(), meet.next_due()), (0, None));
+        assert_eq!((meet.halves.len(), meet.next_due()), (0, None));
     }
 
     #[test]

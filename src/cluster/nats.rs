@@ -11,8 +11,14 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, ServerAddr, Subject, Subscriber};
 use futures_util::StreamExt as _;
+use rustls::RootCertStore;
 use thiserror::Error;
 use tokio::{net::UdpSocket, sync::watch};
+
+use crate::tls::{
+    pem::{self, PemError},
+    trust::{self, Trust, roots},
+};
 
 use super::{
     bus::{Bus, Event},
@@ -38,8 +44,8 @@ pub(crate) struct Nats {
     pub servers: Vec<String>,
     /// What the file of credentials holds.
     pub credentials: Option<Credentials>,
-    /// Certificates to trust besides the system's, in PEM, and their file.
-    pub ca: Option<std::path::PathBuf>,
+    /// Certificates to trust instead of the system's, in PEM.
+    pub ca: Option<Vec<u8>>,
     /// All subjects begin with it.
     pub prefix: String,
 }
@@ -87,6 +93,12 @@ pub(crate) enum BusError {
     /// The credentials cannot be read.
     #[error("cluster.credentials_file: {0}")]
     Credentials(io::Error),
+    /// The certificates to trust cannot be read.
+    #[error("cluster.ca: {0}")]
+    Pem(#[from] PemError),
+    /// They cannot be used.
+    #[error("cluster.ca: {0}")]
+    Tls(#[from] rustls::Error),
     /// The client does not start.
     #[error("cannot set up the bus: {0}")]
     Connect(#[from] async_nats::ConnectError),
@@ -118,7 +130,23 @@ impl Nats {
                 .credentials(text)
                 .map_err(BusError::Credentials)?;
         }
+        self.tls()?;
         self.servers.iter().map(parse).collect()
+    }
+
+    fn tls(&self) -> Result<rustls::ClientConfig, BusError> {
+        let roots = match &self.ca {
+            Some(text) => roots(pem::certificates(text)?)?,
+            None => {
+                let mut system = RootCertStore::empty();
+                system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                system
+            }
+        };
+        let mut tls = trust::client_config(Trust::Roots(roots), None)?;
+        // It speaks no HTTP/2.
+        tls.alpn_protocols.clear();
+        Ok(tls)
     }
 
     /// Begins to connect, and does not wait until it has.
@@ -150,9 +178,7 @@ impl Nats {
             Some(Credentials::Token(token)) => options.token(token.clone()),
             None => options,
         };
-        if let Some(ca) = &self.ca {
-            options = options.add_root_certificates(ca.clone());
-        }
+        options = options.tls_client_config(self.tls()?);
         let client = options.connect(&servers[..]).await?;
         let heard = client.subscribe(format!("{}.*", self.prefix)).await?;
         Ok(Connected {

@@ -28,6 +28,8 @@ impl<T: Element> Setting for Option<T> {
     }
 }
 
+impl Element for String {}
+
 /// A list; as plain text its items are separated by commas, or it is a TOML list.
 impl<T: Element> Setting for Vec<T> {
     const EXPECTS: &'static str = "a list of strings such as [\"a\", \"b\"] (in the environment and \

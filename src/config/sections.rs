@@ -284,6 +284,26 @@ sections! {
         forward_insecure: bool = false,
     }
 
+    /// Several routers behind one address, which find each other over a message bus: docs/scale.md.
+    cluster: Cluster {
+        /// Servers of the bus, as "nats://host:4222" or "tls://host:4222"; several for a cluster of them.
+        /// Without any this router is alone.
+        servers: Vec<String> = []; restart,
+        /// File with what lets this router in: NATS credentials, or one line that is "user:password" or
+        /// a token. A newline at its end is not part of it.
+        credentials_file: Option<KeyFile> = unset,
+        /// File with the certificates in PEM that those of the servers must be signed by. Unset: the
+        /// authorities that the system trusts.
+        ca: Option<PemFile> = unset,
+        /// All subjects of the bus that are used begin with it.
+        prefix: String = "jumpstarter.router"; restart,
+        /// Where other routers call this one.
+        address: SocketAddr = ":8084"; restart,
+        /// The host and port that other routers are told. Unset: this machine's address on the way to
+        /// the bus, with the port of cluster.address.
+        advertise: Option<Endpoint> = unset; restart,
+    }
+
     /// Taking in changes without a restart.
     reload: Reload {
         /// How often this file and all files it names are looked at. A change is taken in when two looks

@@ -119,6 +119,8 @@ impl Setting for Endpoint {
     }
 }
 
+impl Element for Endpoint {}
+
 impl Setting for Target {
     const EXPECTS: &'static str = "host:port, such as \"router.example.com:443\", or \"self\"";
 

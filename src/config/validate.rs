@@ -22,6 +22,7 @@ pub(super) fn validate(loading: &mut Loading) {
     rates(loading);
     addresses(loading);
     successor(loading);
+    cluster(loading);
     admin::validate(loading);
     advice(loading);
 }
@@ -102,6 +103,38 @@ fn successor(loading: &mut Loading) {
     }
 }
 
+/// Refuses what several routers cannot hold together.
+fn cluster(loading: &mut Loading) {
+    let config = &loading.config;
+    if config.cluster.servers.is_empty() {
+        return;
+    }
+    let prefix = &config.cluster.prefix;
+    let is_token = |part: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !part.is_empty() && part.chars().all(allowed)
+    };
+    let fits = prefix.split('.').all(is_token);
+    let single_use = config.auth.single_use;
+    let both = config.drain.forward_to.is_some();
+    if !fits {
+        let text = format!(
+            "found {prefix:?}, expected words of letters, digits, \"-\" and \"_\", with dots between them"
+        );
+        loading.fail(&["cluster.prefix"], text);
+    }
+    if single_use {
+        let text = "set together with cluster.servers, each router would let a subject pair once; set one of them";
+        loading.fail(&["auth.single_use", "cluster.servers"], text);
+    }
+    if both {
+        loading.warn(
+            "drain.forward_to is used only while the bus of cluster.servers is not connected: with it, streams that wait \
+             are met from other routers",
+        );
+    }
+}
+
 /// Refuses rates that are too low. Credit goes back in steps of a third of the window: at such a rate a peer would wait long for each.
 fn rates(loading: &mut Loading) {
     let streams = &loading.config.streams;
@@ -130,9 +163,14 @@ fn addresses(loading: &mut Loading) {
         ("listen.health_address", listen.health_address),
         ("listen.metrics_address", listen.metrics_address),
     ];
+    let cluster = &loading.config.cluster;
+    let cluster = (
+        "cluster.address",
+        Some(cluster.address).filter(|_| !cluster.servers.is_empty()),
+    );
     admin::give_way(loading, &others);
     let admin = ("listen.admin_address", loading.config.listen.admin_address);
-    let all = [others[0], others[1], others[2], admin];
+    let all = [others[0], others[1], others[2], admin, cluster];
     for (index, (first, one)) in all.iter().enumerate() {
         for (second, other) in &all[index + 1..] {
             if let (Some(one), Some(other)) = (one, other)

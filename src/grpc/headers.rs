@@ -14,6 +14,9 @@ pub(crate) const FORWARDED_BY: HeaderName =
 /// Proves that a router makes such a call, or answers it.
 pub(crate) const PROOF: HeaderName = HeaderName::from_static("jumpstarter-router-proof");
 
+/// Names the half that a router calls for at another router, where that waits.
+pub(crate) const TICKET: HeaderName = HeaderName::from_static("jumpstarter-router-ticket");
+
 /// Says in the trailers of a stream that broke off what happened, as the one who reads it sees it.
 ///
 /// Routers that forward streams tell each other how the streams of their own peers ended, as the other's peer sees it, and

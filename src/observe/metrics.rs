@@ -25,14 +25,14 @@ use self::process::Process;
 pub(crate) use self::{
     format::Format,
     handles::{ByLabel, ByName, Held},
-    labels::{Reload, SuccessorStream},
+    labels::{ClusterAnnouncement, ClusterCall, Reload, SuccessorStream},
     token_keys::TokenKeys,
 };
 pub use self::{
     handles::Label,
     labels::{
-        AdminAction, AdminRefusal, CallRefusal, ClusterAnnouncement, ClusterCall, ConnectionAccept,
-        ConnectionEnd, PacedBy, RouterProof, TlsHandshake,
+        AdminAction, AdminRefusal, CallRefusal, ConnectionAccept, ConnectionEnd, PacedBy,
+        RouterProof, TlsHandshake,
     },
 };
 use super::log;

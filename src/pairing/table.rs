@@ -138,6 +138,17 @@ impl<T> Table<T> {
         }
     }
 
+    /// Puts an offer back that [`Table::leave`] has taken. Fails with it if another waits by now.
+    pub fn restore(&self, key: &Arc<str>, ticket: Ticket, offer: T) -> Result<(), T> {
+        let Entry::Vacant(vacant) = self.slots.entry(key.clone()) else {
+            return Err(offer);
+        };
+        // It was let in before, so the limit does not matter.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        vacant.insert(Slot::Waiting { ticket, offer });
+        Ok(())
+    }
+
     /// Forgets spent keys whose tokens have expired.
     pub fn expire(&self, now: SystemTime) {
         let is_over = |slot: &Slot<T>| matches!(slot, Slot::Spent { until } if *until <= now);
@@ -156,17 +167,48 @@ pub(crate) struct Waiter<T> {
     table: Arc<Table<T>>,
     key: Arc<str>,
     ticket: Ticket,
+    reserved: AtomicBool,
 }
 
 impl<T> Waiter<T> {
     /// Keeps the place of the stream that was given this ticket when it arrived.
     pub(crate) fn new(table: Arc<Table<T>>, key: Arc<str>, ticket: Ticket) -> Self {
-        Self { table, key, ticket }
+        let reserved = AtomicBool::new(false);
+        Self {
+            table,
+            key,
+            ticket,
+            reserved,
+        }
     }
 
     /// Takes the offer back. `None` if it has been paired meanwhile.
     pub(crate) fn leave(&self) -> Option<T> {
         self.table.leave(&self.key, self.ticket)
+    }
+
+    /// Takes the offer back to meet somebody who does not come to the table. `None` if it has been paired meanwhile.
+    pub(crate) fn reserve(&self) -> Option<T> {
+        let offer = self.leave()?;
+        self.reserved.store(true, Ordering::Relaxed);
+        Some(offer)
+    }
+
+    /// Tells whether it has taken the offer back by [`Waiter::reserve`].
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Waits again after [`Waiter::reserve`]. Fails with the offer if another waits by now.
+    pub(crate) fn restore(&self, offer: T) -> Result<(), T> {
+        self.table.restore(&self.key, self.ticket, offer)?;
+        self.reserved.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Names its place.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
     }
 }
 
@@ -227,6 +269,22 @@ mod tests {
             table.arrive(&key("a"), UNIX_EPOCH, leaves(4)),
             Ok(Place::Paired(3))
         );
+    }
+
+    #[test]
+    fn who_took_the_offer_back_waits_again_unless_another_does() {
+        let table = Table::new(1, false);
+        let Ok(Place::Waiting(ticket, ())) = table.arrive(&key("a"), UNIX_EPOCH, leaves(1)) else {
+            panic!("nobody waits yet");
+        };
+        assert_eq!(table.leave("a", ticket), Some(1));
+        assert_eq!(table.restore(&key("a"), ticket, 1), Ok(()));
+        assert_eq!(table.waiting(), 1);
+        let paired = table.arrive(&key("a"), UNIX_EPOCH, leaves(2));
+        assert_eq!(paired, Ok(Place::Paired(1)));
+        table.arrive(&key("a"), UNIX_EPOCH, leaves(3)).unwrap();
+        assert_eq!(table.restore(&key("a"), ticket, 1), Err(1));
+        assert_eq!(table.waiting(), 1);
     }
 
     #[test]

@@ -12,10 +12,12 @@ use std::{
 
 use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
+use tokio::sync::watch;
 
-use super::{expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
+use super::{cluster, expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
+    cluster::nats::Nats,
     common::text::joined,
     config::{Config, PemFile},
     tls::provider::Provider,
@@ -50,6 +52,9 @@ pub enum LiveError {
     /// No usable certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No usable message bus.
+    #[error("{0}")]
+    Bus(String),
 }
 
 /// Everything that is wrong with what a configuration names.
@@ -74,6 +79,8 @@ pub(super) struct Parts {
     pub tls: Option<Tls>,
     /// The TLS provider in use.
     pub provider: Provider,
+    /// Where other routers are heard of; `None` if there are none.
+    pub bus: Option<Nats>,
 }
 
 impl Parts {
@@ -83,15 +90,23 @@ impl Parts {
         let rules = kept(rules(config).map_err(LiveError::from), &mut errors);
         let successor = kept(successor(config), &mut errors);
         let tls = kept(Tls::of(config, provider), &mut errors);
-        match (rules, successor, tls) {
-            (Some(rules), Some(successor), Some(tls)) => Ok(Self {
+        let bus = kept(cluster::bus(config), &mut errors);
+        match (rules, successor, tls, bus) {
+            (Some(rules), Some(successor), Some(tls), Some(bus)) => Ok(Self {
                 rules,
                 successor,
                 tls,
                 provider,
+                bus,
             }),
             _ => Err(LiveErrors(errors)),
         }
+    }
+}
+
+impl From<LiveError> for LiveErrors {
+    fn from(error: LiveError) -> Self {
+        Self(vec![error])
     }
 }
 
@@ -119,6 +134,8 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, LiveErrors> {
 pub struct Live {
     router: Arc<Shared>,
     tls: Option<Tls>,
+    /// Where other routers are heard of.
+    bus: watch::Sender<Option<Nats>>,
 }
 
 /// Of a router that serves TLS.
@@ -161,11 +178,18 @@ pub struct Change {
     /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
     tls: Option<(Ready, bool)>,
     successor: Successor,
+    bus: Option<Nats>,
 }
 
 impl Live {
-    pub(super) fn new(router: Arc<Shared>, tls: Option<Tls>) -> Self {
-        Self { router, tls }
+    pub(super) fn new(router: Arc<Shared>, tls: Option<Tls>, bus: Option<Nats>) -> Self {
+        let bus = watch::Sender::new(bus);
+        Self { router, tls, bus }
+    }
+
+    /// Follows where other routers are heard of.
+    pub(super) fn bus(&self) -> watch::Receiver<Option<Nats>> {
+        self.bus.subscribe()
     }
 
     /// What the router's connections share.
@@ -183,6 +207,7 @@ impl Live {
             memory: memory_limit(config),
             tls: self.prepare_tls(config)?,
             successor: successor(config)?,
+            bus: cluster::bus(config)?,
         })
     }
 
@@ -206,6 +231,17 @@ impl Live {
         router.table.configure(max_waiting, change.single_use);
         router.limits.windows.set_limit(change.windows);
         router.memory.set_limit(change.memory);
+        // Where the servers are, and what subjects begin with, is that of the start.
+        self.bus.send_if_modified(|bus| match (bus, change.bus) {
+            (Some(bus), Some(new))
+                if (&bus.credentials, &bus.ca) != (&new.credentials, &new.ca) =>
+            {
+                bus.credentials = new.credentials;
+                bus.ca = new.ca;
+                true
+            }
+            _ => false,
+        });
     }
 
     fn prepare_tls(&self, config: &Config) -> Result<Option<(Ready, bool)>, LiveError> {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
+    ALL_VERSIONS, CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error,
+    RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
         verify_tls13_signature_with_raw_key,
     },
     sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -26,6 +27,13 @@ pub enum Trust {
     Roots(RootCertStore),
     /// Only this one is believed, whatever its name.
     Exactly(CertificateDer<'static>),
+    /// Only the one with this hash is believed, and only in TLS 1.3.
+    Pinned {
+        /// What `hash` must give.
+        sha256: [u8; 32],
+        /// Gives the SHA-256 of a certificate.
+        hash: fn(&[u8]) -> [u8; 32],
+    },
     /// Any certificate is believed.
     Any,
 }
@@ -54,23 +62,20 @@ pub fn client_config(
         .cipher_suites
         .sort_by_key(|suite| suite.suite() != first);
     let crypto = Arc::new(crypto);
-    let builder = ClientConfig::builder_with_provider(crypto.clone())
-        .with_safe_default_protocol_versions()?;
-    let unnamed = |certificate| {
-        let algorithms = crypto.signature_verification_algorithms;
-        Arc::new(Unnamed {
-            certificate,
-            algorithms,
-        })
+    let versions: &[_] = match trust {
+        Trust::Pinned { .. } => &[&TLS13],
+        _ => ALL_VERSIONS,
     };
+    let builder =
+        ClientConfig::builder_with_provider(crypto.clone()).with_protocol_versions(versions)?;
     let builder = match trust {
         Trust::Roots(roots) => builder.with_root_certificates(roots),
-        Trust::Exactly(certificate) => builder
+        trust => builder
             .dangerous()
-            .with_custom_certificate_verifier(unnamed(Some(certificate))),
-        Trust::Any => builder
-            .dangerous()
-            .with_custom_certificate_verifier(unnamed(None)),
+            .with_custom_certificate_verifier(Arc::new(Unnamed {
+                trust,
+                algorithms: crypto.signature_verification_algorithms,
+            })),
     };
     let mut config = match identity {
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
@@ -83,7 +88,7 @@ pub fn client_config(
 /// Believes one certificate, or any, without a look at names. The router must still hold the key.
 #[derive(Debug)]
 struct Unnamed {
-    certificate: Option<CertificateDer<'static>>,
+    trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -96,12 +101,15 @@ impl ServerCertVerifier for Unnamed {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match &self.certificate {
-            Some(expected) if expected != shown => {
-                Err(CertificateError::ApplicationVerificationFailure.into())
-            }
-            _ => Ok(ServerCertVerified::assertion()),
+        let believed = match &self.trust {
+            Trust::Exactly(expected) => expected == shown,
+            Trust::Pinned { sha256, hash } => hash(shown) == *sha256,
+            _ => true,
+        };
+        if !believed {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -30,6 +30,16 @@ use crate::transport::{
     tls::current::CurrentTls,
 };
 
+/// Says who connects to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Clients and exporters.
+    Peers,
+    /// Other routers of the cluster. They have no limits of their own, and may come until the end: what waits here during a
+    /// drain is met from elsewhere.
+    Routers,
+}
+
 /// Accepts until the drain, serves what there is until everything stops, then ends what is left. `tls`: `None` serves plain text.
 ///
 /// `handed_over`: other processes accept from the very same queue, so what waits there is left to them. Otherwise it would
@@ -39,10 +49,14 @@ pub async fn run(
     listener: TcpListener,
     tls: Option<Arc<CurrentTls>>,
     handed_over: bool,
+    who: Who,
 ) {
-    let mut draining = pin!(router.life.until(Phase::is_draining));
+    let mut draining = pin!(router.life.until(match who {
+        Who::Peers => Phase::is_draining,
+        Who::Routers => Phase::is_stopped,
+    }));
     let stopped = router.life.until(Phase::is_stopped);
-    let acceptor = Arc::new(Acceptor { router, tls });
+    let acceptor = Arc::new(Acceptor { router, tls, who });
     let mut tasks = JoinSet::new();
     let mut trouble = Trouble::new();
     loop {
@@ -165,6 +179,7 @@ pub(crate) fn is_about_the_peer(error: &io::Error) -> bool {
 struct Acceptor {
     router: Arc<Shared>,
     tls: Option<Arc<CurrentTls>>,
+    who: Who,
 }
 
 impl Acceptor {
@@ -203,6 +218,12 @@ impl Acceptor {
     /// Lets in a connection from this address, unless it has too many.
     fn enter(&self, peer: IpAddr) -> Option<ConnectionPermit> {
         let metrics = &self.router.metrics;
+        if self.who == Who::Routers {
+            let mut visit = self.router.limits.routers.enter(peer, None)?;
+            visit.origin.is_router = true;
+            metrics.connections.inc(ConnectionAccept::Accepted);
+            return Some(visit);
+        }
         let limit = self.router.settings.load().connections.max_per_address;
         let limit = limit.map(|limit| limit as usize);
         let visit = self.router.limits.addresses.enter(peer, limit);
@@ -248,10 +269,11 @@ impl Acceptor {
     /// Whether a PROXY header must come first on a connection from this address.
     fn is_proxy(&self, peer: IpAddr) -> bool {
         let settings = self.router.settings.load();
-        settings
-            .proxies
-            .iter()
-            .any(|network| network.contains(&peer))
+        self.who == Who::Peers
+            && settings
+                .proxies
+                .iter()
+                .any(|network| network.contains(&peer))
     }
 }
 

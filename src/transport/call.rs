@@ -1,13 +1,16 @@
 //! Serves one call of `RouterService/Stream`, from its headers to its last record.
 //!
 //! [`admission`] decides whether it is let in, `partner` finds its other side, and `session` forwards, tells and records;
-//! `peer` is an HTTP/2 stream as the splice sees it. When this router stops, `successor` finds a partner at the one
-//! that takes over, `forward` then stands in for the partner, and `voucher` says whether the other one is a router.
+//! `peer` is an HTTP/2 stream as the splice sees it. A partner may be at another router: `elsewhere` finds it where the
+//! bus says, and `successor`, when this router stops, at the one that takes over. `forward` then stands in for the partner,
+//! `reached` is the call between the two, and `voucher` says whether a successor is a router.
 
 pub(crate) mod admission;
+mod elsewhere;
 mod forward;
 mod partner;
 mod peer;
+mod reached;
 pub(crate) mod refusal;
 mod session;
 mod successor;
@@ -21,7 +24,7 @@ pub(crate) use self::admission::Caller;
 use self::{
     admission::Admitted,
     partner::{Meeting, PeerSide, Seeker},
-    peer::{Dialect, PeerSink, PeerSource},
+    peer::{PeerSink, PeerSource},
 };
 use crate::transport::{
     limits::{addresses::StreamPermit, count::Counted, pace::Paced},
@@ -63,16 +66,13 @@ pub(crate) fn serve(
     };
     let Admitted {
         seeker,
+        dialect,
         voucher,
         open,
         max_message,
         place,
     } = admitted;
     let session = &seeker.session;
-    let dialect = match voucher {
-        Some(_) => Dialect::Router,
-        None => Dialect::Peer,
-    };
     let source = PeerSource::new(body, caller.counters.clone(), dialect);
     let address = caller.peer.address.clone();
     let source = Paced::new(

@@ -56,6 +56,8 @@ pub struct Forwarding {
     /// Where this process listens; set once it does.
     pub own: OnceLock<Identity>,
     /// Tells this process from all others.
+    pub(crate) id: [u8; 16],
+    /// The same, as other routers are told it.
     pub(crate) process: HeaderValue,
     /// Streams at the successor, which end when everything does.
     pub(crate) tasks: TaskTracker,
@@ -63,12 +65,13 @@ pub struct Forwarding {
 
 impl Default for Forwarding {
     fn default() -> Self {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = uuid::Uuid::new_v4();
         Self {
             successor: ArcSwap::default(),
             own: OnceLock::new(),
+            id: id.into_bytes(),
             // Digits, letters and hyphens are allowed.
-            process: HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("")),
+            process: HeaderValue::try_from(id.to_string()).unwrap_or(HeaderValue::from_static("")),
             tasks: TaskTracker::new(),
         }
     }

@@ -12,5 +12,5 @@ mod read_gate;
 pub(crate) mod routes;
 pub(crate) mod timers;
 pub(crate) mod window;
-mod windows;
+pub(crate) mod windows;
 pub(crate) mod wire;

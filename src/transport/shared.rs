@@ -1,6 +1,9 @@
 //! Holds what all connections and streams share.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use sync_wrapper::SyncWrapper;
@@ -16,12 +19,14 @@ use crate::transport::{
         spares::Spares,
     },
     memory::{budget::Budget, level::Memory},
+    outbound::{Connected, Means, Pool},
     phase::{Life, Phase},
     settings::Settings,
     streams::{StreamEntry, Streams},
 };
 use crate::{
     auth::Rules,
+    cluster::{halves::Halves, meet::RouterId},
     grpc::headers::Encodings,
     observe::metrics::Metrics,
     pairing::table::Table,
@@ -30,6 +35,13 @@ use crate::{
         lane::{LaneReceiver, LaneSender},
     },
 };
+
+/// Finds halves at other routers, and calls these.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub halves: Arc<Halves>,
+    pub pool: Pool,
+}
 
 /// Pairs a side's ends of both lanes.
 pub(crate) type Lanes = (LaneSender, LaneReceiver);
@@ -65,6 +77,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where the process is in its life.
     pub life: Life,
+    /// Finds partners that wait at other routers; set at the start if there may be any.
+    pub(crate) cluster: OnceLock<Cluster>,
     /// Where streams that wait in vain for a partner go when the router stops.
     pub forwarding: Forwarding,
     /// Streams now served.
@@ -82,6 +96,8 @@ pub struct Shared {
 pub struct Limits {
     /// Where connections come from.
     pub addresses: Arc<Addresses>,
+    /// Where other routers call from, which have no limits of their own.
+    pub(crate) routers: Arc<Addresses>,
     /// Connections without a stream.
     pub spares: Arc<Spares>,
     /// What windows may grow by, all together.
@@ -109,11 +125,13 @@ impl Shared {
             settings: ArcSwap::from_pointee(settings),
             metrics,
             life: Life::default(),
+            cluster: OnceLock::new(),
             forwarding: Forwarding::default(),
             streams: Arc::default(),
             memory: Arc::default(),
             limits: Limits {
                 addresses: Arc::default(),
+                routers: Arc::default(),
                 spares: Arc::default(),
                 windows,
                 seats: Count::default(),
@@ -121,6 +139,37 @@ impl Shared {
             },
             routes: routes.prepare(),
         })
+    }
+
+    /// Gives what connections to other routers take from this process.
+    pub(crate) fn means(&self) -> Means {
+        Means {
+            settings: self.settings.load_full(),
+            windows: self.limits.windows.clone(),
+            memory: self.memory.clone(),
+        }
+    }
+
+    /// Keeps a connection to another router for the next call there.
+    pub(crate) fn keep(&self, router: RouterId, connected: Connected) {
+        let cluster = self.cluster.get();
+        let Some(kept) = cluster.and_then(|cluster| cluster.pool.put(router, connected)) else {
+            return;
+        };
+        let stop = self.life.until(Phase::is_stopped);
+        self.forwarding.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop => {}
+                () = kept => {}
+            }
+        });
+    }
+
+    /// Tells whether streams that wait are found by other routers: then none has to leave because this one stops.
+    pub(crate) fn is_met_elsewhere(&self) -> bool {
+        let cluster = self.cluster.get();
+        cluster.is_some_and(|cluster| cluster.halves.is_connected())
     }
 
     /// Says that the router is about to stop, but serves on: streams that wait are forwarded now if that is configured, and
@@ -135,8 +184,11 @@ impl Shared {
     /// still come, find their partner at the successor; without one they are told, and nobody new is let in.
     pub fn drain(&self) {
         let forwarding = self.forwarding.successor.load().to.is_some();
-        self.life.advance(Phase::Draining { forwarding });
-        if forwarding {
+        let meeting = self.is_met_elsewhere();
+        self.life.advance(Phase::Draining {
+            forwarding: forwarding || meeting,
+        });
+        if forwarding || meeting {
             return;
         }
         self.streams.for_each(|entry| {

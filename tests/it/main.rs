@@ -15,6 +15,7 @@ mod admin_process;
 mod calls;
 mod client;
 mod client_certificates;
+mod cluster;
 mod commands;
 mod config;
 mod controller;

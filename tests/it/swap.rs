@@ -11,14 +11,16 @@ use std::{
 };
 
 use crate::helpers::{
-    self, Call, Certificate, Pair, call, data, last_words,
+    Call, Certificate, Pair, call, data,
+    half::{Half, Router, hears, says},
+    last_words,
     process::{Process, get, run, usual},
     token, until, within,
 };
 use jumpstarter_router::client::Connector;
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// What a stock client waits for its other side.
@@ -34,89 +36,6 @@ fn with(certificate: &Certificate, settings: &[(&str, &str)]) -> Command {
     ];
     all.extend(settings);
     usual(&all)
-}
-
-/// A process that serves, and where it answers probes.
-struct Router {
-    process: Process,
-    health: String,
-}
-
-impl Router {
-    fn serving(mut process: Process) -> (Self, String) {
-        let line = process.line("serving");
-        let text = |key: &str| line[key].as_str().unwrap().to_owned();
-        let (health, address) = (text("health"), text("address"));
-        (Self { process, health }, address)
-    }
-
-    fn metric(&self, name: &str) -> i64 {
-        let page = get(&self.health, "/metrics");
-        let name = format!("jumpstarter_router_{name} ");
-        let value = page.lines().find_map(|line| line.strip_prefix(&*name));
-        value
-            .unwrap_or_else(|| panic!("{name} in {page}"))
-            .parse()
-            .unwrap()
-    }
-
-    async fn metric_is(&self, name: &str, value: i64) {
-        until(name, || self.metric(name) == value).await;
-    }
-
-    /// Waits until the drain has begun.
-    async fn drains(&self) {
-        self.metric_is("draining", 1).await;
-    }
-
-    async fn ends(self) -> helpers::process::Ended {
-        tokio::task::spawn_blocking(|| self.process.wait())
-            .await
-            .unwrap()
-    }
-}
-
-/// A peer on a connection of its own, whose other side may not have come.
-struct Half {
-    channel: Channel,
-    call: JoinHandle<Result<Call, Status>>,
-}
-
-impl Half {
-    async fn open(connector: &Connector, subject: &str, early: &[&str]) -> Self {
-        let channel = within("connect", connector.channel()).await.unwrap();
-        Self::on(channel, subject, early)
-    }
-
-    fn on(channel: Channel, subject: &str, early: &[&str]) -> Self {
-        let token = token(subject);
-        let early = early.iter().map(|text| data(text.as_bytes().to_vec()));
-        let early = early.collect();
-        let call = tokio::spawn({
-            let channel = channel.clone();
-            async move { call(channel, &token, early).await }
-        });
-        Self { channel, call }
-    }
-
-    /// The call, once the other side has come. The connection stays with the caller.
-    async fn met(self) -> (Call, Channel) {
-        let call = within("the other side", self.call).await.unwrap();
-        (call.unwrap(), self.channel)
-    }
-}
-
-async fn says(from: &mut Call, to: &mut Call, text: &str) {
-    from.send
-        .send(data(text.as_bytes().to_vec()))
-        .await
-        .unwrap();
-    hears(to, text).await;
-}
-
-async fn hears(call: &mut Call, text: &str) {
-    let heard = within("a message", call.receive.message()).await.unwrap();
-    assert_eq!(heard.unwrap().payload, text.as_bytes());
 }
 
 async fn not_serving(channel: Channel) {

@@ -18,7 +18,11 @@ use jumpstarter_router::{
         pairing::table::Table,
         server::Server,
         transport::{
-            accept, memory::budget::Budget, phase::Phase, settings::Settings, shared::Shared,
+            accept::{self, Who},
+            memory::budget::Budget,
+            phase::Phase,
+            settings::Settings,
+            shared::Shared,
         },
     },
 };
@@ -79,7 +83,13 @@ async fn start() -> (Arc<Shared>, Connector, JoinHandle<()>) {
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let running = tokio::spawn(accept::run(router.clone(), listener, None, false));
+    let running = tokio::spawn(accept::run(
+        router.clone(),
+        listener,
+        None,
+        false,
+        Who::Peers,
+    ));
     let connector = Connector::new(&address.to_string(), Trust::Plaintext).unwrap();
     (router, connector, running)
 }

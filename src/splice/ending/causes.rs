@@ -132,6 +132,15 @@ causes! {
         "unpaired" DeadlineExceeded
         "the other side did not connect within {} (pairing.timeout); check that it runs and was given this router";
 
+    /// The partner waits at another router that cannot be called, or cannot call this one.
+    RouterUnreached, by Router:
+        "router_unreached" Unavailable "the other side waits at a router that does not answer; connect again";
+
+    /// The partner waits at another router that has no room for the call.
+    RouterFull, by Router:
+        "router_full" ResourceExhausted
+        "the other side waits at a router that is short of memory or streams; try again later";
+
     /// One peer compresses in a way the other does not accept.
     Encoding, by Router:
         "encoding" Unimplemented "one side compresses its messages in a way the other does not accept";

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION, request::Parts};
 use sync_wrapper::SyncWrapper;
 use tokio::{sync::oneshot, time::Instant};
@@ -16,6 +17,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::transport::{
     call::{
         partner::{Seeker, Waiting},
+        peer::Dialect,
         refusal::{NoPlace, Refusal},
         session::Session,
         voucher::{self, Unproven},
@@ -29,6 +31,7 @@ use crate::transport::{
 };
 use crate::{
     auth::Admission,
+    cluster::{halves::Signer, meet::Ticket},
     grpc::headers::{self, Encodings},
     observe::metrics::RouterProof,
     pairing::table::Place,
@@ -46,7 +49,9 @@ pub(crate) struct Caller<'c> {
 /// Holds what a call that becomes a stream needs while it lasts.
 pub(crate) struct Admitted {
     pub seeker: Seeker,
-    /// If the caller is another router: what proves to it that so is this one.
+    /// How the caller is told its ending.
+    pub dialect: Dialect,
+    /// If the caller is another router that this one cannot know otherwise: what proves to it that so is this one.
     pub voucher: Option<Box<HeaderValue>>,
     pub open: StreamPermit,
     /// Its largest message, bytes.
@@ -60,6 +65,9 @@ pub(crate) fn admit(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Respo
 }
 
 fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
+    if caller.peer.is_router {
+        return take(caller, head);
+    }
     let arrived = Instant::now();
     let &Caller {
         shared,
@@ -72,7 +80,8 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
     let timeout = check_head(head)?;
     let settings = shared.settings.load();
     check_rates(peer, &settings)?;
-    let admission = check_token(caller, &head.headers, settings.refused_tokens_per_second)?;
+    let (admission, signer) =
+        check_token(caller, &head.headers, settings.refused_tokens_per_second)?;
     if shared.memory.level() >= Level::NoStreams {
         return Err(Refusal::Memory);
     }
@@ -114,17 +123,78 @@ fn decide(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
                 shared: shared.clone(),
                 permit,
                 deadlines: deadlines(&settings, timeout.map(|after| arrived + after)),
+                to_peer: true,
             },
+            signer,
             encodings,
             authorization: authorization
                 .filter(|_| process.is_none())
                 .map(headers::detached),
+        },
+        dialect: match voucher {
+            Some(_) => Dialect::Router,
+            None => Dialect::Peer,
         },
         voucher: voucher.map(Box::new),
         open,
         max_message: settings.streams.max_message_size.bytes() as u64,
         place,
     })
+}
+
+/// Another router of the cluster calls for a half that waits here: it gets exactly that one, or is told at once that it is
+/// gone. Nobody waits for it, and nothing is forwarded further.
+fn take(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
+    let &Caller {
+        shared,
+        peer,
+        counters,
+    } = caller;
+    check_head(head)?;
+    let admission = shared.rules.load().check_undated(&head.headers);
+    let subject = admission.map_err(Refusal::Token)?.subject;
+    if shared.memory.level() >= Level::NoStreams {
+        return Err(Refusal::Memory);
+    }
+    let taken = take_half(shared, &head.headers, &subject);
+    let offer = taken.ok_or_else(|| Refusal::Stream {
+        subject: subject.clone(),
+        why: NoPlace::NotWaiting,
+    })?;
+    let unlimited = peer.address.open_stream(None);
+    let open = unlimited.ok_or(Refusal::TooManyPerAddress(0))?;
+    let settings = shared.settings.load();
+    let arrived = Instant::now();
+    let permit = shared
+        .streams
+        .enter(subject, peer.ip, None, arrived, counters.clone());
+    shared.metrics.streams.inc();
+    Ok(Admitted {
+        seeker: Seeker {
+            session: Session {
+                shared: shared.clone(),
+                permit,
+                deadlines: deadlines_of_router(&settings),
+                to_peer: false,
+            },
+            signer: None,
+            encodings: Encodings::of(&head.headers),
+            authorization: None,
+        },
+        dialect: Dialect::Router,
+        voucher: None,
+        open,
+        max_message: settings.streams.max_message_size.bytes() as u64,
+        place: Place::Paired(offer),
+    })
+}
+
+/// Takes the half that the call's ticket names.
+fn take_half(shared: &Shared, headers: &HeaderMap, subject: &str) -> Option<Offer> {
+    let ticket = URL_SAFE_NO_PAD.decode(headers.get(headers::TICKET)?).ok()?;
+    let ticket = Ticket(ticket.try_into().ok()?);
+    let place = shared.cluster.get()?.halves.take(ticket, subject)?;
+    shared.table.leave(subject, place)
 }
 
 /// Checks whether it is a call of gRPC at all, and returns the caller's own deadline.
@@ -160,9 +230,9 @@ fn check_token(
     caller: &Caller<'_>,
     headers: &HeaderMap,
     limit: Option<u32>,
-) -> Result<Admission, Refusal> {
+) -> Result<(Admission, Option<Signer>), Refusal> {
     let (shared, peer) = (caller.shared, caller.peer);
-    let (rules, now) = (shared.rules.load(), SystemTime::now());
+    let (rules, now) = (shared.rules.load_full(), SystemTime::now());
     let admission = rules.check(headers, now).map_err(|refusal| {
         if let Some(limit) = limit {
             peer.address.refusals.take_one(limit);
@@ -173,7 +243,11 @@ fn check_token(
     })?;
     let key = &rules.keys.keys()[admission.key];
     shared.metrics.token_keys.accepted(key.name(), now);
-    Ok(admission)
+    let signer = shared.cluster.get().map(|_| Signer {
+        rules: rules.clone(),
+        key: admission.key,
+    });
+    Ok((admission, signer))
 }
 
 /// Checks whether a call that `process` forwards can be served here: a stream is forwarded once, and not to the process
@@ -241,6 +315,18 @@ fn offer(
         joined: on_joined,
     };
     Ok((offer, kept))
+}
+
+/// Sets those of a stream whose peer is at another router, which keeps that one's.
+pub(super) fn deadlines_of_router(settings: &Settings) -> Deadlines {
+    Deadlines {
+        pairing: Duration::ZERO,
+        idle: None,
+        stall: None,
+        lifetime: None,
+        caller: None,
+        linger: settings.streams.linger,
+    }
 }
 
 /// Sets the stream's deadlines. `caller`: when the caller's own passes.

@@ -1,4 +1,5 @@
-//! Stands in for a waiting stream's partner that is at the successor: the two lanes are spliced with a stream there, as with a partner's.
+//! Stands in for a waiting stream's partner that is at another router: the two lanes are spliced with a stream there, as with
+//! a partner's.
 
 use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -7,30 +8,29 @@ use tokio::time::{Instant, timeout};
 
 use crate::transport::{
     call::{
+        admission::deadlines_of_router,
         peer::{Dialect, PeerSink, PeerSource},
+        reached::Reached,
         session::Session,
-        successor::{Outcome, Reached},
     },
-    counters::ConnectionCounters,
     limits::count::Counted,
+    outbound::Connected,
     phase::Phase,
     shared::{Offer, Shared},
 };
 use crate::{
-    observe::{
-        metrics::{Held, SuccessorStream},
-        panics::caught,
-    },
-    splice::{WHOLE_MESSAGE, drive::Deadlines, scanner::Scanner, side::Side},
+    observe::{metrics::Held, panics::caught},
+    splice::{WHOLE_MESSAGE, scanner::Scanner, side::Side},
 };
 
 /// After the stream has ended, its connection may take this long to send the rest.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Splices the stream that made `offer` with the one at the successor. Both have met their partner.
-pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, outcome: Outcome, offer: Offer) {
+/// Splices the stream that made `offer` with the one at another router. Both have met their partner. `open` counts it.
+pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, open: Held, offer: Offer) {
     let first = &offer.entry;
-    let counters = Arc::new(ConnectionCounters::default());
+    let counters = reached.counters;
+    let connection = counters.clone();
     let permit = shared.streams.enter(
         first.subject.clone(),
         reached.address,
@@ -41,7 +41,6 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, outcome: Outcome, of
     permit.entry.set_first(first.id);
     permit.entry.control.set_paired();
     shared.metrics.streams.inc();
-    outcome.set(SuccessorStream::Forwarded);
 
     let settings = shared.settings.load();
     let dialect = Dialect::Successor {
@@ -63,13 +62,34 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, outcome: Outcome, of
         session: Session {
             shared: shared.clone(),
             permit,
-            deadlines: deadlines(settings.streams.linger),
+            deadlines: deadlines_of_router(&settings),
+            to_peer: false,
         },
         other: peer,
-        _open: Held::new(&shared.metrics.successor_streams_open),
+        _open: open,
         _seat: offer.seat,
     };
-    let task = Box::pin(forward.run(side, reached.driver));
+    let kept_for = reached.kept_for.map(|(router, sender)| {
+        let address = reached.address;
+        let kept = move |driver| Connected {
+            address,
+            sender,
+            driver,
+            counters: connection,
+        };
+        (router, kept)
+    });
+    let again = shared.clone();
+    let driver = reached.driver;
+    let task = Box::pin(async move {
+        let left = forward.run(side, driver).await;
+        match (left, kept_for) {
+            (Some(driver), Some((router, kept))) => again.keep(router, kept(driver)),
+            // The rest has to be sent.
+            (Some(driver), None) => drop(timeout(LAST_WORDS, driver).await),
+            (None, _) => {}
+        }
+    });
     let stop = shared.life.until(Phase::is_stopped);
     let metrics = shared.metrics.clone();
     shared.forwarding.tasks.spawn(async move {
@@ -82,19 +102,7 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, outcome: Outcome, of
     });
 }
 
-/// Sets no others than those of this side: the peers' are kept where the peers are.
-fn deadlines(linger: Duration) -> Deadlines {
-    Deadlines {
-        pairing: Duration::ZERO,
-        idle: None,
-        stall: None,
-        lifetime: None,
-        caller: None,
-        linger,
-    }
-}
-
-type SuccessorSide = Side<PeerSource, PeerSink>;
+type RouterSide = Side<PeerSource, PeerSink>;
 
 struct Forward {
     session: Session,
@@ -105,25 +113,25 @@ struct Forward {
 }
 
 impl Forward {
-    async fn run(self, side: SuccessorSide, mut driver: BoxFuture<'static, ()>) {
-        let lost = {
-            let mut talk = pin!(self.talk(side));
-            tokio::select! {
-                biased;
-                () = &mut talk => false,
-                () = &mut driver => {
-                    // The stream knows by now.
-                    talk.await;
-                    true
-                }
+    /// Gives the connection back unless it was lost.
+    async fn run(
+        self,
+        side: RouterSide,
+        mut driver: BoxFuture<'static, ()>,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let mut talk = pin!(self.talk(side));
+        tokio::select! {
+            biased;
+            () = &mut talk => Some(driver),
+            () = &mut driver => {
+                // The stream knows by now.
+                talk.await;
+                None
             }
-        };
-        if !lost {
-            let _ = timeout(LAST_WORDS, driver).await;
         }
     }
 
-    async fn talk(self, mut side: SuccessorSide) {
+    async fn talk(self, mut side: RouterSide) {
         let session = &self.session;
         let ending = session.splice(&mut side).await;
         let told = session.conclude(&mut side, ending, true).await;

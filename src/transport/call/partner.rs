@@ -2,7 +2,7 @@
 //! partner may be at its successor.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     net::IpAddr,
     pin::{Pin, pin},
     task::Poll,
@@ -14,21 +14,23 @@ use tokio::sync::oneshot;
 
 use crate::transport::{
     call::{
-        forward,
+        elsewhere, forward,
         peer::{PeerSink, PeerSource},
+        reached::{Outcome, Reached, Repeated},
         session::Session,
-        successor::{self, Outcome, Reached, Repeated},
+        successor,
     },
     limits::{count::Counted, pace::Paced},
     phase::Phase,
     shared::{Lanes, Offer, Partner},
 };
 use crate::{
+    cluster::halves::Signer,
     grpc::{
         headers::{Encodings, Mismatch},
         status,
     },
-    observe::metrics::Held,
+    observe::metrics::{Held, SuccessorStream},
     pairing::table::Waiter,
     splice::{
         drive,
@@ -51,7 +53,9 @@ enum Found {
     /// Its partner here, unless that one panicked.
     Partner(Result<Partner, oneshot::error::RecvError>),
     /// Its partner at the successor, or why there is none.
-    Successor(Result<Box<(Reached, Outcome)>, Ending>),
+    Successor(Result<Box<(Reached, Outcome<SuccessorStream>)>, Ending>),
+    /// Its partner at another router, which has cost its offer, or why it finds none there.
+    Elsewhere(Result<Box<(Reached, Offer)>, Ending>),
 }
 
 /// Tells a stream what it needs to know of the partner that it has met.
@@ -73,6 +77,8 @@ pub(crate) struct Seeker {
     /// With this the call is repeated at the successor. `None` if another router forwards it, which finds the way there
     /// by itself.
     pub authorization: Option<HeaderValue>,
+    /// What signed its token; `None` if there are no other routers where its partner may wait.
+    pub signer: Option<Signer>,
 }
 
 impl Seeker {
@@ -80,7 +86,13 @@ impl Seeker {
     pub(crate) fn join(&self, offer: Offer) -> (Lanes, Counted, Meeting) {
         let (entry, first) = (self.session.entry(), &offer.entry);
         entry.set_first(first.id);
-        let counted = self.count_pair(first.arrived.elapsed());
+        // A pair whose sides are at two routers is counted at the one that called.
+        let counted = if self.session.to_peer {
+            self.count_pair(first.arrived.elapsed())
+        } else {
+            self.session.control().set_paired();
+            Held::new(&self.session.shared.metrics.cluster_pairs_taken)
+        };
         first.control.set_paired();
         tracing::debug!(peer = %entry.peer, other_peer = %first.peer, stream = %entry.subject, "forwarding");
         let meeting = Meeting {
@@ -118,9 +130,13 @@ impl Seeker {
         tracing::debug!(peer = %entry.peer, stream = %entry.subject, "waiting for the other side");
         let _counted = Held::new(&self.session.shared.metrics.streams_waiting);
         let mut leaving = pin!(self.leave());
+        let mut elsewhere = pin!(self.elsewhere(&waiter));
         let found = poll_fn(|cx| {
             if let Poll::Ready(partner) = Pin::new(&mut on_joined).poll(cx) {
                 return Poll::Ready(Found::Partner(partner));
+            }
+            if let Poll::Ready(found) = elsewhere.as_mut().poll(cx) {
+                return Poll::Ready(Found::Elsewhere(found));
             }
             leaving.as_mut().poll(cx).map(Found::Successor)
         });
@@ -128,11 +144,40 @@ impl Seeker {
         let outcome = drive::wait(side, &entry.control, deadlines, entry.arrived, found).await;
         let (reached, ending) = match outcome {
             Ok(Found::Partner(partner)) => return self.met(partner.ok(), None),
+            Ok(Found::Elsewhere(Ok(found))) => {
+                let (reached, offer) = *found;
+                tracing::info!(
+                    id = entry.pair(),
+                    stream = %entry.subject,
+                    peer = %entry.peer.to_canonical(),
+                    router = %reached.address,
+                    "met at another router"
+                );
+                let open = Held::new(&self.session.shared.metrics.cluster_pairs_called);
+                return Ok(Box::new(self.hand_over(reached, open, offer)));
+            }
+            // It was about to call, so nobody else can have come.
+            Ok(Found::Elsewhere(Err(ending))) | Err(ending) if waiter.is_reserved() => {
+                return Err(ending);
+            }
+            Ok(Found::Elsewhere(Err(ending))) => (None, Some(ending)),
             Ok(Found::Successor(Ok(reached))) => (Some(reached), None),
             Ok(Found::Successor(Err(ending))) | Err(ending) => (None, Some(ending)),
         };
         match (waiter.leave(), reached) {
-            (Some(offer), Some(reached)) => Ok(Box::new(self.hand_over(*reached, offer))),
+            (Some(offer), Some(reached)) => {
+                let (reached, outcome) = *reached;
+                outcome.set(SuccessorStream::Forwarded);
+                tracing::info!(
+                    id = entry.pair(),
+                    stream = %entry.subject,
+                    peer = %entry.peer.to_canonical(),
+                    successor = %reached.address,
+                    "forwarded to the successor"
+                );
+                let open = Held::new(&self.session.shared.metrics.successor_streams_open);
+                Ok(Box::new(self.hand_over(reached, open, offer)))
+            }
             (Some(_), None) => Err(ending.unwrap_or(Cause::Panicked.into())),
             // A partner came at the same moment. It is on its way to us, and has to be told.
             (None, _) => {
@@ -157,9 +202,12 @@ impl Seeker {
     }
 
     /// When the router is about to stop: finds the partner at its successor, if there is one.
-    async fn leave(&self) -> Result<Box<(Reached, Outcome)>, Ending> {
+    async fn leave(&self) -> Result<Box<(Reached, Outcome<SuccessorStream>)>, Ending> {
         let shared = &self.session.shared;
         shared.life.until(Phase::is_forwarding).await;
+        if shared.is_met_elsewhere() {
+            return pending().await;
+        }
         let Some(authorization) = &self.authorization else {
             return Err(Cause::Draining.into());
         };
@@ -171,18 +219,34 @@ impl Seeker {
         Box::pin(successor::reach(shared, &call)).await
     }
 
-    /// The partner was found at the successor.
-    fn hand_over(&self, (reached, outcome): (Reached, Outcome), offer: Offer) -> Meeting {
+    /// Finds the partner at another router, if there are any.
+    async fn elsewhere(&self, waiter: &Waiter<Offer>) -> Result<Box<(Reached, Offer)>, Ending> {
+        let shared = &self.session.shared;
+        let Some(((cluster, signer), authorization)) = shared
+            .cluster
+            .get()
+            .zip(self.signer.as_ref())
+            .zip(self.authorization.as_ref())
+        else {
+            return pending().await;
+        };
+        let call = Repeated {
+            authorization,
+            encodings: &self.encodings,
+        };
+        let subject = &self.session.entry().subject;
+        // In a box, as above.
+        Box::pin(elsewhere::look(
+            shared, cluster, subject, signer, &call, waiter,
+        ))
+        .await
+    }
+
+    /// The partner was found at another router. `open` counts the pair while it lasts.
+    fn hand_over(&self, reached: Reached, open: Held, offer: Offer) -> Meeting {
         let entry = self.session.entry();
         let waited = entry.arrived.elapsed();
         let counted = self.count_pair(waited);
-        tracing::info!(
-            id = entry.pair(),
-            stream = %entry.subject,
-            peer = %entry.peer.to_canonical(),
-            successor = %reached.address,
-            "forwarded to the successor"
-        );
         let meeting = Meeting {
             other_peer: reached.address,
             waited,
@@ -190,7 +254,7 @@ impl Seeker {
             counted: Some(counted),
             ended: None,
         };
-        forward::start(&self.session.shared, reached, outcome, offer);
+        forward::start(&self.session.shared, reached, open, offer);
         meeting
     }
 }

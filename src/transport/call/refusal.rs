@@ -55,6 +55,8 @@ pub(crate) enum NoPlace {
     Leaving,
     #[error("the router is shutting down; connect again")]
     Draining,
+    #[error("no half of this token waits here with this ticket; it has met another, or is gone")]
+    NotWaiting,
     #[error("{0} streams are open already, the limit (streams.max); try again later")]
     TooManyStreams(usize),
     #[error(transparent)]
@@ -88,6 +90,7 @@ rows! {
     Self::TooManyPerAddress(_) => "too_many_per_address" ResourceExhausted;
     Self::Stream { why: NoPlace::ForwardedToItself, .. } => "forwarded_to_itself" Unavailable;
     Self::Stream { why: NoPlace::Leaving | NoPlace::Draining, .. } => "draining" Unavailable;
+    Self::Stream { why: NoPlace::NotWaiting, .. } => "not_waiting" NotFound;
     Self::Stream { why: NoPlace::TooManyStreams(_), .. } => "too_many_streams" ResourceExhausted;
     Self::Stream { why: NoPlace::Table(Refused::TooManyWaiting { .. }), .. } => "too_many_waiting" ResourceExhausted;
     Self::Stream { why: NoPlace::Table(Refused::Spent), .. } => "token_spent" Unauthenticated;

@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub shared: Arc<Shared>,
     pub permit: EntryPermit,
     pub deadlines: Deadlines,
+    /// The other end is a peer. What goes to another router is counted there, when it reaches a peer.
+    pub to_peer: bool,
 }
 
 impl Session {
@@ -46,6 +48,9 @@ impl Session {
         let (mut bytes, mut messages) = (0, 0);
         let (control, arrived) = (self.control(), self.entry().arrived);
         drive::splice(side, control, &self.deadlines, arrived, |totals| {
+            if !self.to_peer {
+                return;
+            }
             if totals.bytes_out > bytes {
                 metrics.forwarded_bytes.inc_by(totals.bytes_out - bytes);
                 bytes = totals.bytes_out;

@@ -4,42 +4,32 @@
 //! along until the partner is found, so that an attempt that fails costs nothing and another can follow.
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, SystemTime},
 };
 
-use futures_util::future::BoxFuture;
-use h2::{Ping, RecvStream, SendStream, client::SendRequest};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use thiserror::Error;
+use http::HeaderMap;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
-use tokio_util::either::Either;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::transport::{
-    call::voucher::{Claim, Unproven},
+    call::{
+        reached::{Outcome, Reached, Repeated},
+        voucher::{Claim, Unproven},
+    },
     forwarding::Target,
-    outgoing::Outgoing,
+    outbound::{self, Connected, Failure, Known},
     phase::Phase,
     shared::Shared,
-    socket,
 };
 use crate::{
     common::backoff::Backoff,
-    grpc::{
-        call,
-        headers::{self, Encodings},
-        status,
-    },
-    observe::metrics::{Metrics, RouterProof, SuccessorStream},
+    observe::metrics::{RouterProof, SuccessorStream},
     splice::ending::{Cause, Ending},
-    tls::trust::{self, Trust},
+    tls::trust::Trust,
 };
 
 /// One attempt to connect may take this long; then the next begins.
@@ -49,69 +39,12 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Holds what of a call is repeated.
-#[derive(Debug)]
-pub(crate) struct Repeated<'c> {
-    pub authorization: &'c HeaderValue,
-    pub encodings: &'c Encodings,
-}
-
-/// Holds a stream at the successor that has met its partner there.
-pub(crate) struct Reached {
-    pub address: IpAddr,
-    /// The partner's.
-    pub encodings: Encodings,
-    /// It has proved that it is a router, so it is believed how the partner's stream ended.
-    pub believed: bool,
-    pub send: SendStream<Outgoing>,
-    pub receive: RecvStream,
-    /// The connection, which has this one stream. It must be polled for anything to pass.
-    pub driver: BoxFuture<'static, ()>,
-}
-
-/// Counts, once, how it went. If nobody says, the stream ended or met its partner here.
-pub(crate) struct Outcome {
-    metrics: Arc<Metrics>,
-    result: SuccessorStream,
-}
-
-impl Outcome {
-    pub(super) fn set(mut self, result: SuccessorStream) {
-        self.result = result;
-    }
-}
-
-impl Drop for Outcome {
-    fn drop(&mut self) {
-        self.metrics.successor_streams.inc(self.result);
-    }
-}
-
-/// Says why an attempt failed.
-#[derive(Debug, Error)]
-enum Failure {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("HTTP/2: {0}")]
-    Http2(#[from] h2::Error),
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    #[error("no answer within {ATTEMPT:?}")]
-    Silent,
-    #[error("the connection was lost")]
-    Lost,
-    #[error("it refused the stream: {}", status::described(.0))]
-    Refused(Status),
-}
-
-impl Failure {
-    /// Tells that no other attempt can go better.
-    fn is_final(&self) -> bool {
-        match self {
-            // That is also how a router says that it is about to stop, or that it is this very process.
-            Self::Refused(status) => status.code() != Code::Unavailable,
-            _ => false,
-        }
+/// Tells that no other attempt can go better.
+fn is_final(failure: &Failure) -> bool {
+    match failure {
+        // That is also how a router says that it is about to stop, or that it is this very process.
+        Failure::Refused(status) => status.code() != Code::Unavailable,
+        _ => false,
     }
 }
 
@@ -120,11 +53,9 @@ impl Failure {
 pub(crate) async fn reach(
     shared: &Shared,
     call: &Repeated<'_>,
-) -> Result<Box<(Reached, Outcome)>, Ending> {
-    let outcome = Outcome {
-        metrics: shared.metrics.clone(),
-        result: SuccessorStream::GivenUp,
-    };
+) -> Result<Box<(Reached, Outcome<SuccessorStream>)>, Ending> {
+    let counter = &shared.metrics.successor_streams;
+    let outcome = Outcome::new(counter, SuccessorStream::GivenUp);
     let mut late = std::pin::pin!(async {
         shared.life.until(Phase::is_draining).await;
         let long = shared.forwarding.successor.load().timeout;
@@ -140,7 +71,7 @@ pub(crate) async fn reach(
             () = &mut late => break last.unwrap_or(Failure::Silent),
         };
         let reached = match connected {
-            Ok(connected) => connected.ask(shared, call).await,
+            Ok(connected) => ask(connected, shared, call).await,
             Err(failure) => Err(failure),
         };
         let failure = match reached {
@@ -148,7 +79,7 @@ pub(crate) async fn reach(
             Err(failure) => failure,
         };
         tracing::debug!(error = %failure, "the successor does not take a stream yet");
-        if failure.is_final() && shared.life.phase().is_draining() {
+        if is_final(&failure) && shared.life.phase().is_draining() {
             break failure;
         }
         last = Some(failure);
@@ -165,13 +96,6 @@ pub(crate) async fn reach(
     Err(Cause::Draining.into())
 }
 
-/// Holds a connection that has answered.
-struct Connected {
-    address: IpAddr,
-    sender: SendRequest<Outgoing>,
-    driver: BoxFuture<'static, ()>,
-}
-
 async fn connect(shared: &Shared) -> Result<Connected, Failure> {
     let successor = shared.forwarding.successor.load_full();
     let Some((target, own)) = successor.to.as_ref().zip(shared.forwarding.own.get()) else {
@@ -181,77 +105,43 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
         Target::Own => TcpStream::connect(reachable(own.address)).await?,
         Target::Endpoint(endpoint) => TcpStream::connect(endpoint).await?,
     };
-    let address = socket.peer_addr()?.ip().to_canonical();
-    let settings = shared.settings.load_full();
-    socket::prepare(&socket, &settings.connections)?;
-    let wire = match &own.tls {
-        None => Either::Left(socket),
+    let known = match &own.tls {
+        None => None,
         Some(tls) => {
             let key = tls.key();
             let trust = match &successor.trust {
                 Some(trust) => trust.clone(),
                 None => Trust::Exactly(key.cert.first().ok_or(Failure::Lost)?.clone()),
             };
-            let tls = TlsConnector::from(Arc::new(trust::client_config(trust, Some(key))?));
-            let connected = Box::pin(tls.connect(own.name.clone(), socket)).await;
-            Either::Right(connected?)
+            Some(Known {
+                trust,
+                name: own.name.clone(),
+                key: Some(key),
+            })
         }
     };
-    let window = settings.streams.initial_window.bytes_u32();
-    let (sender, mut connection) = call::http2(window, settings.streams.send_buffer.bytes())
-        // One stream; as for a router's peers, the stream's window is the bound.
-        .initial_connection_window_size(window.saturating_mul(3) / 2)
-        .max_header_list_size(settings.connections.max_header_size.bytes_u32())
-        .handshake(wire)
-        .await?;
-    let pings = connection.ping_pong();
-    let mut driver: BoxFuture<'static, ()> = Box::pin(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection to the successor ended");
-        }
-    });
-    // Somebody has to be there: a connection can lie in the queue of a socket that nobody listens on now.
-    if let Some(mut pings) = pings {
-        driven(&mut driver, pings.ping(Ping::opaque())).await??;
-    }
-    Ok(Connected {
-        address,
-        sender,
-        driver,
-    })
+    outbound::connect(socket, known, &shared.means(), true).await
 }
 
-impl Connected {
-    /// Repeats the call and waits for the partner.
-    async fn ask(mut self, shared: &Shared, call: &Repeated<'_>) -> Result<Reached, Failure> {
-        let claim = Claim::new(
-            &shared.rules.load(),
-            call.authorization,
-            &shared.forwarding.process,
-            SystemTime::now(),
-        );
-        let request = request(shared, call, claim.as_ref());
-        let driver = &mut self.driver;
-        let mut sender = driven(driver, self.sender.ready()).await??;
-        let (response, send) = sender.send_request(request, false)?;
-        let response = driven(driver, response).await??;
-        let (head, receive) = response.into_parts();
-        if let Some(status) = Status::from_header_map(&head.headers) {
-            return Err(Failure::Refused(status));
-        }
-        if head.status != StatusCode::OK {
-            let status = Status::unknown(format!("HTTP {}", head.status));
-            return Err(Failure::Refused(status));
-        }
-        Ok(Reached {
-            address: self.address,
-            encodings: Encodings::of(&head.headers),
-            believed: is_router(shared, claim.as_ref(), &head.headers),
-            send,
-            receive,
-            driver: self.driver,
-        })
+/// Repeats the call and waits for the partner.
+async fn ask(
+    mut connected: Connected,
+    shared: &Shared,
+    call: &Repeated<'_>,
+) -> Result<Reached, Failure> {
+    let claim = Claim::new(
+        &shared.rules.load(),
+        call.authorization,
+        &shared.forwarding.process,
+        SystemTime::now(),
+    );
+    let mut request = call.request(shared);
+    if let Some(claim) = &claim {
+        claim.add_to(request.headers_mut());
     }
+    let answered = connected.call(request).await?;
+    let believed = is_router(shared, claim.as_ref(), &answered.headers);
+    Ok(Reached::new(connected, answered, believed, None))
 }
 
 /// Tells whether the successor has proved that it is a router.
@@ -266,35 +156,6 @@ fn is_router(shared: &Shared, claim: Option<&Claim>, headers: &HeaderMap) -> boo
         tracing::debug!(%error, "the successor is not believed how its peers' streams end");
     }
     answered.is_ok()
-}
-
-fn request(shared: &Shared, repeated: &Repeated<'_>, claim: Option<&Claim>) -> Request<()> {
-    let target = shared.forwarding.own.get().map(|own| own.target.clone());
-    let mut request = call::request(target.unwrap_or_default(), repeated.authorization.clone());
-    let map = request.headers_mut();
-    map.insert(headers::FORWARDED_BY, shared.forwarding.process.clone());
-    if let Some(claim) = claim {
-        claim.add_to(map);
-    }
-    if let Some(encoding) = &repeated.encodings.sends {
-        map.insert("grpc-encoding", encoding.clone());
-    }
-    if let Some(encodings) = &repeated.encodings.accepts {
-        map.insert("grpc-accept-encoding", encodings.clone());
-    }
-    request
-}
-
-/// Awaits `future` while the connection is kept going.
-async fn driven<F: Future>(
-    driver: &mut BoxFuture<'static, ()>,
-    future: F,
-) -> Result<F::Output, Failure> {
-    tokio::select! {
-        biased;
-        output = future => Ok(output),
-        () = driver => Err(Failure::Lost),
-    }
 }
 
 /// Finds where a connection from this machine reaches a listener.

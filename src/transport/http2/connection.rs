@@ -36,6 +36,7 @@ use crate::transport::{
     },
     limits::addresses::Origin,
     memory::level::Level,
+    outbound,
     outgoing::Outgoing,
     settings::Settings,
     shared::Shared,
@@ -54,7 +55,7 @@ pub async fn serve<T>(router: Arc<Shared>, peer: Origin, wire: Wire<T>) -> Conne
 where
     T: Gather + Send + 'static,
 {
-    let settings = router.settings.load_full();
+    let settings = settings_for(&router, &peer);
     let builder = builder(&settings, settings.streams.initial_window.bytes_u32());
     let preface = Box::pin(builder.handshake(wire.clone()));
     let http2 = match timeout(settings.connections.preface_timeout, preface).await {
@@ -74,6 +75,21 @@ where
     } = connection;
     Box::pin(close(http2, streams, wire, end)).await;
     told
+}
+
+/// Another router is a peer that must be noticed soon when it is silent, and keeps its connection for the next call.
+fn settings_for(router: &Shared, peer: &Origin) -> Arc<Settings> {
+    let settings = router.settings.load_full();
+    if !peer.is_router {
+        return settings;
+    }
+    let mut settings = Settings::clone(&settings);
+    let connections = &mut settings.connections;
+    connections.keepalive_interval = connections.keepalive_interval.min(outbound::PING);
+    connections.keepalive_timeout = connections.keepalive_timeout.min(outbound::PING);
+    connections.idle_timeout = None;
+    connections.max_age = None;
+    Arc::new(settings)
 }
 
 fn builder(settings: &Settings, window: u32) -> h2::server::Builder {
@@ -271,7 +287,7 @@ impl<T: Gather> Connection<T> {
         let (now, path) = (Instant::now(), self.wire.round_trip());
         self.deadlines.ponged(now);
         let streams = self.streams.len();
-        if self.windows.ponged(&mut self.http2, streams, now, path) {
+        if self.windows.ponged(&mut *self.http2, streams, now, path) {
             self.for_each_stream(Control::wake);
             self.stream_work.flag.set();
         }
@@ -282,7 +298,7 @@ impl<T: Gather> Connection<T> {
         let task = self.task(request, respond);
         self.streams.push(task);
         self.windows
-            .stream_came(&mut self.http2, self.streams.len());
+            .stream_came(&mut *self.http2, self.streams.len());
         self.stream_work.flag.set();
     }
 
@@ -354,7 +370,7 @@ impl<T: Gather> Connection<T> {
                 }
                 Verdict::Wait(next) => {
                     let streams = self.streams.len();
-                    let look_at = self.windows.look(&mut self.http2, streams, now);
+                    let look_at = self.windows.look(&mut *self.http2, streams, now);
                     let spare_at = self.load.look_for_spare(
                         self.deadlines.idle_since(),
                         now,

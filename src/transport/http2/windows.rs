@@ -6,15 +6,16 @@ use std::{
     time::Duration,
 };
 
+use bytes::Buf;
 use h2::{Ping, PingPong};
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 
 use crate::transport::{
     counters::ConnectionCounters,
-    http2::{
-        window::{Change, Growth},
-        wire::{Gather, Http2},
-    },
+    http2::window::{Change, Growth},
     memory::{
         budget::{Budget, Grant},
         level::{Level, Memory},
@@ -26,8 +27,26 @@ use crate::transport::{
 /// goes out before the change does.
 const SHRINK_PINGS: u8 = 8;
 
+/// A connection whose streams have windows, at whichever end.
+pub(crate) trait HasWindow {
+    /// Sets the window of all streams, bytes. Refused while the peer has not acknowledged the change before.
+    fn set_initial_window_size(&mut self, bytes: u32) -> Result<(), h2::Error>;
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin, B: Buf> HasWindow for h2::server::Connection<T, B> {
+    fn set_initial_window_size(&mut self, bytes: u32) -> Result<(), h2::Error> {
+        Self::set_initial_window_size(self, bytes)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin, B: Buf> HasWindow for h2::client::Connection<T, B> {
+    fn set_initial_window_size(&mut self, bytes: u32) -> Result<(), h2::Error> {
+        Self::set_initial_window_size(self, bytes)
+    }
+}
+
 /// The windows of one connection.
-pub(super) struct Windows {
+pub(crate) struct Windows {
     growth: Growth,
     grant: Grant,
     /// The peer may not have taken note of a smaller window yet: how many PINGs may still ask.
@@ -41,7 +60,7 @@ pub(super) struct Windows {
 
 impl Windows {
     /// `growth` may use what `budget` has, while `memory` is not short.
-    pub(super) fn new(
+    pub(crate) fn new(
         growth: Growth,
         pings: Option<PingPong>,
         budget: Arc<Budget>,
@@ -62,12 +81,12 @@ impl Windows {
     }
 
     /// The window that each stream starts with, whatever may have been set since the connection was opened.
-    pub(super) fn start(&self) -> u32 {
+    pub(crate) fn start(&self) -> u32 {
         self.growth.start()
     }
 
     /// Sends a PING.
-    pub(super) fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         if let Some(pings) = &mut self.pings {
             // Refused only while one is on its way; then that one's answer is taken for it.
             let _ = pings.send_ping(Ping::opaque());
@@ -76,16 +95,16 @@ impl Windows {
     }
 
     /// Whether a PING was answered; if not, `cx` is woken once one is.
-    pub(super) fn poll_pong(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_pong(&mut self, cx: &mut Context<'_>) -> bool {
         let pings = self.pings.as_mut();
         pings.is_some_and(|pings| matches!(pings.poll_pong(cx), Poll::Ready(Ok(_))))
     }
 
     /// A PING was answered. `path`: the shortest round trip that the kernel knows of. True if the peer has taken note of a
     /// smaller window: then its `streams` have to.
-    pub(super) fn ponged<T: Gather>(
+    pub(crate) fn ponged(
         &mut self,
-        http2: &mut Http2<T>,
+        http2: &mut impl HasWindow,
         streams: usize,
         now: Instant,
         path: Option<Duration>,
@@ -97,7 +116,7 @@ impl Windows {
     }
 
     /// Measures the path while bytes pass.
-    pub(super) fn measure(&mut self) {
+    pub(crate) fn measure(&mut self) {
         // Windows grow by what was passed on, not by what arrived: a peer whose partner does not read earns nothing.
         let released = self.passage.released();
         if self.growth.is_busy(released) && self.growth.should_ping(released, Instant::now()) {
@@ -106,7 +125,7 @@ impl Windows {
     }
 
     /// A stream came, and gets the grown window like the others; if that cannot be paid for, none does.
-    pub(super) fn stream_came<T: Gather>(&mut self, http2: &mut Http2<T>, streams: usize) {
+    pub(crate) fn stream_came(&mut self, http2: &mut impl HasWindow, streams: usize) {
         let (start, window) = (self.growth.start(), self.growth.window());
         if window > start && !self.pay(window, streams) {
             self.change(http2, streams, Change::Shrink(start));
@@ -114,9 +133,9 @@ impl Windows {
     }
 
     /// Looks for quiet if it is time to, and says when to look again.
-    pub(super) fn look<T: Gather>(
+    pub(crate) fn look(
         &mut self,
-        http2: &mut Http2<T>,
+        http2: &mut impl HasWindow,
         streams: usize,
         now: Instant,
     ) -> Option<Instant> {
@@ -129,7 +148,7 @@ impl Windows {
     }
 
     /// Changes the window of all streams, if the budget allows.
-    fn change<T: Gather>(&mut self, http2: &mut Http2<T>, streams: usize, change: Change) {
+    fn change(&mut self, http2: &mut impl HasWindow, streams: usize, change: Change) {
         let (Change::Grow(window) | Change::Shrink(window)) = change else {
             return;
         };
@@ -157,7 +176,7 @@ impl Windows {
     }
 
     /// A PING was answered: whether the peer knows only now that its windows are smaller.
-    fn has_shrunk<T: Gather>(&mut self, http2: &mut Http2<T>) -> bool {
+    fn has_shrunk(&mut self, http2: &mut impl HasWindow) -> bool {
         let Some(pings) = self.shrinking else {
             return false;
         };

@@ -97,6 +97,8 @@ pub struct Origin {
     pub address: Arc<Address>,
     /// The subject of the certificate that the peer has shown, if any.
     pub certificate: Option<Arc<str>>,
+    /// It came to the listener for other routers.
+    pub is_router: bool,
 }
 
 impl fmt::Display for Origin {
@@ -141,6 +143,7 @@ impl Addresses {
                 ip,
                 address: address.clone(),
                 certificate: None,
+                is_router: false,
             },
         })
     }

@@ -1,0 +1,242 @@
+//! Several routers behind one address, as processes, with a real nats-server between them.
+
+use std::time::Duration;
+
+use crate::helpers::{
+    Certificate, data,
+    half::{Half, Router, hears, says},
+    last_words,
+    nats::Nats,
+    process::{Process, usual},
+    until, within,
+};
+use jumpstarter_router::client::Connector;
+use tonic::Code;
+
+/// Routers that share a certificate and a bus.
+struct Cluster {
+    certificate: Certificate,
+    url: String,
+}
+
+/// One of them, and how its peers connect.
+struct Member {
+    router: Router,
+    connector: Connector,
+}
+
+impl Cluster {
+    fn new(url: String) -> Self {
+        let certificate = Certificate::new();
+        Self { certificate, url }
+    }
+
+    fn start(&self, settings: &[(&str, &str)]) -> Member {
+        let (chain, key) = (self.certificate.certificate(), self.certificate.key());
+        let first = [
+            ("tls.certificate", chain.to_str().unwrap()),
+            ("tls.key", key.to_str().unwrap()),
+            ("listen.health_address", "127.0.0.1:0"),
+            ("cluster.servers", &*self.url),
+            ("cluster.address", "127.0.0.1:0"),
+        ];
+        let all = [&first[..], settings].concat();
+        let (router, address) = Router::serving(Process::start(usual(&all)));
+        let connector = Connector::new(&address, self.certificate.trust()).unwrap();
+        Member { router, connector }
+    }
+
+    /// Starts so many, and waits until each is on the bus.
+    async fn members<const N: usize>(&self) -> [Member; N] {
+        let members = [(); N].map(|()| self.start(&[]));
+        for member in &members {
+            member.is_on_the_bus().await;
+        }
+        members
+    }
+}
+
+impl Member {
+    async fn is_on_the_bus(&self) {
+        self.router.metric_is("cluster_bus_connected", 1).await;
+    }
+
+    async fn half(&self, subject: &str) -> Half {
+        Half::open(&self.connector, subject, &[]).await
+    }
+
+    /// Nothing of any stream is left.
+    async fn is_at_rest(&self) {
+        for gauge in [
+            "streams_waiting",
+            "streams_paired",
+            "cluster_pairs_called",
+            "cluster_pairs_taken",
+            "held_bytes",
+        ] {
+            self.router.metric_is(gauge, 0).await;
+        }
+    }
+}
+
+/// Two halves meet and carry messages both ways; then both half-close, and all is well.
+async fn meets(one: Half, other: Half) {
+    let ((mut one, _channel), (mut other, _other)) = tokio::join!(one.met(), other.met());
+    says(&mut one, &mut other, "there").await;
+    says(&mut other, &mut one, "and back").await;
+    drop(one.send);
+    other.send.send(data(&b"last"[..])).await.unwrap();
+    let last = within("the last", one.receive.message()).await.unwrap();
+    assert_eq!(last.unwrap().payload, &b"last"[..]);
+    drop(other.send);
+    for receive in [&mut one.receive, &mut other.receive] {
+        let end = within("the end", receive.message()).await.unwrap();
+        assert_eq!(end, None, "OK, and no GOAWAY frame");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn halves_meet_wherever_they_wait() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let members: [Member; 3] = cluster.members().await;
+    for round in 0..2 {
+        for (first, one) in members.iter().enumerate() {
+            for (second, other) in members.iter().enumerate() {
+                let subject = format!("{round}: {first} and {second}");
+                let early = one.half(&subject).await;
+                one.router.metric_is("streams_waiting", 1).await;
+                meets(early, other.half(&subject).await).await;
+            }
+        }
+    }
+    for member in &members {
+        member.is_at_rest().await;
+    }
+    let sum = |name: &str| {
+        members
+            .iter()
+            .map(|member| member.router.metric(name))
+            .sum::<i64>()
+    };
+    assert_eq!(sum("pairs_total"), 18, "a pair that lies apart counts once");
+    let met = sum(r#"cluster_calls_total{result="met"}"#);
+    assert_eq!(met, 12);
+    let gone = sum(r#"cluster_calls_total{result="nobody"}"#);
+    assert_eq!(gone, 0, "nobody was called in vain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_while_the_bus_is_away_meets_when_it_is_back() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let [one, other] = cluster.members().await;
+    let port = nats.stop();
+    for member in [&one, &other] {
+        member.router.metric_is("cluster_bus_connected", 0).await;
+    }
+    let apart = [one.half("apart").await, other.half("apart").await];
+    let at_home = [one.half("at home").await, one.half("at home").await];
+    let [first, second] = at_home;
+    meets(first, second).await;
+    let _nats = Nats::start_on(port, &[]).unwrap();
+    let [first, second] = apart;
+    meets(first, second).await;
+    one.is_at_rest().await;
+    other.is_at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_starts_without_the_bus_and_joins_it_later() {
+    let port = crate::helpers::free_port();
+    let cluster = Cluster::new(format!("nats://127.0.0.1:{port}"));
+    let [one, other] = [(); 2].map(|()| cluster.start(&[]));
+    let [first, second] = [one.half("home").await, one.half("home").await];
+    meets(first, second).await;
+    let apart = [one.half("apart").await, other.half("apart").await];
+    let Some(_nats) = Nats::start_on(port, &[]) else {
+        return;
+    };
+    let [first, second] = apart;
+    meets(first, second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_router_ends_its_pairs_and_others_go_on() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let [one, other, third] = cluster.members().await;
+    let halves = [one.half("split").await, other.half("split").await];
+    let [(mut survivor, _one), (_gone, _other)] = {
+        let [first, second] = halves;
+        let (first, second) = tokio::join!(first.met(), second.met());
+        [first, second]
+    };
+    let waiting = one.half("waits").await;
+    other.router.process.signal("KILL");
+    let (told, code, text) = last_words(&mut survivor).await;
+    assert!(told, "a GOAWAY frame");
+    assert_eq!(
+        (code, &*text),
+        (Code::Unavailable, "the other side's connection was lost")
+    );
+    meets(waiting, third.half("waits").await).await;
+    one.is_at_rest().await;
+    third.is_at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_at_a_router_that_drains_is_met_from_elsewhere() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let [one, other] = cluster.members().await;
+    let waiting = one.half("waits").await;
+    one.router.metric_is("streams_waiting", 1).await;
+    one.router.process.signal("TERM");
+    one.router.drains().await;
+    meets(waiting, other.half("waits").await).await;
+    let ended = within("the end", one.router.ends()).await;
+    assert_eq!(ended.code(), Some(0));
+    other.is_at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_one_waits_on() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let members: [Member; 3] = cluster.members().await;
+    for round in 0..20 {
+        let subject = format!("three {round}");
+        let halves = members.iter().map(|member| member.half(&subject));
+        let mut halves = futures_util::future::join_all(halves).await;
+        until("two of three", || {
+            halves.iter().filter(|half| half.call.is_finished()).count() >= 2
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waits = halves.iter().position(|half| !half.call.is_finished());
+        let third = halves.remove(waits.expect("two meet, not three"));
+        let [one, other] = <[Half; 2]>::try_from(halves).ok().unwrap();
+        meets(one, other).await;
+        meets(third, members[round % 3].half(&subject).await).await;
+    }
+    for member in &members {
+        member.is_at_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_pass_whole_and_in_order() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let [one, other] = cluster.members().await;
+    let early: Vec<String> = (0..50).map(|n| format!("early {n}")).collect();
+    let texts: Vec<&str> = early.iter().map(String::as_str).collect();
+    let first = Half::open(&one.connector, "early", &texts).await;
+    one.router.metric_is("streams_waiting", 1).await;
+    let second = other.half("early").await;
+    let ((_one, _first), (mut two, _second)) = tokio::join!(first.met(), second.met());
+    for text in texts {
+        hears(&mut two, text).await;
+    }
+}
