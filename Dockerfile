@@ -7,7 +7,7 @@ COPY . .
 # Shown by the first log line and the metric jumpstarter_router_build_info.
 ARG GIT_COMMIT=unknown
 # The program without `lab` and `load`, which are for development.
-RUN GIT_COMMIT="$GIT_COMMIT" cargo build --locked --profile dist --no-default-features --features cli --bin jumpstarter-router
+RUN GIT_COMMIT="$GIT_COMMIT" cargo build --locked --profile dist --no-default-features --features cli,cluster --bin jumpstarter-router
 # The operator starts /router. A link is made here, as the final image has no shell to make it with.
 RUN install -D -m 0755 target/dist/jumpstarter-router /out/usr/local/bin/jumpstarter-router \
     && ln -s usr/local/bin/jumpstarter-router /out/router \

@@ -27,7 +27,7 @@
 #![cfg_attr(feature = "internals", warn(unreachable_pub))]
 // Rooms that all share hold what only some commands use. The build of the whole program finds what nobody uses.
 #![cfg_attr(
-    not(all(feature = "lab", feature = "load")),
+    not(all(feature = "cluster", feature = "lab", feature = "load")),
     allow(dead_code, unused_imports)
 )]
 

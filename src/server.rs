@@ -1,6 +1,6 @@
 //! A whole router: sockets bound, parts wired together, run and drained. `serve`, `lab` and the tests start here.
 
-mod cluster;
+pub(crate) mod cluster;
 mod drain;
 mod expiry;
 pub(crate) mod listeners;
@@ -180,6 +180,7 @@ impl Server {
             live: Arc::new(Live::new(router.clone(), live_tls, bus)),
             router,
         };
+        #[cfg(feature = "cluster")]
         if !config.cluster.servers.is_empty() {
             server.join(config, server.live.bus())?;
         }

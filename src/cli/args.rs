@@ -100,6 +100,9 @@ pub struct CheckArgs {
     /// Print a configuration file with every key and its default, and do nothing else
     #[arg(long)]
     pub example: bool,
+    /// Connect to the message bus of cluster.servers, too
+    #[arg(long)]
+    pub bus: bool,
 }
 
 /// A usage error in the program's own words.

@@ -3,12 +3,17 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 
+#[cfg(feature = "cluster")]
+use tokio::runtime::Builder;
+
 use super::{
     args::CheckArgs,
     exit::{Exit, Failure},
     quietly,
 };
-use crate::config::{self, Sources};
+use crate::config::{self, Config, Sources};
+#[cfg(feature = "cluster")]
+use crate::server::cluster;
 use crate::server::live;
 
 /// Runs `check`, with every problem on `err`. All but the ports is looked at by the very code that `serve` starts with.
@@ -25,7 +30,7 @@ pub fn run(
     if args.example {
         return quietly(out.write_all(config::example().as_bytes()));
     }
-    match check(&args.config.sources(env)?, out, err) {
+    match check(&args.config.sources(env)?, args.bus, out, err) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::silent(Exit::Config)),
         Err(error) => quietly(Err(error)),
@@ -33,7 +38,12 @@ pub fn run(
 }
 
 /// Tells whether all is well.
-fn check(sources: &Sources, out: &mut impl Write, err: &mut impl Write) -> io::Result<bool> {
+fn check(
+    sources: &Sources,
+    bus: bool,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<bool> {
     let loaded = match config::load(sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -51,6 +61,9 @@ fn check(sources: &Sources, out: &mut impl Write, err: &mut impl Write) -> io::R
             for remark in remarks {
                 writeln!(err, "warning: {remark}")?;
             }
+            if bus && !check_bus(&loaded.config, err)? {
+                return Ok(false);
+            }
             out.write_all(config::effective(&loaded).as_bytes())?;
             out.flush()?;
             Ok(true)
@@ -62,4 +75,31 @@ fn check(sources: &Sources, out: &mut impl Write, err: &mut impl Write) -> io::R
             Ok(false)
         }
     }
+}
+
+/// Tells whether the message bus can be used, as far as there is one.
+#[cfg(feature = "cluster")]
+fn check_bus(config: &Config, err: &mut impl Write) -> io::Result<bool> {
+    let tried = Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(cluster::try_bus(config));
+    match tried {
+        Ok(Some(server)) => writeln!(err, "the bus is connected: {server}")?,
+        Ok(None) => writeln!(err, "warning: there is no bus: cluster.servers is empty")?,
+        Err(error) => {
+            writeln!(err, "error: {error}")?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(not(feature = "cluster"))]
+fn check_bus(_: &Config, err: &mut impl Write) -> io::Result<bool> {
+    writeln!(
+        err,
+        "error: this program was built without the feature \"cluster\""
+    )?;
+    Ok(false)
 }

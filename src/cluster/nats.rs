@@ -21,7 +21,7 @@ use crate::tls::{
 };
 
 use super::{
-    bus::{Bus, Event},
+    bus::{Bus, Credentials, Event, Place},
     meet::Topic,
 };
 
@@ -36,53 +36,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Announcements that may wait to be heard: 250 bytes each. More are lost, as on the bus.
 const HEARD: usize = 16 * 1024;
-
-/// Says where the bus is and how this router is let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Nats {
-    /// URLs, as `nats://host:4222` or `tls://host:4222`.
-    pub servers: Vec<String>,
-    /// What the file of credentials holds.
-    pub credentials: Option<Credentials>,
-    /// Certificates to trust instead of the system's, in PEM.
-    pub ca: Option<Vec<u8>>,
-    /// All subjects begin with it.
-    pub prefix: String,
-}
-
-/// How a router is let in.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Credentials {
-    /// A user's JWT and its seed, as `nsc` writes them.
-    File(String),
-    /// A user and a password.
-    User(String, String),
-    /// A token.
-    Token(String),
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::File(_) => "a user's JWT and seed",
-            Self::User(..) => "user and password",
-            Self::Token(_) => "token",
-        })
-    }
-}
-
-impl Credentials {
-    /// Reads a file of credentials: what `nsc` writes, or one line that is `user:password` or a token.
-    pub(crate) fn read(text: &str) -> Self {
-        if text.contains("-----BEGIN ") {
-            return Self::File(text.to_owned());
-        }
-        match text.trim().split_once(':') {
-            Some((user, password)) => Self::User(user.to_owned(), password.to_owned()),
-            None => Self::Token(text.trim().to_owned()),
-        }
-    }
-}
 
 /// Why the bus cannot be used at all. What can pass by itself is no error: it is tried again.
 #[derive(Debug, Error)]
@@ -102,6 +55,9 @@ pub(crate) enum BusError {
     /// The client does not start.
     #[error("cannot set up the bus: {0}")]
     Connect(#[from] async_nats::ConnectError),
+    /// The server is there, and does not answer.
+    #[error("the bus does not answer: {0}")]
+    Flush(#[from] async_nats::client::FlushError),
     /// There is no subscription.
     #[error("cannot listen on the bus: {0}")]
     Subscribe(#[from] async_nats::SubscribeError),
@@ -118,7 +74,7 @@ pub(crate) struct Connected {
     servers: Vec<ServerAddr>,
 }
 
-impl Nats {
+impl Place {
     /// Checks what can be checked without a network.
     pub(crate) fn check(&self) -> Result<Vec<ServerAddr>, BusError> {
         let parse = |text: &String| {
@@ -132,6 +88,22 @@ impl Nats {
         }
         self.tls()?;
         self.servers.iter().map(parse).collect()
+    }
+
+    fn options(&self) -> Result<ConnectOptions, BusError> {
+        let options = ConnectOptions::new()
+            .connection_timeout(CONNECT)
+            .tls_client_config(self.tls()?);
+        Ok(match &self.credentials {
+            Some(Credentials::File(text)) => {
+                options.credentials(text).map_err(BusError::Credentials)?
+            }
+            Some(Credentials::User(user, password)) => {
+                options.user_and_password(user.clone(), password.clone())
+            }
+            Some(Credentials::Token(token)) => options.token(token.clone()),
+            None => options,
+        })
     }
 
     fn tls(&self) -> Result<rustls::ClientConfig, BusError> {
@@ -149,15 +121,25 @@ impl Nats {
         Ok(tls)
     }
 
+    /// Connects once, and says to which server.
+    pub(crate) async fn try_once(&self) -> Result<String, BusError> {
+        let servers = self.check()?;
+        let client = self.options()?.connect(&servers[..]).await?;
+        // Refused credentials show only now.
+        client.flush().await?;
+        let info = client.server_info();
+        Ok(format!("{} {}:{}", info.server_name, info.host, info.port))
+    }
+
     /// Begins to connect, and does not wait until it has.
     pub(crate) async fn connect(&self, name: &str) -> Result<Connected, BusError> {
         let servers = self.check()?;
         let (tell, state) = watch::channel((0, false));
-        let mut options = ConnectOptions::new()
+        let options = self
+            .options()?
             .name(name)
             .retry_on_initial_connect()
             .max_reconnects(None)
-            .connection_timeout(CONNECT)
             .ping_interval(PING)
             .subscription_capacity(HEARD)
             .reconnect_delay_callback(|attempts| {
@@ -168,17 +150,6 @@ impl Nats {
                 tell_of(&tell, &event);
                 async {}
             });
-        options = match &self.credentials {
-            Some(Credentials::File(text)) => {
-                options.credentials(text).map_err(BusError::Credentials)?
-            }
-            Some(Credentials::User(user, password)) => {
-                options.user_and_password(user.clone(), password.clone())
-            }
-            Some(Credentials::Token(token)) => options.token(token.clone()),
-            None => options,
-        };
-        options = options.tls_client_config(self.tls()?);
         let client = options.connect(&servers[..]).await?;
         let heard = client.subscribe(format!("{}.*", self.prefix)).await?;
         Ok(Connected {
@@ -254,24 +225,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_told_apart() {
-        let file = "-----BEGIN NATS USER JWT-----\nx\n------END NATS USER JWT------\n";
-        assert_eq!(Credentials::read(file), Credentials::File(file.to_owned()));
-        let user = Credentials::User("router".to_owned(), "a:b".to_owned());
-        assert_eq!(Credentials::read("router:a:b\n"), user);
-        assert_eq!(
-            Credentials::read("s3cret\n"),
-            Credentials::Token("s3cret".to_owned())
-        );
-        assert!(
-            !format!("{user:?}").contains("a:b"),
-            "a secret is not shown"
-        );
-    }
-
-    #[test]
     fn a_server_that_is_no_url_is_named() {
-        let nats = Nats {
+        let nats = Place {
             servers: vec!["nats://ok:4222".to_owned(), "http://".to_owned()],
             credentials: None,
             ca: None,

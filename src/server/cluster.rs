@@ -9,13 +9,15 @@ use super::{Server, StartError, live, live::LiveError};
 use crate::{
     cluster::{
         announcement::sha256,
+        bus::{Credentials, Place},
         halves::{self, Halves, Own},
         meet::RouterId,
-        nats::{BusError, Credentials, Nats},
     },
     config::{Config, PemFile},
+    tls::provider::Provider,
     transport::{
         accept::{self, Who},
+        outbound::Pool,
         phase::Phase,
         shared::{Cluster, Shared},
         socket,
@@ -30,8 +32,19 @@ use crate::{
 /// Sessions of other routers that are remembered, so that a new connection takes less.
 const SESSIONS: usize = 1_000;
 
+/// As below, of a program that cannot join any.
+#[cfg(not(feature = "cluster"))]
+pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
+    if config.cluster.servers.is_empty() {
+        return Ok(None);
+    }
+    let text = "cluster.servers: this program was built without the feature \"cluster\"; unset it, or take another build";
+    Err(LiveError::Bus(text.to_owned()))
+}
+
 /// Says where the bus is; `None` if this router is alone.
-pub(super) fn bus(config: &Config) -> Result<Option<Nats>, LiveError> {
+#[cfg(feature = "cluster")]
+pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
     let cluster = &config.cluster;
     if cluster.servers.is_empty() {
         return Ok(None);
@@ -41,22 +54,41 @@ pub(super) fn bus(config: &Config) -> Result<Option<Nats>, LiveError> {
         let text = String::from_utf8_lossy(file.key.expose());
         Credentials::read(&text)
     });
-    let bus = Nats {
+    let bus = Place {
         servers: cluster.servers.clone(),
         credentials,
         ca: cluster.ca.as_ref().map(ca).transpose()?,
         prefix: cluster.prefix.clone(),
     };
-    bus.check()?;
+    let checked = bus.check();
+    checked.map_err(|error| LiveError::Bus(error.to_string()))?;
     Ok(Some(bus))
 }
 
+/// Connects to the bus once, and says to which of its servers; `None` if this router is alone.
+///
+/// # Errors
+///
+/// What keeps it from being used, now or for ever.
+#[cfg(feature = "cluster")]
+pub(crate) async fn try_bus(config: &Config) -> Result<Option<String>, String> {
+    match bus(config).map_err(|error| error.to_string())? {
+        Some(bus) => bus
+            .try_once()
+            .await
+            .map(Some)
+            .map_err(|error| error.to_string()),
+        None => Ok(None),
+    }
+}
+
+#[cfg(feature = "cluster")]
 impl Server {
     /// Listens for other routers, and joins the bus.
     pub(super) fn join(
         &mut self,
         config: &Config,
-        bus: watch::Receiver<Option<Nats>>,
+        bus: watch::Receiver<Option<Place>>,
     ) -> Result<(), StartError> {
         let address = config.cluster.address;
         let failed = |error| StartError::Bind {
@@ -79,10 +111,9 @@ impl Server {
             },
         };
         let halves = Halves::new(own, self.router.metrics.clone());
-        let pool = Default::default();
         let _ = self.router.cluster.set(Cluster {
             halves: halves.clone(),
-            pool,
+            pool: Pool::default(),
         });
         let accepting = accept::run(
             self.router.clone(),
@@ -101,9 +132,8 @@ impl Server {
 }
 
 /// Makes the certificate by which other routers know this one, as its announcements name it.
-fn certificate(
-    provider: crate::tls::provider::Provider,
-) -> Result<(Arc<CurrentTls>, [u8; 32]), TlsError> {
+#[cfg(feature = "cluster")]
+fn certificate(provider: Provider) -> Result<(Arc<CurrentTls>, [u8; 32]), TlsError> {
     let crypto = provider.crypto();
     // Nobody looks at the name.
     let key = tls::settings::self_signed("router", SystemTime::now(), &crypto)?;
@@ -118,13 +148,14 @@ fn certificate(
 }
 
 /// Is on the bus that is configured until everything stops; a changed one takes the place of the one before.
-async fn meet(router: Arc<Shared>, halves: Arc<Halves>, mut bus: watch::Receiver<Option<Nats>>) {
+#[cfg(feature = "cluster")]
+async fn meet(router: Arc<Shared>, halves: Arc<Halves>, mut bus: watch::Receiver<Option<Place>>) {
     let mut stopped = std::pin::pin!(router.life.until(Phase::is_stopped));
     loop {
-        let nats = bus.borrow_and_update().clone();
+        let place = bus.borrow_and_update().clone();
         let on_bus = async {
-            let joined = match &nats {
-                Some(nats) => nats.connect(&halves.name()).await,
+            let joined = match &place {
+                Some(place) => place.connect(&halves.name()).await,
                 None => return std::future::pending().await,
             };
             match joined {
@@ -139,11 +170,5 @@ async fn meet(router: Arc<Shared>, halves: Arc<Halves>, mut bus: watch::Receiver
             Ok(()) = bus.changed() => halves.disconnected(),
             () = on_bus => return,
         }
-    }
-}
-
-impl From<BusError> for LiveError {
-    fn from(error: BusError) -> Self {
-        Self::Bus(error.to_string())
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::{cluster, expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
-    cluster::nats::Nats,
+    cluster::bus::Place,
     common::text::joined,
     config::{Config, PemFile},
     tls::provider::Provider,
@@ -80,7 +80,7 @@ pub(super) struct Parts {
     /// The TLS provider in use.
     pub provider: Provider,
     /// Where other routers are heard of; `None` if there are none.
-    pub bus: Option<Nats>,
+    pub bus: Option<Place>,
 }
 
 impl Parts {
@@ -135,7 +135,7 @@ pub struct Live {
     router: Arc<Shared>,
     tls: Option<Tls>,
     /// Where other routers are heard of.
-    bus: watch::Sender<Option<Nats>>,
+    bus: watch::Sender<Option<Place>>,
 }
 
 /// Of a router that serves TLS.
@@ -178,17 +178,17 @@ pub struct Change {
     /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
     tls: Option<(Ready, bool)>,
     successor: Successor,
-    bus: Option<Nats>,
+    bus: Option<Place>,
 }
 
 impl Live {
-    pub(super) fn new(router: Arc<Shared>, tls: Option<Tls>, bus: Option<Nats>) -> Self {
+    pub(super) fn new(router: Arc<Shared>, tls: Option<Tls>, bus: Option<Place>) -> Self {
         let bus = watch::Sender::new(bus);
         Self { router, tls, bus }
     }
 
     /// Follows where other routers are heard of.
-    pub(super) fn bus(&self) -> watch::Receiver<Option<Nats>> {
+    pub(super) fn bus(&self) -> watch::Receiver<Option<Place>> {
         self.bus.subscribe()
     }
 
