@@ -274,6 +274,9 @@ impl fmt::Debug for Topic {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
