@@ -277,6 +277,9 @@ impl fmt::Debug for Topic {
 mod model;
 
 #[cfg(test)]
+mod together;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
