@@ -7,8 +7,8 @@ mod site;
 
 use std::time::Duration;
 
-use crate::helpers::{Pair, data, last_words, process::get, token, until, within};
-use site::{CONFIGURATION, Half, Site, TOKENS, program, tokens};
+use crate::helpers::{Pair, data, half::says, last_words, process::get, token, until, within};
+use site::{CONFIGURATION, Site, TOKENS, program, tokens};
 use tonic::Code;
 
 #[tokio::test]
@@ -65,11 +65,11 @@ async fn a_pair_that_is_silent_is_not_cut() {
     ];
     let site = Site::start(program, &changes).await;
     let token = token("half");
-    let waits = Half::open(&site.connector, &token).await;
+    let waits = site.half(&token).await;
     let mut pair = Pair::open(&site.connector, "silent").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     pair.ping_pong().await;
-    let other = Half::open(&site.connector, &token).await;
+    let other = site.half(&token).await;
     waits.met().await;
     other.met().await;
 
@@ -84,7 +84,7 @@ async fn without_a_router_peers_are_told_so() {
     let Some(program) = program() else { return };
     let mut site = Site::start(program, &[]).await;
     site.routers.clear();
-    let half = Half::open(&site.connector, &token("alone")).await;
+    let half = site.half(&token("alone")).await;
     let told = within("an answer", half.call).await.unwrap().unwrap_err();
     assert_eq!(told.code(), Code::Unavailable, "{told:?}");
     assert!(told.message().contains("connect again"), "{told:?}");
@@ -137,17 +137,13 @@ async fn a_router_that_stops_keeps_its_pairs_and_splits_none() {
 
     // While nobody knows, after it is known, and after it has closed its port.
     let mut met = site.pairs("while it serves").await;
-    until("the drain", || leaving.metric("draining") == 1).await;
+    leaving.drains().await;
     met.extend(site.pairs("while it drains").await);
     let second = site.halves(&tokens).await;
     for (one, other) in first.into_iter().zip(second) {
-        let (mut one, mut other) = (one.met().await, other.met().await);
-        one.send.send(data("first")).await.unwrap();
-        let got = within("first", other.receive.message()).await;
-        assert_eq!(got.unwrap().unwrap().payload, "first");
-        other.send.send(data("second")).await.unwrap();
-        let got = within("second", one.receive.message()).await;
-        assert_eq!(got.unwrap().unwrap().payload, "second");
+        let ((mut one, _channel), (mut other, _other)) = (one.met().await, other.met().await);
+        says(&mut one, &mut other, "there").await;
+        says(&mut other, &mut one, "and back").await;
     }
     for pair in pairs.iter_mut().chain(&mut met) {
         pair.ping_pong().await;

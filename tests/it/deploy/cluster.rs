@@ -1,12 +1,14 @@
 //! `deploy/kubernetes/cluster.yaml`: several routers, and the bus by which they find halves for each other.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
+use crate::helpers::{
+    free_port,
+    half::{Half, Router, says},
+    nats::Nats,
+    process::{Process, usual},
+};
+use jumpstarter_router::client::{Connector, Trust};
 use serde_json::{Value, json};
 
 use super::{
@@ -199,33 +201,62 @@ fn routers_and_servers_name_the_pods_that_there_are() {
 }
 
 /// Runs where `nats-server` is installed, and says so where it is not.
-#[test]
-fn nats_takes_its_configuration() {
-    let found = ["nats-server", "/usr/sbin/nats-server"]
-        .into_iter()
-        .find(|program| Command::new(program).arg("--version").output().is_ok());
-    let Some(program) = found else {
-        // Not captured as what a test prints.
-        writeln!(io::stderr(), "*** SKIPPED: no nats-server").unwrap();
+#[tokio::test]
+async fn nats_lets_in_routers_with_their_credentials_and_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let documents = documents(CLUSTER);
+    let map = named(&documents, "ConfigMap", BUS);
+    let mut text = map["data"]["nats.conf"].as_str().unwrap().to_owned();
+    for (from, to) in [
+        ("http: 8222", format!("http: {}", free_port())),
+        ("port: 6222", format!("port: {}", free_port())),
+        ("$POD_NAME", "one".to_owned()),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, &to);
+    }
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let configuration = write("nats.conf", &text);
+    // As the page has them.
+    let between = |start: &str, end: &str| {
+        let rest = &SCALE[SCALE.find(start).unwrap() + start.len()..];
+        rest[..rest.find(end).unwrap()].replace("$password", "4f")
+    };
+    write("users.conf", &between("cat >users.conf <<END\n", "END\n"));
+    assert!(SCALE.contains("printf 'router:%s' \"$password\" >credentials"));
+    let credentials = write("credentials", "router:4f");
+    let wrong = write("wrong", "router:50");
+    let Some(bus) = Nats::start_on(free_port(), &["--config", &configuration]) else {
         return;
     };
-    let documents = documents(CLUSTER);
-    let directory = tempfile::tempdir().unwrap();
-    let map = named(&documents, "ConfigMap", BUS);
-    let text = map["data"]["nats.conf"].as_str().unwrap();
-    fs::write(directory.path().join("nats.conf"), text).unwrap();
-    // As the page has it.
-    let start = SCALE.find("authorization {").unwrap();
-    let users = &SCALE[start..start + SCALE[start..].find("\nEND").unwrap()];
-    let users = users.replace("$password", "4f");
-    fs::write(directory.path().join("users.conf"), users).unwrap();
-    let mut check = Command::new(program);
-    check.arg("-t").arg("-c");
-    check.arg(directory.path().join("nats.conf"));
-    check.env("POD_NAME", format!("{BUS}-0"));
-    let checked = check.output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{said}");
+
+    let start = |credentials: &str| {
+        let settings = [
+            ("listen.health_address", "127.0.0.1:0"),
+            ("cluster.servers", &*bus.url()),
+            ("cluster.address", "127.0.0.1:0"),
+            ("cluster.credentials_file", credentials),
+        ];
+        let (router, address) = Router::serving(Process::start(usual(&settings)));
+        let connector = Connector::new(&address, Trust::Insecure).unwrap();
+        (router, connector)
+    };
+    let stranger = start(&wrong);
+    let members = [start(&credentials), start(&credentials)];
+    for (router, _) in &members {
+        router.metric_is("cluster_bus_connected", 1).await;
+    }
+    assert_eq!(stranger.0.metric("cluster_bus_connected"), 0);
+    // The user may do what routers do.
+    let one = Half::open(&members[0].1, "apart", &[]).await;
+    let other = Half::open(&members[1].1, "apart", &[]).await;
+    let ((mut one, _channel), (mut other, _other)) = tokio::join!(one.met(), other.met());
+    says(&mut one, &mut other, "there").await;
+    says(&mut other, &mut one, "and back").await;
 }
 
 /// The file is the one for a single router, with what a cluster adds.

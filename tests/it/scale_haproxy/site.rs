@@ -10,24 +10,23 @@ use std::{
 };
 
 use crate::helpers::{
-    Call, Pair,
+    Pair,
     authority::Authority,
-    call, free_port,
-    process::{Process, get, usual},
+    free_port,
+    half::{Half, Router},
+    process::{Process, usual},
     token, until, within,
 };
 use jumpstarter_router::client::{Connector, Trust};
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
-use tokio::task::JoinHandle;
-use tonic::{Status, transport::Channel};
 
 pub const CONFIGURATION: &str = include_str!("../../../deploy/haproxy/haproxy.cfg");
 
 /// The name in the routers' certificate, as the file has it.
 const NAME: &str = "router.example.com";
 
-/// Tokens of each test. By luck alone, halves that are spread over two routers would all meet once in 2^30 times.
-pub const TOKENS: usize = 30;
+/// Tokens of each test. No multiple of three: dealt out in turns, the second halves must not come where the first did.
+pub const TOKENS: i64 = 31;
 
 /// The program, if there is one.
 pub fn program() -> Option<&'static str> {
@@ -58,21 +57,6 @@ pub fn tokens() -> Vec<String> {
     numbers
         .map(|number| token(&format!("half {number}")))
         .collect()
-}
-
-pub struct Router {
-    pub process: Process,
-    grpc: String,
-    pub health: String,
-}
-
-impl Router {
-    pub fn metric(&self, name: &str) -> usize {
-        let page = get(&self.health, "/metrics");
-        let name = format!("jumpstarter_router_{name} ");
-        let value = page.lines().find_map(|line| line.strip_prefix(&*name));
-        value.unwrap().parse().unwrap()
-    }
 }
 
 /// Several routers behind a HAProxy that runs with the file in `deploy/`.
@@ -122,12 +106,12 @@ impl Site {
         change("maxconn 20000", "maxconn 500");
         // Here each has a port of its own for probes, as they share an address.
         change(" check port 8081 ", " check ");
-        for (index, router) in routers.iter().enumerate() {
+        for (index, (router, grpc)) in routers.iter().enumerate() {
             let number = index + 1;
             let port = router.health.rsplit(':').next().unwrap();
             change(
                 &format!("router-{number}.internal:8083 id {number}"),
-                &format!("{} id {number} port {port}", router.grpc),
+                &format!("{grpc} id {number} port {port}"),
             );
         }
         for (from, to) in changes {
@@ -152,13 +136,13 @@ impl Site {
         Self {
             haproxy,
             connector: Connector::new(&address, trust).unwrap(),
-            routers: routers.into(),
+            routers: routers.map(|(router, _)| router).into(),
             _authority: authority,
             _files: directory,
         }
     }
 
-    pub fn sum(&self, metric: &str) -> usize {
+    pub fn sum(&self, metric: &str) -> i64 {
         self.routers
             .iter()
             .map(|router| router.metric(metric))
@@ -178,55 +162,28 @@ impl Site {
     pub async fn halves(&self, tokens: &[String]) -> Vec<Half> {
         let mut halves = Vec::new();
         for token in tokens {
-            halves.push(Half::open(&self.connector, token).await);
+            halves.push(self.half(token).await);
         }
         halves
     }
+
+    pub async fn half(&self, token: &str) -> Half {
+        let channel = within("connect", self.connector.channel()).await.unwrap();
+        Half::with_token(channel, token, &[])
+    }
 }
 
-/// Starts a router that takes PROXY headers from HAProxy, and sends streams that wait when it stops back there.
-fn router(files: &[PathBuf; 2], authority: &Authority, haproxy: &str) -> Router {
-    let mut process = Process::start(usual(&[
+/// Starts a router that takes PROXY headers from HAProxy, and sends streams that wait when it stops back there. Also gives
+/// its gRPC address.
+fn router(files: &[PathBuf; 2], authority: &Authority, haproxy: &str) -> (Router, String) {
+    Router::serving(Process::start(usual(&[
         ("tls.certificate", files[0].to_str().unwrap()),
         ("tls.key", files[1].to_str().unwrap()),
-        ("listen.endpoint", "router.example.com:443"),
+        ("listen.endpoint", &format!("{NAME}:443")),
         ("listen.health_address", "127.0.0.1:0"),
-        ("listen.proxy_protocol_from", "[\"127.0.0.1\"]"),
+        ("listen.proxy_protocol_from", "127.0.0.1"),
         ("drain.lame_duck", "8s"),
         ("drain.forward_to", haproxy),
         ("drain.forward_ca", authority.file().to_str().unwrap()),
-    ]));
-    let line = process.line("serving");
-    let text = |key: &str| line[key].as_str().unwrap().to_owned();
-    Router {
-        grpc: text("address"),
-        health: text("health"),
-        process,
-    }
-}
-
-/// A call whose other side may not have come, on a connection of its own.
-pub struct Half {
-    pub call: JoinHandle<Result<Call, Status>>,
-    _channel: Channel,
-}
-
-impl Half {
-    pub async fn open(connector: &Connector, token: &str) -> Self {
-        let channel = within("connect", connector.channel()).await.unwrap();
-        let token = token.to_owned();
-        let call = tokio::spawn({
-            let channel = channel.clone();
-            async move { call(channel, &token, vec![]).await }
-        });
-        Self {
-            call,
-            _channel: channel,
-        }
-    }
-
-    pub async fn met(self) -> Call {
-        let call = within("the other side", self.call).await.unwrap();
-        call.unwrap()
-    }
+    ])))
 }
