@@ -1,4 +1,4 @@
-//! `deploy/haproxy/haproxy.cfg` in a real HAProxy before several router processes.
+//! `deploy/haproxy/haproxy.cfg` in a real `haproxy` before several router processes.
 //!
 //! Runs where `haproxy` is installed, or named by `HAPROXY`, and says so where it is not. With `REQUIRE_HAPROXY=1` that is
 //! a failure.

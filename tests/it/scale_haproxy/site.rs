@@ -1,4 +1,4 @@
-//! HAProxy with the file in `deploy/`, several router processes behind it, and halves that come one by one.
+//! `haproxy` with the file in `deploy/`, several router processes behind it, and halves that come one by one.
 
 use std::{
     env, fs,
@@ -44,7 +44,8 @@ pub fn program() -> Option<&'static str> {
             let required = env::var("REQUIRE_HAPROXY").is_ok_and(|value| value == "1");
             assert!(!required, "REQUIRE_HAPROXY=1 and there is no haproxy");
             // Not captured as what a test prints.
-            writeln!(io::stderr(), "*** SKIPPED: no haproxy").unwrap();
+            let mut stderr = io::stderr();
+            writeln!(stderr, "*** SKIPPED: no haproxy").unwrap();
         }
         found
     });
@@ -59,7 +60,7 @@ pub fn tokens() -> Vec<String> {
         .collect()
 }
 
-/// Several routers behind a HAProxy that runs with the file in `deploy/`.
+/// Several routers behind a `haproxy` that runs with the file in `deploy/`.
 pub struct Site {
     haproxy: Child,
     pub connector: Connector,
@@ -173,7 +174,7 @@ impl Site {
     }
 }
 
-/// Starts a router that takes PROXY headers from HAProxy, and sends streams that wait when it stops back there. Also gives
+/// Starts a router that takes PROXY headers from `haproxy`, and sends streams that wait when it stops back there. Also gives
 /// its gRPC address.
 fn router(files: &[PathBuf; 2], authority: &Authority, haproxy: &str) -> (Router, String) {
     Router::serving(Process::start(usual(&[
