@@ -162,7 +162,7 @@ async fn meet(router: Arc<Shared>, halves: Arc<Halves>, mut bus: watch::Receiver
                 Ok(connected) => halves::run(halves.clone(), connected).await,
                 Err(error) => tracing::error!(%error, "the routers' message bus cannot be used"),
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;

@@ -120,7 +120,9 @@ pub(crate) async fn connect(
     if probed && let Some(pings) = &mut pings {
         tokio::select! {
             biased;
-            pong = pings.ping(Ping::opaque()) => drop(pong?),
+            pong = pings.ping(Ping::opaque()) => {
+                pong?;
+            }
             ended = &mut connection => {
                 ended?;
                 return Err(Failure::Lost);

@@ -1,6 +1,6 @@
 //! The options of `load`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -95,6 +95,9 @@ pub struct LoadArgs {
     /// Put the router at a distance: every byte takes so long, each way
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub delay: Option<Duration>,
+    /// Where the second peer of each pair connects: another router of the same cluster, with the same certificate
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "delay")]
+    pub second_router: Option<SocketAddr>,
     /// Whose connections the streams use
     #[arg(long, value_enum, default_value = "separate")]
     pub connections: Connections,

@@ -30,11 +30,22 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// A connection rests so long between two PINGs.
 const PING_PAUSE: Duration = Duration::from_millis(50);
 
+/// Tells the peers of a pair apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The one that calls first.
+    First,
+    /// The other one.
+    Second,
+}
+
 /// Makes connections and tokens.
 #[derive(Debug)]
 pub struct Dialer {
     connector: Connector,
     key: Vec<u8>,
+    /// Where second peers connect instead.
+    pub second: Option<SocketAddr>,
     /// How long PINGs took, if they are measured.
     pub pings: Option<Arc<Histogram>>,
 }
@@ -45,6 +56,7 @@ impl Dialer {
         Self {
             connector,
             key,
+            second: None,
             pings: None,
         }
     }
@@ -60,9 +72,13 @@ impl Dialer {
     }
 
     /// Makes a new connection whose streams have this window. It closes once the calls on it, and all that can make more of
-    /// them, are gone.
-    pub async fn connect(&self, window: u32) -> Result<SendRequest<Bytes>, Failure> {
-        let io = self.connector.io().await?;
+    /// them, are gone. `end`: of which peer of a pair.
+    pub async fn connect(&self, window: u32, end: End) -> Result<SendRequest<Bytes>, Failure> {
+        let mut connector = self.connector.clone();
+        if let (End::Second, Some(second)) = (end, self.second) {
+            connector = connector.via(second);
+        }
+        let io = connector.io().await?;
         let (requests, mut connection) = http2(window, SEND_BUFFER)
             .initial_connection_window_size(window.max(CONNECTION_WINDOW))
             .handshake(io)

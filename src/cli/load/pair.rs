@@ -7,6 +7,7 @@ use h2::client::SendRequest;
 use tokio::time::timeout;
 
 use super::{
+    dial::End,
     failure::Failure,
     pattern::{Lane, Sizes},
     run::Run,
@@ -57,8 +58,8 @@ impl Setup {
     /// Makes pairs with these windows, on shared connections if the run has them.
     pub async fn with(run: &Run, sizes: Sizes, windows: (u32, u32)) -> Result<Self, Failure> {
         let shared = if run.share {
-            let a = run.dialer.connect(windows.0);
-            let b = run.dialer.connect(windows.1);
+            let a = run.dialer.connect(windows.0, End::First);
+            let b = run.dialer.connect(windows.1, End::Second);
             Some(tokio::try_join!(a, b)?)
         } else {
             None
@@ -83,22 +84,23 @@ impl Setup {
         let there = Lane::new(2 * id, self.sizes, run.pattern.clone());
         let back = Lane::new(2 * id + 1, self.sizes, run.pattern.clone());
         let (on_a, on_b) = self.shared.clone().unzip();
-        let call = async |open: Option<SendRequest<Bytes>>, window, send: &Lane, recv: &Lane| {
-            let connection = match open {
-                Some(connection) => connection,
-                None => run.dialer.connect(window).await?,
+        let call =
+            async |end, open: Option<SendRequest<Bytes>>, window, send: &Lane, recv: &Lane| {
+                let connection = match open {
+                    Some(connection) => connection,
+                    None => run.dialer.connect(window, end).await?,
+                };
+                let (stream, response) = run.dialer.call(connection, &token).await?;
+                let mut send = Sender::new(stream, send.clone());
+                let mut recv = Receiver::new(response, Verifier::new(recv.clone(), run.verify));
+                if let Err(failure) = send.put() {
+                    return Err(recv.why(failure).await);
+                }
+                Ok::<_, Failure>(Peer { send, recv })
             };
-            let (stream, response) = run.dialer.call(connection, &token).await?;
-            let mut send = Sender::new(stream, send.clone());
-            let mut recv = Receiver::new(response, Verifier::new(recv.clone(), run.verify));
-            if let Err(failure) = send.put() {
-                return Err(recv.why(failure).await);
-            }
-            Ok::<_, Failure>(Peer { send, recv })
-        };
         let (mut a, mut b) = tokio::try_join!(
-            call(on_a, self.windows.0, &there, &back),
-            call(on_b, self.windows.1, &back, &there)
+            call(End::First, on_a, self.windows.0, &there, &back),
+            call(End::Second, on_b, self.windows.1, &back, &there)
         )?;
         let (to_a, to_b) = tokio::try_join!(a.recv.expect(1), b.recv.expect(1))?;
         let first = Got {

@@ -96,6 +96,7 @@ pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, 
     };
 
     let mut dialer = Dialer::new(connector, key);
+    dialer.second = args.second_router;
     dialer.pings = args.pings.then(Arc::default);
     let longest = sizes.longest().max(LARGE);
     let mut run = Run::new(dialer, Pattern::new(args.seed, longest), args.seed);

@@ -160,9 +160,10 @@ impl Seeker {
             Ok(Found::Elsewhere(Err(ending))) | Err(ending) if waiter.is_reserved() => {
                 return Err(ending);
             }
-            Ok(Found::Elsewhere(Err(ending))) => (None, Some(ending)),
             Ok(Found::Successor(Ok(reached))) => (Some(reached), None),
-            Ok(Found::Successor(Err(ending))) | Err(ending) => (None, Some(ending)),
+            Ok(Found::Successor(Err(ending)) | Found::Elsewhere(Err(ending))) | Err(ending) => {
+                (None, Some(ending))
+            }
         };
         match (waiter.leave(), reached) {
             (Some(offer), Some(reached)) => {
