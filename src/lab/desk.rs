@@ -230,13 +230,13 @@ impl Desk {
         match listener.try_send(route(sides.exporter)) {
             Ok(()) => {
                 if self.routing.is_apart() {
-                    let (client, exporter) = (sides.client, sides.exporter);
+                    let (client_router, exporter_router) = (sides.client, sides.exporter);
                     let stream = claims.sub.as_str();
                     tracing::info!(
                         lease,
                         stream,
-                        client,
-                        exporter,
+                        client_router,
+                        exporter_router,
                         "the sides of a stream were sent to two routers"
                     );
                 }
