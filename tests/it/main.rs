@@ -52,6 +52,7 @@ mod process_stop;
 mod proxy_protocol;
 mod reload;
 mod rotation;
+mod scale_haproxy;
 mod services;
 mod sight;
 mod successor;
