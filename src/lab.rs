@@ -6,14 +6,17 @@
 //! [`leases`] says who has which exporter. [`desk`] adds the clock and whoever waits, [`store`] the state file.
 //! [`services`] are what clients and exporters call, on the port of the router; [`tokens`] says who they are, and
 //! [`refusal`] what they are told. [`folder`] is the lab's directory, [`settings`] the file in it that people write.
-//! The streams themselves go through the router like any other; the lab's part in them is to mint their tokens.
+//! The streams themselves go through the router like any other; the lab's part in them is to mint their tokens. With
+//! several [`routers`] it sends the two sides of each to different ones, which [`nats`] lets find each other.
 
 pub(crate) mod desk;
 pub(crate) mod exporters;
 pub(crate) mod folder;
 pub(crate) mod leases;
 pub(crate) mod names;
+pub(crate) mod nats;
 pub(crate) mod refusal;
+pub(crate) mod routers;
 pub(crate) mod selector;
 pub(crate) mod services;
 pub(crate) mod settings;
@@ -22,28 +25,32 @@ pub(crate) mod tokens;
 
 use std::{
     ffi::OsString,
+    iter,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
+use futures_util::future;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::{
-    desk::{Desk, Routing},
+    desk::Desk,
     folder::{Access, Folder, FolderError},
     leases::{Exporter, Leases},
+    nats::{Nats, NatsError},
+    routers::{Another, Routing, Wanted},
     settings::Settings,
     store::{Store, StoreError},
     tokens::Tokens,
 };
 use crate::{
-    common::text::joined,
-    config::{self, Config, Endpoint, Override, Secret, Sources},
+    cluster::meet::RouterId,
+    config::{Endpoint, Override, Secret},
     server::{Server, StartError, listeners::HandedOver},
 };
 
@@ -62,6 +69,10 @@ pub struct Options {
     pub keep: bool,
     /// Another router than the lab's own.
     pub router: Option<Routing>,
+    /// How many routers of its own; several need a NATS server.
+    pub routers: u16,
+    /// That server's program, if it is not on the PATH.
+    pub nats_server: Option<PathBuf>,
     /// The environment, for other settings of the router.
     pub env: Vec<(String, OsString)>,
     /// More of them.
@@ -80,6 +91,9 @@ pub enum LabError {
     /// The router does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// There is no NATS server for several routers.
+    #[error(transparent)]
+    Nats(#[from] NatsError),
     /// Settings of the router make no sense.
     #[error("{0}")]
     Router(String),
@@ -105,6 +119,9 @@ pub struct Lab {
     pub endpoint: String,
     /// The router, with the controller's services on its port.
     pub server: Server,
+    /// More routers.
+    pub others: Vec<Another>,
+    nats: Option<Nats>,
     desk: Arc<Desk>,
     tasks: JoinSet<StoreError>,
 }
@@ -125,6 +142,7 @@ impl Lab {
                 port: options.listen.port(),
             },
         };
+        let wanted = Wanted::find(options.routers, options.nats_server.as_deref())?;
         let now = SystemTime::now();
         let folder = Folder::open(&options.folder)?;
         let settings = folder.settings()?;
@@ -146,17 +164,19 @@ impl Lab {
             leases.restore(saved, |client| tokens.knows_client(client), desk::now());
         }
         let own_key = URL_SAFE.encode(folder::random()?);
-        let config = router(
-            options.listen,
-            &endpoint,
-            &folder,
-            &own_key,
-            options.env,
-            options.overrides,
-        )?;
-        let routing = options.router.unwrap_or_else(|| Routing {
-            endpoint: endpoint.clone(),
-            key: Secret::new(own_key),
+        let nats = wanted.bus(&folder).await?;
+        let at = routers::Place {
+            listen: options.listen,
+            endpoint: &endpoint,
+            folder: &folder,
+            nats: nats.as_ref(),
+        };
+        let config = routers::config(&at, &own_key, options.env, options.overrides)?;
+        let others = wanted.others(&config).await?;
+        let routing = options.router.unwrap_or_else(|| {
+            let others = others.iter().map(|other| other.endpoint.clone());
+            let endpoints = iter::once(endpoint.clone()).chain(others);
+            Routing::new(endpoints.collect(), Secret::new(own_key))
         });
         let desk = Arc::new(Desk::new(leases, tokens, routing, store.is_some()));
         let server = Server::start_with(HandedOver::default(), &config, |routes| {
@@ -169,14 +189,48 @@ impl Lab {
         if let Some(store) = store {
             tasks.spawn(desk.clone().keep(store));
         }
-        Ok(Self {
+        let lab = Self {
             folder,
             settings,
             endpoint,
             server,
+            others,
+            nats,
             desk,
             tasks,
-        })
+        };
+        lab.name_routers();
+        Ok(lab)
+    }
+
+    /// Says which router is which, if there are several: they write to the same log.
+    fn name_routers(&self) {
+        if self.others.is_empty() {
+            return;
+        }
+        for (number, (endpoint, server)) in (1..).zip(self.routers()) {
+            let router = RouterId(server.router().forwarding.id);
+            tracing::info!(number, %router, address = endpoint, "a router of the lab");
+        }
+    }
+
+    /// Gives each router, and host:port that clients and exporters are told.
+    pub fn routers(&self) -> impl Iterator<Item = (&str, &Server)> {
+        let others = self.others.iter();
+        iter::once((&*self.endpoint, &self.server))
+            .chain(others.map(|other| (&*other.endpoint, &other.server)))
+    }
+
+    /// Says where the routers' NATS server is, if they need one.
+    pub fn nats(&self) -> Option<&str> {
+        self.nats.as_ref().map(|nats| &*nats.url)
+    }
+
+    /// Resolves when a router stops by itself.
+    pub fn router_failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let all = self.routers().map(|(_, server)| Box::pin(server.failed()));
+        let any = future::select_all(all.collect::<Vec<_>>());
+        async { drop(any.await) }
     }
 
     /// Resolves when the state file cannot be written any more: a lab that cannot keep what it promises has to stop.
@@ -196,8 +250,13 @@ impl Lab {
     /// Tells everybody, then stops.
     pub async fn stop(mut self) {
         self.desk.stop.cancel();
-        self.server.drain(LAST_WORDS).await;
+        let others = self.others.into_iter().map(|other| other.server);
+        let all = iter::once(self.server).chain(others);
+        future::join_all(all.map(|server| server.drain(LAST_WORDS))).await;
         self.tasks.shutdown().await;
+        if let Some(nats) = self.nats {
+            nats.stop().await;
+        }
     }
 }
 
@@ -235,57 +294,4 @@ fn exporters_of(settings: &Settings) -> std::collections::BTreeMap<String, Expor
             (name.clone(), known)
         })
         .collect()
-}
-
-/// Makes the router's configuration. Address, certificate and key are the lab's; anything else can be set as for any router.
-fn router(
-    listen: SocketAddr,
-    endpoint: &str,
-    folder: &Folder,
-    key: &str,
-    env: Vec<(String, OsString)>,
-    more: Vec<Override>,
-) -> Result<Config, LabError> {
-    let file = |name: &str| path_text(&folder.path().join(name));
-    let own = [
-        ("listen.address", listen.to_string()),
-        ("listen.endpoint", endpoint.to_owned()),
-        ("listen.health_address", "0".to_owned()),
-        ("tls.certificate", file("tls.crt")?),
-        ("tls.key", file("tls.key")?),
-        ("auth.key", key.to_owned()),
-    ];
-    let own = own.into_iter().map(|(key, value)| Override {
-        key: key.to_owned(),
-        value,
-        flag: "lab".to_owned(),
-    });
-    let sources = Sources {
-        file: None,
-        env,
-        overrides: own.chain(more).collect(),
-        notes: Vec::new(),
-    };
-    match config::load(&sources) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                tracing::warn!("{warning}");
-            }
-            Ok(loaded.config)
-        }
-        Err(problems) => Err(LabError::Router(format!(
-            "the router's settings: {}",
-            joined(problems.all(), "; ")
-        ))),
-    }
-}
-
-fn path_text(path: &Path) -> Result<String, LabError> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| {
-        LabError::Router(format!(
-            "{} is no text; choose another directory",
-            path.display()
-        ))
-    })
 }

@@ -24,10 +24,9 @@ use crate::{
     auth::without_newline,
     config::{Endpoint, Secret},
     lab::{
-        Lab, LabError, Options,
-        desk::Routing,
-        exporters,
+        Lab, LabError, Options, exporters,
         folder::FolderError,
+        routers::Routing,
         selector::list,
         tokens::{Holder, Kind},
     },
@@ -70,6 +69,12 @@ pub struct LabArgs {
     /// Have streams pass another router; its key is read from the environment, ROUTER_KEY
     #[arg(long, value_name = "HOST:PORT")]
     pub router: Option<Endpoint>,
+    /// Start so many routers, which find each other over NATS, and send the two sides of each stream to different ones
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "router")]
+    pub routers: u16,
+    /// The NATS server to start for several routers, instead of nats-server on the PATH
+    #[arg(long, value_name = "PROGRAM")]
+    pub nats_server: Option<PathBuf>,
     /// Set any key of the router's configuration, such as pairing.timeout=60s; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
@@ -102,8 +107,7 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, Failu
                 let why = "--router needs the key of that router in the environment, as ROUTER_KEY";
                 return Err(Failure::new(Exit::Usage, why));
             }
-            let (endpoint, key) = (endpoint.to_string(), Secret::new(key));
-            Some(Routing { endpoint, key })
+            Some(Routing::new(vec![endpoint.to_string()], Secret::new(key)))
         }
     };
     Ok(Options {
@@ -112,6 +116,8 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, Failu
         endpoint: args.endpoint,
         keep: !args.no_state,
         router,
+        routers: args.routers,
+        nats_server: args.nats_server,
         env,
         overrides: overrides(&args.set)?,
     })
@@ -140,7 +146,7 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
     if run {
         start_exporters(&lab, &stop, &mut children);
     }
-    let server_failed = lab.server.failed();
+    let router_failed = lab.router_failed();
     let ended = tokio::select! {
         _ = signals.wait() => Ok(()),
         error = lab.failed() => {
@@ -148,7 +154,7 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
             Failure::broken(error).report();
             Err(Failure::silent(Exit::Broken))
         }
-        () = server_failed => Err(Failure::silent(Exit::Broken)),
+        () = router_failed => Err(Failure::silent(Exit::Broken)),
         // Exporters end before the lab only if something is wrong with them; the lab goes on.
         never = async { while children.join_next().await.is_some() {} std::future::pending().await } => never,
     };
@@ -187,12 +193,7 @@ fn start_exporters(lab: &Lab, stop: &CancellationToken, children: &mut JoinSet<(
 fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
     let path = lab.folder.path();
     let (clients, exporters) = (&lab.settings.clients, &lab.settings.exporters);
-    writeln!(
-        out,
-        "Jumpstarter lab in {}, controller and router on {}",
-        path.display(),
-        lab.endpoint
-    )?;
+    tell_routers(lab, out)?;
     for name in clients.keys() {
         writeln!(out, "  client    {name}")?;
     }
@@ -236,6 +237,33 @@ fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
         out,
         "\nWho takes part is said in {}. Ctrl-C stops the lab.",
         path.join("lab.toml").display()
+    )
+}
+
+/// Says where controller and routers are.
+fn tell_routers(lab: &Lab, out: &mut impl Write) -> io::Result<()> {
+    let (path, endpoint) = (lab.folder.path().display(), &lab.endpoint);
+    let Some(nats) = lab.nats() else {
+        return writeln!(
+            out,
+            "Jumpstarter lab in {path}, controller and router on {endpoint}"
+        );
+    };
+    let count = lab.others.len() + 1;
+    writeln!(
+        out,
+        "Jumpstarter lab in {path}, controller on {endpoint}, {count} routers, which find each other over {nats}"
+    )?;
+    for (number, (endpoint, server)) in (1..).zip(lab.routers()) {
+        write!(out, "  router {number}  {endpoint}")?;
+        match server.admin_address {
+            Some(page) => writeln!(out, ", page http://{page}/")?,
+            None => writeln!(out)?,
+        }
+    }
+    writeln!(
+        out,
+        "  each stream is sent to two of them in turn, its client to one and its exporter to the next"
     )
 }
 

@@ -17,13 +17,13 @@ use uuid::Uuid;
 use super::{
     leases::{Dial, Leases, Time},
     refusal::Refusal,
+    routers::Routing,
     store::{Store, StoreError},
     tokens::Tokens,
 };
 use crate::{
     auth::{Claims, mint},
     common::{lock, since_epoch},
-    config::Secret,
 };
 
 /// How long a call to an exporter waits for it to be ready. Stock clients try again for as long.
@@ -35,21 +35,12 @@ const QUEUE: usize = 8;
 /// How often the clock is looked at when nothing is due, in case it was set.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Where streams are routed, and the key of their tokens.
-#[derive(Clone, Debug)]
-pub struct Routing {
-    /// host:port of the router.
-    pub endpoint: String,
-    /// The router's key.
-    pub key: Secret,
-}
-
-/// What both sides of a stream are given.
+/// What a side of a stream is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     /// host:port of the router.
     pub endpoint: String,
-    /// The token.
+    /// The token, which is the same for both sides.
     pub token: String,
 }
 
@@ -223,19 +214,34 @@ impl Desk {
         }
     }
 
-    /// Makes a token and gives it to the exporter; it is the client's, too.
+    /// Makes a token and gives it to the exporter; it is the client's, too. With several routers each has it for another.
     fn offer(&self, lease: &str) -> Result<Route, Refusal> {
         let listeners = lock(&self.listeners);
         let Some(listener) = listeners.get(lease) else {
             return Err(Refusal::NotListening(lease.to_owned()));
         };
         let claims = Claims::new(Uuid::new_v4().to_string(), SystemTime::now());
-        let route = Route {
-            endpoint: self.routing.endpoint.clone(),
-            token: mint(self.routing.key.expose(), &claims),
+        let sides = self.routing.next();
+        let token = mint(self.routing.key(), &claims);
+        let route = |endpoint: &str| Route {
+            endpoint: endpoint.to_owned(),
+            token: token.clone(),
         };
-        match listener.try_send(route.clone()) {
-            Ok(()) => Ok(route),
+        match listener.try_send(route(sides.exporter)) {
+            Ok(()) => {
+                if self.routing.is_apart() {
+                    let (client_router, exporter_router) = (sides.client, sides.exporter);
+                    let stream = claims.sub.as_str();
+                    tracing::info!(
+                        lease,
+                        stream,
+                        client_router,
+                        exporter_router,
+                        "the sides of a stream were sent to two routers"
+                    );
+                }
+                Ok(route(sides.client))
+            }
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::ListenerFull(lease.to_owned())),
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(Refusal::NotListening(lease.to_owned()))
@@ -283,6 +289,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::Secret,
         lab::{
             leases::{Exporter, Phase, Terms},
             selector::Labels,
@@ -290,15 +297,17 @@ mod tests {
         protocol::v1::ExporterStatus,
     };
 
+    fn routing(endpoints: &[&str]) -> Routing {
+        let endpoints = endpoints.iter().map(|&endpoint| endpoint.to_owned());
+        let key = Secret::new(b"a key of a router under test, 32 bytes".to_vec());
+        Routing::new(endpoints.collect(), key)
+    }
+
     fn desk(keep: bool) -> Arc<Desk> {
         let exporter = Exporter::new(Labels::new(), true, "uuid".to_owned());
         let leases = Leases::new([("x".to_owned(), exporter)].into());
         let tokens = Tokens::new(b"a key of a lab under test, of 32 bytes".to_vec()).unwrap();
-        let routing = Routing {
-            endpoint: "router:1".to_owned(),
-            key: Secret::new(b"a key of a router under test, 32 bytes".to_vec()),
-        };
-        let desk = Arc::new(Desk::new(leases, tokens, routing, keep));
+        let desk = Arc::new(Desk::new(leases, tokens, routing(&["router:1"]), keep));
         let connected = desk.change_now(|leases, now| leases.connect("x", now));
         connected.unwrap();
         desk

@@ -84,14 +84,20 @@ pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 /// A port that nothing listens on, and that no other test of this process is given. It is below those that the system
 /// gives to connections, so none of theirs takes it either.
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// So many of them in a row, of which this is the first.
+pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes that run at the same time start apart.
     let first = std::process::id() % 1_000 * 20;
     loop {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let next = NEXT.fetch_add(count, Ordering::Relaxed);
         let port = 10_000 + (first + u32::from(next)) % 20_000;
         let port = u16::try_from(port).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if (port..port + count).all(is_free) {
             return port;
         }
     }

@@ -38,6 +38,7 @@ mod health;
 mod lab;
 mod lab_commands;
 mod lab_process;
+mod lab_routers;
 mod limits;
 mod limits_flow;
 mod load;

@@ -40,6 +40,8 @@ pub fn options(folder: &Path) -> Options {
         endpoint: None,
         keep: true,
         router: None,
+        routers: 1,
+        nats_server: None,
         env: Vec::new(),
         overrides: vec![setting("listen.admin_address", "0")],
     }
@@ -90,6 +92,23 @@ impl Bench {
 
     pub fn address(&self) -> SocketAddr {
         self.lab.server.address
+    }
+
+    /// host:port of each of its routers.
+    pub fn routers(&self) -> Vec<String> {
+        let routers = self.lab.routers();
+        routers.map(|(endpoint, _)| endpoint.to_owned()).collect()
+    }
+
+    /// The value of a metric at each of its routers.
+    pub fn metric(&self, name: &str) -> Vec<u64> {
+        let name = format!("jumpstarter_router_{name} ");
+        let routers = self.lab.routers().map(|(_, server)| {
+            let page = server.router().metrics.encode();
+            let value = page.lines().find_map(|line| line.strip_prefix(&*name));
+            value.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
+        });
+        routers.collect()
     }
 
     /// How many streams pass the router now.

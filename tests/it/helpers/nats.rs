@@ -1,12 +1,32 @@
 //! The routers' message bus: a real nats-server.
 
 use std::{
+    io,
     net::TcpStream,
     process::{Child, Command, Stdio},
     time::Instant,
 };
 
 use super::{LONG, free_port, process::signal};
+
+/// Whether there is one; if not, says so, and fails if it is required.
+pub fn installed() -> bool {
+    let mut asked = Command::new("nats-server");
+    let asked = asked.arg("--version").stdout(Stdio::null()).spawn();
+    started(asked).is_some_and(|mut child| child.wait().unwrap().success())
+}
+
+fn started(spawned: io::Result<Child>) -> Option<Child> {
+    match spawned {
+        Ok(child) => Some(child),
+        Err(error) => {
+            let required = std::env::var("REQUIRE_NATS").is_ok_and(|value| value == "1");
+            assert!(!required, "REQUIRE_NATS=1, and nats-server: {error}");
+            eprintln!("SKIPPED: nats-server does not start: {error}");
+            None
+        }
+    }
+}
 
 /// A server of the bus, which ends with this.
 pub struct Nats {
@@ -27,15 +47,7 @@ impl Nats {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let child = match spawned {
-            Ok(child) => child,
-            Err(error) => {
-                let required = std::env::var("REQUIRE_NATS").is_ok_and(|value| value == "1");
-                assert!(!required, "REQUIRE_NATS=1, and nats-server: {error}");
-                eprintln!("SKIPPED: nats-server does not start: {error}");
-                return None;
-            }
-        };
+        let child = started(spawned)?;
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(start.elapsed() < LONG, "nats-server does not listen");
