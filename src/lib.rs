@@ -16,7 +16,7 @@
 //! # The rooms, from the ground up
 //! [`common`] (text, pauses, `/proc`, clocks, locks), [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and
 //! slots), [`auth`] (claims), [`grpc`] (the call, statuses, headers), [`tls`] (certificates, whom to believe), [`observe`] (log,
-//! metrics), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
+//! metrics), [`cluster`] (halves at other routers), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of
 //! the wire), `lab` (a controller in memory), [`cli`]. Nothing imports upward. What safe Rust cannot ask of the system,
 //! live heap above all, is in the package `crates/system`.

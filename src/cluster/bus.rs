@@ -15,7 +15,7 @@ pub(crate) enum Event {
     Heard(Topic, Vec<u8>),
 }
 
-/// Carries announcements. A message reaches all routers that are connected, at most once, the sender too.
+/// Carries announcements. A message reaches all routers that are connected, at most once.
 pub(crate) trait Bus: Send {
     /// Publishes an announcement. It may wait for room, but for no answer. An error is logged; the announcement comes again.
     fn publish(

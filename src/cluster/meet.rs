@@ -26,7 +26,7 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(5),
 ];
 
-/// No half is announced more often, whatever is heard.
+/// No half is announced more often for one that it has heard before.
 const LEAST: Duration = Duration::from_millis(10);
 
 /// A half whose calls fail hears nothing for so long, twice as long each time, at most.
@@ -89,9 +89,18 @@ struct Half<T> {
     due: Instant,
     /// Before this it makes no call.
     deaf_until: Instant,
-    /// When the router that should call was first heard in a row, and last.
-    should_be_called: Option<(Instant, Instant)>,
+    /// Who should call it.
+    should_be_called: Option<Caller>,
     kept: T,
+}
+
+/// A half elsewhere, whose router should call.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    /// When one was first heard in a row, and last.
+    first: Instant,
+    last: Instant,
+    ticket: Ticket,
 }
 
 impl<T> Meet<T> {
@@ -178,14 +187,21 @@ impl<T> Meet<T> {
             std::cmp::Ordering::Less => Order::Call(other.clone()),
             std::cmp::Ordering::Greater => {
                 let longest = PAUSES[PAUSES.len() - 1] * 3 / 2;
-                let first = match half.should_be_called {
-                    Some((first, last)) if now - last <= longest => first,
+                let before = half.should_be_called;
+                let first = match before {
+                    Some(before) if now - before.last <= longest => before.first,
                     _ => now,
                 };
-                half.should_be_called = Some((first, now));
+                half.should_be_called = Some(Caller {
+                    first,
+                    last: now,
+                    ticket: other.ticket,
+                });
                 if now - first < UNREACHED {
-                    let soon = half.last.map_or(now, |last| now.max(last + LEAST));
-                    self.announce_at(ticket, soon);
+                    // Who has just begun to wait there has heard nothing yet.
+                    let is_new = before.is_none_or(|before| before.ticket != other.ticket);
+                    let earliest = half.last.filter(|_| !is_new).map(|last| last + LEAST);
+                    self.announce_at(ticket, earliest.unwrap_or(now).max(now));
                     return None;
                 }
                 Order::Unreached
@@ -320,8 +336,10 @@ mod tests {
         let mut meet = one(HIGH, now);
         assert!(meet.take_due(now).is_some());
         assert_eq!(meet.heard(&TOPIC, &at(LOW, 3), now + ms(2)), None);
-        assert_eq!(meet.next_due(), Some(now + LEAST), "not more often");
-        assert!(meet.take_due(now + LEAST).is_some());
+        assert_eq!(meet.next_due(), Some(now + ms(2)), "at once");
+        assert!(meet.take_due(now + ms(2)).is_some());
+        assert_eq!(meet.heard(&TOPIC, &at(LOW, 3), now + ms(3)), None);
+        assert_eq!(meet.next_due(), Some(now + ms(2) + LEAST), "not more often");
         assert_eq!(meet.leaves(OWN), Some("half"));
         assert_eq!(meet.leaves(OWN), None, "a ticket is good once");
     }

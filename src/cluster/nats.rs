@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use rustls::RootCertStore;
 use thiserror::Error;
 use tokio::{net::UdpSocket, sync::watch};
 
+use crate::common::lock;
 use crate::tls::{
     pem::{self, PemError},
     trust::{self, Trust, roots},
@@ -134,11 +136,16 @@ impl Place {
     /// Begins to connect, and does not wait until it has.
     pub(crate) async fn connect(&self, name: &str) -> Result<Connected, BusError> {
         let servers = self.check()?;
-        let (tell, state) = watch::channel((0, false));
+        let (state, followed) = watch::channel((0, false));
+        let told = Told {
+            state,
+            last: Mutex::default(),
+        };
         let options = self
             .options()?
             .name(name)
             .retry_on_initial_connect()
+            .no_echo()
             .max_reconnects(None)
             .ping_interval(PING)
             .subscription_capacity(HEARD)
@@ -147,7 +154,7 @@ impl Place {
                 pause.min(PAUSE)
             })
             .event_callback(move |event| {
-                tell_of(&tell, &event);
+                told.tell(&event);
                 async {}
             });
         let client = options.connect(&servers[..]).await?;
@@ -156,22 +163,41 @@ impl Place {
             client,
             prefix: self.prefix.clone(),
             heard,
-            state,
+            state: followed,
             servers,
         })
     }
 }
 
-fn tell_of(tell: &watch::Sender<(u64, bool)>, event: &async_nats::Event) {
-    match event {
-        async_nats::Event::Connected => tell.send_modify(|(times, connected)| {
-            *times += 1;
-            *connected = true;
-        }),
-        async_nats::Event::Disconnected | async_nats::Event::Closed => {
-            tell.send_modify(|(_, connected)| *connected = false);
+/// Tells what happens to the connection: the task that uses it, and the log.
+struct Told {
+    state: watch::Sender<(u64, bool)>,
+    /// What was told last: while the bus cannot be reached, the same is said at each attempt.
+    last: Mutex<String>,
+}
+
+impl Told {
+    fn tell(&self, event: &async_nats::Event) {
+        match event {
+            async_nats::Event::Connected => {
+                lock(&self.last).clear();
+                self.state.send_modify(|(times, connected)| {
+                    *times += 1;
+                    *connected = true;
+                });
+            }
+            async_nats::Event::Disconnected | async_nats::Event::Closed => {
+                self.state.send_modify(|(_, connected)| *connected = false);
+            }
+            event => {
+                let text = event.to_string();
+                let mut last = lock(&self.last);
+                if *last != text {
+                    tracing::warn!(error = text, "the routers' message bus");
+                    *last = text;
+                }
+            }
         }
-        event => tracing::info!(%event, "the routers' message bus"),
     }
 }
 
