@@ -113,6 +113,7 @@ impl Drop for Waiting {
 impl Halves {
     /// Begins with none, and without a bus.
     pub(crate) fn new(own: Own, metrics: Arc<Metrics>) -> Arc<Self> {
+        metrics.cluster_configured.set(1);
         Arc::new(Self {
             meet: Mutex::new(Meet::new(own.id)),
             due: Notify::new(),

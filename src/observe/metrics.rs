@@ -145,6 +145,8 @@ metrics! {
         pub router_proofs: ByLabel<RouterProof> = "router_proofs",
             "Proofs of being a router, at the other ends of forwarded streams, by result";
 
+        pub cluster_configured: Gauge =
+            "cluster_configured", "Whether the router is to find others over their message bus: 0 or 1";
         pub cluster_bus_connected: Gauge =
             "cluster_bus_connected", "Whether the routers' message bus is connected: 0 or 1";
         pub cluster_bus_connects: Counter =
@@ -158,7 +160,7 @@ metrics! {
         pub cluster_pairs_taken: Gauge =
             "cluster_pairs_taken", "Pairs whose other side is at a router that called this one";
         cluster_meeting: Histogram = "cluster_meeting" in Seconds,
-            "How long from a half's first announcement to its pair, at the router that called", Histogram::new(MEETING_BUCKETS);
+            "How long a call to another router took until its half and the one here were a pair", Histogram::new(MEETING_BUCKETS);
 
         pub panics: Counter = "panics", "Panics caught";
         _log_lines_lost: Counter = "log_lines_lost",
