@@ -47,6 +47,8 @@ pub(crate) struct Halves {
     due: Notify,
     own: Own,
     connected: AtomicBool,
+    /// When that last changed.
+    since: Mutex<Instant>,
     metrics: Arc<Metrics>,
 }
 
@@ -119,6 +121,7 @@ impl Halves {
             due: Notify::new(),
             own,
             connected: AtomicBool::new(false),
+            since: Mutex::new(Instant::now()),
             metrics,
         })
     }
@@ -135,6 +138,23 @@ impl Halves {
     /// Tells whether others hear of the halves here.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Tells for how long that has been so.
+    pub(crate) fn since(&self) -> Duration {
+        self.since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    fn changes(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Says how other routers know and reach this one.
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
     }
 
     /// Makes a half known that waits in the table at `place`. `failed`: its calls that failed in a row.
@@ -252,6 +272,7 @@ impl Halves {
         };
         tracing::info!(router = %self.own.id, %address, "the routers' message bus is connected");
         self.connected.store(true, Ordering::Relaxed);
+        self.changes();
         self.metrics.cluster_bus_connected.set(1);
         self.metrics.cluster_bus_connects.inc();
         self.meet().announce_all(AGAIN, Instant::now());
@@ -260,6 +281,7 @@ impl Halves {
     /// The bus is gone: nobody hears of the halves here.
     pub(crate) fn disconnected(&self) {
         if self.connected.swap(false, Ordering::Relaxed) {
+            self.changes();
             tracing::warn!(
                 "the routers' message bus is not connected: halves at different routers do not find each other"
             );

@@ -21,6 +21,7 @@ use crate::transport::{
     call::reached::{Outcome, Reached, Repeated},
     outbound::{self, Connected, Failure, Known},
     shared::{Cluster, Offer, Shared},
+    streams::OtherRouter,
 };
 use crate::{
     cluster::{
@@ -163,7 +164,11 @@ async fn try_call(
     };
     let answered = connected.call(request).await?;
     // Its certificate was announced by a router that has the token's key.
-    Ok(Reached::new(connected, answered, true, Some(at.router)))
+    let router = OtherRouter {
+        id: at.router,
+        address: at.address.clone(),
+    };
+    Ok(Reached::new(connected, answered, true, Some(router)))
 }
 
 /// Gives a connection that is kept and can carry a call.
