@@ -235,11 +235,17 @@ impl Halves {
         }
         count(ClusterAnnouncement::Heard);
         let order = self.meet().heard(topic, &heard.at, Instant::now());
-        match order {
-            // The half is gone if this fails.
-            Some((kept, order)) => drop(kept.order.send(order)),
-            None => self.due.notify_one(),
+        let Some((kept, order)) = order else {
+            return self.due.notify_one();
+        };
+        if order == Order::Unreached {
+            tracing::info!(
+                stream = %kept.subject, router = %heard.at.router, address = heard.at.address,
+                "the router where the other side waits should call this one, and does not"
+            );
         }
+        // The half is gone if this fails.
+        let _ = kept.order.send(order);
     }
 
     /// Gives an announcement that is due, or when the next one is.

@@ -219,7 +219,7 @@ impl Metrics {
         self.pairing_wait.observe(wait.as_secs_f64());
     }
 
-    /// Counts how long a half waited here for one elsewhere.
+    /// Counts how long a call to another router took until its half and the one here were a pair.
     pub fn observe_cluster_meeting(&self, wait: Duration) {
         self.cluster_meeting.observe(wait.as_secs_f64());
     }
@@ -275,6 +275,11 @@ impl Metrics {
             Format::OpenMetrics => self.encode(),
             Format::Prometheus => format::to_prometheus(&self.encode()),
         }
+    }
+
+    /// Counts the pairs that have a half here, whichever router counts them in sums.
+    pub(crate) fn pairs_here(&self) -> i64 {
+        self.streams_paired.get() + self.cluster_pairs_taken.get()
     }
 
     /// Writes all metrics as [`Format::OpenMetrics`].

@@ -32,7 +32,7 @@ pub struct Status {
     pub connections: i64,
     /// Streams without a partner now.
     pub waiting: i64,
-    /// Pairs now.
+    /// Pairs now, those with one half at another router too.
     pub pairs: i64,
     /// Streams whose peer has left bytes waiting for a while.
     pub stalled: i64,
@@ -101,7 +101,7 @@ impl Status {
             windows_granted_bytes: metrics.windows_granted_bytes.get(),
             connections: metrics.connections_open.get(),
             waiting: metrics.streams_waiting.get(),
-            pairs: metrics.streams_paired.get(),
+            pairs: metrics.pairs_here(),
             stalled: metrics.streams_stalled.get(),
             forwarded_rate: router.streams.forwarded.per_second(),
             totals: Totals {

@@ -58,6 +58,8 @@ impl Seen {
         assert_eq!(router["name"], *other.name, "{row}");
         let address = if calls { &*other.address } else { "127.0.0.1" };
         assert_eq!(router["address"], address, "{row}");
+        let status = ask(self.admin, "/api/status").await;
+        assert_eq!(status["pairs"], 1, "{status}");
         let line = format!("router {} {address}", other.name);
         let top = self.top().await;
         assert!(top.contains(&line), "{line:?} in {top}");
