@@ -192,7 +192,7 @@ impl StreamEntry {
         *self.first.get().unwrap_or(&self.id)
     }
 
-    /// Notes that the other half of its pair is at another router.
+    /// Notes that the other half of its pair is at another router, or waits there and cannot be had.
     pub(crate) fn set_other_router(&self, router: &Arc<OtherRouter>) {
         let _ = self.other_router.set(router.clone());
     }

@@ -172,3 +172,68 @@ async fn an_administrator_sees_that_the_bus_is_away_and_ends_a_pair_at_either_ro
     one.member.is_at_rest().await;
     other.member.is_at_rest().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routers_that_do_not_reach_each_other_are_named() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    // Nothing listens there.
+    let nowhere = [("cluster.advertise", "127.0.0.1:1")];
+    let mut members: [Member; 2] = [(); 2].map(|()| cluster.start(&nowhere));
+    let mut names = Vec::new();
+    for member in &mut members {
+        let line = member
+            .router
+            .process
+            .line("the routers' message bus is connected");
+        assert_eq!(line["address"], "127.0.0.1:1");
+        names.push(line["router"].as_str().unwrap().to_owned());
+    }
+    // The lower one calls.
+    let [one, other] = members;
+    let (mut caller, mut other) = if names[0] < names[1] {
+        (one, other)
+    } else {
+        names.reverse();
+        (other, one)
+    };
+    let (calling, waiting) = (caller.half("apart").await, other.half("apart").await);
+    let line = "cannot call the router where the other side waits";
+    let line = caller.router.process.line(line);
+    assert_eq!(line["router"], *names[1], "{line}");
+    assert_eq!(line["address"], "127.0.0.1:1", "{line}");
+    let (calling, waiting) = (is_told_so(calling), is_told_so(waiting));
+    let (mut calling, waiting) = (std::pin::pin!(calling), std::pin::pin!(waiting));
+    tokio::select! {
+        // Had the last call come before the last announcement, nobody would be left to wait for.
+        () = &mut calling => {}
+        () = waiting => {
+            let line = "the router where the other side waits should call this one, and does not";
+            let line = other.router.process.line(line);
+            assert_eq!(line["stream"], "apart", "{line}");
+            assert_eq!(line["router"], *names[0], "{line}");
+            let record = other.router.process.line("stream ended");
+            assert_eq!(record["reason"], "router_unreached", "{record}");
+            // It comes to the same router again. That is one call too many.
+            let _again = other.half("apart").await;
+            calling.await;
+        }
+    }
+    let record = caller.router.process.line("stream ended");
+    assert_eq!(record["reason"], "router_unreached", "{record}");
+    assert_eq!(record["other_router"], *names[1], "{record}");
+    assert_eq!(record["other_router_address"], "127.0.0.1:1", "{record}");
+    let failed = r#"cluster_calls_total{result="unreachable"}"#;
+    assert!(caller.router.metric(failed) > 3);
+}
+
+async fn is_told_so(half: Half) {
+    let (mut peer, _channel) = half.met().await;
+    let (told, code, text) = last_words(&mut peer).await;
+    assert!(told, "a GOAWAY frame");
+    assert_eq!(code, Code::Unavailable);
+    assert!(
+        text.contains("waits at a router that does not answer"),
+        "{text}"
+    );
+}
