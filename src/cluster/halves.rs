@@ -47,6 +47,8 @@ pub(crate) struct Halves {
     due: Notify,
     own: Own,
     connected: AtomicBool,
+    /// When that last changed.
+    since: Mutex<Instant>,
     metrics: Arc<Metrics>,
 }
 
@@ -113,11 +115,13 @@ impl Drop for Waiting {
 impl Halves {
     /// Begins with none, and without a bus.
     pub(crate) fn new(own: Own, metrics: Arc<Metrics>) -> Arc<Self> {
+        metrics.cluster_configured.set(1);
         Arc::new(Self {
             meet: Mutex::new(Meet::new(own.id)),
             due: Notify::new(),
             own,
             connected: AtomicBool::new(false),
+            since: Mutex::new(Instant::now()),
             metrics,
         })
     }
@@ -134,6 +138,23 @@ impl Halves {
     /// Tells whether others hear of the halves here.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Tells for how long that has been so.
+    pub(crate) fn since(&self) -> Duration {
+        self.since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    fn changes(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Says how other routers know and reach this one.
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
     }
 
     /// Makes a half known that waits in the table at `place`. `failed`: its calls that failed in a row.
@@ -214,11 +235,17 @@ impl Halves {
         }
         count(ClusterAnnouncement::Heard);
         let order = self.meet().heard(topic, &heard.at, Instant::now());
-        match order {
-            // The half is gone if this fails.
-            Some((kept, order)) => drop(kept.order.send(order)),
-            None => self.due.notify_one(),
+        let Some((kept, order)) = order else {
+            return self.due.notify_one();
+        };
+        if order == Order::Unreached {
+            tracing::info!(
+                stream = %kept.subject, router = %heard.at.router, address = heard.at.address,
+                "the router where the other side waits should call this one, and does not"
+            );
         }
+        // The half is gone if this fails.
+        let _ = kept.order.send(order);
     }
 
     /// Gives an announcement that is due, or when the next one is.
@@ -251,6 +278,7 @@ impl Halves {
         };
         tracing::info!(router = %self.own.id, %address, "the routers' message bus is connected");
         self.connected.store(true, Ordering::Relaxed);
+        self.changes();
         self.metrics.cluster_bus_connected.set(1);
         self.metrics.cluster_bus_connects.inc();
         self.meet().announce_all(AGAIN, Instant::now());
@@ -259,6 +287,7 @@ impl Halves {
     /// The bus is gone: nobody hears of the halves here.
     pub(crate) fn disconnected(&self) {
         if self.connected.swap(false, Ordering::Relaxed) {
+            self.changes();
             tracing::warn!(
                 "the routers' message bus is not connected: halves at different routers do not find each other"
             );

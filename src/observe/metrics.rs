@@ -145,6 +145,8 @@ metrics! {
         pub router_proofs: ByLabel<RouterProof> = "router_proofs",
             "Proofs of being a router, at the other ends of forwarded streams, by result";
 
+        pub cluster_configured: Gauge =
+            "cluster_configured", "Whether the router is to find others over their message bus: 0 or 1";
         pub cluster_bus_connected: Gauge =
             "cluster_bus_connected", "Whether the routers' message bus is connected: 0 or 1";
         pub cluster_bus_connects: Counter =
@@ -158,7 +160,7 @@ metrics! {
         pub cluster_pairs_taken: Gauge =
             "cluster_pairs_taken", "Pairs whose other side is at a router that called this one";
         cluster_meeting: Histogram = "cluster_meeting" in Seconds,
-            "How long from a half's first announcement to its pair, at the router that called", Histogram::new(MEETING_BUCKETS);
+            "How long a call to another router took until its half and the one here were a pair", Histogram::new(MEETING_BUCKETS);
 
         pub panics: Counter = "panics", "Panics caught";
         _log_lines_lost: Counter = "log_lines_lost",
@@ -217,7 +219,7 @@ impl Metrics {
         self.pairing_wait.observe(wait.as_secs_f64());
     }
 
-    /// Counts how long a half waited here for one elsewhere.
+    /// Counts how long a call to another router took until its half and the one here were a pair.
     pub fn observe_cluster_meeting(&self, wait: Duration) {
         self.cluster_meeting.observe(wait.as_secs_f64());
     }
@@ -273,6 +275,11 @@ impl Metrics {
             Format::OpenMetrics => self.encode(),
             Format::Prometheus => format::to_prometheus(&self.encode()),
         }
+    }
+
+    /// Counts the pairs that have a half here, whichever router counts them in sums.
+    pub(crate) fn pairs_here(&self) -> i64 {
+        self.streams_paired.get() + self.cluster_pairs_taken.get()
     }
 
     /// Writes all metrics as [`Format::OpenMetrics`].

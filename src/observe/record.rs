@@ -20,6 +20,8 @@ pub(crate) struct StreamRecord {
     pub certificate: Option<Arc<str>>,
     /// The address of the peer on the other side. `None` if the stream was never paired.
     pub other_peer: Option<IpAddr>,
+    /// The name and the address of the router at which the pair's other half is. `None` if that is this one.
+    pub other_router: Option<(String, String)>,
     /// Bytes of messages received from the peer, gRPC's 5-byte prefixes included.
     pub bytes_in: u64,
     /// Bytes of messages sent to the peer, gRPC's 5-byte prefixes included.
@@ -54,6 +56,8 @@ impl StreamRecord {
             peer = %self.peer.to_canonical(),
             certificate = self.certificate.as_deref(),
             other_peer = self.other_peer.map(|peer| field::display(peer.to_canonical())),
+            other_router = self.other_router.as_ref().map(|(name, _)| name),
+            other_router_address = self.other_router.as_ref().map(|(_, address)| address),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             messages_in = self.messages_in,
@@ -88,6 +92,10 @@ impl StreamRecord {
             ];
             let other = self.other_peer.map(|peer| peer.to_canonical().to_string());
             attributes.extend(other.map(|peer| KeyValue::new("router.other_peer", peer)));
+            if let Some((name, address)) = self.other_router.clone() {
+                attributes.push(KeyValue::new("router.other_router", name));
+                attributes.push(KeyValue::new("router.other_router_address", address));
+            }
             attributes
         };
         let failure = (self.status != "OK").then(|| self.detail.clone().unwrap_or_default());

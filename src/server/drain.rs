@@ -80,7 +80,7 @@ impl Server {
             let metrics = &self.router.metrics;
             tracing::info!(
                 streams = self.router.streams.count(),
-                pairs = metrics.streams_paired.get(),
+                pairs = metrics.pairs_here(),
                 waiting = metrics.streams_waiting.get(),
                 at_successor = metrics.successor_streams_open.get(),
                 left_s = end.saturating_duration_since(now).as_secs(),

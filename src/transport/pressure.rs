@@ -163,9 +163,10 @@ pub(crate) async fn survey(router: Arc<Shared>) {
     loop {
         ticks.tick().await;
         let mut stalled = 0;
-        router
-            .streams
-            .for_each(|entry| stalled += i64::from(is_stalled(&entry.control)));
+        router.streams.for_each(|entry| {
+            // The peer of a pair that lies apart is counted at its own router.
+            stalled += i64::from(entry.router().is_none() && is_stalled(&entry.control));
+        });
         let metrics = &router.metrics;
         let memory = &router.memory;
         metrics.held_bytes.set(memory.lanes().bytes().cast_signed());

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use crate::transport::{counters::ConnectionCounters, limits::count::Counted};
-use crate::{observe::metrics::Metrics, splice::control::Control};
+use crate::{cluster::meet::RouterId, observe::metrics::Metrics, splice::control::Control};
 
 /// A peer that took something in this time has not stalled.
 pub(crate) const STALLED: Duration = Duration::from_millis(500);
@@ -47,6 +47,7 @@ impl Streams {
             arrived,
             control: Arc::default(),
             first: OnceLock::new(),
+            other_router: OnceLock::new(),
             counters,
             received: Rate::default(),
             sent: Rate::default(),
@@ -111,10 +112,20 @@ pub struct StreamEntry {
     pub control: Arc<Control>,
     /// The number of the stream that waited for this one.
     first: OnceLock<u64>,
+    /// Both streams that a pair that lies apart has here share it.
+    other_router: OnceLock<Arc<OtherRouter>>,
     counters: Arc<ConnectionCounters>,
     received: Rate,
     sent: Rate,
     noted: Noted,
+}
+
+/// Names the router at which the other half of a pair is.
+#[derive(Debug)]
+pub(crate) struct OtherRouter {
+    pub id: RouterId,
+    /// host:port where this router has called it; of one that has called this router, its address alone.
+    pub address: String,
 }
 
 /// What a stream has carried of late, of which half is forgotten at each look: what moved well for minutes is not taken for
@@ -179,6 +190,22 @@ impl StreamEntry {
     /// Returns the number of its pair, which is that of the stream that came first; its own while it is alone.
     pub fn pair(&self) -> u64 {
         *self.first.get().unwrap_or(&self.id)
+    }
+
+    /// Notes that the other half of its pair is at another router, or waits there and cannot be had.
+    pub(crate) fn set_other_router(&self, router: &Arc<OtherRouter>) {
+        let _ = self.other_router.set(router.clone());
+    }
+
+    /// Names the router at which the other half of its pair is; `None` if it is here.
+    pub(crate) fn other_router(&self) -> Option<&OtherRouter> {
+        self.other_router.get().map(|router| &**router)
+    }
+
+    /// Names the router at the other end of this very stream, which is no peer then.
+    pub(crate) fn router(&self) -> Option<&OtherRouter> {
+        // The peer's own stream came first, as nothing waits for a router.
+        self.first.get().and_then(|_| self.other_router())
     }
 
     /// Tells whether it is a stream of the connection with these counters.

@@ -2,6 +2,9 @@
 
 import http.server
 import os
+import shutil
+import socket
+import subprocess
 import threading
 import unittest
 from pathlib import Path
@@ -186,6 +189,39 @@ class PageTest(unittest.TestCase):
             page.key("Enter", 13)
         page.eventually("the row", f"{SUBJECTS}.join() === 'behind-a-token'")
         self.assertNotIn(token, page.run("document.documentElement.outerHTML"))
+
+    @unittest.skipUnless(shutil.which("nats-server"), "there is no nats-server")
+    def test_a_pair_at_two_routers_names_the_other_one(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = ["nats-server", "--addr", "127.0.0.1", "--port", str(port)]
+        bus = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(bus.wait)
+        self.addCleanup(bus.kill)
+        routers = []
+        for _ in range(2):
+            router = Router(**{"cluster.servers": f"nats://127.0.0.1:{port}", "cluster.address": "127.0.0.1:0"})
+            self.addCleanup(router.close)
+            router.line("the routers' message bus is connected")
+            routers.append(router)
+        for router in routers:
+            self.addCleanup(Peer(router, "apart").close)
+        routers[0].wait_for_pair("apart")
+        own, other = (router.get("/api/status")["cluster"]["router"] for router in routers)
+        page = self.open(routers[0].url)
+        page.eventually("the pair", f"{SUBJECTS}.join() === 'apart'")
+        peer, far = page.run(f"{row('apart')}.cells[4].innerText").splitlines()
+        self.assertEqual(peer, "127.0.0.1")
+        self.assertRegex(far, rf"^router {other} 127\.0\.0\.1(:\d+)?$")
+        about = "document.getElementById('cluster')"
+        page.eventually("the bus", f"{about}.className === 'dim'")
+        self.assertIn(f"router {own} of a cluster, called at 127.0.0.1:", page.run(f"{about}.textContent"))
+        bus.kill()
+        page.eventually("that it is away", f"{about}.className === 'bad'")
+        self.assertIn("bus not connected for", page.run(f"{about}.textContent"))
+        self.assertEqual(page.complaints(), [])
+        # A router that is alone says nothing of it.
+        self.assertTrue(self.open().run(f"{about}.hidden"))
 
     def test_the_drain_by_click(self):
         router = Router(**{"drain.timeout": "1s"})

@@ -72,7 +72,7 @@ async fn a_pair_and_a_waiter_are_listed_with_all_that_is_known() {
         assert!(fields.remove("rate_out").unwrap().is_u64());
         let expected = json!({
             "address": "127.0.0.1", "bytes_in": 32, "bytes_out": 32, "messages_in": 2, "messages_out": 2,
-            "held_bytes": 0, "stalled_seconds": null, "window_bytes": 131_072, "certificate": null,
+            "held_bytes": 0, "stalled_seconds": null, "window_bytes": 131_072, "certificate": null, "router": null,
         });
         assert_eq!(peer, expected);
     }
@@ -193,6 +193,7 @@ async fn the_status_says_what_runs_and_what_was_counted() {
     assert_eq!(status["tls_provider"], router.server.provider.to_string());
     assert_eq!(status["phase"], "ready");
     assert_eq!(status["memory_pressure"], "normal");
+    assert_eq!(status["cluster"], Value::Null, "it is alone");
     assert_eq!(
         (&status["pairs"], &status["waiting"]),
         (&json!(1), &json!(0))

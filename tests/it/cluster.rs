@@ -1,5 +1,7 @@
 //! Several routers behind one address, as processes, with a real nats-server between them.
 
+mod sight;
+
 use std::time::Duration;
 
 use crate::helpers::{

@@ -381,6 +381,7 @@ fn the_page_says_what_the_program_does() {
         "draining",
         "token_spent",
         "forwarded_to_itself",
+        "not_waiting",
     ];
     for cause in refusal::CAUSES {
         assert!(

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use crate::cluster::halves::Halves;
 
 /// The body of `GET /api/status`. Bytes are those of messages with their prefixes, both directions together.
 #[derive(Debug, Deserialize, Serialize)]
@@ -15,6 +16,8 @@ pub struct Status {
     pub commit: Cow<'static, str>,
     /// The TLS provider in use.
     pub tls_provider: String,
+    /// How it finds other routers; `None` if it is alone.
+    pub cluster: Option<Cluster>,
     /// `starting`, `ready`, `lame_duck` or `draining`.
     pub phase: Cow<'static, str>,
     /// Since the start, seconds.
@@ -29,7 +32,7 @@ pub struct Status {
     pub connections: i64,
     /// Streams without a partner now.
     pub waiting: i64,
-    /// Pairs now.
+    /// Pairs now, those with one half at another router too.
     pub pairs: i64,
     /// Streams whose peer has left bytes waiting for a while.
     pub stalled: i64,
@@ -37,6 +40,31 @@ pub struct Status {
     pub forwarded_rate: u64,
     /// Since the start.
     pub totals: Totals,
+}
+
+/// What other routers know of this one, and whether they hear of it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Cluster {
+    /// Its name, made anew at each start; the other routers' logs have it.
+    pub router: String,
+    /// host:port where they reach it; `None` as long as that is not known.
+    pub address: Option<String>,
+    /// Whether the message bus is connected.
+    pub bus_connected: bool,
+    /// For how long that has been so, seconds.
+    pub bus_seconds: f64,
+}
+
+impl Cluster {
+    fn of(halves: &Halves) -> Self {
+        let own = halves.own();
+        Self {
+            router: own.id.to_string(),
+            address: own.advertised.get().cloned(),
+            bus_connected: halves.is_connected(),
+            bus_seconds: halves.since().as_secs_f64(),
+        }
+    }
 }
 
 /// What was counted since the start.
@@ -62,6 +90,10 @@ impl Status {
             version: crate::VERSION.into(),
             commit: crate::COMMIT.into(),
             tls_provider: admin.provider.to_string(),
+            cluster: router
+                .cluster
+                .get()
+                .map(|cluster| Cluster::of(&cluster.halves)),
             phase: router.life.phase().as_str().into(),
             uptime_seconds: admin.started.elapsed().as_secs_f64(),
             memory_pressure: router.memory.level().as_str().into(),
@@ -69,7 +101,7 @@ impl Status {
             windows_granted_bytes: metrics.windows_granted_bytes.get(),
             connections: metrics.connections_open.get(),
             waiting: metrics.streams_waiting.get(),
-            pairs: metrics.streams_paired.get(),
+            pairs: metrics.pairs_here(),
             stalled: metrics.streams_stalled.get(),
             forwarded_rate: router.streams.forwarded.per_second(),
             totals: Totals {

@@ -23,7 +23,7 @@ const MOST: usize = 20_000;
 pub(crate) struct Query {
     /// How many at most; 500 unless said otherwise, and never more than 20,000.
     pub limit: Option<usize>,
-    /// Only those with this text in the subject or a peer's address. Upper and lower case are the same.
+    /// Only those with this text in the subject, a peer's address, or another router's name or address. Upper and lower case are the same.
     pub q: String,
     /// By what they are sorted.
     pub sort: Column,
@@ -90,6 +90,8 @@ pub struct Peer {
     pub address: IpAddr,
     /// The subject of its certificate; `None` if it has shown none.
     pub certificate: Option<String>,
+    /// Which router it is; `None` if it is a peer. The peer of a pair that lies apart is at that router.
+    pub router: Option<Router>,
     /// Bytes of messages received from it.
     pub bytes_in: u64,
     /// Bytes of messages handed to its connection.
@@ -108,6 +110,15 @@ pub struct Peer {
     pub stalled_seconds: Option<f64>,
     /// What it may send before its partner takes anything, bytes.
     pub window_bytes: u32,
+}
+
+/// Another router.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Router {
+    /// Its name, as its own log and status have it.
+    pub name: String,
+    /// host:port where this router called it; if it called, its address alone.
+    pub address: String,
 }
 
 /// The streams that `query` asks for.
@@ -178,8 +189,13 @@ impl Row {
 
     fn matches(&self, wanted: &str) -> bool {
         let has = |text: &str| text.to_lowercase().contains(wanted);
+        let router = |router: &Router| has(&router.name) || has(&router.address);
         let mut peers = self.peers.iter();
-        wanted.is_empty() || has(&self.subject) || peers.any(|peer| has(&peer.address.to_string()))
+        wanted.is_empty()
+            || has(&self.subject)
+            || peers.any(|peer| {
+                has(&peer.address.to_string()) || peer.router.as_ref().is_some_and(router)
+            })
     }
 
     fn sum(&self, figure: impl Fn(&Peer) -> u64) -> u64 {
@@ -199,6 +215,10 @@ impl Peer {
         Self {
             address: entry.peer.to_canonical(),
             certificate: entry.certificate.as_deref().map(ToOwned::to_owned),
+            router: entry.router().map(|router| Router {
+                name: router.id.to_string(),
+                address: router.address.clone(),
+            }),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             messages_in: totals.messages_in,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     admin::api::{
-        status::Status,
+        status::{Cluster, Status},
         streams::{Listing, Peer, Row},
     },
     common::text::{bytes, escape},
@@ -21,7 +21,7 @@ const WORDS: [usize; 4] = [1, 3, 6, 11];
 /// Tells of the router in one line.
 pub(crate) fn head(status: &Status) -> String {
     format!(
-        "router {} ({})  {}, up {}  {} pairs, {} waiting  {}/s  {} connections  held {}, {} stalled  memory {}",
+        "router {} ({})  {}, up {}  {} pairs, {} waiting  {}/s  {} connections  held {}, {} stalled  memory {}{}",
         printable(&status.version),
         printable(&status.commit),
         printable(&status.phase),
@@ -33,6 +33,20 @@ pub(crate) fn head(status: &Status) -> String {
         bytes(status.held_bytes.max(0).cast_unsigned()),
         status.stalled,
         printable(&status.memory_pressure),
+        status.cluster.as_ref().map(cluster).unwrap_or_default(),
+    )
+}
+
+fn cluster(cluster: &Cluster) -> String {
+    format!(
+        "  {} of a cluster, bus {} for {}",
+        printable(&cluster.router),
+        if cluster.bus_connected {
+            "connected"
+        } else {
+            "NOT CONNECTED"
+        },
+        time(cluster.bus_seconds),
     )
 }
 
@@ -70,11 +84,7 @@ fn row(row: &Row) -> [String; 12] {
     let side = |place: usize| -> [String; 3] {
         let peer: Option<&Peer> = row.peers.get(place);
         peer.map_or_else(Default::default, |peer| {
-            [
-                peer.address.to_string(),
-                bytes(peer.bytes_in),
-                bytes(peer.rate_in),
-            ]
+            [who(peer), bytes(peer.bytes_in), bytes(peer.rate_in)]
         })
     };
     let [first, first_sent, first_rate] = side(0);
@@ -100,6 +110,18 @@ fn row(row: &Row) -> [String; 12] {
         stalled.map_or_else(|| "-".to_owned(), time),
         printable(&row.subject),
     ]
+}
+
+/// Says who is at the other end: a peer, or the router where it is.
+fn who(peer: &Peer) -> String {
+    match &peer.router {
+        Some(router) => format!(
+            "router {} {}",
+            printable(&router.name),
+            printable(&router.address)
+        ),
+        None => peer.address.to_string(),
+    }
 }
 
 /// Makes text harmless and short: subjects come from tokens.
@@ -152,6 +174,7 @@ mod tests {
         Peer {
             address: address.parse().unwrap(),
             certificate: None,
+            router: None,
             bytes_in: 2_000_000,
             bytes_out: 5,
             messages_in: 1,

@@ -246,6 +246,7 @@ fn record() -> StreamRecord {
         peer: "::ffff:192.0.2.1".parse().unwrap(),
         certificate: None,
         other_peer: Some("2001:db8::1".parse().unwrap()),
+        other_router: Some(("0123456789ab".to_owned(), "r:8084".to_owned())),
         bytes_in: 1,
         bytes_out: 1 << 40,
         messages_in: 2,
@@ -265,6 +266,7 @@ fn a_stream_record_has_all_fields() {
     let lines = capture(LogFormat::Json, "info", |_| {
         record.log();
         record.other_peer = None;
+        record.other_router = None;
         record.detail = None;
         record.log();
     });
@@ -272,14 +274,22 @@ fn a_stream_record_has_all_fields() {
     first.remove("ts");
     let expected = serde_json::json!({
         "level": "info", "msg": "stream ended", "component": "router", "id": 7, "stream": HOSTILE,
-        "peer": "192.0.2.1", "other_peer": "2001:db8::1", "bytes_in": 1,
+        "peer": "192.0.2.1", "other_peer": "2001:db8::1",
+        "other_router": "0123456789ab", "other_router_address": "r:8084", "bytes_in": 1,
         "bytes_out": 1_u64 << 40, "messages_in": 2, "messages_out": 3, "waited_ms": 12,
         "duration_ms": 5000, "ended_by": "other side", "reason": "finished", "status": "OK",
         "detail": "\"}\n",
     });
     assert_eq!(Value::Object(first), expected);
     let second = object(&lines[1]);
-    assert!(!second.contains_key("other_peer") && !second.contains_key("detail"));
+    for missing in [
+        "other_peer",
+        "other_router",
+        "other_router_address",
+        "detail",
+    ] {
+        assert!(!second.contains_key(missing), "{missing}");
+    }
 }
 
 /// Lines with priorities, thinned, and how many were left out.

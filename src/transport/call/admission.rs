@@ -13,6 +13,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, Response, header::AUTHORIZATION, request::Parts};
 use sync_wrapper::SyncWrapper;
 use tokio::{sync::oneshot, time::Instant};
+use uuid::Uuid;
 
 use crate::transport::{
     call::{
@@ -27,11 +28,14 @@ use crate::transport::{
     memory::level::Level,
     settings::Settings,
     shared::{Offer, Shared},
-    streams::StreamEntry,
+    streams::{OtherRouter, StreamEntry},
 };
 use crate::{
     auth::Admission,
-    cluster::{halves::Signer, meet::Ticket},
+    cluster::{
+        halves::Signer,
+        meet::{RouterId, Ticket},
+    },
     grpc::headers::{self, Encodings},
     observe::metrics::RouterProof,
     pairing::table::Place,
@@ -168,7 +172,10 @@ fn take(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
     let permit = shared
         .streams
         .enter(subject, peer.ip, None, arrived, counters.clone());
-    shared.metrics.streams.inc();
+    if let Some(router) = router(peer, &head.headers).map(Arc::new) {
+        permit.entry.set_other_router(&router);
+        offer.entry.set_other_router(&router);
+    }
     Ok(Admitted {
         seeker: Seeker {
             session: Session {
@@ -186,6 +193,16 @@ fn take(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
         open,
         max_message: settings.streams.max_message_size.bytes() as u64,
         place: Place::Paired(offer),
+    })
+}
+
+/// Names the router that calls, as it says; it has proved no more than that it knows the ticket.
+fn router(peer: &Origin, headers: &HeaderMap) -> Option<OtherRouter> {
+    let id = headers.get(headers::FORWARDED_BY)?;
+    let id = Uuid::try_parse_ascii(id.as_bytes()).ok()?;
+    Some(OtherRouter {
+        id: RouterId(id.into_bytes()),
+        address: peer.ip.to_canonical().to_string(),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::transport::{
     call::reached::{Outcome, Reached, Repeated},
     outbound::{self, Connected, Failure, Known},
     shared::{Cluster, Offer, Shared},
+    streams::OtherRouter,
 };
 use crate::{
     cluster::{
@@ -70,7 +71,9 @@ pub(crate) async fn look(
         loop {
             match call(shared, cluster, &at, repeated).await {
                 Ok(reached) => return Ok(Box::new((reached, offer))),
-                Err(failure) => failures.note(&at, &failure)?,
+                Err(failure) => failures.note(&at, &failure).inspect_err(|_| {
+                    offer.entry.set_other_router(&Arc::new(named(&at)));
+                })?,
             }
             match waiter.restore(offer) {
                 Ok(()) => break,
@@ -163,7 +166,14 @@ async fn try_call(
     };
     let answered = connected.call(request).await?;
     // Its certificate was announced by a router that has the token's key.
-    Ok(Reached::new(connected, answered, true, Some(at.router)))
+    Ok(Reached::new(connected, answered, true, Some(named(at))))
+}
+
+fn named(at: &Elsewhere) -> OtherRouter {
+    OtherRouter {
+        id: at.router,
+        address: at.address.clone(),
+    }
 }
 
 /// Gives a connection that is kept and can carry a call.

@@ -40,7 +40,10 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, open: Held, offer: O
     );
     permit.entry.set_first(first.id);
     permit.entry.control.set_paired();
-    shared.metrics.streams.inc();
+    if let Some((router, _)) = &reached.kept_for {
+        permit.entry.set_other_router(router);
+        first.set_other_router(router);
+    }
 
     let settings = shared.settings.load();
     let dialect = Dialect::Successor {
@@ -84,7 +87,7 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, open: Held, offer: O
     let task = Box::pin(async move {
         let left = forward.run(side, driver).await;
         match (left, kept_for) {
-            (Some(driver), Some((router, kept))) => again.keep(router, kept(driver)),
+            (Some(driver), Some((router, kept))) => again.keep(router.id, kept(driver)),
             // The rest has to be sent.
             (Some(driver), None) => drop(timeout(LAST_WORDS, driver).await),
             (None, _) => {}

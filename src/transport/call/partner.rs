@@ -150,7 +150,8 @@ impl Seeker {
                     id = entry.pair(),
                     stream = %entry.subject,
                     peer = %entry.peer.to_canonical(),
-                    router = %reached.address,
+                    router = reached.router().map(|router| display(router.id)),
+                    address = reached.router().map(|router| &*router.address),
                     "met at another router"
                 );
                 let open = Held::new(&self.session.shared.metrics.cluster_pairs_called);

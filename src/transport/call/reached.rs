@@ -11,9 +11,9 @@ use crate::transport::{
     outbound::{Answered, Connected},
     outgoing::Outgoing,
     shared::Shared,
+    streams::OtherRouter,
 };
 use crate::{
-    cluster::meet::RouterId,
     grpc::{
         call,
         headers::{self, Encodings},
@@ -57,8 +57,8 @@ pub(crate) struct Reached {
     /// The connection, which has this one stream. It must be polled for anything to pass.
     pub driver: BoxFuture<'static, ()>,
     pub counters: Arc<ConnectionCounters>,
-    /// The connection is kept for this router once the stream is over.
-    pub kept_for: Option<(RouterId, SendRequest<Outgoing>)>,
+    /// The router, if it is of this one's cluster, and what keeps the connection for it once the stream is over.
+    pub kept_for: Option<(Arc<OtherRouter>, SendRequest<Outgoing>)>,
 }
 
 impl Reached {
@@ -66,7 +66,7 @@ impl Reached {
         connected: Connected,
         answered: Answered,
         believed: bool,
-        router: Option<RouterId>,
+        router: Option<OtherRouter>,
     ) -> Self {
         Self {
             address: connected.address,
@@ -76,8 +76,13 @@ impl Reached {
             receive: answered.receive,
             driver: connected.driver,
             counters: connected.counters,
-            kept_for: router.map(|router| (router, connected.sender)),
+            kept_for: router.map(|router| (Arc::new(router), connected.sender)),
         }
+    }
+
+    /// Names the router, if it is of this one's cluster.
+    pub(super) fn router(&self) -> Option<&Arc<OtherRouter>> {
+        self.kept_for.as_ref().map(|(router, _)| router)
     }
 }
 

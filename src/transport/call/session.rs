@@ -121,8 +121,10 @@ impl Session {
         let entry = self.entry();
         let duration = entry.arrived.elapsed();
         let metrics = &self.shared.metrics;
-        metrics.stream_ends.inc(ending.reason());
-        metrics.observe_stream(duration, totals.bytes_in + totals.bytes_out);
+        if self.to_peer {
+            metrics.stream_ends.inc(ending.reason());
+            metrics.observe_stream(duration, totals.bytes_in + totals.bytes_out);
+        }
         let mut detail = ending.message().into_owned();
         if ending.can_be_told() && !told {
             detail.push_str("; the peer could not be told");
@@ -133,6 +135,9 @@ impl Session {
             peer: entry.peer,
             certificate: entry.certificate.clone(),
             other_peer: met.map(|(peer, _)| peer),
+            other_router: entry
+                .other_router()
+                .map(|router| (router.id.to_string(), router.address.clone())),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             messages_in: totals.messages_in,
