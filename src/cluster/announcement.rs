@@ -88,7 +88,7 @@ impl Announcement {
         let (certificate, rest) = rest.split_first_chunk()?;
         let (proof, address) = rest.split_first_chunk()?;
         let address = std::str::from_utf8(address).ok()?;
-        let fits = *version == VERSION && (1..=MOST_ADDRESS).contains(&address.len());
+        let fits = *version == VERSION && address.len() <= MOST_ADDRESS;
         fits.then(|| Self {
             at: Elsewhere {
                 router: RouterId(*router),
@@ -98,6 +98,11 @@ impl Announcement {
             },
             proof: *proof,
         })
+    }
+
+    /// Tells whether it is a farewell: the router has called the half of this ticket in vain, and does so no more.
+    pub(crate) fn is_farewell(&self) -> bool {
+        self.at.address.is_empty()
     }
 
     /// Tells whether a router made it that has `key`, for a half of `subject`.

@@ -47,6 +47,8 @@ pub(crate) struct Halves {
     due: Notify,
     own: Own,
     connected: AtomicBool,
+    /// What other routers are told of halves there that are called no more.
+    farewells: Mutex<Vec<(Topic, Vec<u8>)>>,
     metrics: Arc<Metrics>,
 }
 
@@ -118,6 +120,7 @@ impl Halves {
             due: Notify::new(),
             own,
             connected: AtomicBool::new(false),
+            farewells: Mutex::default(),
             metrics,
         })
     }
@@ -180,6 +183,23 @@ impl Halves {
         Some(self.elsewhere(ticket, self.own.listening.to_string()))
     }
 
+    /// The half that waits there was called in vain for too long, and the one here ends: so must that one, or it would wait
+    /// on alone.
+    pub(crate) fn gives_up(&self, at: &Elsewhere, subject: &str, signer: &Signer) {
+        if self.is_connected() {
+            let farewell = self.elsewhere(at.ticket, String::new());
+            let farewell = announcement::write(&farewell, signer.key(), subject);
+            self.farewells().push((Topic::of(subject), farewell));
+            self.due.notify_one();
+        }
+    }
+
+    fn farewells(&self) -> MutexGuard<'_, Vec<(Topic, Vec<u8>)>> {
+        self.farewells
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn elsewhere(&self, ticket: Ticket, address: String) -> Elsewhere {
         Elsewhere {
             router: self.own.id,
@@ -213,7 +233,15 @@ impl Halves {
             return count(ClusterAnnouncement::Unproven);
         }
         count(ClusterAnnouncement::Heard);
-        let order = self.meet().heard(topic, &heard.at, Instant::now());
+        let mut meet = self.meet();
+        let order = if heard.is_farewell() {
+            let called = meet.half(topic).map(|(ticket, _)| ticket) == Some(heard.at.ticket);
+            let ended = called.then(|| meet.leaves(heard.at.ticket)).flatten();
+            ended.map(|kept| (kept, Order::Unreached))
+        } else {
+            meet.heard(topic, &heard.at, Instant::now())
+        };
+        drop(meet);
         match order {
             // The half is gone if this fails.
             Some((kept, order)) => drop(kept.order.send(order)),
@@ -223,6 +251,9 @@ impl Halves {
 
     /// Gives an announcement that is due, or when the next one is.
     fn take_due(&self, now: Instant) -> Result<(Topic, Vec<u8>), Option<Instant>> {
+        if let Some(farewell) = self.farewells().pop() {
+            return Ok(farewell);
+        }
         let mut meet = self.meet();
         let Some((topic, ticket, kept)) = meet.take_due(now) else {
             return Err(meet.next_due());
@@ -263,6 +294,7 @@ impl Halves {
                 "the routers' message bus is not connected: halves at different routers do not find each other"
             );
         }
+        self.farewells().clear();
         self.metrics.cluster_bus_connected.set(0);
     }
 

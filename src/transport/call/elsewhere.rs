@@ -70,7 +70,9 @@ pub(crate) async fn look(
         loop {
             match call(shared, cluster, &at, repeated).await {
                 Ok(reached) => return Ok(Box::new((reached, offer))),
-                Err(failure) => failures.note(&at, &failure)?,
+                Err(failure) => failures
+                    .note(&at, &failure)
+                    .inspect_err(|_| halves.gives_up(&at, subject, signer))?,
             }
             match waiter.restore(offer) {
                 Ok(()) => break,
