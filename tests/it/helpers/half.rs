@@ -63,7 +63,10 @@ impl Half {
     }
 
     pub fn on(channel: Channel, subject: &str, early: &[&str]) -> Self {
-        let token = token(subject);
+        Self::bearing(channel, token(subject), early)
+    }
+
+    pub fn bearing(channel: Channel, token: String, early: &[&str]) -> Self {
         let early = early.iter().map(|text| data(text.as_bytes().to_vec()));
         let early = early.collect();
         let call = tokio::spawn({
