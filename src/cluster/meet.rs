@@ -10,7 +10,7 @@
 //! Pure: no sockets, no clock, no bus.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     time::Duration,
 };
@@ -76,13 +76,17 @@ pub(crate) enum Order {
 pub(crate) struct Meet<T> {
     own: RouterId,
     halves: HashMap<Ticket, Half<T>>,
-    topics: HashMap<Topic, Ticket>,
+    /// In the order in which they came.
+    topics: BTreeMap<(Topic, u64), Ticket>,
+    came: u64,
     due: BTreeSet<(Instant, Ticket)>,
 }
 
 #[derive(Clone, Debug)]
 struct Half<T> {
     topic: Topic,
+    /// How many came before it.
+    number: u64,
     /// How often it was announced.
     announced: u32,
     last: Option<Instant>,
@@ -100,13 +104,16 @@ impl<T> Meet<T> {
         Self {
             own,
             halves: HashMap::new(),
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
+            came: 0,
             due: BTreeSet::new(),
         }
     }
 
-    /// A half waits from now on; `failed` of its calls have failed in a row. An earlier one of this topic waits no more, as
-    /// the table has a place for one.
+    /// A half waits from now on; `failed` of its calls have failed in a row.
+    ///
+    /// An earlier one of this topic stays until it leaves, though the table has a place for one: of the two it may be the one
+    /// that waits, if the later has met at home before it came in here.
     pub(crate) fn waits(
         &mut self,
         topic: Topic,
@@ -115,14 +122,15 @@ impl<T> Meet<T> {
         kept: T,
         now: Instant,
     ) {
-        if let Some(earlier) = self.topics.insert(topic, ticket) {
-            self.leaves(earlier);
-        }
+        let number = self.came;
+        self.came += 1;
+        self.topics.insert((topic, number), ticket);
         let deaf = failed.checked_sub(1).map_or(Duration::ZERO, |times| {
             (DEAF.0 * (1 << times.min(10))).min(DEAF.1)
         });
         let half = Half {
             topic,
+            number,
             announced: 0,
             last: None,
             due: now,
@@ -138,17 +146,18 @@ impl<T> Meet<T> {
     pub(crate) fn leaves(&mut self, ticket: Ticket) -> Option<T> {
         let half = self.halves.remove(&ticket)?;
         self.due.remove(&(half.due, ticket));
-        if let Entry::Occupied(newest) = self.topics.entry(half.topic)
-            && *newest.get() == ticket
-        {
-            newest.remove();
-        }
+        self.topics.remove(&(half.topic, half.number));
         Some(half.kept)
     }
 
-    /// Gives the half of this topic, to check an announcement by what is kept with it, or to call it.
+    fn newest(&self, topic: &Topic) -> Option<Ticket> {
+        let all = self.topics.range((*topic, 0)..=(*topic, u64::MAX));
+        all.map(|(_, ticket)| *ticket).next_back()
+    }
+
+    /// Gives the half of this topic that came last, to check an announcement by what is kept with it, or to call it.
     pub(crate) fn half(&self, topic: &Topic) -> Option<(Ticket, &T)> {
-        let ticket = *self.topics.get(topic)?;
+        let ticket = self.newest(topic)?;
         Some((ticket, &self.halves.get(&ticket)?.kept))
     }
 
@@ -164,7 +173,7 @@ impl<T> Meet<T> {
         other: &Elsewhere,
         now: Instant,
     ) -> Option<(T, Order)> {
-        let ticket = *self.topics.get(topic)?;
+        let ticket = self.newest(topic)?;
         let half = self.halves.get_mut(&ticket)?;
         let order = match self.own.cmp(&other.router) {
             // Its own voice.
@@ -264,6 +273,12 @@ impl fmt::Debug for Topic {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
+mod together;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
@@ -346,15 +361,17 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_half_takes_the_place_of_one_that_has_met() {
+    fn a_newer_half_comes_before_one_that_may_have_met() {
         let now = Instant::now();
         let mut meet = one(LOW, now);
         meet.waits(TOPIC, Ticket([5; 16]), 0, "newer", now);
-        assert_eq!(meet.leaves(OWN), None);
         assert_eq!(meet.heard(&TOPIC, &at(LOW, 5), now), None, "its own voice");
         let order = meet.heard(&TOPIC, &at(HIGH, 3), now);
         assert_eq!(order, Some(("newer", Order::Call(at(HIGH, 3)))));
+        let order = meet.heard(&TOPIC, &at(HIGH, 3), now);
+        assert_eq!(order, Some(("half", Order::Call(at(HIGH, 3)))));
         assert_eq!((meet.halves.len(), meet.next_due()), (0, None));
+        assert_eq!(meet.half(&TOPIC), None);
     }
 
     #[test]

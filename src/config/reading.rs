@@ -11,12 +11,18 @@ const DIRECTORY: &str = "auth.key_directory";
 
 /// Reads every file that the configuration names.
 pub(super) fn read_all(loading: &mut Loading) {
-    let Config { tls, drain, .. } = &mut loading.config;
+    let Config {
+        tls,
+        drain,
+        cluster,
+        ..
+    } = &mut loading.config;
     let files = [
         &mut tls.certificate,
         &mut tls.key,
         &mut tls.client_ca,
         &mut drain.forward_ca,
+        &mut cluster.ca,
     ];
     for file in files.into_iter().flatten() {
         *file = PemFile::read(std::mem::take(&mut file.path));
@@ -26,6 +32,7 @@ pub(super) fn read_all(loading: &mut Loading) {
     loading.config.auth.key_files = files;
     read_directory(loading);
     read_token(loading);
+    read_credentials(loading);
 }
 
 fn read_keys(files: &mut [KeyFile], setting: &'static str, loading: &mut Loading) {
@@ -83,4 +90,23 @@ fn read_token(loading: &mut Loading) {
         }
     };
     loading.problem_at("admin.token_file", text);
+}
+
+/// Reads the file of `cluster.credentials_file`.
+fn read_credentials(loading: &mut Loading) {
+    let Some(file) = &mut loading.config.cluster.credentials_file else {
+        return;
+    };
+    let what = match read_key(&file.path) {
+        Ok(text) if text.trim_ascii().is_empty() => {
+            "is empty; put NATS credentials into it, user:password, or a token".to_owned()
+        }
+        Ok(text) => {
+            file.key = Secret::new(text);
+            return;
+        }
+        Err(error) => unreadable(&error),
+    };
+    let path = printable(&file.path.display().to_string());
+    loading.problem_at("cluster.credentials_file", format!("{path} {what}"));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod cluster;
 mod file;
 mod operator;
 mod sources;

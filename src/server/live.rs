@@ -178,6 +178,7 @@ pub struct Change {
     /// What is new about TLS, if anything. The flag: whether the certificate is self-signed.
     tls: Option<(Ready, bool)>,
     successor: Successor,
+    /// The bus with new credentials or certificates to trust, if there is one.
     bus: Option<Place>,
 }
 
@@ -207,7 +208,7 @@ impl Live {
             memory: memory_limit(config),
             tls: self.prepare_tls(config)?,
             successor: successor(config)?,
-            bus: cluster::bus(config)?,
+            bus: self.prepare_bus(config)?,
         })
     }
 
@@ -231,17 +232,21 @@ impl Live {
         router.table.configure(max_waiting, change.single_use);
         router.limits.windows.set_limit(change.windows);
         router.memory.set_limit(change.memory);
-        // Where the servers are, and what subjects begin with, is that of the start.
-        self.bus.send_if_modified(|bus| match (bus, change.bus) {
-            (Some(bus), Some(new))
-                if (&bus.credentials, &bus.ca) != (&new.credentials, &new.ca) =>
-            {
-                bus.credentials = new.credentials;
-                bus.ca = new.ca;
-                true
-            }
-            _ => false,
+        if let Some(bus) = change.bus {
+            self.bus.send_replace(Some(bus));
+        }
+    }
+
+    /// Where the servers are, and what subjects begin with, stays as at the start.
+    fn prepare_bus(&self, config: &Config) -> Result<Option<Place>, LiveError> {
+        let new = cluster::bus(config)?;
+        let now = self.bus.borrow();
+        let changed = now.as_ref().zip(new).map(|(now, new)| Place {
+            credentials: new.credentials,
+            ca: new.ca,
+            ..now.clone()
         });
+        Ok(changed.filter(|changed| Some(changed) != now.as_ref()))
     }
 
     fn prepare_tls(&self, config: &Config) -> Result<Option<(Ready, bool)>, LiveError> {

@@ -20,7 +20,7 @@ const OTHER_KEY: &str = "another signing key of 32 bytes or more";
 async fn signed(member: &Member, key: &str, subject: &str) -> Half {
     let token = mint(key.as_bytes(), &Claims::new(subject, SystemTime::now()));
     let channel = within("connect", member.connector.channel()).await.unwrap();
-    Half::bearing(channel, token, &[])
+    Half::with_token(channel, &token, &[])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +165,7 @@ async fn a_token_that_has_expired_meanwhile_is_as_good_at_another_router() {
     let token = mint(KEY.as_bytes(), &claims);
     let open = async |member: &Member| {
         let channel = within("connect", member.connector.channel()).await.unwrap();
-        Half::bearing(channel, token.clone(), &[])
+        Half::with_token(channel, &token, &[])
     };
     let (first, second) = (open(&one).await, open(&other).await);
     for member in [&one, &other] {

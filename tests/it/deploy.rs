@@ -1,5 +1,6 @@
 //! The files in `deploy/`, the image and the package, against the program.
 
+mod cluster;
 mod pod;
 mod unit;
 
@@ -17,6 +18,7 @@ use unit::Unit;
 const STANDALONE: &str = include_str!("../../deploy/kubernetes/standalone.yaml");
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
 const OPERATOR: &str = include_str!("../../deploy/kubernetes/operator.yaml");
+const CLUSTER: &str = include_str!("../../deploy/kubernetes/cluster.yaml");
 const UNIT: &str = include_str!("../../deploy/systemd/jumpstarter-router.service");
 const SOCKET: &str = include_str!("../../deploy/systemd/jumpstarter-router.socket");
 const DOCKERFILE: &str = include_str!("../../Dockerfile");
@@ -27,6 +29,12 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 fn standalone() -> Pod {
     let documents = documents(STANDALONE);
+    Pod::new(&documents, only(&documents, "Deployment"))
+}
+
+/// One of the pods of several routers.
+fn clustered() -> Pod {
+    let documents = documents(CLUSTER);
     Pod::new(&documents, only(&documents, "Deployment"))
 }
 
@@ -185,7 +193,11 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
 
 #[test]
 fn pods_may_do_no_more_than_they_need() {
-    for (name, pod) in [("standalone", standalone()), ("sidecar", sidecar())] {
+    for (name, pod) in [
+        ("standalone", standalone()),
+        ("sidecar", sidecar()),
+        ("cluster", clustered()),
+    ] {
         let own = &pod.container["securityContext"];
         assert_eq!(own["allowPrivilegeEscalation"], false, "{name}");
         assert_eq!(own["readOnlyRootFilesystem"], true, "{name}");
@@ -225,6 +237,7 @@ fn secrets_are_referenced_only() {
         ("standalone", STANDALONE),
         ("sidecar", SIDECAR),
         ("operator", OPERATOR),
+        ("cluster", CLUSTER),
     ] {
         assert!(!text.contains("PRIVATE KEY"), "{name}");
         assert!(
@@ -233,7 +246,7 @@ fn secrets_are_referenced_only() {
                 .all(|document| document["kind"] != "Secret")
         );
     }
-    for pod in [standalone(), sidecar()] {
+    for pod in [standalone(), sidecar(), clustered()] {
         for variable in list(&pod.container["env"]) {
             let name = variable["name"].as_str().unwrap();
             let holds_a_secret = ["ROUTER_KEY", "_AUTH_KEY", "_EXTRA_KEYS", "_TOKEN"]
@@ -262,6 +275,7 @@ fn the_operator_is_given_the_same_image() {
     );
     assert_eq!(standalone().container["image"], image);
     assert_eq!(sidecar().container["image"], image);
+    assert_eq!(clustered().container["image"], image);
     assert!(OPERATOR.matches(image).count() == 2, "also in the comment");
 }
 

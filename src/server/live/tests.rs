@@ -101,7 +101,7 @@ fn shown(change: Result<Change, LiveError>) -> String {
 }
 
 /// Live keys that others than [`Live`] put in force, as `tests/it/reload.rs` shows, or that alone do nothing.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 8] = [
     "drain.lame_duck",
     "drain.timeout",
     "log.filter",
@@ -110,6 +110,9 @@ const ELSEWHERE: [&str; 6] = [
     "tls.client_certificate_optional",
     // Sets other keys.
     "connections.operator_config",
+    // Only with `cluster.servers`: `new_credentials_reach_the_bus`.
+    "cluster.credentials_file",
+    "cluster.ca",
 ];
 
 /// A value that differs from the one in [`Files::config`], for every key.
@@ -182,6 +185,12 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("drain.forward_early", "true"),
     ("drain.forward_ca", "{files}/two.crt"),
     ("drain.forward_insecure", "true"),
+    ("cluster.servers", "nats://127.0.0.1:1"),
+    ("cluster.credentials_file", "{files}/token"),
+    ("cluster.ca", "{files}/two.crt"),
+    ("cluster.prefix", "p"),
+    ("cluster.address", "127.0.0.1:5"),
+    ("cluster.advertise", "example.com:5"),
     ("reload.interval", "1s"),
     ("log.format", "text"),
     ("log.filter", "debug"),
@@ -235,6 +244,32 @@ fn a_change_is_in_force_once_it_is_applied() {
     assert!(replaced.now_or_never().is_some());
     let metrics = router.metrics.encode();
     assert!(metrics.contains(r#"tokens_accepted_total{key="auth.extra_keys[0]"} 0"#));
+}
+
+#[test]
+fn new_credentials_reach_the_bus() {
+    let files = Files::new();
+    let servers = ("cluster.servers", "nats://127.0.0.1:1");
+    let before = files.config(&[servers]);
+    let live = live(&before);
+    let mut bus = live.bus();
+    live.apply(live.prepare(&before).unwrap());
+    assert!(!bus.has_changed().unwrap(), "nothing is new");
+    for (key, value) in [
+        ("cluster.credentials_file", "{files}/token"),
+        ("cluster.ca", "{files}/two.crt"),
+    ] {
+        let elsewhere = ("cluster.servers", "nats://127.0.0.1:2");
+        let after = files.config(&[elsewhere, (key, value)]);
+        live.apply(live.prepare(&after).unwrap());
+        assert!(bus.has_changed().unwrap(), "{key}");
+        let place = bus.borrow_and_update().clone().unwrap();
+        assert_eq!(
+            place.servers,
+            ["nats://127.0.0.1:1"],
+            "that needs a restart"
+        );
+    }
 }
 
 #[test]

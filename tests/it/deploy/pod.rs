@@ -35,6 +35,13 @@ pub fn only<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     one
 }
 
+/// The document of this kind and name.
+pub fn named<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let mut all = documents.iter();
+    let found = all.find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
 pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -78,16 +85,15 @@ impl Pod {
             let directory = self.inside(mount["mountPath"].as_str().unwrap());
             fs::create_dir_all(&directory).unwrap();
             let volumes = list(&self.spec["volumes"]).iter();
-            let mut named = volumes.filter(|volume| volume["name"] == mount["name"]);
-            let volume = named
+            let mut found = volumes.filter(|volume| volume["name"] == mount["name"]);
+            let volume = found
                 .next()
                 .unwrap_or_else(|| panic!("no volume for {mount}"));
             let map = volume["configMap"]["name"].as_str();
             if map == Some("jumpstarter-controller") {
                 fs::write(format!("{directory}/config"), CONTROLLERS).unwrap();
             } else if let Some(name) = map {
-                let map = only(documents, "ConfigMap");
-                assert_eq!(map["metadata"]["name"], name);
+                let map = named(documents, "ConfigMap", name);
                 for (file, text) in map["data"].as_object().unwrap() {
                     // Paths of the container stand in it, too.
                     let text = text
@@ -101,6 +107,8 @@ impl Pod {
                     let pair = Certificate::new();
                     fs::copy(pair.certificate(), format!("{directory}/tls.crt")).unwrap();
                     fs::copy(pair.key(), format!("{directory}/tls.key")).unwrap();
+                } else if name.ends_with("-bus") {
+                    fs::write(format!("{directory}/credentials"), "router:secret").unwrap();
                 } else {
                     fs::write(format!("{directory}/2025-01"), KEY).unwrap();
                 }

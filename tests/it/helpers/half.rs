@@ -63,10 +63,12 @@ impl Half {
     }
 
     pub fn on(channel: Channel, subject: &str, early: &[&str]) -> Self {
-        Self::bearing(channel, token(subject), early)
+        Self::with_token(channel, &token(subject), early)
     }
 
-    pub fn bearing(channel: Channel, token: String, early: &[&str]) -> Self {
+    /// The two halves of a pair have the same token, not only the same subject.
+    pub fn with_token(channel: Channel, token: &str, early: &[&str]) -> Self {
+        let token = token.to_owned();
         let early = early.iter().map(|text| data(text.as_bytes().to_vec()));
         let early = early.collect();
         let call = tokio::spawn({
