@@ -151,7 +151,10 @@ mod tests {
             let believed = read.is_some_and(|read| read.is_by(&key("secret"), "a lease"));
             assert!(!believed, "byte {place}");
         }
-        assert_eq!(Announcement::read(&bytes[..97]), None, "no address");
+        assert_eq!(Announcement::read(&bytes[..96]), None, "too short");
+        let farewell = Announcement::read(&bytes[..97]);
+        let believed = |read: &Announcement| read.is_by(&key("secret"), "a lease");
+        assert!(farewell.is_some_and(|read| read.is_farewell() && !believed(&read)));
         let longer = [&bytes[..], &[b'x'; 300]].concat();
         assert_eq!(Announcement::read(&longer), None, "too long an address");
     }

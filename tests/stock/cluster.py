@@ -1,6 +1,7 @@
 """Several routers behind one address, with their bus and a load balancer, in place of one: ROUTERS says how many."""
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -15,6 +16,14 @@ def router(folder: Path, certificate: Certificate, key: str, settings: dict[str,
     """What the peers of a lab pass."""
     count = int(os.environ.get("ROUTERS", "1"))
     return Router(folder, certificate, key, settings) if count == 1 else Cluster(count, folder, certificate, key, settings)
+
+
+def nats_server() -> str:
+    """`NATS_SERVER`, or what is installed."""
+    name = os.environ.get("NATS_SERVER", "nats-server")
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    assert found, f"no {name}: run tests/nats, or set NATS_SERVER"
+    return found
 
 
 class Processes:
@@ -58,7 +67,7 @@ class Cluster:
 
     def start(self) -> None:
         if not self.others:
-            nats = [os.environ.get("NATS_SERVER", "nats-server"), "--addr", "127.0.0.1", "--port", str(self.bus_port)]
+            nats = [nats_server(), "--addr", "127.0.0.1", "--port", str(self.bus_port)]
             self.run("nats", nats, self.bus_port)
         for router in self.routers:
             router.start()
