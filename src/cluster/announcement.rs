@@ -88,7 +88,7 @@ impl Announcement {
         let (certificate, rest) = rest.split_first_chunk()?;
         let (proof, address) = rest.split_first_chunk()?;
         let address = std::str::from_utf8(address).ok()?;
-        let fits = *version == VERSION && (1..=MOST_ADDRESS).contains(&address.len());
+        let fits = *version == VERSION && address.len() <= MOST_ADDRESS;
         fits.then(|| Self {
             at: Elsewhere {
                 router: RouterId(*router),
@@ -98,6 +98,11 @@ impl Announcement {
             },
             proof: *proof,
         })
+    }
+
+    /// Tells whether it is a farewell: the router has called the half of this ticket in vain, and does so no more.
+    pub(crate) fn is_farewell(&self) -> bool {
+        self.at.address.is_empty()
     }
 
     /// Tells whether a router made it that has `key`, for a half of `subject`.
@@ -146,7 +151,10 @@ mod tests {
             let believed = read.is_some_and(|read| read.is_by(&key("secret"), "a lease"));
             assert!(!believed, "byte {place}");
         }
-        assert_eq!(Announcement::read(&bytes[..97]), None, "no address");
+        assert_eq!(Announcement::read(&bytes[..96]), None, "too short");
+        let farewell = Announcement::read(&bytes[..97]);
+        let believed = |read: &Announcement| read.is_by(&key("secret"), "a lease");
+        assert!(farewell.is_some_and(|read| read.is_farewell() && !believed(&read)));
         let longer = [&bytes[..], &[b'x'; 300]].concat();
         assert_eq!(Announcement::read(&longer), None, "too long an address");
     }

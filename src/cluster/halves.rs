@@ -36,6 +36,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// When all are announced again, they are this far apart: half of what may go out, so that newcomers find room.
 const AGAIN: Duration = Duration::from_millis(1);
 
+/// So many farewells may wait to be published.
+const FAREWELLS: usize = 1_000;
+
 /// Publishing takes longer only if the bus does not take what it is given.
 const PUBLISH: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,8 @@ pub(crate) struct Halves {
     connected: AtomicBool,
     /// When that last changed.
     since: Mutex<Instant>,
+    /// What other routers are told of halves there that are called no more.
+    farewells: Mutex<Vec<(Topic, Vec<u8>)>>,
     metrics: Arc<Metrics>,
 }
 
@@ -122,6 +127,7 @@ impl Halves {
             own,
             connected: AtomicBool::new(false),
             since: Mutex::new(Instant::now()),
+            farewells: Mutex::default(),
             metrics,
         })
     }
@@ -201,6 +207,24 @@ impl Halves {
         Some(self.elsewhere(ticket, self.own.listening.to_string()))
     }
 
+    /// The half that waits there was called in vain for too long, and the one here ends: so must that one, or it would wait
+    /// on alone.
+    pub(crate) fn gives_up(&self, at: &Elsewhere, subject: &str, signer: &Signer) {
+        // Who is not told waits until it notices by itself.
+        if self.is_connected() && self.farewells().len() < FAREWELLS {
+            let farewell = self.elsewhere(at.ticket, String::new());
+            let farewell = announcement::write(&farewell, signer.key(), subject);
+            self.farewells().push((Topic::of(subject), farewell));
+            self.due.notify_one();
+        }
+    }
+
+    fn farewells(&self) -> MutexGuard<'_, Vec<(Topic, Vec<u8>)>> {
+        self.farewells
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn elsewhere(&self, ticket: Ticket, address: String) -> Elsewhere {
         Elsewhere {
             router: self.own.id,
@@ -234,7 +258,15 @@ impl Halves {
             return count(ClusterAnnouncement::Unproven);
         }
         count(ClusterAnnouncement::Heard);
-        let order = self.meet().heard(topic, &heard.at, Instant::now());
+        let mut meet = self.meet();
+        let order = if heard.is_farewell() {
+            let called = meet.half(topic).map(|(ticket, _)| ticket) == Some(heard.at.ticket);
+            let ended = called.then(|| meet.leaves(heard.at.ticket)).flatten();
+            ended.map(|kept| (kept, Order::Unreached))
+        } else {
+            meet.heard(topic, &heard.at, Instant::now())
+        };
+        drop(meet);
         let Some((kept, order)) = order else {
             return self.due.notify_one();
         };
@@ -250,6 +282,9 @@ impl Halves {
 
     /// Gives an announcement that is due, or when the next one is.
     fn take_due(&self, now: Instant) -> Result<(Topic, Vec<u8>), Option<Instant>> {
+        if let Some(farewell) = self.farewells().pop() {
+            return Ok(farewell);
+        }
         let mut meet = self.meet();
         let Some((topic, ticket, kept)) = meet.take_due(now) else {
             return Err(meet.next_due());
@@ -292,6 +327,7 @@ impl Halves {
                 "the routers' message bus is not connected: halves at different routers do not find each other"
             );
         }
+        self.farewells().clear();
         self.metrics.cluster_bus_connected.set(0);
     }
 

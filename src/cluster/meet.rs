@@ -32,8 +32,12 @@ const LEAST: Duration = Duration::from_millis(10);
 /// A half whose calls fail hears nothing for so long, twice as long each time, at most.
 const DEAF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// A router that should call, and announces for so long without doing so, does not reach this one.
+/// After calls to a router have failed for so long, it counts as one that is not reached.
 pub(crate) const UNREACHED: Duration = Duration::from_secs(10);
+
+/// A router that should call, and announces for so long without doing so, does not reach this one. It is longer, so that
+/// the one whose calls fail gives up first, and says so: it would wait on alone.
+const NOT_CALLED: Duration = Duration::from_secs(20);
 
 /// Tells a router from all others; made anew at each start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,7 +201,7 @@ impl<T> Meet<T> {
                     last: now,
                     ticket: other.ticket,
                 });
-                if now - first < UNREACHED {
+                if now - first < NOT_CALLED {
                     // Who has just begun to wait there has heard nothing yet.
                     let is_new = before.is_none_or(|before| before.ticket != other.ticket);
                     let earliest = half.last.filter(|_| !is_new).map(|last| last + LEAST);
@@ -416,13 +420,13 @@ mod tests {
         // A pause: that half has met another.
         let later = start + Duration::from_secs(60);
         assert_eq!(meet.heard(&TOPIC, &at(LOW, 4), later), None);
-        for second in [5, 9] {
+        for second in [5, 9, 15] {
             assert_eq!(
                 meet.heard(&TOPIC, &at(LOW, 4), later + ms(1_000 * second)),
                 None
             );
         }
-        let heard = meet.heard(&TOPIC, &at(LOW, 4), later + UNREACHED);
+        let heard = meet.heard(&TOPIC, &at(LOW, 4), later + NOT_CALLED);
         assert_eq!(heard, Some(("half", Order::Unreached)));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 
 use super::{Server, StartError, live, live::LiveError};
@@ -134,7 +135,10 @@ impl Server {
 /// Makes the certificate by which other routers know this one, as its announcements name it.
 #[cfg(feature = "cluster")]
 fn certificate(provider: Provider) -> Result<(Arc<CurrentTls>, [u8; 32]), TlsError> {
-    let crypto = provider.crypto();
+    let mut crypto = CryptoProvider::clone(&provider.crypto());
+    // Without a suite of an older version none is spoken.
+    crypto.cipher_suites.retain(|suite| suite.tls13().is_some());
+    let crypto = Arc::new(crypto);
     // Nobody looks at the name.
     let key = tls::settings::self_signed("router", SystemTime::now(), &crypto)?;
     let hash = key.cert.first().map(|certificate| sha256(certificate));

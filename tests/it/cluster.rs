@@ -5,97 +5,13 @@ mod sight;
 use std::time::Duration;
 
 use crate::helpers::{
-    Certificate, data,
-    half::{Half, Router, hears, says},
+    cluster::{Cluster, Member, meets},
+    half::{Half, hears},
     last_words,
     nats::Nats,
-    process::{Process, usual},
     until, within,
 };
-use jumpstarter_router::client::Connector;
 use tonic::Code;
-
-/// Routers that share a certificate and a bus.
-struct Cluster {
-    certificate: Certificate,
-    url: String,
-}
-
-/// One of them, and how its peers connect.
-struct Member {
-    router: Router,
-    connector: Connector,
-}
-
-impl Cluster {
-    fn new(url: String) -> Self {
-        let certificate = Certificate::new();
-        Self { certificate, url }
-    }
-
-    fn start(&self, settings: &[(&str, &str)]) -> Member {
-        let (chain, key) = (self.certificate.certificate(), self.certificate.key());
-        let first = [
-            ("tls.certificate", chain.to_str().unwrap()),
-            ("tls.key", key.to_str().unwrap()),
-            ("listen.health_address", "127.0.0.1:0"),
-            ("cluster.servers", &*self.url),
-            ("cluster.address", "127.0.0.1:0"),
-        ];
-        let all = [&first[..], settings].concat();
-        let (router, address) = Router::serving(Process::start(usual(&all)));
-        let connector = Connector::new(&address, self.certificate.trust()).unwrap();
-        Member { router, connector }
-    }
-
-    /// Starts so many, and waits until each is on the bus.
-    async fn members<const N: usize>(&self) -> [Member; N] {
-        let members = [(); N].map(|()| self.start(&[]));
-        for member in &members {
-            member.is_on_the_bus().await;
-        }
-        members
-    }
-}
-
-impl Member {
-    async fn is_on_the_bus(&self) {
-        self.router.metric_is("cluster_bus_connected", 1).await;
-    }
-
-    async fn half(&self, subject: &str) -> Half {
-        Half::open(&self.connector, subject, &[]).await
-    }
-
-    /// Nothing of any stream is left.
-    async fn is_at_rest(&self) {
-        for gauge in [
-            "streams_waiting",
-            "streams_paired",
-            "cluster_pairs_called",
-            "cluster_pairs_taken",
-            "held_bytes",
-        ] {
-            self.router.metric_is(gauge, 0).await;
-        }
-    }
-}
-
-/// Two halves meet and carry messages both ways; then both half-close, and all is well.
-async fn meets(one: Half, other: Half) {
-    let ((mut one, _channel), (mut other, _other)) = tokio::join!(one.met(), other.met());
-    says(&mut one, &mut other, "there").await;
-    says(&mut other, &mut one, "and back").await;
-    drop(one.send);
-    other.send.send(data(&b"last"[..])).await.unwrap();
-    let last = within("the last", one.receive.message()).await.unwrap();
-    assert_eq!(last.unwrap().payload, &b"last"[..]);
-    drop(other.send);
-    for receive in [&mut one.receive, &mut other.receive] {
-        let end = within("the end", receive.message()).await.unwrap();
-        assert_eq!(end, None, "OK, and no GOAWAY frame");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn halves_meet_wherever_they_wait() {

@@ -5,6 +5,7 @@ pub mod alone;
 pub mod authority;
 pub mod balancer;
 mod call;
+pub mod cluster;
 pub mod ends;
 pub mod half;
 pub mod harness;

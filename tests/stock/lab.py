@@ -1,7 +1,7 @@
 """A whole Jumpstarter installation on loopback: `lab` as the controller, exporters, and the means to run clients.
 
-`Lab` has streams pass a router of its own process, which tests kill, or replace by another (`ROUTER_BIN`). `OneProcess` is
-the lab as people run it, with the router inside.
+`Lab` has streams pass a router of its own process, which tests kill, or replace by another (`ROUTER_BIN`), or by several
+(`ROUTERS`). `OneProcess` is the lab as people run it, with the router inside.
 """
 
 import os
@@ -16,10 +16,10 @@ import grpc
 import yaml
 from jumpstarter_protocol import client_pb2, client_pb2_grpc, jumpstarter_pb2_grpc
 
-from . import tokens
+from . import cluster, tokens
 from .certificates import Certificate
 from .processes import BIN, Process, clean_environment, eventually, free_port
-from .router import Router, built
+from .router import built
 
 AVAILABLE = 2
 GZIP = {"grpc.default_compression_algorithm": 2}
@@ -216,7 +216,7 @@ class Lab(OneProcess):
         super().__init__(folder)
         self.certificate = certificate
         self.key = tokens.new_key()
-        self.router = Router(folder, certificate, self.key, settings)
+        self.router = cluster.router(folder, certificate, self.key, settings)
         # Peers trust one certificate for both.
         shutil.copy(certificate.cert, self.lab_folder / "tls.crt")
         shutil.copy(certificate.key, self.lab_folder / "tls.key")

@@ -42,8 +42,11 @@ def example(name: str) -> str:
 class Router:
     """Keeps its ports over a restart."""
 
-    def __init__(self, folder: Path, certificate: Certificate, key: str, settings: dict[str, str] | None = None):
+    def __init__(
+        self, folder: Path, certificate: Certificate, key: str, settings: dict[str, str] | None = None, name: str = "router"
+    ):
         self.folder = folder
+        self.name = name
         self.key = key
         self.port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
         self.endpoint = f"localhost:{self.port}"
@@ -61,7 +64,7 @@ class Router:
         self.process: Process | None = None
 
     def start(self) -> None:
-        self.process = Process("router", [str(router_binary())], self.folder, self.env)
+        self.process = Process(self.name, [str(router_binary())], self.folder, self.env)
         eventually("the router answers /readyz with 200", 20, self.ready)
 
     def ready(self) -> bool:
@@ -74,6 +77,16 @@ class Router:
             return False
         finally:
             connection.close()
+
+    def metric(self, name: str) -> float:
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            page = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        start = f"jumpstarter_router_{name} "
+        return next(float(line.removeprefix(start)) for line in page.splitlines() if line.startswith(start))
 
     def log(self) -> list[dict]:
         """The log so far: one JSON object per line of standard error."""

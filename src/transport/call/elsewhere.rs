@@ -73,6 +73,7 @@ pub(crate) async fn look(
                 Ok(reached) => return Ok(Box::new((reached, offer))),
                 Err(failure) => failures.note(&at, &failure).inspect_err(|_| {
                     offer.entry.set_other_router(&Arc::new(named(&at)));
+                    halves.gives_up(&at, subject, signer);
                 })?,
             }
             match waiter.restore(offer) {

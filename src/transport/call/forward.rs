@@ -125,13 +125,13 @@ impl Forward {
         let mut talk = pin!(self.talk(side));
         tokio::select! {
             biased;
-            () = &mut talk => Some(driver),
-            () = &mut driver => {
-                // The stream knows by now.
-                talk.await;
-                None
-            }
+            () = &mut talk => return Some(driver),
+            () = &mut driver => {}
         }
+        // The stream knows by now, or learns it by this: a router that is silent has said nothing of an end.
+        drop(driver);
+        talk.await;
+        None
     }
 
     async fn talk(self, mut side: RouterSide) {

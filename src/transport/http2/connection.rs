@@ -85,8 +85,10 @@ fn settings_for(router: &Shared, peer: &Origin) -> Arc<Settings> {
     }
     let mut settings = Settings::clone(&settings);
     let connections = &mut settings.connections;
-    connections.keepalive_interval = connections.keepalive_interval.min(outbound::PING);
-    connections.keepalive_timeout = connections.keepalive_timeout.min(outbound::PING);
+    // What comes may be noticed as late as the next PING is due, so it takes three times this.
+    let often = outbound::PING / 2;
+    connections.keepalive_interval = connections.keepalive_interval.min(often);
+    connections.keepalive_timeout = connections.keepalive_timeout.min(often);
     connections.idle_timeout = None;
     connections.max_age = None;
     Arc::new(settings)

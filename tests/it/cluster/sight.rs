@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     super::helpers::{
         free_port,
+        half::says,
         program::{program, run},
         web::{self, aside, get},
     },
