@@ -27,7 +27,8 @@ CLUSTER = " --set cluster.servers=nats://127.0.0.1:{bus} --set cluster.address=1
 WORKLOADS = {
     "bulk": ("--workload bulk --pairs 1", "bytes", 1e9),
     "pingpong": ("--workload pingpong --pairs 1", "units", 1e6),
-    "new pairs": ("--workload churn --connections shared", "units", 1e3),
+    "new pairs": ("--workload churn", "units", 1e3),
+    "new streams": ("--workload churn --connections shared", "units", 1e3),
     "idle": ("--workload idle --pairs 500", "pairs", 1),
 }
 PLACES = ("alone", "home", "apart")
@@ -132,7 +133,7 @@ def show(rows: dict[tuple[str, str], list[dict[str, float]]]) -> None:
                 if (label == "grown kB a pair") != (name == "idle") or not any(of(run) for run in got):
                     continue
                 ratios = [of(mine) / of(theirs) for mine, theirs in zip(got, base) if of(theirs)]
-                print(f"{name:10} {place:6} {label:16} {spread([of(run) for run in got])}   ratio {spread(ratios)}")
+                print(f"{name:11} {place:6} {label:16} {spread([of(run) for run in got])}   ratio {spread(ratios)}")
 
 
 if __name__ == "__main__":

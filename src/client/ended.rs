@@ -113,7 +113,7 @@ impl StreamError {
     /// Tells whether the other side did not come in time. If the router does not say what happened, its status code decides.
     pub fn is_unpaired(&self) -> bool {
         match self.ending() {
-            Some(ending) => matches!(ending.cause, Cause::Unpaired(_)),
+            Some(ending) => matches!(ending.cause, Cause::Unpaired(_) | Cause::UnpairedBusAway(_)),
             None => self.status().map(Status::code) == Some(Code::DeadlineExceeded),
         }
     }
@@ -173,7 +173,7 @@ mod tests {
                     By::Both | By::ThisSide | By::Router => EndedBy::Router,
                 };
                 assert_eq!(error.by(), expected, "{error}");
-                let unpaired = matches!(cause, Cause::Unpaired(_));
+                let unpaired = matches!(cause, Cause::Unpaired(_) | Cause::UnpairedBusAway(_));
                 assert_eq!(error.is_unpaired(), unpaired, "{error}");
             }
         }

@@ -158,3 +158,18 @@ async fn messages_pass_whole_and_in_order() {
         hears(&mut two, text).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_vain_is_told_that_the_bus_is_away() {
+    let cluster = Cluster::new(format!("nats://127.0.0.1:{}", crate::helpers::free_port()));
+    let alone = cluster.start(&[("pairing.timeout", "200ms")]);
+    let half = alone.half("alone").await;
+    let told = within("the end", half.call).await.unwrap();
+    let status = told.map(|_| ()).unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(
+        status.message().contains("message bus was not reached"),
+        "{status:?}"
+    );
+    alone.is_at_rest().await;
+}

@@ -132,6 +132,12 @@ causes! {
         "unpaired" DeadlineExceeded
         "the other side did not connect within {} (pairing.timeout); check that it runs and was given this router";
 
+    /// The same, while the routers' message bus was not connected.
+    UnpairedBusAway(after: Duration), by Router:
+        "unpaired_bus_away" DeadlineExceeded
+        "the other side did not connect within {} (pairing.timeout); it may wait at another router, as the routers' message \
+         bus was not reached";
+
     /// The partner waits at another router that cannot be called, or cannot call this one.
     RouterUnreached, by Router:
         "router_unreached" Unavailable "the other side waits at a router that does not answer; connect again";

@@ -180,13 +180,26 @@ impl Seeker {
                 let open = Held::new(&self.session.shared.metrics.successor_streams_open);
                 Ok(Box::new(self.hand_over(reached, open, offer)))
             }
-            (Some(_), None) => Err(ending.unwrap_or(Cause::Panicked.into())),
+            (Some(_), None) => Err(self.with_bus(ending.unwrap_or(Cause::Panicked.into()))),
             // A partner came at the same moment. It is on its way to us, and has to be told.
             (None, _) => {
                 let matters =
                     |ending: &Ending| !matches!(ending.cause, Cause::Unpaired(_) | Cause::Draining);
                 self.met(on_joined.await.ok(), ending.filter(matters))
             }
+        }
+    }
+
+    /// Says of a stream that nobody has met if it could not be met from elsewhere.
+    fn with_bus(&self, ending: Ending) -> Ending {
+        let shared = &self.session.shared;
+        match ending.cause {
+            Cause::Unpaired(after)
+                if shared.cluster.get().is_some() && !shared.is_met_elsewhere() =>
+            {
+                Cause::UnpairedBusAway(after).into()
+            }
+            _ => ending,
         }
     }
 
