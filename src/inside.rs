@@ -25,7 +25,7 @@ pub mod cli {
             pub use crate::cli::load::delay::start;
         }
         pub mod dial {
-            pub use crate::cli::load::dial::Dialer;
+            pub use crate::cli::load::dial::{Dialer, End};
         }
         pub mod failure {
             pub use crate::cli::load::failure::Failure;

@@ -7,7 +7,7 @@ use h2::{RecvStream, SendStream};
 use jumpstarter_router::{
     client::{Connector, Trust},
     inside::{
-        cli::load::dial::Dialer,
+        cli::load::dial::{Dialer, End},
         config::{Config, Secret},
         server::Server,
     },
@@ -53,7 +53,7 @@ impl Pair {
         let dialer = Dialer::new(connector, KEY.to_vec());
         let token = dialer.token("bench");
         let call = async || {
-            let connection = dialer.connect(WINDOW).await.unwrap();
+            let connection = dialer.connect(WINDOW, End::First).await.unwrap();
             dialer.call(connection, &token).await.unwrap()
         };
         let ((to_a, from_a), (to_b, from_b)) = tokio::join!(call(), call());

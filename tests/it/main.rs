@@ -6,6 +6,8 @@
     // Nothing uses this program.
     unreachable_pub,
     clippy::unwrap_used,
+    // A caller and a callee.
+    clippy::similar_names,
 )]
 
 mod helpers;

@@ -26,8 +26,9 @@ struct Seen {
 impl Seen {
     async fn join(cluster: &Cluster) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let member = cluster.start(&[("listen.admin_address", &admin.to_string())]);
-        member.is_on_the_bus().await;
+        let member = cluster
+            .member(&[("listen.admin_address", &admin.to_string())])
+            .await;
         let status = ask(admin, "/api/status").await["cluster"].clone();
         assert_eq!(status["bus_connected"], true, "{status}");
         let text = |key: &str| status[key].as_str().unwrap().to_owned();
