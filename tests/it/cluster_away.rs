@@ -28,12 +28,12 @@ async fn a_bus_that_stands_still_or_is_restarted_delays_only_who_needs_it() {
     let Some(nats) = Nats::start() else { return };
     let cluster = Cluster::new(nats.url());
     let members: [Member; 2] = cluster.members().await;
-    let [caller, callee] = &members;
-    let (one, other) = tokio::join!(caller.half("lasts"), callee.half("lasts"));
+    let [lower, higher] = &members;
+    let (one, other) = tokio::join!(lower.half("lasts"), higher.half("lasts"));
     let ((mut one, _one), (mut other, _other)) = tokio::join!(one.met(), other.met());
 
     nats.signal("STOP");
-    let apart = [caller.waits("apart").await, callee.waits("apart").await];
+    let apart = [lower.waits("apart").await, higher.waits("apart").await];
     for member in &members {
         meets(member.half("home").await, member.half("home").await).await;
     }
@@ -47,10 +47,10 @@ async fn a_bus_that_stands_still_or_is_restarted_delays_only_who_needs_it() {
     for round in 0..3 {
         let subject = format!("restart {round}");
         // Its first announcements are heard by nobody who needs them.
-        let early = callee.waits(&subject).await;
+        let early = higher.waits(&subject).await;
         let port = nats.take().unwrap().stop();
         nats = Nats::start_on(port, &[]);
-        meets(early, caller.half(&subject).await).await;
+        meets(early, lower.half(&subject).await).await;
         says(&mut other, &mut one, &subject).await;
     }
     drop((one, other));

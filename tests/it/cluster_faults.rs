@@ -12,13 +12,13 @@ use crate::helpers::{
 };
 use tonic::Code;
 
-/// A call from one router to another that hangs, as the other one is stopped.
+/// A call from one router, of the lower id, to another that hangs, as that one is stopped.
 struct Hanging {
-    caller: Member,
-    callee: Member,
-    /// Its half waits at the callee, at the caller, and a router that can be called is `third`.
-    at_callee: Half,
-    at_caller: Half,
+    lower: Member,
+    higher: Member,
+    at_higher: Half,
+    at_lower: Half,
+    /// One at which whoever is left finds a new partner.
     third: Member,
 }
 
@@ -26,32 +26,32 @@ impl Hanging {
     /// `warm`: on a connection that is there, so that all of the call lies there unread. Else the handshake hangs.
     async fn new(nats: &Nats, warm: bool) -> Self {
         let cluster = Cluster::new(nats.url());
-        let [caller, callee] = cluster.members().await;
+        let [lower, higher] = cluster.members().await;
         if warm {
-            meets(caller.waits("before").await, callee.half("before").await).await;
-            caller.is_at_rest().await;
+            meets(lower.waits("before").await, higher.half("before").await).await;
+            lower.is_at_rest().await;
         }
         let mut tap = Tap::new(nats);
-        let at_callee = callee.waits("called").await;
-        let announced = tap.hear_from(&callee.id);
-        callee.signal("STOP");
-        let at_caller = caller.waits("called").await;
-        tap.hear_from(&caller.id);
+        let at_higher = higher.waits("called").await;
+        let announced = tap.hear_from(&higher.id);
+        higher.signal("STOP");
+        let at_lower = lower.waits("called").await;
+        tap.hear_from(&lower.id);
         // Late, as a bus may be; again, as it is not heard right after a call that failed.
         // While it calls, its half is none that others are heard for.
-        let others = caller.announcements("of_others");
+        let others = lower.announcements("of_others");
         until_async("it is called", async || {
             tap.say(&announced);
             tokio::time::sleep(Duration::from_millis(20)).await;
-            caller.announcements("of_others") > others && callee.is_called_and_does_not_read()
+            lower.announcements("of_others") > others && higher.is_called_and_does_not_read()
         })
         .await;
         let third = cluster.member(&[]).await;
         Self {
-            caller,
-            callee,
-            at_callee,
-            at_caller,
+            lower,
+            higher,
+            at_higher,
+            at_lower,
             third,
         }
     }
@@ -81,18 +81,18 @@ async fn who_calls_a_router_that_is_killed_waits_on() {
     let Some(nats) = Nats::start() else { return };
     for warm in [false, true] {
         let Hanging {
-            caller,
-            callee,
-            at_callee,
-            at_caller,
+            lower,
+            higher,
+            at_higher,
+            at_lower,
             third,
         } = Hanging::new(&nats, warm).await;
-        callee.signal("KILL");
-        until("it fails", || caller.calls("unreachable") > 0).await;
-        let lost = within("the end", at_callee.call).await.unwrap();
+        higher.signal("KILL");
+        until("it fails", || lower.calls("unreachable") > 0).await;
+        let lost = within("the end", at_higher.call).await.unwrap();
         assert!(lost.is_err());
-        meets(at_caller, third.half("called").await).await;
-        caller.is_at_rest().await;
+        meets(at_lower, third.half("called").await).await;
+        lower.is_at_rest().await;
         third.is_at_rest().await;
     }
 }
@@ -102,18 +102,18 @@ async fn who_is_called_by_a_router_that_is_killed_waits_on_or_is_told() {
     let Some(nats) = Nats::start() else { return };
     for warm in [false, true] {
         let Hanging {
-            caller,
-            callee,
-            at_callee,
-            at_caller,
+            lower,
+            higher,
+            at_higher,
+            at_lower,
             third,
         } = Hanging::new(&nats, warm).await;
-        caller.signal("KILL");
-        let lost = within("the end", at_caller.call).await.unwrap();
+        lower.signal("KILL");
+        let lost = within("the end", at_lower.call).await.unwrap();
         assert!(lost.is_err());
-        callee.signal("CONT");
-        meets_or_is_told(at_callee, third.half("called").await).await;
-        callee.is_at_rest().await;
+        higher.signal("CONT");
+        meets_or_is_told(at_higher, third.half("called").await).await;
+        higher.is_at_rest().await;
         third.is_at_rest().await;
     }
 }
@@ -123,18 +123,18 @@ async fn a_half_that_is_gone_while_its_router_calls_leaves_nothing_behind() {
     let Some(nats) = Nats::start() else { return };
     for warm in [false, true] {
         let Hanging {
-            caller,
-            callee,
-            at_callee,
-            at_caller,
+            lower,
+            higher,
+            at_higher,
+            at_lower,
             third,
         } = Hanging::new(&nats, warm).await;
-        at_caller.call.abort();
-        caller.calls_are("given_up", 1).await;
-        caller.is_at_rest().await;
-        callee.signal("CONT");
-        meets_or_is_told(at_callee, third.half("called").await).await;
-        callee.is_at_rest().await;
+        at_lower.call.abort();
+        lower.calls_are("given_up", 1).await;
+        lower.is_at_rest().await;
+        higher.signal("CONT");
+        meets_or_is_told(at_higher, third.half("called").await).await;
+        higher.is_at_rest().await;
         third.is_at_rest().await;
     }
 }
@@ -144,17 +144,17 @@ async fn a_called_router_that_pauses_is_waited_for_a_moment() {
     let Some(nats) = Nats::start() else { return };
     for warm in [false, true] {
         let Hanging {
-            caller,
-            callee,
-            at_callee,
-            at_caller,
+            lower,
+            higher,
+            at_higher,
+            at_lower,
             ..
         } = Hanging::new(&nats, warm).await;
-        callee.signal("CONT");
-        meets(at_caller, at_callee).await;
-        assert_eq!(caller.calls("met"), 1 + i64::from(warm));
-        caller.is_at_rest().await;
-        callee.is_at_rest().await;
+        higher.signal("CONT");
+        meets(at_lower, at_higher).await;
+        assert_eq!(lower.calls("met"), 1 + i64::from(warm));
+        lower.is_at_rest().await;
+        higher.is_at_rest().await;
     }
 }
 
@@ -162,30 +162,30 @@ async fn a_called_router_that_pauses_is_waited_for_a_moment() {
 async fn a_called_router_that_pauses_for_long_is_called_again() {
     let Some(nats) = Nats::start() else { return };
     let Hanging {
-        caller,
-        callee,
-        at_callee,
-        at_caller,
+        lower,
+        higher,
+        at_higher,
+        at_lower,
         ..
     } = Hanging::new(&nats, false).await;
-    until("it fails", || caller.calls("unreachable") > 0).await;
-    callee.signal("CONT");
-    meets(at_caller, at_callee).await;
-    caller.is_at_rest().await;
-    callee.is_at_rest().await;
+    until("it fails", || lower.calls("unreachable") > 0).await;
+    higher.signal("CONT");
+    meets(at_lower, at_higher).await;
+    lower.is_at_rest().await;
+    higher.is_at_rest().await;
 
     // The call lies there whole, so its half may be given to a router that asks no more.
     let Hanging {
-        caller,
-        callee,
-        at_callee,
-        at_caller,
+        lower,
+        higher,
+        at_higher,
+        at_lower,
         third,
     } = Hanging::new(&nats, true).await;
-    until("it fails", || caller.calls("unreachable") > 0).await;
-    callee.signal("CONT");
-    meets_or_is_told(at_callee, at_caller).await;
-    caller.is_at_rest().await;
-    callee.is_at_rest().await;
+    until("it fails", || lower.calls("unreachable") > 0).await;
+    higher.signal("CONT");
+    meets_or_is_told(at_higher, at_lower).await;
+    lower.is_at_rest().await;
+    higher.is_at_rest().await;
     third.is_at_rest().await;
 }

@@ -29,8 +29,8 @@ async fn an_announcement_of_nobody_or_a_changed_one_is_not_believed() {
     let member = cluster.member(&[]).await;
     let mut tap = Tap::new(&nats);
     // Would be called by any router that believes it.
-    let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = trap.local_addr().unwrap().to_string();
+    let lure = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = lure.local_addr().unwrap().to_string();
     let waiting = member.waits("victim").await;
     let own = tap.hear();
     let forged = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -80,7 +80,7 @@ async fn an_announcement_of_nobody_or_a_changed_one_is_not_believed() {
     for result in ["met", "nobody", "refused", "unreachable", "given_up"] {
         assert_eq!(member.calls(result), 0, "{result}");
     }
-    let connected = trap.accept();
+    let connected = lure.accept();
     assert!(futures_util::FutureExt::now_or_never(connected).is_none());
     for (half, subject) in [(waiting, "victim"), (other, "other")] {
         meets(half, member.half(subject).await).await;
@@ -93,25 +93,25 @@ async fn an_announcement_that_is_repeated_later_finds_nobody() {
     let Some(nats) = Nats::start() else { return };
     let cluster = Cluster::new(nats.url());
     let members: [Member; 2] = cluster.members().await;
-    let [caller, callee] = &members;
+    let [lower, higher] = &members;
     let mut tap = Tap::new(&nats);
-    let early = callee.waits("again").await;
-    let recorded = tap.hear_from(&callee.id);
-    meets(early, caller.half("again").await).await;
+    let early = higher.waits("again").await;
+    let recorded = tap.hear_from(&higher.id);
+    meets(early, lower.half("again").await).await;
     for member in &members {
         member.is_at_rest().await;
     }
     for count in 1..=3 {
-        let waiting = caller.waits("again").await;
+        let waiting = lower.waits("again").await;
         tap.say(&recorded);
-        caller.calls_are("nobody", count).await;
+        lower.calls_are("nobody", count).await;
         assert!(!waiting.call.is_finished());
-        meets(waiting, callee.half("again").await).await;
+        meets(waiting, higher.half("again").await).await;
     }
     // To a half that came later at its own router, too.
-    let waiting = callee.waits("again").await;
+    let waiting = higher.waits("again").await;
     tap.say(&recorded);
-    meets(waiting, caller.half("again").await).await;
+    meets(waiting, lower.half("again").await).await;
     for member in &members {
         member.is_at_rest().await;
     }

@@ -87,10 +87,10 @@ async fn out_of_reach(nats: &Nats, address: SocketAddr) {
     let cluster = Cluster::new(nats.url());
     let address = address.to_string();
     let settings = [("cluster.advertise", &*address)];
-    let [caller, callee] = cluster.members_with([&settings; 2]).await;
+    let [lower, higher] = cluster.members_with([&settings; 2]).await;
     let mut tap = Tap::new(nats);
     let start = Instant::now();
-    let halves = [callee.waits(&address).await, caller.half(&address).await];
+    let halves = [higher.waits(&address).await, lower.half(&address).await];
     for half in halves {
         let (mut call, _channel) = half.met().await;
         let (told, code, text) = last_words(&mut call).await;
@@ -101,23 +101,23 @@ async fn out_of_reach(nats: &Nats, address: SocketAddr) {
     println!("{address}: told after {took:?}");
     // Ten of failures, and what the last call takes.
     assert!((9..20).contains(&took.as_secs()), "{took:?}");
-    for member in [&caller, &callee] {
+    for member in [&lower, &higher] {
         member.is_at_rest().await;
     }
-    // By this the callee has heard of it. Repeated, it does nothing to who comes later.
+    // By this the one that is called has heard of it. Repeated, it does nothing to who comes later.
     let farewell = loop {
-        let announced = tap.hear_from(&caller.id);
+        let announced = tap.hear_from(&lower.id);
         if announced.address().is_empty() {
             break announced;
         }
     };
-    let later = callee.waits(&address).await;
-    let heard = callee.announcements("heard");
+    let later = higher.waits(&address).await;
+    let heard = higher.announcements("heard");
     tap.say(&farewell);
-    until("it is heard", || callee.announcements("heard") == heard + 1).await;
+    until("it is heard", || higher.announcements("heard") == heard + 1).await;
     assert!(!later.call.is_finished());
-    meets(later, callee.half(&address).await).await;
-    for member in [&caller, &callee] {
+    meets(later, higher.half(&address).await).await;
+    for member in [&lower, &higher] {
         meets(member.half("home").await, member.half("home").await).await;
     }
 }
@@ -150,7 +150,7 @@ fn set_limit(file: &Path, limit: i64) {
     fs::write(file, format!("memory.limit = {limit}")).unwrap();
 }
 
-/// False if the callee's half had to make room before anybody called for it: what is in use changes with the limit.
+/// False if the half there had to make room before anybody called for it: what is in use changes with the limit.
 async fn is_short_of_memory(nats: &Nats) -> bool {
     let cluster = Cluster::new(nats.url());
     let dir = tempfile::tempdir().unwrap();
@@ -167,22 +167,22 @@ async fn is_short_of_memory(nats: &Nats) -> bool {
         members.push((member, file));
     }
     members.sort_by(|one, other| one.0.id.cmp(&other.0.id));
-    let [(caller, _), (callee, file)] = <[_; 2]>::try_from(members).ok().unwrap();
-    let waiting = callee.waits("full").await;
+    let [(lower, _), (higher, file)] = <[_; 2]>::try_from(members).ok().unwrap();
+    let waiting = higher.waits("full").await;
     // From 69 % on new streams are refused, from 75 % on connections.
     for percent in [66, 71, 71] {
-        let used = callee.router.metric("memory_used_bytes");
+        let used = higher.router.metric("memory_used_bytes");
         set_limit(file, used * 100 / percent);
         // It is looked at once a second.
         tokio::time::sleep(Duration::from_millis(1_200)).await;
-        if callee.router.metric("memory_pressure") == 3 {
+        if higher.router.metric("memory_pressure") == 3 {
             break;
         }
     }
-    let half = caller.half("full").await;
-    let over = || caller.calls("refused") > 0 || waiting.call.is_finished();
+    let half = lower.half("full").await;
+    let over = || lower.calls("refused") > 0 || waiting.call.is_finished();
     until("it is refused", over).await;
-    if caller.calls("refused") == 0 {
+    if lower.calls("refused") == 0 {
         return false;
     }
     // It stands still, so it ends to make room; the other one has another router to hope for.
@@ -191,7 +191,7 @@ async fn is_short_of_memory(nats: &Nats) -> bool {
     assert_eq!(code, Code::ResourceExhausted, "{text}");
     let third = cluster.member(&[]).await;
     meets(half, third.half("full").await).await;
-    caller.is_at_rest().await;
+    lower.is_at_rest().await;
     third.is_at_rest().await;
     true
 }

@@ -67,12 +67,12 @@ impl Cluster {
         member
     }
 
-    /// So many that are on the bus. Of two, the earlier one calls the later.
+    /// So many that are on the bus, by their ids. Of two, the lower one calls.
     pub async fn members<const N: usize>(&self) -> [Member; N] {
         self.members_with([&[]; N]).await
     }
 
-    /// The same, each with its settings, in whatever order.
+    /// The same, each with its settings, which says nothing of their order.
     pub async fn members_with<const N: usize>(
         &self,
         settings: [&[(&str, &str)]; N],
