@@ -10,11 +10,11 @@ use super::{Server, StartError, live, live::LiveError};
 use crate::{
     cluster::{
         announcement::sha256,
-        bus::{Credentials, Place},
+        bus::Place,
         halves::{self, Halves, Own},
         meet::RouterId,
     },
-    config::{Config, PemFile},
+    config::Config,
     tls::provider::Provider,
     transport::{
         accept::{self, Who},
@@ -33,39 +33,6 @@ use crate::{
 /// Sessions of other routers that are remembered, so that a new connection takes less.
 const SESSIONS: usize = 1_000;
 
-/// As below, of a program that cannot join any.
-#[cfg(not(feature = "cluster"))]
-pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
-    if config.cluster.servers.is_empty() {
-        return Ok(None);
-    }
-    let text = "cluster.servers: this program was built without the feature \"cluster\"; unset it, or take another build";
-    Err(LiveError::Bus(text.to_owned()))
-}
-
-/// Says where the bus is; `None` if this router is alone.
-#[cfg(feature = "cluster")]
-pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
-    let cluster = &config.cluster;
-    if cluster.servers.is_empty() {
-        return Ok(None);
-    }
-    let ca = |file: &PemFile| live::text("cluster.ca", file).map(<[u8]>::to_vec);
-    let credentials = cluster.credentials_file.as_ref().map(|file| {
-        let text = String::from_utf8_lossy(file.key.expose());
-        Credentials::read(&text)
-    });
-    let bus = Place {
-        servers: cluster.servers.clone(),
-        credentials,
-        ca: cluster.ca.as_ref().map(ca).transpose()?,
-        prefix: cluster.prefix.clone(),
-    };
-    let checked = bus.check();
-    checked.map_err(|error| LiveError::Bus(error.to_string()))?;
-    Ok(Some(bus))
-}
-
 /// Connects to the bus once, and says to which of its servers; `None` if this router is alone.
 ///
 /// # Errors
@@ -73,7 +40,7 @@ pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
 /// What keeps it from being used, now or for ever.
 #[cfg(feature = "cluster")]
 pub(crate) async fn try_bus(config: &Config) -> Result<Option<String>, String> {
-    match bus(config).map_err(|error| error.to_string())? {
+    match live::bus(config).map_err(|error| error.to_string())? {
         Some(bus) => bus
             .try_once()
             .await

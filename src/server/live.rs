@@ -14,10 +14,10 @@ use rustls::{crypto::CryptoProvider, sign::CertifiedKey};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{cluster, expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
+use super::{expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
 use crate::{
     auth::{Key, KeyRingError, Rules},
-    cluster::bus::Place,
+    cluster::bus::{Credentials, Place},
     common::text::joined,
     config::{Config, PemFile},
     tls::provider::Provider,
@@ -90,7 +90,7 @@ impl Parts {
         let rules = kept(rules(config).map_err(LiveError::from), &mut errors);
         let successor = kept(successor(config), &mut errors);
         let tls = kept(Tls::of(config, provider), &mut errors);
-        let bus = kept(cluster::bus(config), &mut errors);
+        let bus = kept(bus(config), &mut errors);
         match (rules, successor, tls, bus) {
             (Some(rules), Some(successor), Some(tls), Some(bus)) => Ok(Self {
                 rules,
@@ -239,7 +239,7 @@ impl Live {
 
     /// Where the servers are, and what subjects begin with, stays as at the start.
     fn prepare_bus(&self, config: &Config) -> Result<Option<Place>, LiveError> {
-        let new = cluster::bus(config)?;
+        let new = bus(config)?;
         let now = self.bus.borrow();
         let changed = now.as_ref().zip(new).map(|(now, new)| Place {
             credentials: new.credentials,
@@ -305,6 +305,39 @@ fn certificate(
     let certificate = (&*certificate.path, text("tls.certificate", certificate)?);
     let key = (&*key.path, text("tls.key", key)?);
     Ok((tls::settings::certified(certificate, key, crypto)?, false))
+}
+
+/// As below, of a program that cannot join any.
+#[cfg(not(feature = "cluster"))]
+pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
+    if config.cluster.servers.is_empty() {
+        return Ok(None);
+    }
+    let text = "cluster.servers: this program was built without the feature \"cluster\"; unset it, or take another build";
+    Err(LiveError::Bus(text.to_owned()))
+}
+
+/// Says where the bus is; `None` if this router is alone.
+#[cfg(feature = "cluster")]
+pub(super) fn bus(config: &Config) -> Result<Option<Place>, LiveError> {
+    let cluster = &config.cluster;
+    if cluster.servers.is_empty() {
+        return Ok(None);
+    }
+    let ca = |file: &PemFile| text("cluster.ca", file).map(<[u8]>::to_vec);
+    let credentials = cluster.credentials_file.as_ref().map(|file| {
+        let text = String::from_utf8_lossy(file.key.expose());
+        Credentials::read(&text)
+    });
+    let bus = Place {
+        servers: cluster.servers.clone(),
+        credentials,
+        ca: cluster.ca.as_ref().map(ca).transpose()?,
+        prefix: cluster.prefix.clone(),
+    };
+    let checked = bus.check();
+    checked.map_err(|error| LiveError::Bus(error.to_string()))?;
+    Ok(Some(bus))
 }
 
 pub(super) fn text<'f>(key: &'static str, file: &'f PemFile) -> Result<&'f [u8], LiveError> {

@@ -77,7 +77,7 @@ fn live(config: &Config) -> Live {
         Budget::new(config.memory.windows.bytes() as u64),
         Routes::default(),
     );
-    Live::new(router, tls, cluster::bus(config).unwrap())
+    Live::new(router, tls, bus(config).unwrap())
 }
 
 /// Everything of a change that can be seen. Keys are shown by what they admit.

@@ -20,7 +20,7 @@ use crate::transport::{
         partner::{Seeker, Waiting},
         peer::Dialect,
         refusal::{NoPlace, Refusal},
-        session::Session,
+        session::{Session, deadlines_of_router},
         voucher::{self, Unproven},
     },
     counters::ConnectionCounters,
@@ -181,7 +181,7 @@ fn take(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
             session: Session {
                 shared: shared.clone(),
                 permit,
-                deadlines: deadlines_of_router(&settings),
+                deadlines: deadlines_of_router(settings.streams.linger),
                 to_peer: false,
             },
             signer: None,
@@ -332,18 +332,6 @@ fn offer(
         joined: on_joined,
     };
     Ok((offer, kept))
-}
-
-/// Sets those of a stream whose peer is at another router, which keeps that one's.
-pub(super) fn deadlines_of_router(settings: &Settings) -> Deadlines {
-    Deadlines {
-        pairing: Duration::ZERO,
-        idle: None,
-        stall: None,
-        lifetime: None,
-        caller: None,
-        linger: settings.streams.linger,
-    }
 }
 
 /// Sets the stream's deadlines. `caller`: when the caller's own passes.

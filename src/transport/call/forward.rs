@@ -8,10 +8,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::transport::{
     call::{
-        admission::deadlines_of_router,
         peer::{Dialect, PeerSink, PeerSource},
         reached::Reached,
-        session::Session,
+        session::{Session, deadlines_of_router},
     },
     limits::count::Counted,
     outbound::Connected,
@@ -65,7 +64,7 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, open: Held, offer: O
         session: Session {
             shared: shared.clone(),
             permit,
-            deadlines: deadlines_of_router(&settings),
+            deadlines: deadlines_of_router(settings.streams.linger),
             to_peer: false,
         },
         other: peer,

@@ -24,6 +24,18 @@ use crate::{
 /// The longest that a peer may take for what is left when that has to be free soon.
 const IN_NEED: Duration = Duration::from_secs(1);
 
+/// Sets the deadlines of a stream whose peer is at another router: that one keeps the peer's.
+pub(crate) fn deadlines_of_router(linger: Duration) -> Deadlines {
+    Deadlines {
+        pairing: Duration::ZERO,
+        idle: None,
+        stall: None,
+        lifetime: None,
+        caller: None,
+        linger,
+    }
+}
+
 /// Holds what a stream that is served needs until its record.
 pub(crate) struct Session {
     pub shared: Arc<Shared>,
