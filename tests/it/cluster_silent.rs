@@ -99,8 +99,8 @@ async fn out_of_reach(nats: &Nats, address: SocketAddr) {
     }
     let took = start.elapsed();
     println!("{address}: told after {took:?}");
-    // Ten of failures, and what the last call takes.
-    assert!((9..20).contains(&took.as_secs()), "{took:?}");
+    // Ten seconds of failures, and what the first and the last call take, on a machine that may be busy.
+    assert!((9..25).contains(&took.as_secs()), "{took:?}");
     for member in [&lower, &higher] {
         member.is_at_rest().await;
     }
