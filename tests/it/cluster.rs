@@ -163,13 +163,9 @@ async fn messages_pass_whole_and_in_order() {
 async fn who_waits_in_vain_is_told_that_the_bus_is_away() {
     let cluster = Cluster::new(format!("nats://127.0.0.1:{}", crate::helpers::free_port()));
     let alone = cluster.start(&[("pairing.timeout", "200ms")]);
-    let half = alone.half("alone").await;
-    let told = within("the end", half.call).await.unwrap();
-    let status = told.map(|_| ()).unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert!(
-        status.message().contains("message bus was not reached"),
-        "{status:?}"
-    );
+    let (mut call, _channel) = alone.half("alone").await.met().await;
+    let (told, code, text) = last_words(&mut call).await;
+    assert_eq!((told, code), (true, Code::DeadlineExceeded));
+    assert!(text.contains("message bus was not reached"), "{text}");
     alone.is_at_rest().await;
 }
