@@ -182,7 +182,7 @@ impl Server {
         };
         #[cfg(feature = "cluster")]
         if !config.cluster.servers.is_empty() {
-            server.join(config, server.live.bus())?;
+            server.join(config, server.live.bus(), listeners.grpc.shared)?;
         }
         server.serve(listeners, tls, config)?;
         server.watch_memory(config)?;

@@ -1,7 +1,11 @@
 //! Joins a router to others: a listener for them, and the bus over which they hear of each other.
 
-use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
@@ -52,11 +56,12 @@ pub(crate) async fn try_bus(config: &Config) -> Result<Option<String>, String> {
 
 #[cfg(feature = "cluster")]
 impl Server {
-    /// Listens for other routers, and joins the bus.
+    /// Listens for other routers, and joins the bus. `shared`: another process may serve peers on the same address.
     pub(super) fn join(
         &mut self,
         config: &Config,
         bus: watch::Receiver<Option<Place>>,
+        shared: bool,
     ) -> Result<(), StartError> {
         let address = config.cluster.address;
         let failed = |error| StartError::Bind {
@@ -64,8 +69,19 @@ impl Server {
             key: "cluster.address",
             error,
         };
-        let listener = socket::bind(address, config.listen.backlog, config.listen.reuse_port)
-            .map_err(failed)?;
+        let bind = |address| socket::bind(address, config.listen.backlog, false);
+        let listener = match bind(address) {
+            // The process that this one follows has it, and is called there to its end. Others are told which port it is.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && shared
+                    && config.cluster.advertise.is_none() =>
+            {
+                bind(SocketAddr::new(address.ip(), 0))
+            }
+            bound => bound,
+        };
+        let listener = listener.map_err(failed)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let (tls, certificate) = certificate(self.provider)
             .map_err(|error| StartError::from(live::LiveErrors::from(LiveError::from(error))))?;

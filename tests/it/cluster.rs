@@ -9,6 +9,7 @@ use crate::helpers::{
     half::{Half, hears},
     last_words,
     nats::Nats,
+    process::{run, usual},
     until, within,
 };
 use tonic::Code;
@@ -168,4 +169,25 @@ async fn who_waits_in_vain_is_told_that_the_bus_is_away() {
     assert_eq!((told, code), (true, Code::DeadlineExceeded));
     assert!(text.contains("message bus was not reached"), "{text}");
     alone.is_at_rest().await;
+}
+
+/// An old and a new process side by side: the port for routers belongs to the old one to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_of_one_address_have_a_port_each_for_routers() {
+    let Some(nats) = Nats::start() else { return };
+    let cluster = Cluster::new(nats.url());
+    let port = crate::helpers::free_port().to_string();
+    let address = format!("127.0.0.1:{port}");
+    let settings = [
+        ("listen.reuse_port", "true"),
+        ("cluster.address", &*address),
+    ];
+    let [one, other] = cluster.members_with([&settings; 2]).await;
+    let advertised = [&one, &other].map(|member| member.address == address);
+    assert_eq!(advertised.iter().filter(|own| **own).count(), 1);
+    meets(one.waits("apart").await, other.half("apart").await).await;
+    let url = nats.url();
+    let alone = usual(&[("cluster.servers", &url), ("cluster.address", &address)]);
+    let ended = run(alone).lines.concat();
+    assert!(ended.contains("(cluster.address)"), "{ended}");
 }
