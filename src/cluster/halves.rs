@@ -397,3 +397,6 @@ pub(crate) async fn run(halves: Arc<Halves>, mut bus: impl Bus) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

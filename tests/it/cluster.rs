@@ -5,11 +5,12 @@ mod sight;
 use std::time::Duration;
 
 use crate::helpers::{
+    KEY,
     cluster::{Cluster, Member, meets},
     half::{Half, hears},
     last_words,
     nats::Nats,
-    process::{run, usual},
+    process::{command, run, usual},
     until, within,
 };
 use tonic::Code;
@@ -190,4 +191,25 @@ async fn two_processes_of_one_address_have_a_port_each_for_routers() {
     let alone = usual(&[("cluster.servers", &url), ("cluster.address", &address)]);
     let ended = run(alone).lines.concat();
     assert!(ended.contains("(cluster.address)"), "{ended}");
+}
+
+#[test]
+fn check_tries_the_bus() {
+    let Some(nats) = Nats::start() else { return };
+    let check = |url: &str| {
+        let mut command = command();
+        command.args(["check", "--bus", "--set", &format!("cluster.servers={url}")]);
+        command.env("ROUTER_KEY", KEY);
+        let ended = run(command);
+        (ended.code(), ended.lines.concat())
+    };
+    let (code, said) = check(&nats.url());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the bus is connected"), "{said}");
+    let nobody = format!("nats://127.0.0.1:{}", crate::helpers::free_port());
+    let (code, said) = check(&nobody);
+    assert_eq!(code, Some(78), "{said}");
+    let (code, said) = check("");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("there is no bus"), "{said}");
 }
