@@ -62,7 +62,7 @@
 //!
 //! `cargo run --example chat` and `--example demo` are small programs of their own.
 //!
-//! From the ground up: [`trust`], [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
+//! From the ground up: [`trust`], [`proxy`], [`connect`] (TCP, TLS), [`frame`] (bytes of a frame), `line` (one HTTP/2 connection),
 //! [`ended`] (what went wrong), [`router_stream`], [`mod@env`], `controller_config` (files), `session`.
 
 #[cfg(feature = "controller")]
@@ -74,6 +74,7 @@ pub mod ended;
 pub mod env;
 pub mod frame;
 mod line;
+pub mod proxy;
 pub mod router_stream;
 #[cfg(feature = "controller")]
 pub mod session;
@@ -81,9 +82,10 @@ pub mod token;
 pub mod trust;
 
 pub use self::{
-    connect::{ConnectError, Connector, Keepalive},
+    connect::{ConnectError, ConnectOptions, Connector, Keepalive},
     ended::{EndedBy, StreamError},
     env::EnvError,
+    proxy::Proxies,
     router_stream::{Messages, RouterStream},
     token::Token,
     trust::{CertificatesError, Identity, Trust},

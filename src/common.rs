@@ -1,6 +1,7 @@
-//! Holds what all rooms may use: text for people, pauses between attempts, figures from `/proc`, clocks and locks.
+//! Holds what all rooms may use: text for people, TCP to the first address that answers, pauses between attempts, figures from `/proc`, clocks and locks.
 
 pub(crate) mod backoff;
+pub(crate) mod dial;
 #[cfg(feature = "server")]
 pub(crate) mod procfs;
 pub(crate) mod text;

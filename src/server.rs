@@ -375,8 +375,8 @@ fn successor(config: &Config) -> Result<Successor, LiveError> {
         Some(file) => {
             let text = live::text("drain.forward_ca", file)?;
             let what = "the authorities of the successor's certificate";
-            let (_, roots) = tls::settings::authorities((&file.path, text), what)?;
-            Some(Trust::Roots(roots))
+            let (known, _) = tls::settings::authorities((&file.path, text), what)?;
+            Some(Trust::Named(known))
         }
     };
     Ok(Successor {

@@ -99,8 +99,7 @@ impl fmt::Display for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let answered = matches!(error, ConnectError::Io { .. });
-        let exit = if error.is_lasting() && !answered {
+        let exit = if error.is_of_settings() {
             Exit::Config
         } else {
             Exit::Unreachable

@@ -68,7 +68,7 @@ fn help() -> String {
 /// Runs `forward`.
 pub(crate) async fn run(args: &ForwardArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let tokens = args.token.tokens(env)?;
-    let connector = args.router.connector()?;
+    let connector = args.router.connector(env)?;
     let relay = relay::Relay::new(args.limits);
     match (&args.listen, &args.to) {
         (Some(listen), _) => {

@@ -1,13 +1,18 @@
 //! Asks over HTTP/1.1, with a connection for each request.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::{StatusCode, header, request};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::common::dial;
+
+/// No address is waited for longer.
+const PATIENCE: Duration = Duration::from_secs(9);
 
 /// Sends a request, whose target is a path, and gives status and body of the answer. Once there are `most` bytes of the
 /// body, the rest is not waited for. The caller sets the deadline.
@@ -18,7 +23,7 @@ pub(super) async fn exchange(
 ) -> Result<(StatusCode, Vec<u8>), Box<dyn Error + Send + Sync>> {
     let request = request.header(header::HOST, authority);
     let request = request.body(Empty::<Bytes>::new())?;
-    let socket = TcpStream::connect(authority).await?;
+    let socket = dial::tcp(authority, Instant::now() + PATIENCE).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(socket)).await?;
     let answer = async move {
         let response = requests.send_request(request).await?;

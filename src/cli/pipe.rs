@@ -69,7 +69,7 @@ fn help() -> String {
 /// Runs `pipe`.
 pub(crate) async fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let token = args.token.tokens(env)?.next();
-    let connector = args.router.connector()?;
+    let connector = args.router.connector(env)?;
     let stream = RouterStream::connect(&connector, token.as_str()).await?;
     standard(stream, args.ways).await
 }

@@ -104,7 +104,7 @@ struct Trips {
 /// Runs `probe`.
 pub(crate) async fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let tokens = args.token.tokens_of_our_own(env)?;
-    let connector = args.router.connector()?;
+    let connector = args.router.connector(env)?;
     let mut first_failure = None;
     let (mut rounds, mut failed) = (0_u32, 0_u32);
     let mut next = tokio::time::Instant::now();

@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Io};
+use super::connect::{ConnectError, Connector, Io};
 
 impl Connector {
     /// Makes a gRPC channel over one new connection.
@@ -25,7 +25,6 @@ impl Connector {
     pub fn lazy_channel(&self) -> Result<Channel, ConnectError> {
         let endpoint = self
             .uri()?
-            .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(self.keepalive.interval)
             .keep_alive_timeout(self.keepalive.timeout)
             .keep_alive_while_idle(true);
@@ -35,10 +34,8 @@ impl Connector {
     }
 
     fn uri(&self) -> Result<Endpoint, ConnectError> {
-        Ok(Endpoint::from_shared(format!(
-            "http://{}",
-            self.endpoint()
-        ))?)
+        let uri = format!("http://{}", self.authority());
+        Ok(Endpoint::from_shared(uri)?)
     }
 
     async fn wire(self) -> io::Result<TokioIo<Io>> {

@@ -1,16 +1,28 @@
 //! Makes connections to a router or a controller.
 
 pub(super) mod error;
+mod handshake;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 
-pub use self::error::{CONNECT_TIMEOUT, ConnectError};
-use super::trust::{Identity, Trust, tls_config};
+pub use self::{
+    error::{CONNECT_TIMEOUT, ConnectError},
+    handshake::HandshakeError,
+};
+use super::{
+    proxy::{self, Proxies, Proxy, ProxyError, Route},
+    trust::{Identity, Trust, tls_config},
+};
+use crate::common::dial;
+pub use crate::common::dial::{Tried, Unreachable};
 
 /// Says how a peer finds out that the other end of an open connection is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +45,49 @@ impl Keepalive {
 /// Is a connection with TLS or without.
 pub type Io = Either<TlsStream<TcpStream>, TcpStream>;
 
+/// Says what else there is to say of connections to a router; most have nothing to say.
+#[derive(Debug)]
+pub struct ConnectOptions {
+    /// Is shown to a router that asks for a certificate.
+    pub identity: Option<Identity>,
+    /// Is what the certificate must be for, instead of the endpoint's host, and the authority that the router is told, as
+    /// with gRPC's `ssl_target_name_override`.
+    pub server_name: Option<String>,
+    /// Says which endpoints are reached through a proxy.
+    pub proxies: Proxies,
+    /// Whether to offer a key exchange that withstands quantum computers. It makes the first message longer than a packet,
+    /// which some firewalls do not let through.
+    pub post_quantum: bool,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            identity: None,
+            server_name: None,
+            proxies: Proxies::default(),
+            post_quantum: true,
+        }
+    }
+}
+
 /// Makes connections to one router.
 #[derive(Clone)]
 pub struct Connector {
     endpoint: String,
     name: ServerName<'static>,
+    /// Is what the router is told to be, if not the endpoint.
+    authority: Option<String>,
     tls: Option<TlsConnector>,
-    proxy: Option<SocketAddr>,
+    proxies: Proxies,
+    route: Route,
+    via: Option<SocketAddr>,
     /// Is the HTTP/2 window of each stream, in bytes: what may be on its way and unread. Over a long path it bounds the speed.
     pub window: u32,
     /// Applies to streams and sessions.
     pub keepalive: Keepalive,
+    /// How long it may take to connect: name, TCP, proxy and TLS together.
+    pub timeout: Duration,
 }
 
 impl fmt::Debug for Connector {
@@ -55,9 +99,9 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Makes connections to `endpoint`, host:port; the host is what the certificate must be for.
+    /// Makes connections to `endpoint`, host:port; the host is what the certificate must be for. No proxy is used.
     pub fn new(endpoint: &str, trust: Trust) -> Result<Self, ConnectError> {
-        Self::with_identity(endpoint, trust, None)
+        Self::with_options(endpoint, trust, ConnectOptions::default())
     }
 
     /// Does what [`Connector::new`] does, for a router that asks for certificates.
@@ -66,22 +110,49 @@ impl Connector {
         trust: Trust,
         identity: Option<Identity>,
     ) -> Result<Self, ConnectError> {
+        let options = ConnectOptions {
+            identity,
+            ..ConnectOptions::default()
+        };
+        Self::with_options(endpoint, trust, options)
+    }
+
+    /// Does what [`Connector::new`] does, with all that can be said.
+    pub fn with_options(
+        endpoint: &str,
+        trust: Trust,
+        options: ConnectOptions,
+    ) -> Result<Self, ConnectError> {
+        let name = match &options.server_name {
+            None => host_name(endpoint)?,
+            Some(name) => ServerName::try_from(name.clone())
+                .map_err(|_| ConnectError::ServerName(name.clone()))?,
+        };
+        host_name(endpoint)?;
+        let tls = tls_config(trust, options.identity, options.post_quantum)?;
         Ok(Self {
             endpoint: endpoint.to_owned(),
-            name: server_name(endpoint)?,
-            tls: tls_config(trust, identity)?.map(|config| TlsConnector::from(Arc::new(config))),
-            proxy: None,
+            name,
+            authority: options.server_name,
+            tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
+            route: options.proxies.route(endpoint),
+            proxies: options.proxies,
+            via: None,
             window: 1024 * 1024,
             keepalive: Keepalive::STOCK,
+            timeout: CONNECT_TIMEOUT,
         })
     }
 
-    /// Makes connections to another endpoint with the same settings. TLS sessions are shared, so that returning to an endpoint is cheap.
+    /// Makes connections to another endpoint with the same settings, but for a server's name that is not its host's. TLS
+    /// sessions are shared, so that returning to an endpoint is cheap.
     pub fn with_endpoint(&self, endpoint: &str) -> Result<Self, ConnectError> {
         Ok(Self {
             endpoint: endpoint.to_owned(),
-            name: server_name(endpoint)?,
-            proxy: None,
+            name: host_name(endpoint)?,
+            authority: None,
+            route: self.proxies.route(endpoint),
+            via: None,
             ..self.clone()
         })
     }
@@ -91,56 +162,109 @@ impl Connector {
         &self.endpoint
     }
 
+    /// Gives what the router is told to be: the endpoint, unless another server's name was given.
+    pub fn authority(&self) -> &str {
+        self.authority.as_ref().unwrap_or(&self.endpoint)
+    }
+
+    /// Gives the name that the certificate must be for.
+    pub(crate) fn server_name(&self) -> &ServerName<'static> {
+        &self.name
+    }
+
     /// Says whether TLS is used.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
+    /// Says how the endpoint is reached: directly or through a proxy, and why so.
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Gives the proxy in between, if there is one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        match &self.route {
+            Route::Through(proxy) if self.via.is_none() => Some(proxy),
+            _ => None,
+        }
+    }
+
     /// Connects to this address instead; the certificate must still be the router's.
     #[must_use]
-    pub fn via(mut self, proxy: SocketAddr) -> Self {
-        self.proxy = Some(proxy);
+    pub fn via(mut self, address: SocketAddr) -> Self {
+        self.via = Some(address);
         self
     }
 
-    /// Makes a TCP connection without delay of small writes.
+    /// Makes a TCP connection without delay of small writes: to the first address that answers, or through the proxy.
     pub async fn tcp(&self) -> Result<TcpStream, ConnectError> {
-        let connected = match self.proxy {
-            Some(proxy) => TcpStream::connect(proxy).await,
-            None => TcpStream::connect(&self.endpoint).await,
-        };
-        let socket = connected.map_err(|error| self.failed(error))?;
-        socket
-            .set_nodelay(true)
-            .map_err(|error| self.failed(error))?;
-        Ok(socket)
+        self.socket(Instant::now() + self.timeout).await
     }
 
     /// Makes a TLS connection that has agreed on HTTP/2. Fails if this connector is for plain text.
     pub async fn tls(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let Some(tls) = &self.tls else {
-            return Err(self.failed(io::Error::other("this connector is for plain text")));
-        };
-        let socket = self.tcp().await?;
-        tls.connect(self.name.clone(), socket)
-            .await
-            .map_err(|error| self.failed(error))
+        let until = Instant::now() + self.timeout;
+        let socket = self.socket(until).await?;
+        self.secure(socket, until).await
     }
 
-    /// Makes a connection, with TLS or without, within [`CONNECT_TIMEOUT`].
+    /// Makes a connection, with TLS or without, within the time it may take.
     pub async fn io(&self) -> Result<Io, ConnectError> {
-        let connect = async {
-            Ok(match self.tls {
-                Some(_) => Either::Left(self.tls().await?),
-                None => Either::Right(self.tcp().await?),
-            })
+        let until = Instant::now() + self.timeout;
+        let socket = self.socket(until).await?;
+        Ok(match self.tls {
+            Some(_) => Either::Left(self.secure(socket, until).await?),
+            None => Either::Right(socket),
+        })
+    }
+
+    async fn socket(&self, until: Instant) -> Result<TcpStream, ConnectError> {
+        let connected = match (self.via, self.proxy()) {
+            (Some(address), _) => dial::first(&[address], until).await,
+            (None, Some(proxy)) => return self.proxied(proxy, until).await,
+            (None, None) => dial::tcp(&self.endpoint, until).await,
         };
-        let late = || ConnectError::Timeout {
+        connected.map_err(|error| ConnectError::Unreachable {
             endpoint: self.endpoint.clone(),
+            unused: matches!(self.route, Route::Unusable(..)).then(|| self.route.to_string()),
+            error,
+        })
+    }
+
+    async fn proxied(&self, proxy: &Proxy, until: Instant) -> Result<TcpStream, ConnectError> {
+        let connect = async {
+            let mut socket = dial::tcp(proxy.address(), until).await?;
+            let tunnel = proxy::tunnel(&mut socket, &self.endpoint, proxy);
+            let tunnel = timeout_at(until, tunnel).await;
+            tunnel.map_err(|_| ProxyError::Silent)??;
+            Ok(socket)
         };
-        timeout(CONNECT_TIMEOUT, connect)
-            .await
-            .map_err(|_| late())?
+        connect.await.map_err(|error| ConnectError::Proxy {
+            endpoint: self.endpoint.clone(),
+            proxy: proxy.clone(),
+            error,
+        })
+    }
+
+    /// Makes TLS on a TCP connection.
+    pub(crate) async fn secure(
+        &self,
+        socket: TcpStream,
+        until: Instant,
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let Some(tls) = &self.tls else {
+            return Err(ConnectError::NoTls);
+        };
+        let at = socket.peer_addr().ok();
+        let made = handshake::make(tls, self.name.clone(), socket, until).await;
+        made.map_err(|error| ConnectError::Handshake {
+            endpoint: self.endpoint.clone(),
+            // Behind a proxy it is the proxy's.
+            at: at.filter(|_| self.proxy().is_none()),
+            proxy: self.proxy().cloned(),
+            error,
+        })
     }
 
     pub(super) fn no_http2(&self, error: h2::Error) -> ConnectError {
@@ -149,22 +273,14 @@ impl Connector {
             error,
         }
     }
-
-    fn failed(&self, error: io::Error) -> ConnectError {
-        ConnectError::Io {
-            endpoint: self.endpoint.clone(),
-            error,
-        }
-    }
 }
 
 /// Finds the host of an endpoint, which its certificate must be for.
-fn server_name(endpoint: &str) -> Result<ServerName<'static>, ConnectError> {
+fn host_name(endpoint: &str) -> Result<ServerName<'static>, ConnectError> {
     let bad = || ConnectError::Endpoint {
         endpoint: endpoint.to_owned(),
     };
-    let (host, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
+    let (_, port) = endpoint.rsplit_once(':').ok_or_else(bad)?;
     port.parse::<u16>().map_err(|_| bad())?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(host.to_owned()).map_err(|_| bad())
+    ServerName::try_from(dial::host(endpoint).to_owned()).map_err(|_| bad())
 }

@@ -1,11 +1,16 @@
 //! Finds router and token by what the environment says.
 
-use std::{env, ffi::OsString, io};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+};
 
 use thiserror::Error;
 
 use super::{
-    connect::{ConnectError, Connector},
+    connect::{ConnectError, ConnectOptions, Connector},
+    proxy::Proxies,
     token::Token,
     trust::{CertificatesError, Trust},
 };
@@ -14,6 +19,8 @@ const ENDPOINT: &str = "JUMPSTARTER_ROUTER_ENDPOINT";
 const TRUST: &str = "JUMPSTARTER_ROUTER_TRUST";
 const TOKEN: &str = "JUMPSTARTER_ROUTER_TOKEN";
 const TOKEN_FILE: &str = "JUMPSTARTER_ROUTER_TOKEN_FILE";
+const SERVER_NAME: &str = "JUMPSTARTER_ROUTER_SERVER_NAME";
+pub(crate) const POST_QUANTUM: &str = "JUMPSTARTER_ROUTER_POST_QUANTUM";
 
 /// Says why the environment is of no use.
 #[derive(Debug, Error)]
@@ -38,25 +45,30 @@ pub enum EnvError {
 impl Connector {
     /// Finds the router: `JUMPSTARTER_ROUTER_ENDPOINT` is its host:port. `JUMPSTARTER_ROUTER_TRUST` names a PEM file with
     /// the certificates to trust; it may also be `insecure`, for any certificate, or `plaintext`. Without it those are
-    /// trusted that the system trusts.
+    /// trusted that the system trusts. `JUMPSTARTER_ROUTER_SERVER_NAME` is what the certificate must be for if not the
+    /// endpoint's host, and `JUMPSTARTER_ROUTER_POST_QUANTUM=off` makes the first message of TLS a short one. A proxy is
+    /// used as [`Proxies::from_env`] says.
     pub fn from_env() -> Result<Self, EnvError> {
-        connector(variable)
+        connector(|name| env::var_os(name))
     }
 }
 
 impl Token {
     /// Takes the token from `JUMPSTARTER_ROUTER_TOKEN`, or from the file that `JUMPSTARTER_ROUTER_TOKEN_FILE` names.
     pub fn from_env() -> Result<Self, EnvError> {
-        token(variable)
+        token(|name| env::var_os(name))
     }
 }
 
-/// The variable's value, unless it is empty.
-fn variable(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
+/// Tells whether this is the value of a variable that turns something off.
+pub(crate) fn is_off(value: &OsStr) -> bool {
+    ["off", "0", "no", "false"]
+        .iter()
+        .any(|off| value.eq_ignore_ascii_case(off))
 }
 
-fn connector(variable: impl Fn(&str) -> Option<OsString>) -> Result<Connector, EnvError> {
+fn connector(environment: impl Fn(&str) -> Option<OsString>) -> Result<Connector, EnvError> {
+    let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
     let endpoint = variable(ENDPOINT).ok_or(EnvError::NoEndpoint)?;
     let trust = match variable(TRUST) {
         None => Trust::System,
@@ -64,10 +76,18 @@ fn connector(variable: impl Fn(&str) -> Option<OsString>) -> Result<Connector, E
         Some(kind) if kind == "plaintext" => Trust::Plaintext,
         Some(file) => Trust::from_pem_file(file).map_err(EnvError::Trust)?,
     };
-    Ok(Connector::new(&endpoint.to_string_lossy(), trust)?)
+    let options = ConnectOptions {
+        server_name: variable(SERVER_NAME).map(|name| name.to_string_lossy().into_owned()),
+        proxies: Proxies::find(&environment),
+        post_quantum: !variable(POST_QUANTUM).is_some_and(|value| is_off(&value)),
+        ..ConnectOptions::default()
+    };
+    let endpoint = endpoint.to_string_lossy();
+    Ok(Connector::with_options(&endpoint, trust, options)?)
 }
 
-fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Token, EnvError> {
+fn token(environment: impl Fn(&str) -> Option<OsString>) -> Result<Token, EnvError> {
+    let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
     if let Some(token) = variable(TOKEN) {
         return Ok(Token::new(token.to_string_lossy()));
     }
@@ -98,6 +118,16 @@ mod tests {
                 .unwrap()
                 .is_tls()
         );
+
+        let named = [
+            endpoint,
+            (TRUST, "insecure"),
+            (SERVER_NAME, "other.test"),
+            ("https_proxy", "http://p.test:1"),
+        ];
+        let named = connector(&named).unwrap();
+        assert_eq!(named.authority(), "other.test");
+        assert_eq!(named.proxy().unwrap().address(), "p.test:1");
 
         for (variables, said) in [
             (&[][..], "JUMPSTARTER_ROUTER_ENDPOINT is not set"),

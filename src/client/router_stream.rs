@@ -168,7 +168,7 @@ impl RouterStream {
 /// Makes the head of a call of `RouterService/Stream` with this token.
 pub(crate) fn request(connector: &Connector, token: &Token) -> Result<Request<()>, ConnectError> {
     let scheme = if connector.is_tls() { "https" } else { "http" };
-    let uri = format!("{scheme}://{}{}", connector.endpoint(), call::PATH);
+    let uri = format!("{scheme}://{}{}", connector.authority(), call::PATH);
     let uri: Uri = uri.parse().map_err(|_| ConnectError::Endpoint {
         endpoint: connector.endpoint().to_owned(),
     })?;

@@ -14,7 +14,7 @@ use super::connect::error::ConnectError;
 use crate::tls::{
     pem::{self, PemError},
     provider::Provider,
-    trust::{Trust as Believed, client_config, roots},
+    trust::{Trust as Believed, client_config_with},
 };
 
 /// Says which routers are believed.
@@ -22,7 +22,8 @@ use crate::tls::{
 pub enum Trust {
     /// Believes those whose certificate is signed by an authority that this system trusts.
     System,
-    /// Believes those whose certificate is, or is signed by, one of these.
+    /// Believes those whose certificate is, or is signed by, one of these. One that is among them is believed for its
+    /// names and its time, whatever else it says of itself.
     Certificates(Vec<CertificateDer<'static>>),
     /// Believes any certificate; whoever stands between could read along.
     Insecure,
@@ -105,17 +106,18 @@ fn system_roots() -> Result<RootCertStore, ConnectError> {
 pub(super) fn tls_config(
     trust: Trust,
     identity: Option<Identity>,
+    post_quantum: bool,
 ) -> Result<Option<ClientConfig>, ConnectError> {
     let trust = match trust {
         Trust::System => Believed::Roots(system_roots()?),
         Trust::Plaintext => return Ok(None),
         Trust::Insecure => Believed::Any,
-        Trust::Certificates(certificates) => Believed::Roots(roots(certificates)?),
+        Trust::Certificates(certificates) => Believed::Named(certificates),
     };
     let identity = identity
         .map(|Identity { chain, key }| {
             CertifiedKey::from_der(chain, key, &Provider::Auto.crypto()).map(Arc::new)
         })
         .transpose()?;
-    Ok(Some(client_config(trust, identity)?))
+    Ok(Some(client_config_with(trust, identity, post_quantum)?))
 }

@@ -19,7 +19,7 @@ use tokio::{net::UdpSocket, sync::watch};
 use crate::common::lock;
 use crate::tls::{
     pem::{self, PemError},
-    trust::{self, Trust, roots},
+    trust::{self, Trust},
 };
 
 use super::{
@@ -109,15 +109,15 @@ impl Place {
     }
 
     fn tls(&self) -> Result<rustls::ClientConfig, BusError> {
-        let roots = match &self.ca {
-            Some(text) => roots(pem::certificates(text)?)?,
+        let trust = match &self.ca {
+            Some(text) => Trust::Named(pem::certificates(text)?),
             None => {
                 let mut system = RootCertStore::empty();
                 system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                system
+                Trust::Roots(system)
             }
         };
-        let mut tls = trust::client_config(Trust::Roots(roots), None)?;
+        let mut tls = trust::client_config(trust, None)?;
         // It speaks no HTTP/2.
         tls.alpn_protocols.clear();
         Ok(tls)

@@ -15,13 +15,15 @@ pub(crate) const CONFIG_FILE_ENV: &str = "JUMPSTARTER_ROUTER_CONFIG";
 /// Holds a token for the commands that use a router.
 pub(crate) const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_TOKEN";
 
-/// The variables with the prefix that are no keys: the last three say to clients where the router is.
-pub(super) const OTHER_ENV: [&str; 5] = [
+/// The variables with the prefix that are no keys: most say to clients where the router is, and how to get there.
+pub(super) const OTHER_ENV: [&str; 7] = [
     CONFIG_FILE_ENV,
     TOKEN_ENV,
     "JUMPSTARTER_ROUTER_TOKEN_FILE",
     "JUMPSTARTER_ROUTER_ENDPOINT",
     "JUMPSTARTER_ROUTER_TRUST",
+    "JUMPSTARTER_ROUTER_SERVER_NAME",
+    "JUMPSTARTER_ROUTER_POST_QUANTUM",
 ];
 
 /// Names under which upstream's deployments already set some keys.

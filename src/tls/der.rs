@@ -1,4 +1,5 @@
-//! As much of DER as it takes to find a key: rustls reads no certificates of version 1, which peers may well know.
+//! As much of DER as it takes to find a certificate's key and names: rustls reads no certificates of version 1, which peers
+//! may well know, and names nobody.
 
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 
@@ -48,20 +49,68 @@ impl<'d> Element<'d> {
     }
 }
 
-/// The public key of a certificate of any version. `None` if it cannot be read.
-pub(crate) fn public_key(
-    certificate: &CertificateDer<'_>,
-) -> Option<SubjectPublicKeyInfoDer<'static>> {
+/// Fields of a certificate of any version, counted from its serial number.
+const ISSUER: usize = 2;
+const SUBJECT: usize = 4;
+const KEY: usize = 5;
+
+/// 2.5.4.3, commonName (RFC 5280, appendix A.1), as an element.
+const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
+
+/// A certificate's field. `None` if it cannot be read.
+fn field<'d>(certificate: &'d CertificateDer<'_>, number: usize) -> Option<Element<'d>> {
     let to_be_signed = Element::first(Element::first(certificate)?.content)?;
     let mut field = Element::first(to_be_signed.content)?;
     if field.tag == VERSION {
         field = Element::first(field.rest)?;
     }
-    // Serial number, algorithm of the signature, issuer, validity, subject, and then the key.
-    for _ in 0..5 {
+    for _ in 0..number {
         field = Element::first(field.rest)?;
     }
-    (field.tag == SEQUENCE).then(|| field.whole.to_vec().into())
+    (field.tag == SEQUENCE).then_some(field)
+}
+
+/// The public key of a certificate of any version. `None` if it cannot be read.
+pub(crate) fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    Some(field(certificate, KEY)?.whole.to_vec().into())
+}
+
+/// Whom a certificate is for, and who issued it, each by a name for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub subject: Option<String>,
+    pub issuer: Option<String>,
+    /// Says that both are the same: as a rule it has signed itself.
+    pub same: bool,
+}
+
+/// The names of a certificate's subject and issuer. `None` if they cannot be read.
+pub(crate) fn names(certificate: &CertificateDer<'_>) -> Option<Names> {
+    let (subject, issuer) = (field(certificate, SUBJECT)?, field(certificate, ISSUER)?);
+    Some(Names {
+        subject: name(subject.content),
+        issuer: name(issuer.content),
+        same: subject.whole == issuer.whole,
+    })
+}
+
+/// Finds the common name in a name, which is a sequence of sets of attributes; without one, the value of the last
+/// attribute.
+fn name(mut sets: &[u8]) -> Option<String> {
+    let mut last = None;
+    while let Some(set) = Element::first(sets) {
+        let attribute = Element::first(set.content)?;
+        let kind = Element::first(attribute.content)?;
+        let value = Element::first(kind.rest)?;
+        last = Some(String::from_utf8_lossy(value.content).into_owned());
+        if kind.whole == COMMON_NAME {
+            break;
+        }
+        sets = set.rest;
+    }
+    last.filter(|name| !name.is_empty())
 }
 
 #[cfg(all(test, feature = "server"))]
@@ -88,10 +137,36 @@ mod tests {
         assert_eq!(public_key(first).unwrap().as_ref(), read.public_key().raw);
     }
 
+    #[test]
+    fn names_are_the_common_names() {
+        let text = include_bytes!("../../tests/certificates/v1.crt");
+        let first = &pem::certificates(text).unwrap()[0];
+        let (_, read) = x509_parser::parse_x509_certificate(first).unwrap();
+        let expected = read
+            .subject()
+            .iter_common_name()
+            .next()
+            .unwrap()
+            .as_str()
+            .unwrap();
+        let names = names(first).unwrap();
+        assert_eq!(names.subject.as_deref(), Some(expected));
+        assert_eq!(
+            names.same,
+            read.subject().as_raw() == read.issuer().as_raw()
+        );
+        let organization = [
+            0x31, 0x0b, 0x30, 0x09, 0x06, 0x03, 0x55, 0x04, 0x0a, 0x0c, 0x02, b'a', b'b',
+        ];
+        assert_eq!(name(&organization).as_deref(), Some("ab"));
+        assert_eq!(name(&[]), None);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = public_key(&bytes.into());
+            let certificate = bytes.into();
+            let _ = (public_key(&certificate), names(&certificate));
         }
     }
 }

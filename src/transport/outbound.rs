@@ -27,6 +27,7 @@ use crate::transport::{
     socket,
 };
 use crate::{
+    common::dial::Unreachable,
     grpc::{call, status},
     tls::trust::{self, Trust},
 };
@@ -34,6 +35,8 @@ use crate::{
 /// Says why a call to another router came to nothing.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
+    #[error("{0}")]
+    Unreachable(#[from] Unreachable),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("HTTP/2: {0}")]

@@ -12,9 +12,11 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::either::Either;
+
+use crate::common::dial;
 
 /// How long a local service may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,9 +68,8 @@ impl Address {
         let connect = async {
             match self {
                 Self::Tcp(address) => {
-                    let socket = TcpStream::connect(address).await?;
-                    socket.set_nodelay(true)?;
-                    Ok(Either::Left(socket))
+                    let until = Instant::now() + CONNECT_TIMEOUT;
+                    Ok(Either::Left(dial::tcp(address, until).await?))
                 }
                 Self::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?)),
             }

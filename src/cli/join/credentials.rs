@@ -12,8 +12,8 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 
 use crate::{
     auth::without_newline,
-    cli::{exit::Failure, variable},
-    client::{Connector, Identity, Token, Trust},
+    cli::{exit::Failure, variable, variable_os},
+    client::{ConnectOptions, Connector, Identity, Proxies, Token, Trust, env},
     config::TOKEN_ENV,
 };
 
@@ -41,6 +41,13 @@ pub struct RouterArgs {
     /// No TLS
     #[arg(long)]
     pub plaintext: bool,
+    /// The name that the router's certificate must have [default: the host of --router]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["insecure", "plaintext"])]
+    pub server_name: Option<String>,
+    /// Begin TLS with a short message, for networks that lose long ones, and without protection against quantum
+    /// computers [env: JUMPSTARTER_ROUTER_POST_QUANTUM=off]
+    #[arg(long, conflicts_with = "plaintext")]
+    pub no_post_quantum: bool,
     /// PEM file with the certificate chain to show to a router that asks for one
     #[arg(
         long,
@@ -55,8 +62,8 @@ pub struct RouterArgs {
 }
 
 impl RouterArgs {
-    /// Makes the connector that these options describe.
-    pub fn connector(&self) -> Result<Connector, Failure> {
+    /// Makes the connector that these options describe. The environment says what is reached through a proxy.
+    pub fn connector(&self, variables: &[(String, OsString)]) -> Result<Connector, Failure> {
         let trust = match &self.ca {
             _ if self.plaintext => Trust::Plaintext,
             _ if self.insecure => Trust::Insecure,
@@ -71,7 +78,14 @@ impl RouterArgs {
         let identity = files
             .map(|(certificate, key)| Identity::from_files(certificate, key))
             .transpose()?;
-        let mut connector = Connector::with_identity(&self.router, trust, identity)?;
+        let off = variable_os(env::POST_QUANTUM, variables).is_some_and(env::is_off);
+        let options = ConnectOptions {
+            identity,
+            server_name: self.server_name.clone(),
+            proxies: Proxies::of(variables),
+            post_quantum: !self.no_post_quantum && !off,
+        };
+        let mut connector = Connector::with_options(&self.router, trust, options)?;
         connector.window = WINDOW;
         Ok(connector)
     }

@@ -70,7 +70,7 @@ pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, 
     let key = key.map(String::into_bytes);
     let key = key.filter(|key| !without_newline(key).is_empty());
     let key = key.ok_or_else(|| wrong("no key: give --key or set ROUTER_KEY"))?;
-    let connector = args.router.connector().map_err(wrong)?;
+    let connector = args.router.connector(env).map_err(wrong)?;
     let size = args.size.map_or(args.workload.default_size(), Size::bytes);
     range("size", size, 0, LARGEST)?;
     let window = args.window.map_or(16 * 1024 * 1024, Size::bytes);

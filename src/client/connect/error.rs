@@ -1,9 +1,14 @@
 //! Says why there is no connection, and what may help.
 
-use std::{io, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use rustls::CertificateError;
 use thiserror::Error;
+
+use super::{
+    super::proxy::{Proxy, ProxyError},
+    handshake::HandshakeError,
+};
+use crate::common::dial::{Unreachable, plain};
 
 /// How long TCP and TLS may take together: as long as a stock client waits for its tunnel.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -17,6 +22,11 @@ pub enum ConnectError {
         /// Is what was given.
         endpoint: String,
     },
+    /// What the certificate is to be for is no name.
+    #[error(
+        "{0:?} is no name for a server; expected one such as router.example.com, or an IP address"
+    )]
+    ServerName(String),
     /// A file with the peer's own certificate or key cannot be read.
     #[error("{path}: {error}; expected a certificate or a private key in PEM")]
     Identity {
@@ -34,14 +44,41 @@ pub enum ConnectError {
          router's own", .0
     )]
     NoSystemRoots(String),
-    /// TCP or the TLS handshake failed.
-    #[error("cannot connect to {endpoint}: {error}")]
-    Io {
+    /// No address of the endpoint could be reached.
+    #[error("cannot connect to {endpoint}: {}", failures(.endpoint, .error))]
+    Unreachable {
         /// Is the endpoint that was to be reached.
         endpoint: String,
-        /// Says what went wrong.
-        error: io::Error,
+        /// Says which variable means a proxy and is of no use.
+        unused: Option<String>,
+        /// Names each address, and what was wrong there.
+        error: Unreachable,
     },
+    /// The proxy that the environment names made no connection.
+    #[error("cannot connect to {endpoint} through {proxy}: {error}")]
+    Proxy {
+        /// Is the endpoint that was to be reached.
+        endpoint: String,
+        /// The proxy, and the variable that names it.
+        proxy: Proxy,
+        /// Says what went wrong.
+        error: ProxyError,
+    },
+    /// There is a TCP connection, and TLS failed on it.
+    #[error("cannot connect to {endpoint}{}: {error}", through(.endpoint, .at.as_ref(), .proxy.as_ref()))]
+    Handshake {
+        /// Is the endpoint that was to be reached.
+        endpoint: String,
+        /// The address that answered, unless a proxy is in between.
+        at: Option<SocketAddr>,
+        /// Is the proxy in between.
+        proxy: Option<Proxy>,
+        /// Says what went wrong.
+        error: HandshakeError,
+    },
+    /// TLS was asked of a connector that is for plain text.
+    #[error("this connector is for plain text")]
+    NoTls,
     /// No answer came.
     #[error(
         "cannot connect to {endpoint}: no answer within {}",
@@ -72,36 +109,75 @@ impl ConnectError {
     /// Says whether trying again is of no use: the settings are wrong, or do not fit what answers.
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Endpoint { .. }
-            | Self::Identity { .. }
-            | Self::Tls(_)
-            | Self::NoSystemRoots(_)
-            | Self::Token => true,
-            Self::Io { error, .. } => tls_error(error).is_some(),
-            Self::Timeout { .. } | Self::Http2 { .. } => false,
+            Self::Handshake { error, .. } => error.is_lasting(),
+            Self::Proxy { error, .. } => error.is_lasting(),
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Http2 { .. } => false,
             #[cfg(feature = "controller")]
             Self::Channel(_) => false,
+            settings => settings.is_of_settings(),
         }
     }
 
+    /// Says whether the settings alone are wrong: nobody was asked yet.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Endpoint { .. }
+                | Self::ServerName(_)
+                | Self::Identity { .. }
+                | Self::Tls(_)
+                | Self::NoSystemRoots(_)
+                | Self::NoTls
+                | Self::Token
+        )
+    }
+
     /// Says what to do about it with the program's options, if there is more to say than the message does.
-    pub fn advice(&self) -> &'static str {
-        let Self::Io { error, .. } = self else {
-            return "";
-        };
-        match tls_error(error) {
-            Some(rustls::Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::BadSignature,
-            )) => "; give its CA with --ca FILE (`tls.ca` in a configuration file)",
-            Some(rustls::Error::InvalidMessage(_)) => {
-                "; what answers does not speak TLS: is the port right, or is this a router without TLS (--plaintext)?"
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Unreachable { error, unused, .. } => {
+                let advice = match error {
+                    Unreachable::Unresolved { .. } => {
+                        "; is the name right? One of a VPN or a cluster is known only there"
+                    }
+                    error if error.is_refused() => {
+                        "; is the router running there, and is the port right?"
+                    }
+                    error if error.is_silent() => {
+                        "; is the address right, and does a firewall let this through?"
+                    }
+                    Unreachable::All(_) => "",
+                };
+                format!(
+                    "{advice}{}",
+                    unused
+                        .as_ref()
+                        .map_or_else(String::new, |route| format!(" ({route})"))
+                )
             }
-            _ => "",
+            Self::Proxy { error, .. } => error.advice().to_owned(),
+            Self::Handshake { error, .. } => error.advice(),
+            _ => String::new(),
         }
     }
 }
 
-/// Finds what TLS itself found wrong.
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
+/// Says what was wrong with each address. One that is the endpoint itself is not named again.
+fn failures(endpoint: &str, error: &Unreachable) -> String {
+    match error {
+        Unreachable::All(tried) => match &tried[..] {
+            [one] if one.address.to_string() == endpoint => plain(&one.error),
+            _ => error.to_string(),
+        },
+        Unreachable::Unresolved { .. } => error.to_string(),
+    }
+}
+
+/// Says by which way the endpoint was reached, unless that is its own address.
+fn through(endpoint: &str, at: Option<&SocketAddr>, proxy: Option<&Proxy>) -> String {
+    match (proxy, at) {
+        (Some(proxy), _) => format!(" through {proxy}"),
+        (None, Some(at)) if at.to_string() != endpoint => format!(" at {at}"),
+        _ => String::new(),
+    }
 }

@@ -11,10 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
 use crate::transport::{
@@ -29,6 +26,7 @@ use crate::{
         halves::Signer,
         meet::{Elsewhere, Order, UNREACHED},
     },
+    common::dial,
     grpc::headers,
     observe::metrics::ClusterCall,
     pairing::table::Waiter,
@@ -189,7 +187,8 @@ async fn kept(cluster: &Cluster, at: &Elsewhere) -> Option<Connected> {
 
 async fn connect(shared: &Shared, at: &Elsewhere) -> Result<Connected, Failure> {
     let own = shared.forwarding.own.get().ok_or(Failure::Lost)?;
-    let socket = TcpStream::connect(&at.address).await?;
+    // TLS has the rest of the time for an answer, and a failure here its addresses.
+    let socket = dial::tcp(&at.address, Instant::now() + ANSWER * 4 / 5).await?;
     let known = Known {
         trust: Trust::Pinned {
             sha256: at.certificate,

@@ -9,10 +9,7 @@ use std::{
 };
 
 use http::HeaderMap;
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
 use crate::transport::{
@@ -26,7 +23,7 @@ use crate::transport::{
     shared::Shared,
 };
 use crate::{
-    common::backoff::Backoff,
+    common::{backoff::Backoff, dial},
     observe::metrics::{RouterProof, SuccessorStream},
     splice::ending::{Cause, Ending},
     tls::trust::Trust,
@@ -101,9 +98,11 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
     let Some((target, own)) = successor.to.as_ref().zip(shared.forwarding.own.get()) else {
         return Err(Failure::Lost);
     };
+    // TLS has the rest of an attempt, and a failure here its addresses.
+    let until = Instant::now() + ATTEMPT * 4 / 5;
     let socket = match target {
-        Target::Own => TcpStream::connect(reachable(own.address)).await?,
-        Target::Endpoint(endpoint) => TcpStream::connect(endpoint).await?,
+        Target::Own => dial::first(&[reachable(own.address)], until).await?,
+        Target::Endpoint(endpoint) => dial::tcp(&endpoint.to_string(), until).await?,
     };
     let known = match &own.tls {
         None => None,

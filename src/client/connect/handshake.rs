@@ -1,0 +1,200 @@
+//! Makes TLS on a TCP connection, and finds out what is wrong if that fails.
+
+use std::{cell::RefCell, io};
+
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    common::{dial::plain, text::printable},
+    tls::{
+        fault::{Fault, NO_HTTP2},
+        trust::{ALPN_H2, SHOWN},
+    },
+};
+
+/// A first message that is longer does not fit one packet.
+const PACKET: usize = 1400;
+
+/// Says why a connection got no TLS.
+#[derive(Debug, Error)]
+pub enum HandshakeError {
+    /// The first message was sent, and nothing came back.
+    #[error("it takes the TCP connection, and does not answer the TLS handshake in time")]
+    Silent {
+        /// The bytes of the first message.
+        hello: usize,
+    },
+    /// The first message was sent, and the connection ended.
+    #[error("it takes the TCP connection, and ends it when the TLS handshake begins: {}", plain(.error))]
+    Cut {
+        /// The bytes of the first message.
+        hello: usize,
+        /// How it ended.
+        error: io::Error,
+    },
+    /// What answers speaks something else.
+    #[error("what answers does not speak TLS: it sent {0}")]
+    NotTls(NotTls),
+    /// It answered, and then no more.
+    #[error("the TLS handshake began, and was not done in time")]
+    Stalled,
+    /// The connection ended in the midst of it.
+    #[error("the connection ended during the TLS handshake: {}", plain(.0))]
+    Io(io::Error),
+    /// One of the two does not accept the other.
+    #[error("{what}")]
+    Tls {
+        /// Says it in a sentence.
+        what: String,
+        /// What may help.
+        advice: &'static str,
+        /// Says it in the library's words.
+        error: rustls::Error,
+    },
+    /// It speaks TLS, and nothing was said of HTTP/2.
+    #[error("it speaks TLS, but did not agree to HTTP/2 in it")]
+    NoHttp2,
+}
+
+/// Something else than TLS, by its first bytes.
+#[derive(Debug, Error)]
+pub enum NotTls {
+    /// A web server, or a router without TLS behind one.
+    #[error("an HTTP/1 answer ({0:?})")]
+    Http1(String),
+    /// A router without TLS.
+    #[error("HTTP/2 without TLS")]
+    Http2,
+    /// Who knows.
+    #[error("{0:?}")]
+    Other(String),
+}
+
+impl HandshakeError {
+    /// Says whether trying again is of no use.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Self::NotTls(_) | Self::Tls { .. } | Self::NoHttp2)
+    }
+
+    /// Says what may help.
+    pub(crate) fn advice(&self) -> String {
+        match self {
+            Self::Silent { hello } | Self::Cut { hello, .. } if *hello > PACKET => format!(
+                "; is it TLS that is spoken at this port? If so, something in between may not let a long first message \
+                 through ({hello} bytes): try --no-post-quantum, which makes it short"
+            ),
+            Self::Silent { .. } | Self::Cut { .. } => {
+                "; is it TLS that is spoken at this port, and by a router?".to_owned()
+            }
+            Self::NotTls(NotTls::Http2) => {
+                "; is this a router without TLS? Then connect with --plaintext".to_owned()
+            }
+            Self::NotTls(_) => {
+                "; is the port right, or is this a router without TLS (--plaintext)?".to_owned()
+            }
+            Self::Tls { advice, .. } => (*advice).to_owned(),
+            Self::NoHttp2 => NO_HTTP2.to_owned(),
+            Self::Stalled | Self::Io(_) => String::new(),
+        }
+    }
+}
+
+/// Makes TLS with HTTP/2 in it, until then at the latest.
+pub(super) async fn make(
+    tls: &TlsConnector,
+    name: ServerName<'static>,
+    socket: TcpStream,
+    until: Instant,
+) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    let mut hello = Vec::new();
+    let connect = tls.connect_with(name, socket, |session| {
+        while session.wants_write() && session.write_tls(&mut hello).is_ok() {}
+    });
+    if let Some(socket) = connect.get_ref() {
+        // Sent here rather than by the handshake, so that the first bytes of the answer can be looked at: they tell a
+        // message that was lost, or another protocol, from what TLS itself finds wrong.
+        begin(socket, &hello, until).await?;
+    }
+    let shake = SHOWN.scope(RefCell::default(), async {
+        let made = connect.into_fallible().await;
+        (made, SHOWN.with(RefCell::take))
+    });
+    let shaken = timeout_at(until, Box::pin(shake)).await;
+    let (made, shown) = shaken.map_err(|_| HandshakeError::Stalled)?;
+    let stream = made.map_err(|(error, _)| {
+        let found = error.get_ref().and_then(|error| error.downcast_ref());
+        match found {
+            Some(error) => {
+                let Fault { what, advice } = Fault::of(error, shown.as_ref());
+                let error = error.clone();
+                HandshakeError::Tls {
+                    what,
+                    advice,
+                    error,
+                }
+            }
+            None => HandshakeError::Io(error),
+        }
+    })?;
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
+        return Err(HandshakeError::NoHttp2);
+    }
+    Ok(stream)
+}
+
+/// Sends the first message and waits for what begins as TLS.
+async fn begin(socket: &TcpStream, hello: &[u8], until: Instant) -> Result<(), HandshakeError> {
+    let length = hello.len();
+    let cut = |error| HandshakeError::Cut {
+        hello: length,
+        error,
+    };
+    let mut first = [0; 64];
+    let answer = async {
+        send(socket, hello).await?;
+        socket.peek(&mut first).await
+    };
+    let seen = match timeout_at(until, answer).await {
+        Err(_) => return Err(HandshakeError::Silent { hello: length }),
+        Ok(Err(error)) => return Err(cut(error)),
+        Ok(Ok(0)) => return Err(cut(io::Error::other("it closes the connection"))),
+        Ok(Ok(seen)) => seen,
+    };
+    match &first[..seen] {
+        // A record of a handshake, an alert, or others that the library judges.
+        [0x14..=0x18, ..] => Ok(()),
+        bytes => Err(HandshakeError::NotTls(other(bytes))),
+    }
+}
+
+async fn send(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        socket.writable().await?;
+        match socket.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Recognizes what answers in place of TLS.
+fn other(bytes: &[u8]) -> NotTls {
+    let text = String::from_utf8_lossy(bytes);
+    if text.starts_with("HTTP/") {
+        let line = text.lines().next().unwrap_or_default();
+        return NotTls::Http1(printable(line));
+    }
+    // A SETTINGS frame of the connection (RFC 9113, section 6.5).
+    if let [0, _, _, 4, 0, 0, 0, 0, 0, ..] = bytes {
+        return NotTls::Http2;
+    }
+    NotTls::Other(text.chars().take(24).collect())
+}

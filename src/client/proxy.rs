@@ -1,0 +1,461 @@
+//! Finds the HTTP proxy that the environment names for an endpoint, as gRPC's C core does, which stock peers use.
+//!
+//! Names of variables are in small letters only. Of `grpc_proxy`, `https_proxy` and `http_proxy` the first that is set
+//! counts, even if it is empty, which means: no proxy. Of `no_grpc_proxy` and `no_proxy` likewise; it lists hosts, with all
+//! names below them, and networks such as 10.0.0.0/8, which only endpoints that are addresses themselves can be in.
+
+mod tunnel;
+
+use std::{ffi::OsString, fmt, net::IpAddr};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+pub use self::tunnel::ProxyError;
+pub(crate) use self::tunnel::tunnel;
+use crate::common::dial;
+
+/// Which variables name a proxy, in this order.
+const PROXIES: [&str; 3] = ["grpc_proxy", "https_proxy", "http_proxy"];
+
+/// Which variables list what is reached without one.
+const EXCEPTIONS: [&str; 2] = ["no_grpc_proxy", "no_proxy"];
+
+/// Is the port of a proxy whose URL has none.
+const USUAL_PORT: &str = "443";
+
+/// Holds what the environment says about proxies.
+#[derive(Clone, Default)]
+pub struct Proxies {
+    proxy: Option<Variable>,
+    exceptions: Option<Variable>,
+}
+
+#[derive(Clone)]
+struct Variable {
+    name: &'static str,
+    value: String,
+}
+
+/// Shows no value: there may be a password in it.
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |variable: &Option<Variable>| variable.as_ref().map(|variable| variable.name);
+        f.debug_struct("Proxies")
+            .field("proxy", &name(&self.proxy))
+            .field("exceptions", &name(&self.exceptions))
+            .finish()
+    }
+}
+
+/// Says how an endpoint is reached, and why so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// No variable names a proxy.
+    Unset,
+    /// This variable is empty, which says: no proxy.
+    Empty(&'static str),
+    /// The list in `variable` has this entry for the host.
+    Excepted {
+        /// The list.
+        variable: &'static str,
+        /// What it says.
+        entry: String,
+    },
+    /// What this variable says is no proxy that can be used; as with gRPC, there is none then.
+    Unusable(&'static str, &'static str),
+    /// Through this proxy.
+    Through(Proxy),
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset => write!(f, "directly: {} name no proxy", PROXIES.join(", ")),
+            Self::Empty(variable) => write!(f, "directly: {variable} is set and empty"),
+            Self::Excepted { variable, entry } => {
+                write!(f, "directly: {variable} lists {entry:?}")
+            }
+            Self::Unusable(variable, why) => {
+                write!(f, "directly: {variable} is not used, as {why}")
+            }
+            Self::Through(proxy) => write!(f, "through {proxy}"),
+        }
+    }
+}
+
+/// A proxy, and the variable that names it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its host:port.
+    address: String,
+    /// Which variable names it.
+    variable: &'static str,
+    /// User and password in base64.
+    credentials: Option<String>,
+}
+
+impl Proxy {
+    /// Gives its host:port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Gives the name of the variable that names it.
+    pub fn variable(&self) -> &'static str {
+        self.variable
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the proxy {} of {}", self.address, self.variable)
+    }
+}
+
+impl Proxies {
+    /// Takes what the process's environment says.
+    pub fn from_env() -> Self {
+        Self::find(|name| std::env::var_os(name))
+    }
+
+    /// Takes what this environment says.
+    pub(crate) fn of(env: &[(String, OsString)]) -> Self {
+        Self::find(|wanted| {
+            let found = env.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        })
+    }
+
+    pub(super) fn find(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let first = |names: &[&'static str]| {
+            names.iter().find_map(|&name| {
+                let value = variable(name)?.to_string_lossy().into_owned();
+                Some(Variable { name, value })
+            })
+        };
+        Self {
+            proxy: first(&PROXIES),
+            exceptions: first(&EXCEPTIONS),
+        }
+    }
+
+    /// Says how host:port is reached.
+    pub(crate) fn route(&self, endpoint: &str) -> Route {
+        let Some(Variable { name, value }) = &self.proxy else {
+            return Route::Unset;
+        };
+        if value.is_empty() {
+            return Route::Empty(name);
+        }
+        let proxy = match parse(value) {
+            Ok((address, credentials)) => Proxy {
+                address,
+                variable: name,
+                credentials,
+            },
+            Err(why) => return Route::Unusable(name, why),
+        };
+        let host = dial::host(endpoint);
+        let excepted = self.exceptions.as_ref().and_then(|list| {
+            let mut entries = list.value.split(',').map(str::trim_ascii);
+            let entry = entries.find(|entry| is_below(host, entry) || is_in(host, entry))?;
+            Some((list.name, entry.to_owned()))
+        });
+        match excepted {
+            Some((variable, entry)) => Route::Excepted { variable, entry },
+            None => Route::Through(proxy),
+        }
+    }
+}
+
+/// Reads a proxy's URL: its host:port, and user and password in base64.
+fn parse(url: &str) -> Result<(String, Option<String>), &'static str> {
+    let no_url = "it is no URL such as http://proxy.example.com:3128";
+    let (scheme, rest) = url.split_once(':').ok_or(no_url)?;
+    if scheme.is_empty()
+        || !scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    {
+        return Err(no_url);
+    }
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err("only proxies with http:// are supported");
+    }
+    let authority = rest.strip_prefix("//").ok_or(no_url)?;
+    let authority = decoded(authority.split(['/', '?', '#']).next().unwrap_or_default());
+    let (credentials, address) = match authority.rsplit_once('@') {
+        Some((credentials, address)) => (Some(credentials), address),
+        None => (None, &*authority),
+    };
+    if address.is_empty() || address.starts_with(':') {
+        return Err("there is no host in it");
+    }
+    let credentials = credentials.filter(|credentials| !credentials.is_empty());
+    let has_port = address[address.rfind(']').unwrap_or(0)..].contains(':');
+    let address = if has_port {
+        address.to_owned()
+    } else {
+        format!("{address}:{USUAL_PORT}")
+    };
+    Ok((
+        address,
+        credentials.map(|credentials| STANDARD.encode(credentials)),
+    ))
+}
+
+/// Undoes percent encoding where it is one.
+fn decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&first, others)) = rest.split_first() {
+        let digits = others
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok());
+        let code = digits.filter(|two| first == b'%' && two.bytes().all(|b| b.is_ascii_hexdigit()));
+        match code.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &others[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = others;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Tells whether a host is this one, or has a name below it. A dot in front changes nothing.
+fn is_below(host: &str, entry: &str) -> bool {
+    let entry = entry.strip_prefix('.').unwrap_or(entry);
+    let Some(cut) = host.len().checked_sub(entry.len()) else {
+        return false;
+    };
+    let ends = host
+        .get(cut..)
+        .is_some_and(|end| end.eq_ignore_ascii_case(entry));
+    !entry.is_empty() && ends && (cut == 0 || host.as_bytes()[cut - 1] == b'.')
+}
+
+/// Tells whether a host is an address in this network.
+fn is_in(host: &str, entry: &str) -> bool {
+    let network = || {
+        let (network, bits) = entry.split_once('/')?;
+        Some((
+            network.parse().ok()?,
+            bits.trim_ascii().parse::<u32>().ok()?,
+        ))
+    };
+    let Some(((network, bits), host)) = network().zip(dial::literal(host)) else {
+        return false;
+    };
+    let equal = |differs: u128, length: u32| {
+        let rest = length.checked_sub(bits);
+        rest.is_some_and(|rest| differs.checked_shr(rest).unwrap_or(0) == 0)
+    };
+    match (host, network) {
+        (IpAddr::V4(host), IpAddr::V4(network)) => {
+            equal(u128::from(host.to_bits() ^ network.to_bits()), 32)
+        }
+        (IpAddr::V6(host), IpAddr::V6(network)) => equal(host.to_bits() ^ network.to_bits(), 128),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const URL: &str = "http://proxy.test:3128";
+
+    fn route(endpoint: &str, env: &[(&str, &str)]) -> Route {
+        let env: Vec<_> = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
+            .collect();
+        Proxies::of(&env).route(endpoint)
+    }
+
+    fn through(endpoint: &str, env: &[(&str, &str)]) -> Option<Proxy> {
+        match route(endpoint, env) {
+            Route::Through(proxy) => Some(proxy),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_counts() {
+        let variable = |env: &[_]| through("r.test:1", env).map(|proxy| proxy.variable);
+        let (grpc, https, http) = (
+            ("grpc_proxy", URL),
+            ("https_proxy", URL),
+            ("http_proxy", URL),
+        );
+        assert_eq!(variable(&[http, https, grpc]), Some("grpc_proxy"));
+        assert_eq!(variable(&[http, https]), Some("https_proxy"));
+        assert_eq!(variable(&[http]), Some("http_proxy"));
+        for none in [
+            &[][..],
+            &[("HTTPS_PROXY", URL)],
+            &[("all_proxy", URL)],
+            &[("grpc_proxy", ""), https],
+            &[("grpc_proxy", "no URL"), https],
+        ] {
+            assert_eq!(variable(none), None, "{none:?}");
+        }
+    }
+
+    /// What gRPC's C core 1.85 did with each.
+    #[test]
+    fn a_url_is_read_as_grpc_reads_it() {
+        let read = |url| {
+            through("r.test:1", &[("https_proxy", url)])
+                .map(|proxy| (proxy.address, proxy.credentials))
+        };
+        let at = |address: &str, credentials: Option<&str>| {
+            Some((address.to_owned(), credentials.map(ToOwned::to_owned)))
+        };
+        assert_eq!(
+            read("http://us%40er:p%3Aw@p.test:1"),
+            at("p.test:1", Some("dXNAZXI6cDp3"))
+        );
+        assert_eq!(
+            read("http://us@er:pw@p.test:1"),
+            at("p.test:1", Some("dXNAZXI6cHc="))
+        );
+        assert_eq!(read("http://:pw@p.test:1"), at("p.test:1", Some("OnB3")));
+        assert_eq!(read("http://u@p.test:1"), at("p.test:1", Some("dQ==")));
+        assert_eq!(read("http://@p.test:1"), at("p.test:1", None));
+        assert_eq!(read("HTTP://p.test:1/path"), at("p.test:1", None));
+        assert_eq!(read("http://p.test:1?x=1"), at("p.test:1", None));
+        assert_eq!(read("http://p.test"), at("p.test:443", None));
+        assert_eq!(read("http://[::1]"), at("[::1]:443", None));
+        assert_eq!(read("http://[::1]:1"), at("[::1]:1", None));
+        for unusable in [
+            "https://p.test:1",
+            "socks5://p.test:1",
+            "p.test:1",
+            "http:p.test:1",
+            "http://",
+            " http://p.test:1",
+            "http://u@:1",
+        ] {
+            assert_eq!(read(unusable), None, "{unusable}");
+        }
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%zz%4"), "%zz%4");
+    }
+
+    /// What gRPC's C core 1.85 did with each.
+    #[test]
+    fn exceptions_are_read_as_grpc_reads_them() {
+        let direct = |endpoint, list| {
+            through(endpoint, &[("https_proxy", URL), ("no_proxy", list)]).is_none()
+        };
+        for list in [
+            "router.test",
+            "x, .test",
+            "TEST",
+            ".router.test",
+            "a b,test",
+            ".TEST ",
+            "Router.Test",
+        ] {
+            assert!(direct("router.test:443", list), "{list}");
+        }
+        for list in [
+            "",
+            "x, ",
+            "*",
+            "er.test",
+            "uter.TEST",
+            "router.test.",
+            "..test",
+            "*.test",
+            "router.test:443",
+            "router.test/24",
+            "a.router.test",
+        ] {
+            assert!(!direct("router.test:443", list), "{list}");
+        }
+        for list in [
+            "127.0.0.1",
+            "127.0.0.0/8",
+            "127.0.0.0/0",
+            "127.0.0.1/32",
+            "127.0.0.1/ 8",
+            "0.1",
+        ] {
+            assert!(direct("127.0.0.1:1", list), "{list}");
+        }
+        for list in [
+            "127.0.0.0/33",
+            "27.0.0.1",
+            "127.0.0.1/",
+            "::ffff:127.0.0.0/104",
+            "127.0.0/8",
+            "128.0.0.0/8",
+        ] {
+            assert!(!direct("127.0.0.1:1", list), "{list}");
+        }
+        for (list, expected) in [
+            ("::/8", true),
+            ("::1", true),
+            ("::1/128", true),
+            ("::/0", true),
+            ("[::1]", false),
+            ("0::1", false),
+            ("0.0.0.0/0", false),
+            ("::2/127", false),
+        ] {
+            assert_eq!(direct("[::1]:1", list), expected, "{list}");
+        }
+        // A name is not resolved to see where it lies.
+        assert!(!direct("localhost:1", "127.0.0.0/8"));
+        let both = [
+            ("https_proxy", URL),
+            ("no_grpc_proxy", ""),
+            ("no_proxy", "r.test"),
+        ];
+        assert!(through("r.test:1", &both).is_some());
+    }
+
+    #[test]
+    fn what_applies_is_said_without_secrets() {
+        let said = |env: &[_]| route("r.test:1", env).to_string();
+        assert_eq!(
+            said(&[]),
+            "directly: grpc_proxy, https_proxy, http_proxy name no proxy"
+        );
+        assert_eq!(
+            said(&[("grpc_proxy", "")]),
+            "directly: grpc_proxy is set and empty"
+        );
+        let url = ("http_proxy", "http://user:sesame@p.test:1");
+        assert_eq!(said(&[url]), "through the proxy p.test:1 of http_proxy");
+        assert_eq!(
+            said(&[url, ("no_proxy", "a, .test")]),
+            "directly: no_proxy lists \".test\""
+        );
+        let socks = said(&[("https_proxy", "socks5://p.test:1")]);
+        assert_eq!(
+            socks,
+            "directly: https_proxy is not used, as only proxies with http:// are supported"
+        );
+        let proxies = Proxies::find(|_| Some("http://user:sesame@p.test:1".into()));
+        let shown = format!("{proxies:?} {:?}", proxies.route("x:1"));
+        assert!(
+            !shown.contains("sesame") && !shown.contains("dXNlcjpzZXNhbWU"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,414 @@
+//! Says in a sentence what went wrong with TLS, from the side that connects, and what may help.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::der;
+use crate::common::text::{joined, printable};
+
+/// What went wrong, and what may help: nothing, or something that begins with a semicolon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub what: String,
+    pub advice: &'static str,
+}
+
+const TRUST: &str = "; give its CA with --ca FILE (`tls.ca` in a configuration file)";
+const TRUST_ITSELF: &str = "; if it is the right one, give the certificate itself with --ca FILE (`tls.ca` in a configuration file)";
+const NAME: &str =
+    "; connect to a name that the certificate has, or say which to expect with --server-name NAME";
+const CLOCK: &str = "; have it renewed, or set this machine's clock if that is wrong";
+const REFUSED: &str =
+    "; show a certificate that it accepts: --client-certificate FILE --client-key FILE";
+
+impl Fault {
+    fn new(what: impl Into<String>, advice: &'static str) -> Self {
+        let what = what.into();
+        Self { what, advice }
+    }
+
+    /// Says it of a handshake that failed. `shown` is the certificate that was shown, if it came to that.
+    pub(crate) fn of(error: &Error, shown: Option<&CertificateDer<'_>>) -> Self {
+        match error {
+            Error::InvalidCertificate(error) => certificate(error, shown),
+            Error::AlertReceived(alert) => Self::new(
+                format!("it ended the TLS handshake, for {}", self::alert(*alert)),
+                if concerns_certificate(*alert) {
+                    REFUSED
+                } else {
+                    ""
+                },
+            ),
+            Error::NoApplicationProtocol => {
+                Self::new("it speaks TLS, but no HTTP/2 in it", NO_HTTP2)
+            }
+            Error::InvalidMessage(_) => Self::new(
+                "what answers does not speak TLS",
+                "; is the port right, or is this a router without TLS (--plaintext)?",
+            ),
+            Error::NoCertificatesPresented => Self::new("it showed no certificate", ""),
+            Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled,
+            ) => Self::new(
+                "it speaks neither TLS 1.2 nor 1.3, or not the one that is needed here",
+                "",
+            ),
+            Error::PeerIncompatible(why) => {
+                let why = words(&format!("{why:?}"));
+                Self::new(
+                    format!("its TLS and ours have too little in common: {why}"),
+                    "",
+                )
+            }
+            Error::PeerMisbehaved(why) => {
+                let why = words(&format!("{why:?}"));
+                Self::new(format!("it does not keep to TLS: {why}"), "")
+            }
+            other => Self::new(format!("TLS failed: {other}"), ""),
+        }
+    }
+}
+
+/// What helps where something in between takes TLS away and gives no HTTP/2 on.
+pub(crate) const NO_HTTP2: &str = "; is that a router? A load balancer that ends TLS must offer `h2` by ALPN, or pass TLS through";
+
+fn certificate(error: &CertificateError, shown: Option<&CertificateDer<'_>>) -> Fault {
+    let names = shown.and_then(der::names);
+    let subject = names.as_ref().and_then(|names| names.subject.as_deref());
+    let named = subject.map_or_else(String::new, |name| format!(" {:?}", printable(name)));
+    match error {
+        CertificateError::ExpiredContext { time, not_after } => Fault::new(
+            format!(
+                "its certificate{named} expired at {}, {} ago by this machine's clock",
+                date(*not_after),
+                between(*not_after, *time)
+            ),
+            CLOCK,
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => Fault::new(
+            format!(
+                "its certificate{named} is not valid before {}, {} from now by this machine's clock",
+                date(*not_before),
+                between(*time, *not_before)
+            ),
+            CLOCK,
+        ),
+        CertificateError::Expired => {
+            Fault::new(format!("its certificate{named} has expired"), CLOCK)
+        }
+        CertificateError::NotValidYet => {
+            Fault::new(format!("its certificate{named} is not valid yet"), CLOCK)
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => other_name(expected, presented, &named),
+        CertificateError::NotValidForName => {
+            Fault::new(format!("its certificate{named} is for another name"), NAME)
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match names {
+            Some(names) if names.same => Fault::new(
+                format!("its certificate{named} is not trusted: it is signed by nobody but itself"),
+                TRUST_ITSELF,
+            ),
+            Some(names) => {
+                let issuer = names
+                    .issuer
+                    .as_deref()
+                    .unwrap_or("an issuer without a name");
+                let issuer = printable(issuer);
+                Fault::new(
+                    format!(
+                        "its certificate{named} is not trusted: it is issued by {issuer:?}, which is unknown here"
+                    ),
+                    TRUST,
+                )
+            }
+            None => Fault::new(
+                "its certificate is not trusted: its issuer is unknown here",
+                TRUST,
+            ),
+        },
+        CertificateError::InvalidPurposeContext { presented, .. } => Fault::new(
+            format!(
+                "its certificate{named} is not for servers, but for: {}",
+                joined(presented.iter().map(purpose), ", ")
+            ),
+            TRUST_ITSELF,
+        ),
+        CertificateError::Revoked => Fault::new(format!("its certificate{named} is revoked"), ""),
+        CertificateError::BadEncoding => {
+            Fault::new(format!("its certificate{named} is damaged"), "")
+        }
+        CertificateError::ApplicationVerificationFailure => Fault::new(
+            format!("its certificate{named} is not the one that is expected"),
+            "",
+        ),
+        other => unusual(&other.to_string(), &named),
+    }
+}
+
+/// Says what the library has no sentence for. Of its own errors only the names are to be had.
+fn unusual(error: &str, named: &str) -> Fault {
+    if error.contains("CaUsedAsEndEntity") {
+        return Fault::new(
+            format!("its certificate{named} says that it is a CA's, not a server's"),
+            TRUST_ITSELF,
+        );
+    }
+    if error.contains("UnsupportedCertVersion") {
+        return Fault::new(
+            format!("its certificate{named} is of X.509 version 1, which has no names"),
+            "; have one of version 3 made, with the router's name as subjectAltName",
+        );
+    }
+    Fault::new(
+        format!("its certificate{named} cannot be used: {}", words(error)),
+        "",
+    )
+}
+
+fn other_name(expected: &ServerName<'_>, presented: &[String], named: &str) -> Fault {
+    let expected = expected.to_str();
+    let mut names: Vec<_> = presented
+        .iter()
+        .filter_map(|name| presented_name(name))
+        .collect();
+    names.sort();
+    names.dedup();
+    let more = names.len().saturating_sub(8);
+    names.truncate(8);
+    let others = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    if names.is_empty() {
+        let what = format!("its certificate{named} has no names, so it is not for {expected:?}");
+        let advice = "; have one made with the router's name as subjectAltName, or give the certificate itself with --ca FILE";
+        return Fault::new(what, advice);
+    }
+    let names = joined(names.iter().map(|name| format!("{name:?}")), ", ");
+    Fault::new(
+        format!("its certificate is for {names}{others}, not for {expected:?}"),
+        NAME,
+    )
+}
+
+/// Takes the name out of how the library shows it: `DnsName("localhost")`, `IpAddress(127.0.0.1)`.
+fn presented_name(shown: &str) -> Option<String> {
+    let (kind, name) = shown.strip_suffix(')')?.split_once('(')?;
+    let name = printable(name.trim_matches('"'));
+    match kind {
+        "DnsName" => Some(name),
+        "IpAddress" => Some(
+            name.parse()
+                .map_or(name, |address: IpAddr| address.to_string()),
+        ),
+        _ => None,
+    }
+}
+
+fn purpose(purpose: &ExtendedKeyPurpose) -> String {
+    match purpose {
+        ExtendedKeyPurpose::ClientAuth => "clients".to_owned(),
+        ExtendedKeyPurpose::ServerAuth => "servers".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Makes words of a name such as `NoCipherSuitesInCommon`.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 8);
+    let mut before = ' ';
+    for c in name.chars() {
+        if c.is_uppercase() && before.is_lowercase() {
+            words.push(' ');
+        }
+        let lower = c.is_uppercase() && !before.is_uppercase();
+        words.extend(if lower { c.to_ascii_lowercase() } else { c }.escape_debug());
+        before = c;
+    }
+    words
+}
+
+/// Says what an alert means: the reason of whoever sent it.
+pub(crate) fn alert(alert: AlertDescription) -> String {
+    let known = match alert {
+        AlertDescription::HandshakeFailure => "want of a method that both know",
+        AlertDescription::ProtocolVersion => "another version of TLS is needed",
+        AlertDescription::UnrecognisedName => "the name that it was asked for is unknown to it",
+        AlertDescription::NoApplicationProtocol => "it speaks no HTTP/2 there",
+        AlertDescription::CertificateRequired => "it asks for a certificate of this side's",
+        AlertDescription::UnknownCA => "the issuer of this side's certificate is unknown to it",
+        AlertDescription::CertificateExpired => "this side's certificate has expired",
+        AlertDescription::CertificateRevoked => "this side's certificate is revoked",
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate => "it does not accept this side's certificate",
+        AlertDescription::AccessDenied => "this side is not let in",
+        AlertDescription::InternalError => "an error of its own",
+        other => return format!("a reason that it calls {:?}", words(&format!("{other:?}"))),
+    };
+    format!("this reason: {known}")
+}
+
+fn concerns_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+    )
+}
+
+fn date(time: UnixTime) -> String {
+    // Beyond that year no such text can be written.
+    const LAST: u64 = 253_402_300_799;
+    let time: SystemTime = UNIX_EPOCH + Duration::from_secs(time.as_secs().min(LAST));
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// The time between two, in its two largest units.
+fn between(from: UnixTime, to: UnixTime) -> String {
+    let seconds = to.as_secs().saturating_sub(from.as_secs());
+    let long = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    let units: Vec<_> = long.split(' ').take(2).collect();
+    units.join(" ")
+}
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn of(error: impl Into<Error>) -> String {
+        let fault = Fault::of(&error.into(), None);
+        fault.what + fault.advice
+    }
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn certificates_are_said_with_names_and_dates() {
+        let (time, not_after) = (at(1_000_000_000), at(999_000_000));
+        let expired = of(CertificateError::ExpiredContext { time, not_after });
+        assert!(
+            expired.starts_with(
+                "its certificate expired at 2001-08-28T12:00:00Z, 11days 13h ago by this"
+            ),
+            "{expired}"
+        );
+        let not_before = at(1_000_086_400);
+        let early = of(CertificateError::NotValidYetContext { time, not_before });
+        assert!(
+            early.contains("is not valid before 2001-09-10T01:46:40Z, 1day from now"),
+            "{early}"
+        );
+        let expected = ServerName::try_from("router.test").unwrap();
+        let presented = [
+            "DnsName(\"localhost\")",
+            "IpAddress(127.0.0.1)",
+            "DnsName(\"localhost\")",
+        ];
+        let presented = presented.map(str::to_owned).to_vec();
+        let other = of(CertificateError::NotValidForNameContext {
+            expected: expected.clone(),
+            presented,
+        });
+        assert!(other.starts_with("its certificate is for \"127.0.0.1\", \"localhost\", not for \"router.test\"; connect"), "{other}");
+        let none = of(CertificateError::NotValidForNameContext {
+            expected,
+            presented: vec![],
+        });
+        assert!(
+            none.contains("has no names, so it is not for \"router.test\""),
+            "{none}"
+        );
+    }
+
+    #[test]
+    fn who_issued_an_unknown_certificate_is_said() {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let error = CertificateError::UnknownIssuer.into();
+        let fault = Fault::of(&error, Some(signed.cert.der()));
+        assert!(
+            fault.what.contains("signed by nobody but itself"),
+            "{}",
+            fault.what
+        );
+        assert_eq!(fault.advice, TRUST_ITSELF);
+        let pair = crate::tls::fault::tests::issued("the lab's CA");
+        let fault = Fault::of(&error, Some(&pair));
+        assert!(
+            fault
+                .what
+                .contains("is issued by \"the lab's CA\", which is unknown here"),
+            "{}",
+            fault.what
+        );
+        assert_eq!(fault.advice, TRUST);
+    }
+
+    /// A certificate of an authority with this name.
+    fn issued(name: &str) -> CertificateDer<'static> {
+        let (key, own) = (
+            rcgen::KeyPair::generate().unwrap(),
+            rcgen::KeyPair::generate().unwrap(),
+        );
+        let mut ca = rcgen::CertificateParams::default();
+        ca.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let issuer = rcgen::Issuer::new(ca, key);
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.signed_by(&own, &issuer).unwrap().der().clone()
+    }
+
+    /// The library's own texts are names of its types.
+    #[test]
+    fn nothing_is_said_in_the_words_of_a_program() {
+        let errors: Vec<Error> = vec![
+            Error::AlertReceived(AlertDescription::HandshakeFailure),
+            Error::AlertReceived(AlertDescription::RecordOverflow),
+            Error::AlertReceived(AlertDescription::CertificateRequired),
+            Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+            Error::NoApplicationProtocol,
+            Error::NoCertificatesPresented,
+            PeerIncompatible::NoCipherSuitesInCommon.into(),
+            PeerIncompatible::ServerDoesNotSupportTls12Or13.into(),
+            rustls::PeerMisbehaved::IllegalMiddleboxChangeCipherSpec.into(),
+            CertificateError::UnhandledCriticalExtension.into(),
+            CertificateError::BadEncoding.into(),
+            CertificateError::ApplicationVerificationFailure.into(),
+        ];
+        for error in errors {
+            let text = of(error);
+            let camel = text
+                .as_bytes()
+                .windows(2)
+                .any(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase());
+            assert!(
+                !camel && !text.contains(['{', '(']) || text.contains("(--plaintext)"),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            words("NoCipherSuitesInCommon"),
+            "no cipher suites in common"
+        );
+    }
+}
