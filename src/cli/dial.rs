@@ -14,7 +14,7 @@ use super::{
         relay::{self, Connection, Relay},
         until_stopped,
     },
-    join::controller::ClientArgs,
+    join::controller::{ClientArgs, WireArgs},
     pipe::{WaysArgs, patiently, standard},
 };
 use crate::client::Session;
@@ -26,6 +26,9 @@ pub struct DialArgs {
     /// Who dials what.
     #[command(flatten)]
     pub client: ClientArgs,
+    /// How to get there.
+    #[command(flatten)]
+    pub wire: WireArgs,
     /// Accept connections here, and dial for each: host:port, or unix:PATH; without it, join standard input and output
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Address>,
@@ -48,7 +51,7 @@ fn help() -> String {
 
 /// Runs `dial`.
 pub(crate) async fn run(args: &DialArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
-    let session = args.client.session(env)?;
+    let session = args.client.session(args.wire, env)?;
     let lease = args.client.lease(env)?;
     let Some(address) = &args.listen else {
         let stream = patiently("the exporter", session.connect(&lease)).await?;

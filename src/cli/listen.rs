@@ -13,7 +13,7 @@ use super::{
         relay::{Connection, Relay},
         until_stopped,
     },
-    join::controller::ExporterArgs,
+    join::controller::{ExporterArgs, WireArgs},
     pipe::{WaysArgs, patiently, standard},
 };
 use crate::{
@@ -34,6 +34,9 @@ pub struct ListenArgs {
     /// Whose exporter this is.
     #[command(flatten)]
     pub exporter: ExporterArgs,
+    /// How to get there.
+    #[command(flatten)]
+    pub wire: WireArgs,
     /// Only for this lease, of an exporter that is registered by other means [default: register, and serve every lease]
     #[arg(long, value_name = "NAME")]
     pub lease: Option<String>,
@@ -59,7 +62,7 @@ fn help() -> String {
 
 /// Runs `listen`.
 pub(crate) async fn run(args: &ListenArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
-    let session = args.exporter.session(env)?;
+    let session = args.exporter.session(args.wire, env)?;
     let ended = until_stopped(Box::pin(work(args, &session))).await;
     if args.lease.is_none() {
         // A controller that cannot be told finds out by itself.

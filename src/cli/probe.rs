@@ -22,6 +22,9 @@ use super::{
 };
 use crate::client::{Connector, RouterStream, StreamError, Token};
 
+/// What is late has so long to say what it waited for.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 // No `Debug`: the token is a secret.
 /// Options of `probe`.
 #[derive(Args, Clone)]
@@ -104,7 +107,8 @@ struct Trips {
 /// Runs `probe`.
 pub(crate) async fn run(args: &ProbeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let tokens = args.token.tokens_of_our_own(env)?;
-    let connector = args.router.connector(env)?;
+    let mut connector = args.router.connector(env)?;
+    connector.timeout = connector.timeout.min(args.timeout);
     let mut first_failure = None;
     let (mut rounds, mut failed) = (0_u32, 0_u32);
     let mut next = tokio::time::Instant::now();
@@ -168,7 +172,9 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
 async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, Option<Failure>) {
     let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let step = Cell::new("");
-    let exchanged = timeout(args.timeout, exchange(args, connector, token, &step)).await;
+    // A connection that fails by then says why.
+    let latest = args.timeout + LAST_WORD;
+    let exchanged = timeout(latest, exchange(args, connector, token, &step)).await;
     let (times, failure) = match exchanged {
         Ok(Ok(times)) => {
             let (setup, median) = (times.connect_ms + times.pair_ms, times.round_trip_ms.median);

@@ -1,5 +1,6 @@
 //! Makes connections to a router or a controller.
 
+mod answer;
 pub(super) mod error;
 mod handshake;
 
@@ -14,6 +15,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
 
 pub use self::{
+    answer::Answer,
     error::{CONNECT_TIMEOUT, ConnectError},
     handshake::HandshakeError,
 };
@@ -144,13 +146,15 @@ impl Connector {
         })
     }
 
-    /// Makes connections to another endpoint with the same settings, but for a server's name that is not its host's. TLS
-    /// sessions are shared, so that returning to an endpoint is cheap.
+    /// Makes connections to another endpoint with the same settings. TLS sessions are shared, so that returning to an
+    /// endpoint is cheap. A server's name that was given is that of any endpoint, as with gRPC.
     pub fn with_endpoint(&self, endpoint: &str) -> Result<Self, ConnectError> {
         Ok(Self {
             endpoint: endpoint.to_owned(),
-            name: host_name(endpoint)?,
-            authority: None,
+            name: match self.authority {
+                None => host_name(endpoint)?,
+                Some(_) => self.name.clone(),
+            },
             route: self.proxies.route(endpoint),
             via: None,
             ..self.clone()
@@ -168,7 +172,7 @@ impl Connector {
     }
 
     /// Gives the name that the certificate must be for.
-    pub(crate) fn server_name(&self) -> &ServerName<'static> {
+    pub fn server_name(&self) -> &ServerName<'static> {
         &self.name
     }
 
@@ -178,7 +182,7 @@ impl Connector {
     }
 
     /// Says how the endpoint is reached: directly or through a proxy, and why so.
-    pub(crate) fn route(&self) -> &Route {
+    pub fn route(&self) -> &Route {
         &self.route
     }
 

@@ -1,8 +1,10 @@
 //! Reads Jumpstarter's own configuration files: how clients and exporters reach their controller.
 
+mod document;
 mod error;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::{
     env,
@@ -11,16 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 pub use self::error::ControllerConfigError;
-use super::{token::Token, trust::Trust};
-
-const API_VERSION: &str = "jumpstarter.dev/v1alpha1";
-
-/// Is the port that stock peers use where the endpoint names none.
-const USUAL_PORT: &str = "443";
+use self::{
+    document::{Document, Source},
+    variables::Variables,
+};
+use super::{proxy::Proxies, token::Token, trust::Trust};
 
 /// No such file is larger, bytes.
 const MOST: u64 = 1024 * 1024;
@@ -67,30 +67,12 @@ pub struct ControllerConfig {
     pub trust: Trust,
     /// Is what the controller knows its bearer by.
     pub token: Token,
-}
-
-/// Holds what such files have in common. What is not needed here is not looked at.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct File {
-    api_version: Option<String>,
-    kind: Option<String>,
-    metadata: Option<Metadata>,
-    endpoint: Option<String>,
-    tls: Option<Tls>,
-    token: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    namespace: Option<String>,
-    name: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Tls {
-    ca: Option<String>,
-    insecure: Option<bool>,
+    /// Is what the certificates must be for, if not the endpoints' hosts: `grpc.ssl_target_name_override` of `grpcOptions`.
+    pub server_name: Option<String>,
+    /// Says which endpoints are reached through a proxy.
+    pub proxies: Proxies,
+    /// Whether to offer a key exchange that withstands quantum computers, whose first message is a long one.
+    pub post_quantum: bool,
 }
 
 /// `config.yaml`, which says what client is the current one.
@@ -106,15 +88,26 @@ struct UserConfig {
 }
 
 impl ControllerConfig {
-    /// Reads a file.
+    /// Reads a file, and nothing else.
     pub fn load(path: impl AsRef<Path>, role: Role) -> Result<Self, ControllerConfigError> {
+        Self::load_with(path, role, &[])
+    }
+
+    /// Reads a file. What it leaves open is taken from this environment, as by `jmp`: endpoint, token, namespace and name
+    /// from `JMP_ENDPOINT`, `JMP_TOKEN`, `JMP_NAMESPACE` and `JMP_NAME`; for an exporter only the last two.
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        role: Role,
+        env: &[(String, OsString)],
+    ) -> Result<Self, ControllerConfigError> {
         let path = path.as_ref();
-        Self::parse(&read(path)?, path, role)
+        let document = yaml(&read(path)?, path)?;
+        Source::File(path).config(document, role, Variables(env))
     }
 
     /// Reads the configuration of this name from where Jumpstarter keeps them: `clients` or `exporters` under
     /// `JMP_CLIENT_CONFIG_HOME`, else `~/.config/jumpstarter`, and exporters also under `/etc/jumpstarter`. Without a name,
-    /// the current client's.
+    /// a client is what the environment says, if `JMP_NAMESPACE` and `JMP_NAME` are set, else the current one.
     pub fn from_env(name: Option<&str>, role: Role) -> Result<Self, ControllerConfigError> {
         let named = |(name, value): (OsString, _)| Some((name.into_string().ok()?, value));
         let env: Vec<_> = env::vars_os().filter_map(named).collect();
@@ -127,10 +120,14 @@ impl ControllerConfig {
         role: Role,
         env: &[(String, OsString)],
     ) -> Result<Self, ControllerConfigError> {
-        let home = home(env);
+        let variables = Variables(env);
+        let home = home(variables);
         let word = role.word();
         let name = match (name, role) {
             (Some(name), _) => name.to_owned(),
+            (None, Role::Client) if variables.name_a_client() => {
+                return Source::Environment.config(Document::default(), role, variables);
+            }
             (None, Role::Client) => current(&home)?,
             (None, Role::Exporter) => {
                 return Err(ControllerConfigError::NoneNamed {
@@ -148,47 +145,13 @@ impl ControllerConfig {
             places.push(Path::new("/etc/jumpstarter/exporters").join(&file));
         }
         match places.iter().find(|path| path.exists()) {
-            Some(path) => Self::load(path, role),
+            Some(path) => Self::load_with(path, role, env),
             None => Err(ControllerConfigError::Unknown {
                 role: word,
                 name,
                 places,
             }),
         }
-    }
-
-    fn parse(text: &str, path: &Path, role: Role) -> Result<Self, ControllerConfigError> {
-        let file: File = yaml(text, path)?;
-        let content = |what: String| ControllerConfigError::Content {
-            path: path.to_owned(),
-            what,
-        };
-        let missing = |key: &str| content(format!("{key:?} is missing"));
-        let is = |key: &str, found: Option<String>, expected: &str| match found {
-            Some(found) if found != expected => Err(content(format!(
-                "{key} is {found:?}, expected {expected:?}"
-            ))),
-            _ => Ok(()),
-        };
-        is("apiVersion", file.api_version, API_VERSION)?;
-        is("kind", file.kind, &format!("{}Config", role.name()))?;
-        let metadata = file.metadata.ok_or_else(|| missing("metadata"))?;
-        let endpoint = file.endpoint.filter(|endpoint| !endpoint.is_empty());
-        let token = file.token.filter(|token| !token.is_empty());
-        let tls = file.tls.unwrap_or_default();
-        let trust = match (tls.insecure, tls.ca.as_deref()) {
-            (Some(true), _) => Trust::Insecure,
-            (_, None | Some("")) => Trust::System,
-            (_, Some(ca)) => certificates(ca).map_err(content)?,
-        };
-        Ok(Self {
-            role,
-            namespace: metadata.namespace.unwrap_or_default(),
-            name: metadata.name.ok_or_else(|| missing("metadata.name"))?,
-            endpoint: with_port(&endpoint.ok_or_else(|| missing("endpoint"))?),
-            trust,
-            token: Token::new(token.ok_or_else(|| missing("token"))?),
-        })
     }
 }
 
@@ -217,32 +180,9 @@ fn first_line(error: &str) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
-/// `tls.ca`: PEM in base64. Line breaks in it do not matter.
-fn certificates(ca: &str) -> Result<Trust, String> {
-    let packed: String = ca.split_ascii_whitespace().collect();
-    let pem = STANDARD
-        .decode(packed)
-        .map_err(|error| format!("tls.ca: expected a PEM file in base64: {error}"))?;
-    Trust::from_pem(&pem).map_err(|error| format!("tls.ca: expected certificates in PEM: {error}"))
-}
-
-fn with_port(endpoint: &str) -> String {
-    let host_ends = endpoint.rfind(']').unwrap_or(0);
-    if endpoint[host_ends..].contains(':') {
-        endpoint.to_owned()
-    } else {
-        format!("{endpoint}:{USUAL_PORT}")
-    }
-}
-
 /// Finds where stock clients keep their files.
-fn home(env: &[(String, OsString)]) -> PathBuf {
-    let variable = |wanted: &str| {
-        let mut found = env.iter().filter(|(_, value)| !value.is_empty());
-        found
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| PathBuf::from(value))
-    };
+fn home(env: Variables<'_>) -> PathBuf {
+    let variable = |name| env.exactly(name).map(PathBuf::from);
     let config = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
     let usual = || config().unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".config"));
     variable("JMP_CLIENT_CONFIG_HOME").unwrap_or_else(|| usual().join("jumpstarter"))

@@ -15,9 +15,12 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    io::InspectReader,
+    sync::{CancellationToken, DropGuard},
+};
 
-use super::connect::{CONNECT_TIMEOUT, ConnectError, Connector, Keepalive};
+use super::connect::{Answer, CONNECT_TIMEOUT, ConnectError, Connector, Keepalive};
 use crate::grpc::call;
 
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
@@ -33,6 +36,9 @@ pub(super) struct Line {
     task: JoinHandle<()>,
     lost: Arc<OnceLock<String>>,
     answered: Arc<AtomicBool>,
+    began: Arc<OnceLock<Answer>>,
+    /// Says through which proxy it goes, if through one.
+    through: String,
 }
 
 /// Connects, and sets HTTP/2 up.
@@ -40,7 +46,9 @@ pub(super) async fn open(
     connector: &Connector,
 ) -> Result<(SendRequest<Bytes>, Line), ConnectError> {
     let io = connector.io().await?;
-    let set_up = handshake(io, connector.window, connector.keepalive);
+    let through = connector.proxy();
+    let through = through.map_or_else(String::new, |proxy| format!(" (through {proxy})"));
+    let set_up = handshake(io, connector.window, connector.keepalive, through);
     let late = |_| ConnectError::Timeout {
         endpoint: connector.endpoint().to_owned(),
     };
@@ -52,10 +60,16 @@ async fn handshake<T>(
     io: T,
     window: u32,
     keepalive: Keepalive,
+    through: String,
 ) -> Result<(SendRequest<Bytes>, Line), h2::Error>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let began = Arc::new(OnceLock::new());
+    let first = began.clone();
+    let io = InspectReader::new(io, move |bytes: &[u8]| {
+        first.get_or_init(|| Answer::of(bytes));
+    });
     let (requests, mut connection) = call::http2(window, SEND_BUFFER).handshake(io).await?;
     let pings = connection.ping_pong();
     let wanted = CancellationToken::new();
@@ -84,6 +98,8 @@ where
         task: tokio::spawn(task),
         lost,
         answered,
+        began,
+        through,
     };
     Ok((requests, line))
 }
@@ -118,9 +134,16 @@ impl Line {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Says why the connection is gone, if it is known.
-    pub(super) fn why(&self) -> Option<&str> {
-        self.lost.get().map(String::as_str)
+    /// Says why the connection is gone, where `error` is what its stream knows.
+    pub(super) fn why(&self, error: &h2::Error) -> String {
+        let why = match (self.began.get(), self.lost.get()) {
+            (Some(other), _) if !self.is_answered() && *other != Answer::Http2 => {
+                format!("it sent {other}")
+            }
+            (_, Some(why)) => why.clone(),
+            (_, None) => error.to_string(),
+        };
+        why + &self.through
     }
 
     /// Waits until all was written and the connection is closed, a second at most.

@@ -49,7 +49,7 @@ impl fmt::Debug for Proxies {
 
 /// Says how an endpoint is reached, and why so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub enum Route {
     /// No variable names a proxy.
     Unset,
     /// This variable is empty, which says: no proxy.
@@ -70,7 +70,7 @@ pub(crate) enum Route {
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unset => write!(f, "directly: {} name no proxy", PROXIES.join(", ")),
+            Self::Unset => write!(f, "directly: no proxy is named ({})", PROXIES.join(", ")),
             Self::Empty(variable) => write!(f, "directly: {variable} is set and empty"),
             Self::Excepted { variable, entry } => {
                 write!(f, "directly: {variable} lists {entry:?}")
@@ -130,6 +130,14 @@ impl Proxies {
             let found = env.iter().find(|(name, _)| name == wanted);
             found.map(|(_, value)| value.clone())
         })
+    }
+
+    /// Uses this proxy instead, if there is one: that of a channel's option `grpc.http_proxy`.
+    #[cfg(feature = "controller")]
+    pub(super) fn or_named(mut self, proxy: Option<String>) -> Self {
+        let name = "grpc.http_proxy";
+        self.proxy = proxy.map(|value| Variable { name, value }).or(self.proxy);
+        self
     }
 
     pub(super) fn find(variable: impl Fn(&str) -> Option<OsString>) -> Self {
@@ -434,7 +442,7 @@ mod tests {
         let said = |env: &[_]| route("r.test:1", env).to_string();
         assert_eq!(
             said(&[]),
-            "directly: grpc_proxy, https_proxy, http_proxy name no proxy"
+            "directly: no proxy is named (grpc_proxy, https_proxy, http_proxy)"
         );
         assert_eq!(
             said(&[("grpc_proxy", "")]),

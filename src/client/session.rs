@@ -21,7 +21,7 @@ use self::{
     reopened::Reopened,
 };
 use super::{
-    connect::{ConnectError, Connector},
+    connect::{ConnectError, ConnectOptions, Connector},
     controller_config::ControllerConfig,
     router_stream::RouterStream,
     token::Token,
@@ -87,7 +87,13 @@ pub struct Session {
 impl Session {
     /// Makes a session for the bearer of this configuration. Nothing is sent yet.
     pub fn new(config: &ControllerConfig) -> Result<Self, SessionError> {
-        let connector = Connector::new(&config.endpoint, config.trust.clone())?;
+        let options = ConnectOptions {
+            server_name: config.server_name.clone(),
+            proxies: config.proxies.clone(),
+            post_quantum: config.post_quantum,
+            ..ConnectOptions::default()
+        };
+        let connector = Connector::with_options(&config.endpoint, config.trust.clone(), options)?;
         let value = |what, text: &str| {
             AsciiMetadataValue::try_from(text).map_err(|_| SessionError::Credentials(what))
         };

@@ -37,7 +37,7 @@ impl Fault {
         match error {
             Error::InvalidCertificate(error) => certificate(error, shown),
             Error::AlertReceived(alert) => Self::new(
-                format!("it ended the TLS handshake, for {}", self::alert(*alert)),
+                format!("it ended the TLS handshake: {}", self::alert(*alert)),
                 if concerns_certificate(*alert) {
                     REFUSED
                 } else {
@@ -240,11 +240,22 @@ fn words(name: &str) -> String {
     words
 }
 
+/// How rustls begins what it says of an alert.
+const ALERT: &str = "received fatal alert: ";
+
+/// Says what the alert means of which `error` tells in the library's words. HTTP/2 keeps these only.
+pub(crate) fn alert_in(error: &str) -> Option<String> {
+    let (_, name) = error.split_once(ALERT)?;
+    let mut all = (0..=u8::MAX).map(AlertDescription::from);
+    let named = |one: &AlertDescription| name.split(' ').next() == Some(&*format!("{one:?}"));
+    Some(all.find(named).map_or_else(|| words(name), alert))
+}
+
 /// Says what an alert means: the reason of whoever sent it.
-pub(crate) fn alert(alert: AlertDescription) -> String {
+fn alert(alert: AlertDescription) -> String {
     let known = match alert {
-        AlertDescription::HandshakeFailure => "want of a method that both know",
-        AlertDescription::ProtocolVersion => "another version of TLS is needed",
+        AlertDescription::HandshakeFailure => "there is no method that both know",
+        AlertDescription::ProtocolVersion => "it wants another version of TLS",
         AlertDescription::UnrecognisedName => "the name that it was asked for is unknown to it",
         AlertDescription::NoApplicationProtocol => "it speaks no HTTP/2 there",
         AlertDescription::CertificateRequired => "it asks for a certificate of this side's",
@@ -255,10 +266,10 @@ pub(crate) fn alert(alert: AlertDescription) -> String {
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate => "it does not accept this side's certificate",
         AlertDescription::AccessDenied => "this side is not let in",
-        AlertDescription::InternalError => "an error of its own",
-        other => return format!("a reason that it calls {:?}", words(&format!("{other:?}"))),
+        AlertDescription::InternalError => "something is wrong with it",
+        other => return format!("its reason is {:?}", words(&format!("{other:?}"))),
     };
-    format!("this reason: {known}")
+    known.to_owned()
 }
 
 fn concerns_certificate(alert: AlertDescription) -> bool {

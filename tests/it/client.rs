@@ -447,7 +447,7 @@ async fn only_what_is_trusted_is_connected_to() {
     let router = Running::start(&[]).await;
     let stranger = Connector::new(&router.endpoint(), Certificate::new().trust()).unwrap();
     let error = RouterStream::connect(&stranger, "x").await.unwrap_err();
-    assert!(matches!(&error, ConnectError::Io { .. }), "{error}");
+    assert!(matches!(&error, ConnectError::Handshake { .. }), "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
     // What the system trusts has no certificate that a test has made, if it trusts anybody at all.
     if let Ok(system) = Connector::new(&router.endpoint(), Trust::System) {

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use futures_util::Stream;
 use hyper_util::rt::TokioIo;
 use jumpstarter_router::{
-    client::{ControllerConfig, Role, Session, SessionError, Token, Trust},
+    client::{ControllerConfig, Proxies, Role, Session, SessionError, Token, Trust},
     protocol::v1::{
         AuditStreamRequest, DialRequest, DialResponse, ExporterStatus, GetLeaseRequest,
         GetLeaseResponse, GetServiceEndpointsRequest, GetServiceEndpointsResponse,
@@ -301,6 +301,9 @@ impl Lab {
             endpoint: self.endpoint.clone(),
             trust: self.router.certificate.trust(),
             token: Token::new("sesame"),
+            server_name: None,
+            proxies: Proxies::default(),
+            post_quantum: true,
         }
     }
 

@@ -12,10 +12,20 @@ use crate::{
     client::{ControllerConfig, Role, Session},
 };
 
+/// How to reach controller and routers.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct WireArgs {
+    /// Begin TLS with a short message, for networks that lose long ones, and without protection against quantum
+    /// computers [env: JUMPSTARTER_ROUTER_POST_QUANTUM=off]
+    #[arg(long)]
+    pub no_post_quantum: bool,
+}
+
 /// A client of a controller.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// The client's configuration in ~/.config/jumpstarter/clients [default: the current client of `jmp`]
+    /// The client's configuration in ~/.config/jumpstarter/clients [default: the client of JMP_NAMESPACE, JMP_NAME, JMP_ENDPOINT and JMP_TOKEN, or the
+    /// current client of `jmp`]
     #[arg(long, value_name = "NAME", conflicts_with = "client_config")]
     pub client: Option<String>,
     /// The client's configuration file [env: JMP_CLIENT_CONFIG]
@@ -28,13 +38,19 @@ pub struct ClientArgs {
 
 impl ClientArgs {
     /// Opens a session with the controller.
-    pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
+    pub fn session(&self, wire: WireArgs, env: &[(String, OsString)]) -> Result<Session, Failure> {
         let named = || variable("JMP_CLIENT_CONFIG", env).map(PathBuf::from);
         let file = match &self.client {
             Some(_) => None,
             None => self.client_config.clone().or_else(named),
         };
-        session(file.as_deref(), self.client.as_deref(), Role::Client, env)
+        session(
+            file.as_deref(),
+            self.client.as_deref(),
+            Role::Client,
+            wire,
+            env,
+        )
     }
 
     /// Gives the name of the lease, without the namespace that `jmp` may print before it.
@@ -63,9 +79,9 @@ pub struct ExporterArgs {
 
 impl ExporterArgs {
     /// Opens a session with the controller.
-    pub fn session(&self, env: &[(String, OsString)]) -> Result<Session, Failure> {
+    pub fn session(&self, wire: WireArgs, env: &[(String, OsString)]) -> Result<Session, Failure> {
         let (file, name) = (self.exporter_config.as_deref(), self.exporter.as_deref());
-        session(file, name, Role::Exporter, env)
+        session(file, name, Role::Exporter, wire, env)
     }
 }
 
@@ -73,11 +89,13 @@ fn session(
     file: Option<&Path>,
     name: Option<&str>,
     role: Role,
+    wire: WireArgs,
     env: &[(String, OsString)],
 ) -> Result<Session, Failure> {
-    let config = match file {
-        Some(file) => ControllerConfig::load(file, role)?,
+    let mut config = match file {
+        Some(file) => ControllerConfig::load_with(file, role, env)?,
         None => ControllerConfig::find(name, role, env)?,
     };
+    config.post_quantum &= !wire.no_post_quantum;
     Ok(Session::new(&config)?)
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, io};
 
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
 use tokio::{
     net::TcpStream,
@@ -10,8 +10,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use super::answer::Answer;
 use crate::{
-    common::{dial::plain, text::printable},
+    common::dial::plain,
     tls::{
         fault::{Fault, NO_HTTP2},
         trust::{ALPN_H2, SHOWN},
@@ -40,7 +41,7 @@ pub enum HandshakeError {
     },
     /// What answers speaks something else.
     #[error("what answers does not speak TLS: it sent {0}")]
-    NotTls(NotTls),
+    NotTls(Answer),
     /// It answered, and then no more.
     #[error("the TLS handshake began, and was not done in time")]
     Stalled,
@@ -56,24 +57,12 @@ pub enum HandshakeError {
         advice: &'static str,
         /// Says it in the library's words.
         error: rustls::Error,
+        /// Is the certificate that was shown, if it came to that.
+        shown: Option<CertificateDer<'static>>,
     },
     /// It speaks TLS, and nothing was said of HTTP/2.
     #[error("it speaks TLS, but did not agree to HTTP/2 in it")]
     NoHttp2,
-}
-
-/// Something else than TLS, by its first bytes.
-#[derive(Debug, Error)]
-pub enum NotTls {
-    /// A web server, or a router without TLS behind one.
-    #[error("an HTTP/1 answer ({0:?})")]
-    Http1(String),
-    /// A router without TLS.
-    #[error("HTTP/2 without TLS")]
-    Http2,
-    /// Who knows.
-    #[error("{0:?}")]
-    Other(String),
 }
 
 impl HandshakeError {
@@ -92,7 +81,7 @@ impl HandshakeError {
             Self::Silent { .. } | Self::Cut { .. } => {
                 "; is it TLS that is spoken at this port, and by a router?".to_owned()
             }
-            Self::NotTls(NotTls::Http2) => {
+            Self::NotTls(Answer::Http2) => {
                 "; is this a router without TLS? Then connect with --plaintext".to_owned()
             }
             Self::NotTls(_) => {
@@ -132,11 +121,11 @@ pub(super) async fn make(
         match found {
             Some(error) => {
                 let Fault { what, advice } = Fault::of(error, shown.as_ref());
-                let error = error.clone();
                 HandshakeError::Tls {
                     what,
                     advice,
-                    error,
+                    error: error.clone(),
+                    shown,
                 }
             }
             None => HandshakeError::Io(error),
@@ -155,7 +144,7 @@ async fn begin(socket: &TcpStream, hello: &[u8], until: Instant) -> Result<(), H
         hello: length,
         error,
     };
-    let mut first = [0; 64];
+    let mut first = [0; Answer::LENGTH];
     let answer = async {
         send(socket, hello).await?;
         socket.peek(&mut first).await
@@ -166,10 +155,9 @@ async fn begin(socket: &TcpStream, hello: &[u8], until: Instant) -> Result<(), H
         Ok(Ok(0)) => return Err(cut(io::Error::other("it closes the connection"))),
         Ok(Ok(seen)) => seen,
     };
-    match &first[..seen] {
-        // A record of a handshake, an alert, or others that the library judges.
-        [0x14..=0x18, ..] => Ok(()),
-        bytes => Err(HandshakeError::NotTls(other(bytes))),
+    match Answer::of(&first[..seen]) {
+        Answer::Tls => Ok(()),
+        other => Err(HandshakeError::NotTls(other)),
     }
 }
 
@@ -183,18 +171,4 @@ async fn send(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Recognizes what answers in place of TLS.
-fn other(bytes: &[u8]) -> NotTls {
-    let text = String::from_utf8_lossy(bytes);
-    if text.starts_with("HTTP/") {
-        let line = text.lines().next().unwrap_or_default();
-        return NotTls::Http1(printable(line));
-    }
-    // A SETTINGS frame of the connection (RFC 9113, section 6.5).
-    if let [0, _, _, 4, 0, 0, 0, 0, 0, ..] = bytes {
-        return NotTls::Http2;
-    }
-    NotTls::Other(text.chars().take(24).collect())
 }

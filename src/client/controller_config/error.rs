@@ -31,6 +31,12 @@ pub enum ControllerConfigError {
         /// What was expected, and what was found.
         what: String,
     },
+    /// A client is named in the environment, and something is missing or wrong there.
+    #[error(
+        "the client is the one that JMP_NAMESPACE and JMP_NAME name, and {0}; set it, or name another with --client NAME or \
+         --client-config FILE"
+    )]
+    Environment(String),
     /// There is no such file where Jumpstarter keeps them.
     #[error("there is no {role} named {name:?}: looked for {}; name a file with --{role}-config", tried(.places))]
     Unknown {
@@ -45,13 +51,21 @@ pub enum ControllerConfigError {
     #[error("{0:?} is no name of a configuration; for a file use --{1}-config")]
     Name(String, &'static str),
     /// No name was given, and none is set as the current one.
-    #[error("no {role} was named, and {why}; use --{role} NAME or --{role}-config FILE")]
+    #[error("no {role} was named, and {why}; use --{role} NAME or --{role}-config FILE{}", others(.role))]
     NoneNamed {
         /// `client` or `exporter`.
         role: &'static str,
         /// Why there is no current one.
         why: String,
     },
+}
+
+/// What also names a client.
+fn others(role: &str) -> &'static str {
+    match role {
+        "client" => ", or set JMP_NAMESPACE, JMP_NAME, JMP_ENDPOINT and JMP_TOKEN",
+        _ => "",
+    }
 }
 
 fn tried(places: &[PathBuf]) -> String {

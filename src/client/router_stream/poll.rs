@@ -20,7 +20,7 @@ use super::{
     },
     Body, End, RouterStream,
 };
-use crate::protocol::v1::FrameType;
+use crate::{protocol::v1::FrameType, tls::fault};
 
 /// What a [`RouterStream`] puts into its last frame. The router's GOAWAY frame, which announces an abnormal end, and
 /// that of stock peers are empty; stock peers do not look inside. So two of these streams know an end from an
@@ -30,9 +30,6 @@ const CLEAN_END: &[u8] = b"end of data";
 /// After an empty GOAWAY frame the router says within half a second if it was an accident. Silence for longer is
 /// a stock peer's half-close.
 const DOUBT: Duration = Duration::from_secs(1);
-
-/// How rustls begins what it says of an alert. HTTP/2 keeps its words only.
-const ALERT: &str = "received fatal alert";
 
 impl RouterStream {
     /// Waits for the router's last word on a stream whose both sides are closed, whatever else comes.
@@ -231,12 +228,11 @@ impl RouterStream {
         match error.reason() {
             Some(reason) if error.is_reset() => StreamError::Reset(reason),
             _ => {
-                let why = self.line.why();
-                let why = why.map_or_else(|| error.to_string(), ToOwned::to_owned);
+                let why = self.line.why(error);
                 if self.line.is_answered() || !matches!(self.body, Body::Head(_)) {
                     StreamError::Lost(why)
-                } else if why.contains(ALERT) {
-                    StreamError::Alert(why)
+                } else if let Some(reason) = fault::alert_in(&why) {
+                    StreamError::Alert(reason)
                 } else {
                     StreamError::NoRouter(why)
                 }
