@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config_args;
 pub(crate) mod dial;
+pub(crate) mod doctor;
 pub(crate) mod exit;
 pub(crate) mod forward;
 pub(crate) mod health;
@@ -82,6 +83,7 @@ fn run() -> Result<(), Failure> {
         Some(Command::Forward(args)) => exit::run(many, forward::run(&args, &env)),
         Some(Command::Dial(args)) => exit::run(many, dial::run(&args, &env)),
         Some(Command::Listen(args)) => exit::run(many, listen::run(&args, &env)),
+        Some(Command::Doctor(args)) => exit::run(one, doctor::run(&args, &env)),
         Some(Command::Probe(args)) => exit::run(one, probe::run(&args, &env)),
         Some(Command::Health(args)) => exit::run(one, health::run(&args, env)),
         Some(Command::Completions(args)) => completions::run(args, &mut Cli::command()),

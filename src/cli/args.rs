@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use super::completions::CompletionsArgs;
 use super::config_args::{ConfigArgs, GoFlags, flag};
 use super::dial::DialArgs;
+use super::doctor::DoctorArgs;
 use super::forward::ForwardArgs;
 use super::health::HealthArgs;
 #[cfg(feature = "lab")]
@@ -81,6 +82,8 @@ pub enum Command {
     Dial(Box<DialArgs>),
     /// Take the place of an exporter, with a local service behind it
     Listen(Box<ListenArgs>),
+    /// Say what is wrong between here and a router, and what to do about it
+    Doctor(Box<DoctorArgs>),
     /// Try a router: pair with itself through it, and say how long that takes
     Probe(Box<ProbeArgs>),
     /// Ask a running router whether it is ready, for probes that run a command

@@ -88,18 +88,18 @@ struct Round {
 /// How long the parts of a round took that went to its end, in milliseconds.
 #[derive(Serialize)]
 #[allow(clippy::struct_field_names, reason = "members of the JSON")]
-struct Times {
+pub(super) struct Times {
     /// Both connections, with TLS.
-    connect_ms: f64,
+    pub connect_ms: f64,
     /// From then until the first message came through.
-    pair_ms: f64,
-    round_trip_ms: Trips,
+    pub pair_ms: f64,
+    pub round_trip_ms: Trips,
 }
 
 #[derive(Serialize)]
-struct Trips {
+pub(super) struct Trips {
     min: f64,
-    median: f64,
+    pub median: f64,
     max: f64,
     messages: u32,
 }
@@ -174,7 +174,8 @@ async fn one(args: &ProbeArgs, connector: &Connector, token: &Token) -> (Round, 
     let step = Cell::new("");
     // A connection that fails by then says why.
     let latest = args.timeout + LAST_WORD;
-    let exchanged = timeout(latest, exchange(args, connector, token, &step)).await;
+    let exchanged = exchange([connector; 2], args.messages, args.size, token, &step);
+    let exchanged = timeout(latest, exchanged).await;
     let (times, failure) = match exchanged {
         Ok(Ok(times)) => {
             let (setup, median) = (times.connect_ms + times.pair_ms, times.round_trip_ms.median);
@@ -207,27 +208,30 @@ fn slow(what: &str, took: f64, limit: Option<Duration>) -> Option<Failure> {
     Some(Failure::new(Exit::Broken, text))
 }
 
-async fn exchange(
-    args: &ProbeArgs,
-    connector: &Connector,
+/// Pairs two streams of this process with each other, and sends so many messages of `size` bytes there and back. `step` says
+/// what it is at. The caller sets the deadline.
+pub(super) async fn exchange(
+    connectors: [&Connector; 2],
+    messages: u32,
+    size: u32,
     token: &Token,
     step: &Cell<&'static str>,
 ) -> Result<Times, Failure> {
     step.set("connecting");
     let start = Instant::now();
-    let open = || RouterStream::connect(connector, token.clone());
-    let (mut here, mut there) = tokio::try_join!(open(), open())?;
+    let [here, there] = connectors.map(|connector| RouterStream::connect(connector, token.clone()));
+    let (mut here, mut there) = tokio::try_join!(here, there)?;
     let connect = start.elapsed();
 
     step.set("pairing");
-    let payload = vec![0x55; args.size as usize];
+    let payload = vec![0x55; size as usize];
     here.write_message(&payload).await?;
     expect(&mut there, &payload).await?;
     let pair = start.elapsed().saturating_sub(connect);
 
     step.set("the round trips");
-    let mut trips = Vec::with_capacity(args.messages as usize);
-    for _ in 0..args.messages {
+    let mut trips = Vec::with_capacity(messages as usize);
+    for _ in 0..messages {
         let sent = Instant::now();
         there.write_message(&payload).await?;
         expect(&mut here, &payload).await?;
@@ -245,7 +249,7 @@ async fn exchange(
             min: millis(trips[0]),
             median: millis(trips[trips.len() / 2]),
             max: millis(trips[trips.len() - 1]),
-            messages: args.messages,
+            messages,
         },
     })
 }

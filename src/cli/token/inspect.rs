@@ -83,6 +83,32 @@ pub(crate) fn run(args: &InspectArgs, env: &[(String, OsString)]) -> Result<(), 
     }
 }
 
+/// Says in a sentence whether a router with the key in the environment, if there is one, would accept the token at `now`.
+pub(in crate::cli) fn summary(
+    text: &str,
+    env: &[(String, OsString)],
+    now: SystemTime,
+) -> (bool, String) {
+    let keys: Vec<_> = environment_key(env).into_iter().collect();
+    let (rules, named) = rules(&keys);
+    let inspection = match Inspection::of(text, &rules, now) {
+        Ok(inspection) => inspection,
+        Err(refusal) => return (false, refusal.to_string()),
+    };
+    let verdict = Verdict::new(&inspection, &rules, named);
+    let claim = |name: &str| inspection.claims.get(name).map(ToString::to_string);
+    let subject = claim("sub").unwrap_or_else(|| "none".to_owned());
+    let expires = inspection.claims.get("exp").map(|exp| date(exp, now));
+    let expires = expires.unwrap_or_else(|| "never".to_owned());
+    let text = format!("subject {subject}, expires {expires}; {}", verdict.why());
+    (verdict.result.is_ok(), text)
+}
+
+fn environment_key(env: &[(String, OsString)]) -> Option<Key> {
+    let secret = variable(KEY_ENV, env);
+    secret.map(|secret| Key::new(KEY_ENV, secret.as_bytes()))
+}
+
 fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failure> {
     match args.token.as_deref() {
         Some("-") => read(Path::new("-"), "TOKEN"),
@@ -101,9 +127,7 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
 
 fn keys(args: &InspectArgs, env: &[(String, OsString)]) -> Result<Vec<Key>, Failure> {
     if args.key_file.is_empty() {
-        let secret = variable(KEY_ENV, env);
-        let key = secret.map(|secret| Key::new(KEY_ENV, secret.as_bytes()));
-        return Ok(key.into_iter().collect());
+        return Ok(environment_key(env).into_iter().collect());
     }
     let named = |path: &PathBuf| {
         let secret = key(Some(path), env)?;

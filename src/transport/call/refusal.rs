@@ -1,8 +1,8 @@
 //! Says why a call does not become a stream, and what the caller, the log and the metrics are told.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use http::Response;
+use http::{Response, header};
 use thiserror::Error;
 use tonic::Code;
 
@@ -110,10 +110,15 @@ impl Refusal {
             Self::NotGrpc | Self::Method | Self::Token(_) => {}
             _ => tracing::info!(%peer, stream, cause, error = %self, "stream refused"),
         }
-        match self {
+        let mut response = match self {
             Self::NotGrpc => status::unsupported_media_type(),
             Self::Timeout(error) => status::bad_request(&error.to_string()),
             _ => status::trailers_only(code, &self.to_string()),
+        };
+        // Whoever is refused may have another clock than this one.
+        if let Ok(date) = httpdate::fmt_http_date(SystemTime::now()).try_into() {
+            response.headers_mut().insert(header::DATE, date);
         }
+        response
     }
 }

@@ -1,0 +1,88 @@
+//! `doctor`: says what is wrong between here and a router, and what to do about it.
+
+mod certificate;
+mod finding;
+mod http2;
+mod names;
+mod pairing;
+mod tls;
+mod token;
+mod way;
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use self::{finding::Report, way::Way};
+use super::{
+    exit::{self, Failure},
+    join::credentials::{RouterArgs, TokenArgs},
+};
+
+// No `Debug`: the token is a secret.
+/// Options of `doctor`.
+#[derive(Args, Clone)]
+#[command(after_help = help())]
+pub struct DoctorArgs {
+    /// Where the router is.
+    #[command(flatten)]
+    pub router: RouterArgs,
+    /// How to be let in.
+    #[command(flatten)]
+    pub token: TokenArgs,
+    /// Another router that should meet the first one's streams, as in a cluster
+    #[arg(long, value_name = "HOST:PORT")]
+    pub second_router: Option<String>,
+    /// Print JSON, one object a line: check, level (ok, warning, failed, skipped), text, advice
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn help() -> String {
+    format!(
+        "It looks at names and addresses, proxies, TCP, TLS, HTTP/2, the token, both clocks, and last pairs with itself: on one address, from \
+         each address to each other, and at --second-router. With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. A given \
+         token is used: it must be the only one to use it. Without either it ends before the pairing.\n\n{}\nIt is the code of the first \
+         failure. Warnings end with 0.",
+        exit::HELP
+    )
+}
+
+/// Runs `doctor`.
+pub(crate) async fn run(args: &DoctorArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
+    let mut report = Report::new(args.json);
+    // What is wrong with the options ends it before it looks at anything.
+    let connector = args.router.connector()?;
+    let tokens = token::find(&args.token, env)?;
+    let second = args.second_router.as_deref();
+    let second = second
+        .map(|router| connector.with_endpoint(router))
+        .transpose()?;
+
+    let mut ways = way::explore(&args.router, &connector, &mut report).await;
+    let others = match &second {
+        None => Vec::new(),
+        Some(second) => {
+            let args = RouterArgs {
+                router: second.endpoint().to_owned(),
+                ..args.router.clone()
+            };
+            way::explore(&args, second, &mut report).await
+        }
+    };
+    let clock = ways.iter().find_map(|way| way.clock);
+    token::clocks(clock, &mut report);
+    let Some(tokens) = tokens else {
+        report.skipped(
+            "token",
+            "none was given, so nothing was paired",
+            "give the router's key with --key-file FILE, or a token with --token-file FILE",
+        );
+        return report.finish();
+    };
+    token::examine(&tokens, env, clock, &mut report);
+    ways.extend(others);
+    let ways: Vec<Way> = ways.into_iter().filter(|way| way.is_router).collect();
+    pairing::try_all(&ways, &tokens, &mut report).await;
+    report.finish()
+}
