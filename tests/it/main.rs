@@ -27,6 +27,7 @@ mod commands;
 mod config;
 mod controller;
 mod deploy;
+mod doctor;
 mod endings;
 mod endings_administrator;
 mod endings_chaos;
