@@ -13,7 +13,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use self::{finding::Report, way::Way};
+use self::{finding::Report, way::Routes};
 use super::{
     exit::{self, Failure},
     join::credentials::{RouterArgs, TokenArgs},
@@ -52,25 +52,19 @@ fn help() -> String {
 pub(crate) async fn run(args: &DoctorArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let mut report = Report::new(args.json);
     // What is wrong with the options ends it before it looks at anything.
-    let connector = args.router.connector()?;
+    let router = Routes::new(&args.router, env)?;
     let tokens = token::find(&args.token, env)?;
-    let second = args.second_router.as_deref();
-    let second = second
-        .map(|router| connector.with_endpoint(router))
-        .transpose()?;
+    let second = args.second_router.as_ref().map(|second| RouterArgs {
+        router: second.clone(),
+        ..args.router.clone()
+    });
+    let second = second.map(|args| Routes::new(&args, env)).transpose()?;
 
-    let mut ways = way::explore(&args.router, &connector, &mut report).await;
-    let others = match &second {
-        None => Vec::new(),
-        Some(second) => {
-            let args = RouterArgs {
-                router: second.endpoint().to_owned(),
-                ..args.router.clone()
-            };
-            way::explore(&args, second, &mut report).await
-        }
-    };
+    let mut ways = router.explore(&mut report).await;
     let clock = ways.iter().find_map(|way| way.clock);
+    if let Some(second) = second {
+        ways.extend(second.explore(&mut report).await);
+    }
     token::clocks(clock, &mut report);
     let Some(tokens) = tokens else {
         report.skipped(
@@ -81,8 +75,7 @@ pub(crate) async fn run(args: &DoctorArgs, env: &[(String, OsString)]) -> Result
         return report.finish();
     };
     token::examine(&tokens, env, clock, &mut report);
-    ways.extend(others);
-    let ways: Vec<Way> = ways.into_iter().filter(|way| way.is_router).collect();
+    ways.retain(|way| way.is_router);
     pairing::try_all(&ways, &tokens, &mut report).await;
     report.finish()
 }

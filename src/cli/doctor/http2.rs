@@ -211,11 +211,12 @@ impl Greeting {
         matches!(self.0[..], [0x15 | 0x16, 3, ..])
     }
 
+    /// Says what it is, to be put behind a sentence.
     pub(super) fn name(&self) -> &'static str {
         match &self.0[..] {
-            bytes if bytes.starts_with(b"HTTP/") => "what answers is HTTP/1",
-            bytes if bytes.starts_with(b"SSH-") => "what answers is SSH",
-            _ => "what answers is something else",
+            bytes if bytes.starts_with(b"HTTP/") => "; what answers is HTTP/1",
+            bytes if bytes.starts_with(b"SSH-") => "; what answers is SSH",
+            _ => "; what answers is something else",
         }
     }
 
@@ -254,7 +255,7 @@ pub(super) async fn greeting(connector: &Connector) -> Option<Greeting> {
 
 /// What a client of TLS says first.
 fn hello() -> Option<Vec<u8>> {
-    let config = client_config(Trust::Any, None).ok()?;
+    let config = client_config(Trust::Any, None, true).ok()?;
     let name = ServerName::try_from("localhost").ok()?;
     let mut session = ClientConnection::new(Arc::new(config), name).ok()?;
     let mut bytes = Vec::new();

@@ -1,87 +1,60 @@
-//! TLS on one address: what is shown there, and whether these options believe it.
+//! TLS on one way: what is shown there, and whether the options believe it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::{certificate::Certificate, finding::Report, http2::greeting, way::Way};
+use super::{
+    certificate::Certificate,
+    finding::Report,
+    http2::greeting,
+    way::{Routes, Way},
+};
 use crate::{
-    cli::{
-        exit::{Exit, Failure},
-        join::credentials::RouterArgs,
+    cli::exit::Exit,
+    client::{
+        ConnectError,
+        connect::{HandshakeError, NotTls},
     },
     common::text::joined,
-    tls::trust::ALPN_H2,
 };
-
-/// How long a handshake may take.
-const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Certificates with fewer days left are worth a word.
 const FEW_DAYS: i64 = 14;
 
 /// Looks at TLS, and says whether HTTP/2 can follow.
-pub(super) async fn examine(args: &RouterArgs, way: &Way, report: &mut Report) -> bool {
+pub(super) async fn examine(routes: &Routes, way: &Way, report: &mut Report) -> bool {
     // Whoever believes anything sees what is shown.
-    let credulous = RouterArgs {
-        insecure: true,
-        ca: None,
-        ..args.clone()
-    };
-    match handshake(&credulous, way).await {
+    match way.credulous.tls().await {
         Ok(stream) => {
-            let speaks = session(&stream, way, report);
+            session(&stream, way, report);
             let good = certificates(&stream, way, report);
-            trusted(args, way, good, report).await && speaks
+            trusted(routes, way, good, report).await
         }
-        Err(failure) => {
-            why_not(&credulous, way, &failure, report).await;
+        Err(error) => {
+            why_not(way, &error, report).await;
             false
         }
     }
 }
 
-async fn handshake(args: &RouterArgs, way: &Way) -> Result<TlsStream<TcpStream>, Failure> {
-    let connector = args.connector()?;
-    let connector = way.along(connector);
-    match timeout(PATIENCE, connector.tls()).await {
-        Ok(stream) => Ok(stream?),
-        Err(_) => {
-            let time = humantime::format_duration(PATIENCE);
-            Err(Failure::new(
-                Exit::Unreachable,
-                format_args!("no answer to the TLS handshake within {time}"),
-            ))
-        }
-    }
-}
-
-/// Says what was agreed upon, and whether it is HTTP/2.
-fn session(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -> bool {
+/// Says what was agreed upon.
+fn session(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) {
     let (_, session) = stream.get_ref();
     let version = session
         .protocol_version()
         .and_then(|version| version.as_str());
-    let suite = session
-        .negotiated_cipher_suite()
-        .and_then(|suite| suite.suite().as_str());
-    let group = session
-        .negotiated_key_exchange_group()
-        .and_then(|group| group.name().as_str());
+    let suite = session.negotiated_cipher_suite();
+    let suite = suite.and_then(|suite| suite.suite().as_str());
+    let group = session.negotiated_key_exchange_group();
+    let group = group.and_then(|group| group.name().as_str());
     let parts = joined([version, suite, group].into_iter().flatten(), ", ");
-    let text = format!("{}: {}", way.label, parts.replace("TLSv1_", "TLSv1."));
-    if session.alpn_protocol() == Some(ALPN_H2) {
-        report.good("tls", format_args!("{text}, HTTP/2 by ALPN"));
-        return true;
-    }
-    report.failed(
+    let parts = parts.replace("TLSv1_", "TLSv1.");
+    report.good(
         "tls",
-        Exit::Unreachable,
-        format_args!("{text}, but no HTTP/2: ALPN gave none"),
-        "gRPC needs HTTP/2: what ends TLS there is no router, or a proxy or ingress in front of it that must pass TLS through or speak HTTP/2",
+        format_args!("{}: {parts}, HTTP/2 by ALPN", way.label),
     );
-    false
 }
 
 /// Says what was shown. Gives false if it is expired or not yet good.
@@ -134,29 +107,32 @@ fn certificates(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -
 }
 
 /// Says whether the options given believe it. `good`: nothing worse is known already.
-async fn trusted(args: &RouterArgs, way: &Way, good: bool, report: &mut Report) -> bool {
-    if args.insecure {
+async fn trusted(routes: &Routes, way: &Way, good: bool, report: &mut Report) -> bool {
+    let label = &way.label;
+    let Some(by) = routes.believes() else {
         report.warning(
             "trust",
-            format_args!("{}: any certificate is believed (--insecure)", way.label),
+            format_args!("{label}: any certificate is believed (--insecure)"),
             "name the certificate or its CA with --ca FILE, or anybody between can read along",
         );
         return true;
-    }
-    match handshake(args, way).await {
+    };
+    match way.connector.tls().await {
         Ok(_) => {
-            let by = match &args.ca {
-                Some(file) => format!("--ca {}", file.display()),
-                None => "what this system trusts".to_owned(),
-            };
-            report.good("trust", format_args!("{}: trusted by {by}", way.label));
+            report.good("trust", format_args!("{label}: trusted by {by}"));
             true
         }
-        Err(failure) => {
+        Err(error) => {
             // An expired one was said already.
             if good {
-                let advice = "to see what is shown there: openssl s_client -connect HOST:PORT -showcerts </dev/null; if it is the router's, save it and name it with --ca FILE";
-                report.failed("trust", failure.exit, &failure, advice);
+                let advice = error.advice();
+                let advice = advice.trim_start_matches("; ");
+                report.failed(
+                    "trust",
+                    Exit::Unreachable,
+                    format_args!("{error}, not trusted by {by}"),
+                    advice,
+                );
             }
             false
         }
@@ -164,34 +140,52 @@ async fn trusted(args: &RouterArgs, way: &Way, good: bool, report: &mut Report) 
 }
 
 /// Finds out why there is no handshake.
-async fn why_not(args: &RouterArgs, way: &Way, failure: &Failure, report: &mut Report) {
-    let old = RouterArgs {
-        no_post_quantum: true,
-        ..args.clone()
+async fn why_not(way: &Way, error: &ConnectError, report: &mut Report) {
+    let ConnectError::Handshake { error: cause, .. } = error else {
+        report.failed("tls", Exit::Unreachable, error, error.advice());
+        return;
     };
-    let (label, exit) = (&way.label, Exit::Unreachable);
-    if handshake(&old, way).await.is_ok() {
+    let nothing_came = matches!(
+        cause,
+        HandshakeError::Silent { .. } | HandshakeError::Cut { .. }
+    );
+    if nothing_came && way.short.tls().await.is_ok() {
         let advice =
             "something between cuts long first messages of TLS: mend it, or use --no-post-quantum";
-        let text = format!("{label}: {failure}; with a short ClientHello it works");
-        report.failed("tls", exit, text, advice);
+        let text = format!("{error}; with a short ClientHello it works");
+        report.failed("tls", Exit::Unreachable, text, advice);
         return;
     }
-    let (what, advice) = match greeting(&way.connector).await {
-        Some(found) if found.is_http2() => (
-            "what answers is HTTP/2 without TLS",
+    let found = if nothing_came {
+        greeting(&way.credulous).await
+    } else {
+        None
+    };
+    let is_http2 = matches!(cause, HandshakeError::NotTls(NotTls::Http2));
+    let (what, advice) = match (cause, found) {
+        (_, Some(found)) if found.is_http2() => (
+            "; what answers is HTTP/2 without TLS",
             "use --plaintext, or give the router a certificate",
         ),
-        Some(found) if !found.is_tls() => (found.name(), found.advice()),
+        _ if is_http2 => ("", "use --plaintext, or give the router a certificate"),
+        (_, Some(found)) if !found.is_tls() => (found.name(), found.advice()),
+        (HandshakeError::NotTls(NotTls::Http1(_)), _) => (
+            "",
+            "is it the port for health, metrics or the page, or a proxy? The router's gRPC port is wanted",
+        ),
+        (HandshakeError::NoHttp2, _) => (
+            "",
+            "gRPC needs HTTP/2: what ends TLS there is no router, or a proxy or ingress in front of it, which must pass TLS through or speak HTTP/2",
+        ),
         _ => (
-            "what answers does not finish TLS",
+            "",
             "is that the router's gRPC port? Does something between block TLS to it?",
         ),
     };
     report.failed(
         "tls",
-        exit,
-        format_args!("{label}: {failure}; {what}"),
+        Exit::Unreachable,
+        format_args!("{error}{what}"),
         advice,
     );
 }

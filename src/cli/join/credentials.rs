@@ -59,9 +59,6 @@ pub struct RouterArgs {
     /// PEM file with its private key
     #[arg(long, value_name = "FILE", requires = "client_certificate")]
     pub client_key: Option<PathBuf>,
-    /// STUB
-    #[arg(long)]
-    pub no_post_quantum: bool,
 }
 
 impl RouterArgs {
