@@ -172,7 +172,7 @@ async fn an_address_that_is_silent() {
         })
         .collect();
     let done = ask(&[&address.to_string()], KEY).await;
-    assert_failed(&done, 3, "tcp", &["no answer within 5s", "firewall"]);
+    assert_failed(&done, 3, "tcp", &["no answer in 5.0 s", "firewall"]);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn what_ends_tls_and_speaks_no_http2() {
         KEY,
     )
     .await;
-    assert_failed(&done, 3, "tls", &["no HTTP/2", "ingress"]);
+    assert_failed(&done, 3, "tls", &["did not agree to HTTP/2", "ingress"]);
 }
 
 fn tls_server(certificate: &Certificate) -> Arc<rustls::ServerConfig> {
@@ -285,16 +285,7 @@ async fn what_lies_between_cuts_a_long_client_hello() {
         }
         let mut far = TcpStream::connect(&behind)?;
         far.write_all(&hello[..read])?;
-        let (mut from, mut to) = (socket.try_clone()?, far.try_clone()?);
-        thread::spawn(move || {
-            let _ = io::copy(&mut from, &mut to);
-            to.shutdown(Shutdown::Write)
-        });
-        thread::spawn(move || {
-            let _ = io::copy(&mut far, &mut socket);
-            socket.shutdown(Shutdown::Write)
-        });
-        Ok(())
+        join(socket, far)
     });
     let ca = router.certificate.certificate();
     let args = [&*address, "--ca", ca.to_str().unwrap()];
@@ -419,4 +410,77 @@ async fn what_strangers_answer_is_harmless() {
         text.contains("warning  router") && !text.contains('\u{1b}'),
         "{text}"
     );
+}
+
+/// A proxy that answers each CONNECT with this head, and forwards if that is a success.
+fn proxy(head: &'static str) -> String {
+    serve(move |mut socket| {
+        let (mut request, mut byte) = (Vec::new(), [0]);
+        while !request.ends_with(b"\r\n\r\n") {
+            socket.read_exact(&mut byte)?;
+            request.push(byte[0]);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
+        socket.write_all(head.as_bytes())?;
+        if head.contains("200") {
+            join(socket, TcpStream::connect(target)?)?;
+        }
+        Ok(())
+    })
+}
+
+/// Forwards both ways, in threads of their own.
+fn join(mut near: TcpStream, mut far: TcpStream) -> io::Result<()> {
+    let (mut from, mut to) = (near.try_clone()?, far.try_clone()?);
+    thread::spawn(move || {
+        let _ = io::copy(&mut from, &mut to);
+        to.shutdown(Shutdown::Write)
+    });
+    thread::spawn(move || {
+        let _ = io::copy(&mut far, &mut near);
+        near.shutdown(Shutdown::Write)
+    });
+    Ok(())
+}
+
+/// Asks of a router with a proxy in the environment.
+async fn through(router: &Running, proxy: &str, more: &[(&str, &str)]) -> Done {
+    let (endpoint, ca) = (router.endpoint(), router.certificate.certificate());
+    let args = [
+        "doctor",
+        "--router",
+        &endpoint,
+        "--ca",
+        ca.to_str().unwrap(),
+    ];
+    let mut command = program(&args, KEY);
+    command.env("https_proxy", format!("http://{proxy}"));
+    command.envs(more.iter().copied());
+    tokio::task::spawn_blocking(move || run(command, b""))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_proxy_in_the_way() {
+    let router = Running::start(&[]).await;
+    let good = proxy("HTTP/1.1 200 Connection established\r\n\r\n");
+    let done = through(&router, &good, &[]).await;
+    done.ended(0, &[]);
+    let text = done.text();
+    let expected = format!("through the proxy {good} of https_proxy: connected");
+    assert!(
+        text.contains("ok       proxy") && text.contains(&expected),
+        "{text}"
+    );
+    assert!(text.contains("ok       pair"), "{text}");
+
+    let closed = proxy("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    let done = through(&router, &closed, &[]).await;
+    assert_failed(&done, 3, "proxy", &["407", "https_proxy", "no_proxy"]);
+
+    let done = through(&router, &closed, &[("no_proxy", "127.0.0.0/8")]).await;
+    done.ended(0, &[]);
+    assert!(done.text().contains("no_proxy lists"), "{}", done.text());
 }

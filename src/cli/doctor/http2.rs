@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cli::exit::Exit,
-    client::{Connector, Token, router_stream},
+    client::{Connector, Token, connect::Answer, router_stream},
     common::text::chain,
     grpc::{call, status},
     tls::trust::{Trust, client_config},
@@ -36,13 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// What a client of HTTP/2 says first (RFC 9113, section 3.4), with empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The type of a SETTINGS frame, in the fourth byte of its head (RFC 9113, sections 4.1 and 6.5).
-const SETTINGS: u8 = 4;
-
 type Problem = Box<dyn Error + Send + Sync>;
 
 /// What came back.
-struct Answer {
+struct Reply {
     round_trip: Duration,
     head: Response<()>,
     trailers: HeaderMap,
@@ -58,7 +55,7 @@ pub(super) async fn examine(way: &Way, report: &mut Report) -> Option<Option<Clo
         request.headers_mut().remove(header::AUTHORIZATION);
         ask(io, request).await
     };
-    let answer: Result<Answer, Problem> = match timeout(PATIENCE, asked).await {
+    let answer: Result<Reply, Problem> = match timeout(PATIENCE, asked).await {
         Ok(answer) => answer,
         Err(_) => {
             let time = humantime::format_duration(PATIENCE);
@@ -86,7 +83,7 @@ pub(super) async fn examine(way: &Way, report: &mut Report) -> Option<Option<Clo
 async fn ask<T: AsyncRead + AsyncWrite + Unpin>(
     io: T,
     request: Request<()>,
-) -> Result<Answer, Problem> {
+) -> Result<Reply, Problem> {
     let (requests, mut connection) = call::http2(65_535, 65_536)
         .handshake::<T, Bytes>(io)
         .await?;
@@ -103,7 +100,7 @@ async fn ask<T: AsyncRead + AsyncWrite + Unpin>(
             let _ = body.flow_control().release_capacity(data?.len());
         }
         let trailers = body.trailers().await?.unwrap_or_default();
-        Ok::<_, h2::Error>(Answer {
+        Ok::<_, h2::Error>(Reply {
             round_trip,
             head: Response::from_parts(head, ()),
             trailers,
@@ -120,7 +117,7 @@ async fn ask<T: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-impl Answer {
+impl Reply {
     fn status(&self) -> Option<Status> {
         Status::from_header_map(self.head.headers())
             .or_else(|| Status::from_header_map(&self.trailers))
@@ -136,7 +133,7 @@ impl Answer {
 }
 
 /// Says whether a router has answered.
-fn judge(answer: &Answer, label: &str, report: &mut Report) -> bool {
+fn judge(answer: &Reply, label: &str, report: &mut Report) -> bool {
     let Some(status) = answer.status() else {
         let code = answer.head.status();
         let advice = match code {
@@ -190,47 +187,13 @@ async fn explain(connector: &Connector, error: &(dyn Error + 'static)) -> (Strin
             advice,
         );
     }
-    let advice = match greeting(connector).await {
-        Some(found) if found.is_tls() => "what answers speaks TLS: leave --plaintext out",
-        Some(found) if !found.is_http2() => found.advice(),
-        _ => "is that the router's gRPC port?",
-    };
+    let found = greeting(connector).await;
+    let advice = advice(found.as_ref(), connector.is_tls());
     (text, advice)
 }
 
-/// The first bytes of what answers without TLS.
-pub(super) struct Greeting(Vec<u8>);
-
-impl Greeting {
-    pub(super) fn is_http2(&self) -> bool {
-        self.0.get(3) == Some(&SETTINGS) && self.0.starts_with(b"\0\0")
-    }
-
-    /// Tells an alert, or the answer to a ClientHello (RFC 8446, section 5.1).
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self.0[..], [0x15 | 0x16, 3, ..])
-    }
-
-    /// Says what it is, to be put behind a sentence.
-    pub(super) fn name(&self) -> &'static str {
-        match &self.0[..] {
-            bytes if bytes.starts_with(b"HTTP/") => "; what answers is HTTP/1",
-            bytes if bytes.starts_with(b"SSH-") => "; what answers is SSH",
-            _ => "; what answers is something else",
-        }
-    }
-
-    pub(super) fn advice(&self) -> &'static str {
-        if self.0.starts_with(b"HTTP/") {
-            "is it the port for health, metrics or the page, or a proxy that does not speak HTTP/2? The router's gRPC port is wanted"
-        } else {
-            "is that the router's gRPC port?"
-        }
-    }
-}
-
-/// Begins HTTP/2, HTTP/1 and TLS, each on a connection of its own, until something comes back, and gives that.
-pub(super) async fn greeting(connector: &Connector) -> Option<Greeting> {
+/// Begins HTTP/2, HTTP/1 and TLS, each on a connection of its own, until something comes back.
+pub(super) async fn greeting(connector: &Connector) -> Option<Answer> {
     for first in [
         PREFACE,
         b"HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n",
@@ -239,7 +202,7 @@ pub(super) async fn greeting(connector: &Connector) -> Option<Greeting> {
         let listen = async {
             let mut socket = connector.tcp().await.map_err(io::Error::other)?;
             socket.write_all(first).await?;
-            let mut bytes = vec![0; 64];
+            let mut bytes = vec![0; Answer::LENGTH];
             let read = socket.read(&mut bytes).await?;
             bytes.truncate(read);
             io::Result::Ok(bytes)
@@ -247,15 +210,30 @@ pub(super) async fn greeting(connector: &Connector) -> Option<Greeting> {
         if let Ok(Ok(bytes)) = timeout(PATIENCE / 4, listen).await
             && !bytes.is_empty()
         {
-            return Some(Greeting(bytes));
+            return Some(Answer::of(&bytes));
         }
     }
     None
 }
 
+/// Says what to do where this answers instead of a router with TLS or, if not `secure`, without.
+pub(super) fn advice(answer: Option<&Answer>, secure: bool) -> &'static str {
+    match answer {
+        Some(Answer::Tls) if !secure => "what answers speaks TLS: leave --plaintext out",
+        Some(Answer::Http2) if secure => {
+            "what answers is HTTP/2 without TLS: use --plaintext, or give the router a certificate"
+        }
+        Some(Answer::Http1(_)) => {
+            "what answers is HTTP/1: is it the port for health, metrics or the page, or a proxy? The router's gRPC port is wanted"
+        }
+        Some(Answer::Other(_)) => "what answers is something else: is that the router's gRPC port?",
+        _ => "is that the router's gRPC port? Does something between block it?",
+    }
+}
+
 /// What a client of TLS says first.
 fn hello() -> Option<Vec<u8>> {
-    let config = client_config(Trust::Any, None, true).ok()?;
+    let config = client_config(Trust::Any, None).ok()?;
     let name = ServerName::try_from("localhost").ok()?;
     let mut session = ClientConnection::new(Arc::new(config), name).ok()?;
     let mut bytes = Vec::new();

@@ -8,15 +8,12 @@ use tokio_rustls::client::TlsStream;
 use super::{
     certificate::Certificate,
     finding::Report,
-    http2::greeting,
+    http2::{self, greeting},
     way::{Routes, Way},
 };
 use crate::{
     cli::exit::Exit,
-    client::{
-        ConnectError,
-        connect::{HandshakeError, NotTls},
-    },
+    client::{ConnectError, connect::HandshakeError},
     common::text::joined,
 };
 
@@ -156,36 +153,16 @@ async fn why_not(way: &Way, error: &ConnectError, report: &mut Report) {
         report.failed("tls", Exit::Unreachable, text, advice);
         return;
     }
-    let found = if nothing_came {
-        greeting(&way.credulous).await
-    } else {
-        None
+    let found = match cause {
+        HandshakeError::NotTls(answer) => Some(answer.clone()),
+        _ if nothing_came => greeting(&way.credulous).await,
+        _ => None,
     };
-    let is_http2 = matches!(cause, HandshakeError::NotTls(NotTls::Http2));
-    let (what, advice) = match (cause, found) {
-        (_, Some(found)) if found.is_http2() => (
-            "; what answers is HTTP/2 without TLS",
-            "use --plaintext, or give the router a certificate",
-        ),
-        _ if is_http2 => ("", "use --plaintext, or give the router a certificate"),
-        (_, Some(found)) if !found.is_tls() => (found.name(), found.advice()),
-        (HandshakeError::NotTls(NotTls::Http1(_)), _) => (
-            "",
-            "is it the port for health, metrics or the page, or a proxy? The router's gRPC port is wanted",
-        ),
-        (HandshakeError::NoHttp2, _) => (
-            "",
-            "gRPC needs HTTP/2: what ends TLS there is no router, or a proxy or ingress in front of it, which must pass TLS through or speak HTTP/2",
-        ),
-        _ => (
-            "",
-            "is that the router's gRPC port? Does something between block TLS to it?",
-        ),
+    let advice = match cause {
+        HandshakeError::NoHttp2 => {
+            "gRPC needs HTTP/2: what ends TLS there is no router, or a proxy or ingress in front of it, which must pass TLS through or speak HTTP/2"
+        }
+        _ => http2::advice(found.as_ref(), true),
     };
-    report.failed(
-        "tls",
-        Exit::Unreachable,
-        format_args!("{error}{what}"),
-        advice,
-    );
+    report.failed("tls", Exit::Unreachable, error, advice);
 }
