@@ -1,5 +1,6 @@
-//! Holds what all rooms may use: text for people, pauses between attempts, figures from `/proc`, clocks and locks.
+//! Holds what all rooms may use: addresses as people write them, text for people, pauses between attempts, figures from `/proc`, clocks and locks.
 
+pub(crate) mod address;
 pub(crate) mod backoff;
 #[cfg(feature = "server")]
 pub(crate) mod procfs;

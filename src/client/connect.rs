@@ -1,6 +1,7 @@
 //! Makes connections to a router or a controller.
 
 pub(super) mod error;
+mod told;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -105,6 +106,7 @@ impl Connector {
 
     /// Makes a TCP connection without delay of small writes.
     pub async fn tcp(&self) -> Result<TcpStream, ConnectError> {
+        tracing::debug!(endpoint = self.endpoint, "connecting");
         let connected = match self.proxy {
             Some(proxy) => TcpStream::connect(proxy).await,
             None => TcpStream::connect(&self.endpoint).await,
@@ -138,9 +140,10 @@ impl Connector {
         let late = || ConnectError::Timeout {
             endpoint: self.endpoint.clone(),
         };
-        timeout(CONNECT_TIMEOUT, connect)
+        let connected = timeout(CONNECT_TIMEOUT, connect)
             .await
-            .map_err(|_| late())?
+            .map_err(|_| late())?;
+        connected.inspect(|io| told::connected(&self.endpoint, io))
     }
 
     pub(super) fn no_http2(&self, error: h2::Error) -> ConnectError {

@@ -25,12 +25,6 @@ use crate::{
 // No `Debug`: the token is a secret.
 /// Options of `token inspect`.
 #[derive(Args, Clone)]
-#[command(after_help = "\
-Exit codes:
-  0   the router would accept it; without a key: nothing is wrong but for the signature, which was not checked
-  1   the router would refuse it, or it is no token
-  2   wrong usage
-  78  a file cannot be read, or there is no token to look at")]
 pub struct InspectArgs {
     /// The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]
     #[arg(value_name = "TOKEN|FILE")]
