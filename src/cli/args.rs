@@ -61,7 +61,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the router; also what happens without a subcommand
     Serve(ConfigArgs),
-    /// Check the configuration and its files, and print what is in effect
+    /// Check the configuration and its files; print what is in effect
     Check(CheckArgs),
     /// Run all of Jumpstarter on this machine, without Kubernetes
     #[cfg(feature = "lab")]
@@ -112,7 +112,7 @@ pub struct CheckArgs {
 }
 
 /// Describes the program with all its commands and their texts.
-pub(crate) fn command() -> clap::Command {
+pub fn command() -> clap::Command {
     help::complete(Cli::command())
 }
 
@@ -120,7 +120,9 @@ pub(crate) fn command() -> clap::Command {
 pub(crate) fn usage(text: &str, words: &[String]) -> clap::Error {
     let mut program = command();
     program.build();
-    let found = words.iter().try_fold(&program, |command, word| command.find_subcommand(word));
+    let found = words
+        .iter()
+        .try_fold(&program, |command, word| command.find_subcommand(word));
     let mut found = found.unwrap_or(&program).clone();
     found.error(ErrorKind::ValueValidation, text)
 }
@@ -132,7 +134,8 @@ pub(crate) fn usage(text: &str, words: &[String]) -> clap::Error {
 /// Usage errors, and the texts of `--help` and `--version`; `clap::Error::exit` prints each and
 /// exits with the right code.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let (args, upstream) = go_flags(args.into_iter().collect()).map_err(|text| usage(&text, &[]))?;
+    let (args, upstream) =
+        go_flags(args.into_iter().collect()).map_err(|text| usage(&text, &[]))?;
     let matches = command().try_get_matches_from(args)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
     (cli.manner, cli.words) = given(&matches);
@@ -142,7 +145,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         Some(Command::Check(check)) => check.config.upstream = upstream,
         Some(_) if upstream == GoFlags::default() => {}
         Some(_) => {
-            return Err(usage("upstream's flags belong to serve and check", &cli.words));
+            return Err(usage(
+                "upstream's flags belong to serve and check",
+                &cli.words,
+            ));
         }
     }
     Ok(cli)
@@ -163,14 +169,19 @@ fn given(matches: &ArgMatches) -> (Manner, Vec<String>) {
         quiet: flag("quiet").unwrap_or(false),
         warnings: Vec::new(),
     };
-    let serves = matches!(words.first().map(|word| &**word), None | Some("serve" | "check"));
+    let serves = matches!(
+        words.first().map(|word| &**word),
+        None | Some("serve" | "check")
+    );
     for (id, instead) in [
         ("token", "--token-file FILE or JUMPSTARTER_ROUTER_TOKEN"),
         ("key", "--key-file FILE or ROUTER_KEY"),
     ] {
         // Of the router `--key` names a file, and a token to inspect may be a file as well.
         if typed(id) && !serves && words.last().is_none_or(|word| word != "inspect") {
-            manner.warnings.push(in_the_open(&format!("--{id}"), instead));
+            manner
+                .warnings
+                .push(in_the_open(&format!("--{id}"), instead));
         }
     }
     (manner, words)
@@ -178,7 +189,9 @@ fn given(matches: &ArgMatches) -> (Manner, Vec<String>) {
 
 /// Says that a secret is where others can see it.
 pub(crate) fn in_the_open(option: &str, instead: &str) -> String {
-    format!("{option}: all users of this machine can see what is on a command line; better use {instead}")
+    format!(
+        "{option}: all users of this machine can see what is on a command line; better use {instead}"
+    )
 }
 
 /// Upstream's flags: name, whether it takes a value, and the key it sets if any.

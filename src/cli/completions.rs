@@ -34,7 +34,8 @@ pub(crate) fn run(args: CompletionsArgs, command: &mut Command) -> Result<(), Fa
 
 /// Has bash complete the paths of files where a command takes them without an option; the generator offers options there.
 fn with_paths(script: String, command: &Command, label: &str) -> String {
-    let takes_path = |arg: &&Arg| !matches!(arg.get_value_hint(), ValueHint::Unknown | ValueHint::Other);
+    let takes_path =
+        |arg: &&Arg| !matches!(arg.get_value_hint(), ValueHint::Unknown | ValueHint::Other);
     let mut script = script;
     if command.get_positionals().find(takes_path).is_some() {
         let begin = format!("        {label})\n");
@@ -46,7 +47,10 @@ fn with_paths(script: String, command: &Command, label: &str) -> String {
         script = script.replacen(&begin, &format!("{begin}{files}"), 1);
     }
     for below in command.get_subcommands() {
-        let label = format!("{label}__subcmd__{}", below.get_name().replace('-', "__subcmd__"));
+        let label = format!(
+            "{label}__subcmd__{}",
+            below.get_name().replace('-', "__subcmd__")
+        );
         script = with_paths(script, below, &label);
     }
     script

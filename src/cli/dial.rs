@@ -21,7 +21,9 @@ use crate::client::Session;
 
 /// Options of `dial`.
 #[derive(Args, Clone)]
-#[command(after_help = "A stock exporter speaks gRPC on its streams, so Jumpstarter's own tools can use a lease through a socket.")]
+#[command(
+    after_help = "A stock exporter speaks gRPC on its streams, so Jumpstarter's own tools can use a lease through a socket."
+)]
 pub struct DialArgs {
     /// Who dials what.
     #[command(flatten)]

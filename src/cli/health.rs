@@ -102,8 +102,9 @@ pub fn addresses(
     env: Vec<(String, OsString)>,
 ) -> Result<Vec<SocketAddr>, Failure> {
     if let Some(address) = &args.address {
-        let at = address::host_port(address)
-            .map_err(|why| Failure::new(Exit::Usage, format_args!("--address {address:?}: {why}")))?;
+        let at = address::host_port(address).map_err(|why| {
+            Failure::new(Exit::Usage, format_args!("--address {address:?}: {why}"))
+        })?;
         let found = at.to_socket_addrs();
         let unknown = |error| Failure::new(Exit::Broken, format_args!("--address {at}: {error}"));
         return found.map(Iterator::collect).map_err(unknown);
@@ -222,7 +223,11 @@ mod tests {
         assert_eq!(addresses(&args(None), off).unwrap_err().to_string(), OFF);
         let wrong = addresses(&args(Some("localhost")), vec![]).unwrap_err();
         assert_eq!(wrong.exit, Exit::Usage);
-        assert!(wrong.to_string().starts_with("--address \"localhost\": expected a port"));
+        assert!(
+            wrong
+                .to_string()
+                .starts_with("--address \"localhost\": expected a port")
+        );
     }
 
     #[test]

@@ -35,9 +35,7 @@ pub(crate) fn complete(program: Command) -> Command {
         .subcommand_value_name("COMMAND");
     for name in names {
         let verbose = !WITHOUT_VERBOSE.contains(&&*name);
-        program = program.mut_subcommand(&name, |command| {
-            completed(command, &name, verbose)
-        });
+        program = program.mut_subcommand(&name, |command| completed(command, &name, verbose));
     }
     let texts = page("").map(texts).unwrap_or_default();
     program.help_template(template).after_help(texts)
@@ -152,7 +150,11 @@ fn texts(page: &Page) -> String {
     let mut examples = String::new();
     for (at, (what, line)) in page.examples.iter().enumerate() {
         let gap = if at == 0 { "" } else { "\n" };
-        let _ = writeln!(examples, "{gap}  {what}:\n    {}", line.replace('\n', "\n    "));
+        let _ = writeln!(
+            examples,
+            "{gap}  {what}:\n    {}",
+            line.replace('\n', "\n    ")
+        );
     }
     part("Examples", examples);
     let variables: Vec<_> = page.variables().map(variable).collect();
@@ -171,7 +173,10 @@ fn texts(page: &Page) -> String {
 /// Writes rows of a name and what it is. A long name has a line of its own.
 fn table(rows: &[(&str, &str)]) -> String {
     const WIDEST: usize = 24;
-    let fits = rows.iter().map(|(name, _)| name.len()).filter(|long| *long <= WIDEST);
+    let fits = rows
+        .iter()
+        .map(|(name, _)| name.len())
+        .filter(|long| *long <= WIDEST);
     let width = fits.max().unwrap_or(WIDEST);
     let mut text = String::new();
     for (name, what) in rows {
@@ -195,7 +200,10 @@ fn root_template(program: &Command) -> String {
         for command in visible() {
             let name = command.get_name();
             if page(name).map_or(GROUPS[GROUPS.len() - 1], |page| page.group) == group {
-                let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+                let about = command
+                    .get_about()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 let _ = writeln!(rows, "  {literal}{name:width$}{literal:#}  {about}");
             }
         }
@@ -219,7 +227,10 @@ mod tests {
 
     /// Every command, with its words.
     fn all(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
-        for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+        for one in command
+            .get_subcommands()
+            .filter(|one| one.get_name() != "help")
+        {
             let path = format!("{path} {}", one.get_name()).trim().to_owned();
             all(one, &path, found);
             found.push((path, one.clone()));
@@ -235,7 +246,10 @@ mod tests {
             let page = page(&path).unwrap_or_else(|| panic!("`{path}` has no page"));
             assert!(!page.exits.is_empty(), "{path}");
             let help = command.render_long_help().to_string();
-            assert!(help.contains("Examples:") && help.contains("Environment:"), "{path}");
+            assert!(
+                help.contains("Examples:") && help.contains("Environment:"),
+                "{path}"
+            );
             for variable in page.variables() {
                 assert!(help.contains(variable), "{path}: {variable}");
             }
@@ -254,7 +268,9 @@ mod tests {
         let rows: Vec<_> = commands.take_while(|line| *line != "Options:").collect();
         for command in program.get_subcommands() {
             let name = command.get_name();
-            let row = rows.iter().find(|row| row.trim_start().starts_with(&format!("{name} ")));
+            let row = rows
+                .iter()
+                .find(|row| row.trim_start().starts_with(&format!("{name} ")));
             let row = row.unwrap_or_else(|| panic!("`{name}` is not in {help}"));
             assert!(row.len() <= 80, "{row}");
         }
@@ -268,7 +284,11 @@ mod tests {
         let mut commands = Vec::new();
         all(&args::command(), "", &mut commands);
         for page in pages::all().filter(|page| !page.path.is_empty()) {
-            assert!(commands.iter().any(|(path, _)| path == page.path), "{}", page.path);
+            assert!(
+                commands.iter().any(|(path, _)| path == page.path),
+                "{}",
+                page.path
+            );
             for other in page.see {
                 assert!(commands.iter().any(|(path, _)| path == other), "{other}");
             }

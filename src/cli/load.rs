@@ -45,7 +45,12 @@ pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(), Fai
         if path == Path::new("-") {
             print(text)?;
         } else {
-            let failed = |error| Failure::new(Exit::Broken, format_args!("--json {}: {error}", path.display()));
+            let failed = |error| {
+                Failure::new(
+                    Exit::Broken,
+                    format_args!("--json {}: {error}", path.display()),
+                )
+            };
             fs::write(path, text).map_err(failed)?;
         }
     }

@@ -30,7 +30,9 @@ pub(crate) fn run(args: &ManArgs, command: Command) -> Result<(), Failure> {
     // Pages are made on another machine than they are read on, so they do not say what suits this processor.
     let version = crate::VERSION;
     let command = command.version(version).long_version(version);
-    let mut command = command.disable_help_subcommand(true).styles(clap::builder::Styles::plain());
+    let mut command = command
+        .disable_help_subcommand(true)
+        .styles(clap::builder::Styles::plain());
     command.build();
     if let Some(directory) = &args.directory {
         fs::create_dir_all(directory)?;
@@ -93,7 +95,10 @@ fn options(man: &Man) -> io::Result<String> {
     let section = String::from_utf8(section).map_err(io::Error::other)?;
     let inside = section.replace("\n.SH ", "\n.SS ");
     // What has no heading comes first, under the one that all are put under here.
-    Ok(format!(".SH OPTIONS\n{}", inside.replacen(".SS OPTIONS\n", "", 1)))
+    Ok(format!(
+        ".SH OPTIONS\n{}",
+        inside.replacen(".SS OPTIONS\n", "", 1)
+    ))
 }
 
 /// Writes what `--help` says below the options.

@@ -153,7 +153,11 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
                 times.round_trip_ms.messages,
                 error.map_or_else(String::new, |error| format!("; {error}")),
             ),
-            None => format!("{tick}{}: failed: {}", round.router, error.unwrap_or_default()),
+            None => format!(
+                "{tick}{}: failed: {}",
+                round.router,
+                error.unwrap_or_default()
+            ),
         }
     };
     writeln!(io::stdout().lock(), "{line}")

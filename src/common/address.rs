@@ -58,9 +58,11 @@ pub(crate) fn socket(text: &str, alone: IpAddr) -> Result<SocketAddr, String> {
     let ip = match host {
         None => alone,
         Some("localhost") => Ipv4Addr::LOCALHOST.into(),
-        Some(host) => host
-            .parse()
-            .map_err(|_| format!("{host:?} is no IP address, and no other names than localhost are looked up here"))?,
+        Some(host) => host.parse().map_err(|_| {
+            format!(
+                "{host:?} is no IP address, and no other names than localhost are looked up here"
+            )
+        })?,
     };
     Ok(SocketAddr::new(ip, port))
 }

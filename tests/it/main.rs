@@ -24,6 +24,7 @@ mod cluster_forged;
 mod cluster_rolling;
 mod cluster_silent;
 mod commands;
+mod completions;
 mod config;
 mod controller;
 mod deploy;
@@ -53,6 +54,7 @@ mod log;
 mod memory;
 mod memory_costs;
 mod notify;
+mod output;
 mod packaging;
 mod process;
 mod process_stop;
@@ -76,6 +78,7 @@ mod transport_panics;
 mod transport_requests;
 mod transport_spares;
 mod transport_tls;
+mod usage;
 
 use jumpstarter_router_system::heap::Counting;
 

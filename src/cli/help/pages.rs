@@ -71,7 +71,10 @@ const VARIABLES: &[(&str, &str)] = &[
         KEYS,
         "any key of the configuration, such as JUMPSTARTER_ROUTER_PAIRING_TIMEOUT=60s",
     ),
-    (KEY, "the router's key, unless --key-file names a file with it"),
+    (
+        KEY,
+        "the router's key, unless --key-file names a file with it",
+    ),
     (
         "GRPC_ROUTER_ENDPOINT",
         "listen.endpoint, as deployments of the upstream router set it",
@@ -79,7 +82,10 @@ const VARIABLES: &[(&str, &str)] = &[
     ("EXTERNAL_CERT_PEM", "tls.certificate, likewise"),
     ("EXTERNAL_KEY_PEM", "tls.key, likewise"),
     (TOKEN, "the token, unless an option names one"),
-    (ADMIN, "the address of the admin API, as the router reads it"),
+    (
+        ADMIN,
+        "the address of the admin API, as the router reads it",
+    ),
     (ADMIN_TOKEN, "the token of the admin API"),
     (ADMIN_TOKEN_FILE, "a file with that token"),
     (
@@ -92,38 +98,63 @@ const VARIABLES: &[(&str, &str)] = &[
     ),
     ("JMP_LEASE", "the lease, unless --lease names one"),
     ("NO_COLOR", "no colours, if it is set"),
-    ("CLICOLOR_FORCE", "colours even without a terminal, if it is 1"),
+    (
+        "CLICOLOR_FORCE",
+        "colours even without a terminal, if it is 1",
+    ),
 ];
 
 type Exits = &'static [(u8, &'static str)];
 
 /// Of commands that only print.
-const PRINTED: Exits = &[(0, "it was printed"), (1, "it could not be written"), (2, "wrong usage")];
+const PRINTED: Exits = &[
+    (0, "it was printed"),
+    (1, "it could not be written"),
+    (2, "wrong usage"),
+];
 
 /// Of `pipe`, `forward`, `dial`, `listen` and `probe`.
 const STREAMS: Exits = &[
-    (0, "all went well; what serves connections was ended by SIGINT (Ctrl-C) or SIGTERM"),
+    (
+        0,
+        "all went well; what serves connections was ended by SIGINT (Ctrl-C) or SIGTERM",
+    ),
     (
         1,
         "the stream broke: the other side failed, the router ended it, or a file or socket here did",
     ),
     (2, "wrong usage"),
-    (3, "the router or controller cannot be reached, is none, or its certificate is not trusted"),
+    (
+        3,
+        "the router or controller cannot be reached, is none, or its certificate is not trusted",
+    ),
     (4, "refused: the token, the lease, or a limit of the router"),
     (5, "the other side did not come in time"),
     (78, "a configuration file, a key or a token cannot be used"),
     (129, "the terminal was closed (SIGHUP)"),
-    (130, "SIGINT (Ctrl-C) while standard input and output were joined"),
-    (141, "nobody reads standard output any more, and more came for it"),
+    (
+        130,
+        "SIGINT (Ctrl-C) while standard input and output were joined",
+    ),
+    (
+        141,
+        "nobody reads standard output any more, and more came for it",
+    ),
     (143, "SIGTERM while standard input and output were joined"),
 ];
 
 /// Of `probe`.
 const PROBED: Exits = &[
     (0, "every round went well"),
-    (1, "the stream broke, or a round was slower than --max-setup or --max-latency allow"),
+    (
+        1,
+        "the stream broke, or a round was slower than --max-setup or --max-latency allow",
+    ),
     (2, "wrong usage"),
-    (3, "the router cannot be reached, is none, is not trusted, or took longer than --timeout"),
+    (
+        3,
+        "the router cannot be reached, is none, is not trusted, or took longer than --timeout",
+    ),
     (4, "refused: the token, or a limit of the router"),
     (5, "the other side did not come in time"),
     (78, "a file, a key or a token cannot be used"),
@@ -137,10 +168,19 @@ const ASKED: Exits = &[
 ];
 
 const JMP_FILES: &[(&str, &str)] = &[
-    ("~/.config/jumpstarter/config.yaml", "which client is the current one"),
-    ("~/.config/jumpstarter/clients/NAME.yaml", "clients, as `jmp` writes them"),
+    (
+        "~/.config/jumpstarter/config.yaml",
+        "which client is the current one",
+    ),
+    (
+        "~/.config/jumpstarter/clients/NAME.yaml",
+        "clients, as `jmp` writes them",
+    ),
     ("~/.config/jumpstarter/exporters/NAME.yaml", "exporters"),
-    ("/etc/jumpstarter/exporters/NAME.yaml", "exporters of the system"),
+    (
+        "/etc/jumpstarter/exporters/NAME.yaml",
+        "exporters of the system",
+    ),
 ];
 
 const CONFIG_FILES: &[(&str, &str)] = &[(
@@ -183,13 +223,23 @@ const PAGES: &[Page] = &[
                 "kill -HUP PID; kill -TERM PID; kill -TERM PID",
             ),
         ],
-        environment: &[CONFIG, KEYS, KEY, "GRPC_ROUTER_ENDPOINT", "EXTERNAL_CERT_PEM", "EXTERNAL_KEY_PEM"],
+        environment: &[
+            CONFIG,
+            KEYS,
+            KEY,
+            "GRPC_ROUTER_ENDPOINT",
+            "EXTERNAL_CERT_PEM",
+            "EXTERNAL_KEY_PEM",
+        ],
         files: CONFIG_FILES,
         exits: &[
             (0, "it was drained, by SIGTERM, SIGINT or an administrator"),
             (1, "a second SIGTERM or SIGINT ended it, or it failed"),
             (2, "wrong usage"),
-            (78, "the configuration is wrong, and stays so until somebody changes it"),
+            (
+                78,
+                "the configuration is wrong, and stays so until somebody changes it",
+            ),
         ],
         see: &["check", "health", "top"],
     },
@@ -197,10 +247,23 @@ const PAGES: &[Page] = &[
         path: "check",
         group: RUN,
         examples: &[
-            ("See what is in effect, and from where", "jumpstarter-router check --config config.toml"),
-            ("Begin a configuration file", "jumpstarter-router check --example > config.toml"),
+            (
+                "See what is in effect, and from where",
+                "jumpstarter-router check --config config.toml",
+            ),
+            (
+                "Begin a configuration file",
+                "jumpstarter-router check --example > config.toml",
+            ),
         ],
-        environment: &[CONFIG, KEYS, KEY, "GRPC_ROUTER_ENDPOINT", "EXTERNAL_CERT_PEM", "EXTERNAL_KEY_PEM"],
+        environment: &[
+            CONFIG,
+            KEYS,
+            KEY,
+            "GRPC_ROUTER_ENDPOINT",
+            "EXTERNAL_CERT_PEM",
+            "EXTERNAL_KEY_PEM",
+        ],
         files: CONFIG_FILES,
         exits: &[
             (0, "`serve` would start, but for the ports"),
@@ -214,12 +277,22 @@ const PAGES: &[Page] = &[
         path: "health",
         group: RUN,
         examples: &[
-            ("Wait until a router is ready", "until jumpstarter-router health; do sleep 1; done"),
-            ("Ask another one", "jumpstarter-router health --address r.example.com:8081 --live"),
+            (
+                "Wait until a router is ready",
+                "until jumpstarter-router health; do sleep 1; done",
+            ),
+            (
+                "Ask another one",
+                "jumpstarter-router health --address r.example.com:8081 --live",
+            ),
         ],
         environment: &[CONFIG, KEYS],
         files: CONFIG_FILES,
-        exits: &[(0, "the router is well"), (1, "it is not, or does not answer"), (2, "wrong usage")],
+        exits: &[
+            (0, "the router is well"),
+            (1, "it is not, or does not answer"),
+            (2, "wrong usage"),
+        ],
         see: &["probe", "serve"],
     },
     Page {
@@ -259,7 +332,10 @@ const PAGES: &[Page] = &[
                 "jumpstarter-router dial --lease NAME --listen unix:/tmp/board.sock\n\
                  JMP_DRIVERS_ALLOW=UNSAFE JUMPSTARTER_HOST=/tmp/board.sock j power on",
             ),
-            ("Reach what `listen` offers", "jumpstarter-router dial --lease NAME --listen 2222"),
+            (
+                "Reach what `listen` offers",
+                "jumpstarter-router dial --lease NAME --listen 2222",
+            ),
         ],
         environment: &["JMP_CLIENT_CONFIG", JMP_HOME, "JMP_LEASE"],
         files: JMP_FILES,
@@ -269,7 +345,10 @@ const PAGES: &[Page] = &[
     Page {
         path: "listen",
         group: USE,
-        examples: &[("Be an exporter whose service is a port", "jumpstarter-router listen --exporter NAME --to 22")],
+        examples: &[(
+            "Be an exporter whose service is a port",
+            "jumpstarter-router listen --exporter NAME --to 22",
+        )],
         environment: &[JMP_HOME],
         files: JMP_FILES,
         exits: STREAMS,
@@ -297,15 +376,25 @@ const PAGES: &[Page] = &[
         )],
         environment: &[KEY],
         files: &[],
-        exits: &[(0, "the token was printed"), (2, "wrong usage"), (78, "there is no key")],
+        exits: &[
+            (0, "the token was printed"),
+            (2, "wrong usage"),
+            (78, "there is no key"),
+        ],
         see: &["token inspect", "pipe"],
     },
     Page {
         path: "token inspect",
         group: USE,
         examples: &[
-            ("Ask whether a router would accept it", "jumpstarter-router token inspect token --key-file KEY"),
-            ("Look at one that is piped in", "jumpstarter-router token inspect - --json < token"),
+            (
+                "Ask whether a router would accept it",
+                "jumpstarter-router token inspect token --key-file KEY",
+            ),
+            (
+                "Look at one that is piped in",
+                "jumpstarter-router token inspect - --json < token",
+            ),
         ],
         environment: &[TOKEN, KEY],
         files: &[],
@@ -342,8 +431,14 @@ const PAGES: &[Page] = &[
         path: "top",
         group: LOOK,
         examples: &[
-            ("Look at the router of this machine", "jumpstarter-router top"),
-            ("Print one table", "jumpstarter-router top --once --sort stalled"),
+            (
+                "Look at the router of this machine",
+                "jumpstarter-router top",
+            ),
+            (
+                "Print one table",
+                "jumpstarter-router top --once --sort stalled",
+            ),
         ],
         environment: &[ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE],
         files: &[],
@@ -354,8 +449,14 @@ const PAGES: &[Page] = &[
         path: "streams",
         group: LOOK,
         examples: &[
-            ("Find a stream, and end it", "jumpstarter-router streams list --filter board-7\njumpstarter-router streams end 12"),
-            ("Drain a router, and wait until it has stopped", "jumpstarter-router streams drain --wait"),
+            (
+                "Find a stream, and end it",
+                "jumpstarter-router streams list --filter board-7\njumpstarter-router streams end 12",
+            ),
+            (
+                "Drain a router, and wait until it has stopped",
+                "jumpstarter-router streams drain --wait",
+            ),
         ],
         environment: &[ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE],
         files: &[],
@@ -366,7 +467,10 @@ const PAGES: &[Page] = &[
         path: "streams list",
         group: LOOK,
         examples: &[
-            ("Those that stand still come first", "jumpstarter-router streams list --sort stalled"),
+            (
+                "Those that stand still come first",
+                "jumpstarter-router streams list --sort stalled",
+            ),
             ("For programs", "jumpstarter-router streams list --json"),
         ],
         environment: &[ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE],
@@ -386,7 +490,10 @@ const PAGES: &[Page] = &[
     Page {
         path: "streams drain",
         group: LOOK,
-        examples: &[("Wait until it has stopped", "jumpstarter-router streams drain --wait")],
+        examples: &[(
+            "Wait until it has stopped",
+            "jumpstarter-router streams drain --wait",
+        )],
         environment: &[ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE],
         files: &[],
         exits: ASKED,
@@ -406,7 +513,10 @@ const PAGES: &[Page] = &[
         environment: &[KEY, KEYS],
         files: &[
             ("DIRECTORY/lab.toml", "who takes part"),
-            ("DIRECTORY/clients/, DIRECTORY/exporters/", "configuration files for `jmp`"),
+            (
+                "DIRECTORY/clients/, DIRECTORY/exporters/",
+                "configuration files for `jmp`",
+            ),
             ("DIRECTORY/state.redb", "leases, over restarts"),
         ],
         exits: &[
@@ -447,9 +557,18 @@ const PAGES: &[Page] = &[
         path: "completions",
         group: SHELL,
         examples: &[
-            ("For bash, from now on", "jumpstarter-router completions bash > ~/.local/share/bash-completion/completions/jumpstarter-router"),
-            ("For this bash", "source <(jumpstarter-router completions bash)"),
-            ("For zsh, with a directory of fpath", "jumpstarter-router completions zsh > DIRECTORY/_jumpstarter-router"),
+            (
+                "For bash, from now on",
+                "jumpstarter-router completions bash > ~/.local/share/bash-completion/completions/jumpstarter-router",
+            ),
+            (
+                "For this bash",
+                "source <(jumpstarter-router completions bash)",
+            ),
+            (
+                "For zsh, with a directory of fpath",
+                "jumpstarter-router completions zsh > DIRECTORY/_jumpstarter-router",
+            ),
         ],
         environment: &[],
         files: &[],
@@ -461,7 +580,10 @@ const PAGES: &[Page] = &[
         group: SHELL,
         examples: &[
             ("Read one", "jumpstarter-router man forward | man -l -"),
-            ("Write all", "jumpstarter-router man --directory /usr/local/share/man/man1"),
+            (
+                "Write all",
+                "jumpstarter-router man --directory /usr/local/share/man/man1",
+            ),
         ],
         environment: &[],
         files: &[],

@@ -56,7 +56,10 @@ impl Meter {
         if self.is_shown {
             let ((sent, received), took) = (carried.totals(), self.start.elapsed());
             let (all, seconds) = (amounts(sent, received), took.as_secs_f64());
-            say!("{all} in {seconds:.1} s, {} on average", rate(sent + received, took));
+            say!(
+                "{all} in {seconds:.1} s, {} on average",
+                rate(sent + received, took)
+            );
         }
     }
 }

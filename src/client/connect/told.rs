@@ -40,8 +40,12 @@ fn secured(tls: &ClientConnection) {
     let chain = tls.peer_certificates().unwrap_or_default();
     tracing::debug!(
         version = tls.protocol_version().map(tracing::field::debug),
-        cipher = tls.negotiated_cipher_suite().map(|suite| tracing::field::debug(suite.suite())),
-        key_exchange = tls.negotiated_key_exchange_group().map(|group| tracing::field::debug(group.name())),
+        cipher = tls
+            .negotiated_cipher_suite()
+            .map(|suite| tracing::field::debug(suite.suite())),
+        key_exchange = tls
+            .negotiated_key_exchange_group()
+            .map(|group| tracing::field::debug(group.name())),
         resumed = tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         certificates = chain.len(),
         "TLS agreed"
