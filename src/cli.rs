@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod exit;
 pub(crate) mod forward;
 pub(crate) mod health;
+pub(crate) mod help;
 mod http;
 pub(crate) mod join;
 #[cfg(feature = "lab")]
@@ -18,6 +19,7 @@ pub(crate) mod listen;
 #[cfg(feature = "load")]
 pub(crate) mod load;
 pub(crate) mod man;
+pub(crate) mod out;
 pub(crate) mod pipe;
 pub(crate) mod probe;
 pub(crate) mod serve;
@@ -29,35 +31,43 @@ pub(crate) mod top;
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Write as _},
+    io,
     process::ExitCode,
 };
 
-use clap::CommandFactory as _;
 use tokio::runtime::Builder;
 
 use self::{
     args::{Cli, Command},
     exit::{Exit, Failure},
+    out::{print, quietly},
 };
 use crate::{config, observe::log, server::open_files};
 
 /// Runs the program with the process's arguments and environment.
 pub fn main() -> ExitCode {
-    let code = match run() {
+    let cli: Cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        // Help and the version are among these. Whether they can be written makes no difference.
+        Err(error) => error.exit(),
+    };
+    let words = cli.words.clone();
+    let code = match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.exit == Exit::Usage => args::usage(&failure.to_string()).exit(),
+        Err(failure) if failure.exit == Exit::Usage => {
+            out::clap(&args::usage(&failure.to_string(), &words));
+            ExitCode::from(failure.exit as u8)
+        }
         Err(failure) => failure.report(),
     };
     log::flush(log::LAST_LINES);
     code
 }
 
-fn run() -> Result<(), Failure> {
-    let cli: Cli = match args::parse(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+fn run(cli: Cli) -> Result<(), Failure> {
+    if !has_own_log(cli.command.as_ref()) {
+        out::begin(&cli.manner)?;
+    }
     // Most commands hold connections, and `check` speaks for those that do.
     open_files::raise_limit();
     let env = config::process_env();
@@ -66,12 +76,9 @@ fn run() -> Result<(), Failure> {
     match cli.command {
         None => serve::run(&cli.serve, env),
         Some(Command::Serve(args)) => serve::run(&args, env),
-        Some(Command::Check(args)) => check::run(
-            &args,
-            env,
-            &mut io::stdout().lock(),
-            &mut io::stderr().lock(),
-        ),
+        Some(Command::Check(args)) => {
+            check::run(&args, env, &mut io::stdout().lock(), &mut out::Stderr)
+        }
         #[cfg(feature = "lab")]
         Some(Command::Lab(args)) => lab::run(args, env),
         #[cfg(feature = "load")]
@@ -86,22 +93,19 @@ fn run() -> Result<(), Failure> {
         Some(Command::Doctor(args)) => exit::run(one, doctor::run(&args, &env)),
         Some(Command::Probe(args)) => exit::run(one, probe::run(&args, &env)),
         Some(Command::Health(args)) => exit::run(one, health::run(&args, env)),
-        Some(Command::Completions(args)) => completions::run(args, &mut Cli::command()),
-        Some(Command::Man(args)) => man::run(&args, Cli::command()),
+        Some(Command::Completions(args)) => completions::run(args, &mut args::command()),
+        Some(Command::Man(args)) => man::run(&args, args::command()),
     }
 }
 
-/// A reader that went away has seen enough.
-fn quietly(written: io::Result<()>) -> Result<(), Failure> {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+/// Tells whether a command sets a log up for itself.
+fn has_own_log(command: Option<&Command>) -> bool {
+    match command {
+        None | Some(Command::Serve(_)) => true,
+        #[cfg(feature = "lab")]
+        Some(Command::Lab(_)) => true,
+        Some(_) => false,
     }
-}
-
-/// Writes to standard output.
-fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
-    quietly(io::stdout().lock().write_all(text.as_ref()))
 }
 
 /// Looks for a variable of the environment; an empty one is as good as none.

@@ -1,5 +1,6 @@
-//! Holds what all rooms may use: text for people, TCP to the first address that answers, pauses between attempts, figures from `/proc`, clocks and locks.
+//! Holds what all rooms may use: addresses as people write them, text for people, TCP to the first address that answers, pauses between attempts, figures from `/proc`, clocks and locks.
 
+pub(crate) mod address;
 pub(crate) mod backoff;
 pub(crate) mod dial;
 #[cfg(feature = "server")]

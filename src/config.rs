@@ -37,14 +37,10 @@ pub use problem::Problems;
 pub(crate) use registry::{CONFIG_FILE_ENV, TOKEN_ENV};
 pub(crate) use sections::Key;
 pub(crate) use sections::changed;
-pub use sections::{Config, SECTIONS};
+pub use sections::{Config, SECTIONS, find};
 pub use types::{Endpoint, LogFilter, Secret};
 #[cfg(feature = "internals")]
-pub use {
-    problem::Origin,
-    registry::ENV_PREFIX,
-    sections::{find, keys},
-};
+pub use {problem::Origin, registry::ENV_PREFIX, sections::keys};
 
 use crate::transport::settings::Settings;
 pub use crate::transport::settings::Size;

@@ -9,7 +9,7 @@ pub mod auth {
 #[cfg(feature = "cli")]
 pub mod cli {
     pub mod args {
-        pub use crate::cli::args::{Cli, Command, parse};
+        pub use crate::cli::args::{Cli, Command, command, parse};
     }
     pub mod check {
         pub use crate::cli::check::run;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{exit::Failure, http::exchange, variable_os};
 use crate::{
     admin::api::{status::Status, streams::Listing},
-    common::text::chain,
+    common::{address, text::chain},
     config::Config,
 };
 
@@ -88,7 +88,9 @@ impl AdminArgs {
     pub fn client(&self, env: &[(String, OsString)]) -> Result<Client, AdminError> {
         let variable = |wanted: &str| variable_os(wanted, env);
         let default = || default_url(variable(ADDRESS_ENV).and_then(OsStr::to_str));
-        let url = self.admin.clone().unwrap_or_else(default);
+        let given = self.admin.as_ref();
+        let url = given.map(|url| address::host_port(url).unwrap_or_else(|_| url.clone()));
+        let url = url.unwrap_or_else(default);
         let uri = url.parse().map_err(|_| AdminError::Url(url.clone()))?;
         let authority = authority(&uri).ok_or(AdminError::Url(url))?;
         let named = || variable(TOKEN_FILE_ENV).map(PathBuf::from);
@@ -180,7 +182,7 @@ fn default_url(address: Option<&str>) -> String {
             Ok(at) if at.ip().is_unspecified() => format!("127.0.0.1:{}", at.port()),
             Ok(at) => at.to_string(),
             // The short form for all interfaces.
-            Err(_) => format!("127.0.0.1{address}"),
+            Err(_) => address::host_port(address).unwrap_or_else(|_| address.to_owned()),
         },
     };
     format!("http://{address}")
@@ -222,6 +224,10 @@ mod tests {
         assert_eq!(at(None, &[(ADDRESS_ENV, "[::1]:99")]), "[::1]:99");
         assert_eq!(at(Some("http://r:1/"), &[(ADDRESS_ENV, ":99")]), "r:1");
         assert_eq!(at(Some("r:1"), &[]), "r:1");
+        for port in ["99", ":99"] {
+            assert_eq!(at(Some(port), &[]), "127.0.0.1:99");
+            assert_eq!(at(None, &[(ADDRESS_ENV, port)]), "127.0.0.1:99");
+        }
         assert_eq!(at(Some("http://r"), &[]), "r:80");
         for wrong in ["https://r:1", "http://r:1/api", "", "http://"] {
             assert!(

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::completions::CompletionsArgs;
 use super::config_args::{ConfigArgs, GoFlags, flag};
@@ -12,12 +13,14 @@ use super::dial::DialArgs;
 use super::doctor::DoctorArgs;
 use super::forward::ForwardArgs;
 use super::health::HealthArgs;
+use super::help;
 #[cfg(feature = "lab")]
 use super::lab::LabArgs;
 use super::listen::ListenArgs;
 #[cfg(feature = "load")]
 use super::load::args::LoadArgs;
 use super::man::ManArgs;
+use super::out::Manner;
 use super::pipe::PipeArgs;
 use super::probe::ProbeArgs;
 use super::streams;
@@ -46,6 +49,12 @@ pub struct Cli {
     /// The options of `serve`, which may be given without naming it.
     #[command(flatten)]
     pub serve: ConfigArgs,
+    /// How much is said, and what is wrong with the command line.
+    #[arg(skip)]
+    pub manner: Manner,
+    /// The words of the command.
+    #[arg(skip)]
+    pub words: Vec<String>,
 }
 
 /// What the program can do.
@@ -53,44 +62,41 @@ pub struct Cli {
 pub enum Command {
     /// Run the router; also what happens without a subcommand
     Serve(ConfigArgs),
-    /// Validate the configuration and the files it names, and print the values in effect
+    /// Check the configuration and its files; print what is in effect
     Check(CheckArgs),
-    /// Run a whole Jumpstarter installation on this machine, without Kubernetes
+    /// Run all of Jumpstarter on this machine, without Kubernetes
     #[cfg(feature = "lab")]
     #[command(args_override_self = true, long_about = super::lab::ABOUT)]
     Lab(LabArgs),
-    /// Measure a router: play both peers of many pairs and check all they get
+    /// Measure a router with many pairs, and check all that they get
     #[cfg(feature = "load")]
     #[command(args_override_self = true)]
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
     /// List or end streams of a running router, or drain it
-    #[command(
-        subcommand,
-        after_help = "Exit codes: 0 done, 1 the router cannot be asked or refused, 2 wrong usage"
-    )]
+    #[command(subcommand)]
     Streams(streams::Action),
     /// Make a router token, or say what is wrong with one
     #[command(subcommand)]
     Token(token::Action),
-    /// Join standard input and output with another process through a router
+    /// Join standard input and output with those of another process
     Pipe(Box<PipeArgs>),
     /// Forward TCP or Unix sockets through a router
     Forward(Box<ForwardArgs>),
-    /// Join standard input and output, or local connections, with the exporter of a lease
+    /// Reach the exporter of a lease from a pipe or from local sockets
     Dial(Box<DialArgs>),
     /// Take the place of an exporter, with a local service behind it
     Listen(Box<ListenArgs>),
     /// Say what is wrong between here and a router, and what to do about it
     Doctor(Box<DoctorArgs>),
-    /// Try a router: pair with itself through it, and say how long that takes
+    /// Pair with itself through a router, and say how long that takes
     Probe(Box<ProbeArgs>),
-    /// Ask a running router whether it is ready, for probes that run a command
+    /// Ask a running router whether it is ready, for probes and scripts
     Health(HealthArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page, or write one for each subcommand
+    /// Print a manual page, or write one for each command
     Man(ManArgs),
 }
 
@@ -108,9 +114,20 @@ pub struct CheckArgs {
     pub bus: bool,
 }
 
-/// A usage error in the program's own words.
-pub(crate) fn usage(text: &str) -> clap::Error {
-    Cli::command().error(ErrorKind::ValueValidation, text)
+/// Describes the program with all its commands and their texts.
+pub fn command() -> clap::Command {
+    help::complete(Cli::command())
+}
+
+/// A usage error in the program's own words, of the command with these words.
+pub(crate) fn usage(text: &str, words: &[String]) -> clap::Error {
+    let mut program = command();
+    program.build();
+    let found = words
+        .iter()
+        .try_fold(&program, |command, word| command.find_subcommand(word));
+    let mut found = found.unwrap_or(&program).clone();
+    found.error(ErrorKind::ValueValidation, text)
 }
 
 /// Parses a command line, program name first.
@@ -120,16 +137,64 @@ pub(crate) fn usage(text: &str) -> clap::Error {
 /// Usage errors, and the texts of `--help` and `--version`; `clap::Error::exit` prints each and
 /// exits with the right code.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let (args, upstream) = go_flags(args.into_iter().collect()).map_err(|text| usage(&text))?;
-    let mut cli = Cli::try_parse_from(args)?;
+    let (args, upstream) =
+        go_flags(args.into_iter().collect()).map_err(|text| usage(&text, &[]))?;
+    let matches = command().try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))?;
+    (cli.manner, cli.words) = given(&matches);
     match &mut cli.command {
         None => cli.serve.upstream = upstream,
         Some(Command::Serve(config)) => config.upstream = upstream,
         Some(Command::Check(check)) => check.config.upstream = upstream,
         Some(_) if upstream == GoFlags::default() => {}
-        Some(_) => return Err(usage("upstream's flags belong to serve and check")),
+        Some(_) => {
+            return Err(usage(
+                "upstream's flags belong to serve and check",
+                &cli.words,
+            ));
+        }
     }
     Ok(cli)
+}
+
+/// Finds out what all commands have in common: how much they say, and secrets that others on this machine can see.
+fn given(matches: &ArgMatches) -> (Manner, Vec<String>) {
+    let (mut matches, mut words) = (matches, Vec::new());
+    while let Some((word, below)) = matches.subcommand() {
+        words.push(word.to_owned());
+        matches = below;
+    }
+    let has = |id: &str| matches.ids().any(|known| known == id);
+    let typed = |id: &str| has(id) && matches.value_source(id) == Some(ValueSource::CommandLine);
+    let flag = |id: &str| matches.try_get_one::<bool>(id).ok().flatten().copied();
+    let mut manner = Manner {
+        verbose: matches.try_get_one::<u8>("verbose").ok().flatten().copied(),
+        quiet: flag("quiet").unwrap_or(false),
+        warnings: Vec::new(),
+    };
+    let serves = matches!(
+        words.first().map(|word| &**word),
+        None | Some("serve" | "check")
+    );
+    for (id, instead) in [
+        ("token", "--token-file FILE or JUMPSTARTER_ROUTER_TOKEN"),
+        ("key", "--key-file FILE or ROUTER_KEY"),
+    ] {
+        // Of the router `--key` names a file, and a token to inspect may be a file as well.
+        if typed(id) && !serves && words.last().is_none_or(|word| word != "inspect") {
+            manner
+                .warnings
+                .push(in_the_open(&format!("--{id}"), instead));
+        }
+    }
+    (manner, words)
+}
+
+/// Says that a secret is where others can see it.
+pub(crate) fn in_the_open(option: &str, instead: &str) -> String {
+    format!(
+        "{option}: all users of this machine can see what is on a command line; better use {instead}"
+    )
 }
 
 /// Upstream's flags: name, whether it takes a value, and the key it sets if any.

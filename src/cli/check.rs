@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 use super::{
     args::CheckArgs,
     exit::{Exit, Failure},
-    quietly,
+    out::{self, quietly},
 };
 use crate::config::{self, Config, Sources};
 #[cfg(feature = "cluster")]
@@ -24,13 +24,13 @@ use crate::server::live;
 pub fn run(
     args: &CheckArgs,
     env: Vec<(String, OsString)>,
-    out: &mut impl Write,
+    values: &mut impl Write,
     err: &mut impl Write,
 ) -> Result<(), Failure> {
     if args.example {
-        return quietly(out.write_all(config::example().as_bytes()));
+        return quietly(values.write_all(config::example().as_bytes()));
     }
-    match check(&args.config.sources(env)?, args.bus, out, err) {
+    match check(&args.config.sources(env)?, args.bus, values, err) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::silent(Exit::Config)),
         Err(error) => quietly(Err(error)),
@@ -41,36 +41,36 @@ pub fn run(
 fn check(
     sources: &Sources,
     bus: bool,
-    out: &mut impl Write,
+    values: &mut impl Write,
     err: &mut impl Write,
 ) -> io::Result<bool> {
     let loaded = match config::load(sources) {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems.all() {
-                writeln!(err, "error: {problem}")?;
+                writeln!(err, "{} {problem}", out::ERROR)?;
             }
             return Ok(false);
         }
     };
     for warning in &loaded.warnings {
-        writeln!(err, "warning: {warning}")?;
+        writeln!(err, "{} {warning}", out::WARNING)?;
     }
     match live::check(&loaded.config) {
         Ok(remarks) => {
             for remark in remarks {
-                writeln!(err, "warning: {remark}")?;
+                writeln!(err, "{} {remark}", out::WARNING)?;
             }
             if bus && !check_bus(&loaded.config, err)? {
                 return Ok(false);
             }
-            out.write_all(config::effective(&loaded).as_bytes())?;
-            out.flush()?;
+            values.write_all(config::effective(&loaded).as_bytes())?;
+            values.flush()?;
             Ok(true)
         }
         Err(errors) => {
             for error in errors.all() {
-                writeln!(err, "error: {error}")?;
+                writeln!(err, "{} {error}", out::ERROR)?;
             }
             Ok(false)
         }
@@ -86,9 +86,13 @@ fn check_bus(config: &Config, err: &mut impl Write) -> io::Result<bool> {
         .block_on(cluster::try_bus(config));
     match tried {
         Ok(Some(server)) => writeln!(err, "the bus is connected: {server}")?,
-        Ok(None) => writeln!(err, "warning: there is no bus: cluster.servers is empty")?,
+        Ok(None) => writeln!(
+            err,
+            "{} there is no bus: cluster.servers is empty",
+            out::WARNING
+        )?,
         Err(error) => {
-            writeln!(err, "error: {error}")?;
+            writeln!(err, "{} {error}", out::ERROR)?;
             return Ok(false);
         }
     }
@@ -99,7 +103,8 @@ fn check_bus(config: &Config, err: &mut impl Write) -> io::Result<bool> {
 fn check_bus(_: &Config, err: &mut impl Write) -> io::Result<bool> {
     writeln!(
         err,
-        "error: this program was built without the feature \"cluster\""
+        "{} this program was built without the feature \"cluster\"",
+        out::ERROR
     )?;
     Ok(false)
 }

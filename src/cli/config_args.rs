@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
+    args::in_the_open,
     exit::{Exit, Failure},
     variable_os,
 };
-use crate::config::{CONFIG_FILE_ENV, Override, Sources};
+use crate::config::{self, CONFIG_FILE_ENV, Override, Sources};
 
 // No `Debug`: `--set auth.key=...` is among these.
 /// Where the configuration comes from.
@@ -46,8 +47,8 @@ pub struct ConfigArgs {
     /// Address for the admin page and API, 0 for none
     #[arg(long, value_name = "ADDRESS")]
     pub admin_address: Option<String>,
-    /// Log format: auto, json or text
-    #[arg(long, value_name = "FORMAT")]
+    /// Log format
+    #[arg(long, value_name = "FORMAT", value_parser = ["auto", "json", "text"])]
     pub log_format: Option<String>,
     /// Which log lines to write
     #[arg(long, value_name = "DIRECTIVES")]
@@ -96,7 +97,14 @@ impl ConfigArgs {
         }
         let named = || variable_os(CONFIG_FILE_ENV, &env).map(PathBuf::from);
         let file = self.config.clone().or_else(named);
-        let notes = self.upstream.notes.clone();
+        let mut notes = self.upstream.notes.clone();
+        let secrets = overrides
+            .iter()
+            .filter(|set| config::find(&set.key).is_some_and(|key| key.secret));
+        notes.extend(secrets.map(|set| {
+            let instead = "a file, or a variable of the environment";
+            in_the_open(&format!("{} {}", set.flag, set.key), instead)
+        }));
         Ok(Sources {
             file,
             env,

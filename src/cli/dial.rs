@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::task::JoinSet;
 
 use super::{
-    exit::{self, Failure},
+    exit::Failure,
     forward::{
         LimitArgs,
         address::{Address, Listener, Local, abort},
@@ -21,7 +21,9 @@ use crate::client::Session;
 
 /// Options of `dial`.
 #[derive(Args, Clone)]
-#[command(after_help = help())]
+#[command(
+    after_help = "A stock exporter speaks gRPC on its streams, so Jumpstarter's own tools can use a lease through a socket."
+)]
 pub struct DialArgs {
     /// Who dials what.
     #[command(flatten)]
@@ -29,7 +31,7 @@ pub struct DialArgs {
     /// How to get there.
     #[command(flatten)]
     pub wire: WireArgs,
-    /// Accept connections here, and dial for each: host:port, or unix:PATH; without it, join standard input and output
+    /// Accept connections here, and dial for each: a port, host:port, or unix:PATH; without it, join standard input and output
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Address>,
     /// Which ways, without `--listen`.
@@ -38,15 +40,6 @@ pub struct DialArgs {
     /// The rest.
     #[command(flatten)]
     pub limits: LimitArgs,
-}
-
-fn help() -> String {
-    format!(
-        "A stock exporter speaks gRPC on its streams, so Jumpstarter's own tools can use a lease through a socket:\n  \
-         jumpstarter-router dial --lease NAME --listen unix:/tmp/board.sock\n  \
-         JMP_DRIVERS_ALLOW=UNSAFE JUMPSTARTER_HOST=/tmp/board.sock j power on\n\n{}",
-        exit::HELP
-    )
 }
 
 /// Runs `dial`.

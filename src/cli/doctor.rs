@@ -15,14 +15,18 @@ use clap::Args;
 
 use self::{finding::Report, way::Routes};
 use super::{
-    exit::{self, Failure},
+    exit::Failure,
     join::credentials::{RouterArgs, TokenArgs},
 };
+use crate::common::address;
 
 // No `Debug`: the token is a secret.
 /// Options of `doctor`.
 #[derive(Args, Clone)]
-#[command(after_help = help())]
+#[command(after_help = "\
+It looks at names and addresses, proxies, TCP, TLS, HTTP/2, the token and both clocks, and last pairs with itself: on one address, from the \
+first to each other, and at --second-router. With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. A given token is \
+used: it must be the only one to use it. Without either it ends before the pairing.")]
 pub struct DoctorArgs {
     /// Where the router is.
     #[command(flatten)]
@@ -31,21 +35,11 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub token: TokenArgs,
     /// Another router that should meet the first one's streams, as in a cluster
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::host_port)]
     pub second_router: Option<String>,
     /// Print JSON, one object a line: check, level (ok, warning, failed, skipped), text, advice
     #[arg(long)]
     pub json: bool,
-}
-
-fn help() -> String {
-    format!(
-        "It looks at names and addresses, proxies, TCP, TLS, HTTP/2, the token, both clocks, and last pairs with itself: on one address, from \
-         each address to each other, and at --second-router. With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. A given \
-         token is used: it must be the only one to use it. Without either it ends before the pairing.\n\n{}\nIt is the code of the first \
-         failure. Warnings end with 0.",
-        exit::HELP
-    )
 }
 
 /// Runs `doctor`.

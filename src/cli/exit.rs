@@ -5,10 +5,10 @@ use std::{error::Error, fmt, future::Future, io, process::ExitCode};
 use tokio::runtime::Builder;
 use tonic::Code;
 
+use super::out;
 use crate::{
     client::{ConnectError, ControllerConfigError, EndedBy, SessionError, StreamError},
     common::text::chain,
-    observe::log,
 };
 
 /// Says what an exit code means.
@@ -26,21 +26,13 @@ pub enum Exit {
     Alone = 5,
     /// A configuration file or a key is of no use: `EX_CONFIG` of sysexits.h.
     Config = 78,
-    /// It was interrupted from the keyboard, as shells report it.
+    /// It was interrupted from the keyboard (SIGINT), as shells report it.
     Interrupted = 130,
+    /// Nobody reads its standard output any more, as shells report it of others (SIGPIPE).
+    Unread = 141,
+    /// It was told to end (SIGTERM), as shells report it.
+    Terminated = 143,
 }
-
-/// Stands in the help of the commands that use streams.
-pub(crate) const HELP: &str = "\
-Exit codes:
-  0   all went well
-  1   the stream broke: the other side failed, the router ended it, or a file or socket here did
-  2   wrong usage
-  3   the router or controller cannot be reached, is none, or its certificate is not trusted
-  4   refused: the token, the lease, or a limit of the router
-  5   the other side did not come in time
-  78  a configuration file, a key or a token cannot be used
-  130 interrupted (Ctrl-C) while standard input and output were joined; what serves connections ends with 0";
 
 /// Has a message for people, and the exit code.
 #[derive(Debug)]
@@ -85,7 +77,7 @@ impl Failure {
     /// Says it in one line, and gives the code.
     pub fn report(&self) -> ExitCode {
         if !self.text.is_empty() {
-            log::say(&format!("error: {}", self.text));
+            out::error(&self.text);
         }
         ExitCode::from(self.exit as u8)
     }
@@ -227,9 +219,6 @@ mod tests {
         assert_eq!(exit(ended(Cause::Unpaired(time))), Exit::Alone);
         assert_eq!(exit(ended(Cause::Idle(time))), Exit::Broken);
         assert_eq!(exit(Status::deadline_exceeded("")), Exit::Alone);
-        for code in [1, 2, 3, 4, 5, 78, 130] {
-            assert!(HELP.contains(&format!("\n  {code} ")), "{code}");
-        }
     }
 
     #[test]

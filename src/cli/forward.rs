@@ -14,29 +14,27 @@ use clap::{ArgGroup, Args};
 
 use self::address::Address;
 use super::{
-    exit::{self, Failure},
+    exit::Failure,
     join::credentials::{RouterArgs, TokenArgs},
     stop::Stop,
 };
 
-/// What follows the options in the help.
+/// What the help says of it.
 const MORE: &str = "\
-One end listens, the other connects to a service; both name the same token or subject:
-  jumpstarter-router forward --router HOST:PORT --token-file FILE --to 127.0.0.1:22
-  jumpstarter-router forward --router HOST:PORT --token-file FILE --listen 127.0.0.1:2222
+One end listens, the other connects to a service; both name the same token or subject. One process with --to for a subject.
 
 With --token-file, no new connections are made once the token has expired: those that exist go on, and then it ends with \
-4. With --subject and the router's key there is no such limit. One process with --to for a subject.";
+4. With --subject and the router's key there is no such limit.";
 
 // No `Debug`: the token is a secret.
 /// Options of `forward`.
 #[derive(Args, Clone)]
-#[command(after_help = help(), group = ArgGroup::new("end").args(["listen", "to"]).required(true))]
+#[command(after_help = MORE, group = ArgGroup::new("end").args(["listen", "to"]).required(true))]
 pub struct ForwardArgs {
-    /// Accept connections here: host:port, or unix:PATH
+    /// Accept connections here: a port, host:port, or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Address>,
-    /// Connect to this service for each connection of the other end: host:port, or unix:PATH
+    /// Connect to this service for each connection of the other end: a port, host:port, or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<Address>,
     /// Where the router is.
@@ -59,10 +57,6 @@ pub struct LimitArgs {
     /// Say nothing about single connections
     #[arg(long)]
     pub quiet: bool,
-}
-
-fn help() -> String {
-    format!("{MORE}\n\n{}", exit::HELP)
 }
 
 /// Runs `forward`.
@@ -90,6 +84,8 @@ pub(crate) async fn until_stopped(
 ) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let ended = tokio::select! {
+        // Work that knows what a signal means for it has the word.
+        biased;
         ended = work => ended,
         _ = stop.wait() => Ok(()),
     };

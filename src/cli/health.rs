@@ -19,7 +19,10 @@ use super::{
     http::exchange,
 };
 use crate::{
-    common::text::{chain, printable},
+    common::{
+        address,
+        text::{chain, printable},
+    },
     config,
 };
 
@@ -39,8 +42,8 @@ pub struct HealthArgs {
     /// Ask whether the process runs, not whether it wants new streams
     #[arg(long)]
     pub live: bool,
-    /// Where to ask [default: listen.health_address of the configuration]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where to ask, as host:port or a port of this machine [default: listen.health_address of the configuration]
+    #[arg(long, value_name = "ADDRESS")]
     pub address: Option<String>,
     /// How long the answer may take
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
@@ -52,16 +55,18 @@ pub struct HealthArgs {
 
 /// Runs `health`. Exit code 0 if the router is well, else 1 and why not.
 pub(crate) async fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
-    let well = check(args, env).await;
+    let addresses = addresses(args, env)?;
+    let well = check(args, &addresses).await;
     well.map_err(|why| Failure::new(Exit::Broken, why))
 }
 
 /// Asks, and takes everything but the answer 200 for an error.
-async fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), String> {
+async fn check(args: &HealthArgs, addresses: &[SocketAddr]) -> Result<(), String> {
     let end = Instant::now() + args.timeout;
     let path = if args.live { "/healthz" } else { "/readyz" };
     let mut refused = OFF.to_owned();
-    for address in addresses(args, env)? {
+    for &address in addresses {
+        tracing::debug!(%address, path, "asking");
         let answer = timeout_at(end, ask(address, path, end)).await;
         match answer.map_err(|_| format!("{address}: no answer within {:?}", args.timeout))? {
             Ok((StatusCode::OK, _)) => return Ok(()),
@@ -95,16 +100,14 @@ async fn check(args: &HealthArgs, env: Vec<(String, OsString)>) -> Result<(), St
 pub fn addresses(
     args: &HealthArgs,
     env: Vec<(String, OsString)>,
-) -> Result<Vec<SocketAddr>, String> {
+) -> Result<Vec<SocketAddr>, Failure> {
     if let Some(address) = &args.address {
-        let host = if address.starts_with(':') {
-            "localhost"
-        } else {
-            ""
-        };
-        let found = format!("{host}{address}").to_socket_addrs();
-        let wrong = |error| format!("--address {address:?}: expected host:port: {error}");
-        return found.map(Iterator::collect).map_err(wrong);
+        let at = address::host_port(address).map_err(|why| {
+            Failure::new(Exit::Usage, format_args!("--address {address:?}: {why}"))
+        })?;
+        let found = at.to_socket_addrs();
+        let unknown = |error| Failure::new(Exit::Broken, format_args!("--address {at}: {error}"));
+        return found.map(Iterator::collect).map_err(unknown);
     }
     let from = ConfigArgs {
         config: args.config.clone(),
@@ -113,7 +116,7 @@ pub fn addresses(
     // It has no `--set`, which is all that could be wrong with it.
     let sources = from.sources(env).unwrap_or_default();
     let address = config::glance(&sources).listen.health_address;
-    let address = address.ok_or(OFF)?;
+    let address = address.ok_or_else(|| Failure::new(Exit::Broken, OFF))?;
     let own: &[IpAddr] = if address.ip().is_unspecified() {
         &[
             IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -213,11 +216,18 @@ mod tests {
         let env = [(VARIABLE, "127.0.0.1:99"), ("ROUTER_KEY", "")];
         assert_eq!(at(None, &env), ["127.0.0.1:99"]);
         assert_eq!(at(Some("127.0.0.1:98"), &env), ["127.0.0.1:98"]);
-        assert!(at(Some(":97"), &env).iter().all(|a| a.ends_with(":97")));
+        for port in [":97", "97"] {
+            assert_eq!(at(Some(port), &env), ["127.0.0.1:97"]);
+        }
         let off = vec![(VARIABLE.to_owned(), OsString::from("0"))];
-        assert_eq!(addresses(&args(None), off).unwrap_err(), OFF);
-        let wrong = addresses(&args(Some("8081")), vec![]).unwrap_err();
-        assert!(wrong.starts_with("--address \"8081\": expected host:port: "));
+        assert_eq!(addresses(&args(None), off).unwrap_err().to_string(), OFF);
+        let wrong = addresses(&args(Some("localhost")), vec![]).unwrap_err();
+        assert_eq!(wrong.exit, Exit::Usage);
+        assert!(
+            wrong
+                .to_string()
+                .starts_with("--address \"localhost\": expected a port")
+        );
     }
 
     #[test]

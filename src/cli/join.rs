@@ -4,3 +4,4 @@ pub(crate) mod carry;
 pub(crate) mod controller;
 pub(crate) mod credentials;
 pub(crate) mod meter;
+pub(crate) mod told;

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     auth::without_newline,
+    common::address,
     config::{Endpoint, Secret},
     lab::{
         Lab, LabError, Options, exporters,
@@ -55,7 +56,7 @@ pub struct LabArgs {
     #[arg(value_name = "DIRECTORY", default_value = "lab")]
     pub folder: PathBuf,
     /// Address of controller and router
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083", value_parser = address::local_socket)]
     pub listen: SocketAddr,
     /// How clients and exporters reach that address, if otherwise
     #[arg(long, value_name = "HOST:PORT")]

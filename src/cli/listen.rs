@@ -6,7 +6,7 @@ use clap::Args;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
-    exit::{self, Failure},
+    exit::Failure,
     forward::{
         LimitArgs,
         address::Address,
@@ -14,6 +14,7 @@ use super::{
         until_stopped,
     },
     join::controller::{ExporterArgs, WireArgs},
+    out::say,
     pipe::{WaysArgs, patiently, standard},
 };
 use crate::{
@@ -29,7 +30,8 @@ const CALLER: Duration = Duration::from_secs(20);
 
 /// Options of `listen`.
 #[derive(Args, Clone)]
-#[command(after_help = help())]
+#[command(after_help = "\
+Clients reach the service with `jumpstarter-router dial`. It offers no drivers, so `jmp shell` and `j` are of no use with it.")]
 pub struct ListenArgs {
     /// Whose exporter this is.
     #[command(flatten)]
@@ -40,7 +42,7 @@ pub struct ListenArgs {
     /// Only for this lease, of an exporter that is registered by other means [default: register, and serve every lease]
     #[arg(long, value_name = "NAME")]
     pub lease: Option<String>,
-    /// Connect to this service for each call: host:port, or unix:PATH; without it, join standard input and output with
+    /// Connect to this service for each call: a port, host:port, or unix:PATH; without it, join standard input and output with
     /// the first call
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<Address>,
@@ -50,14 +52,6 @@ pub struct ListenArgs {
     /// The rest.
     #[command(flatten)]
     pub limits: LimitArgs,
-}
-
-fn help() -> String {
-    format!(
-        "Clients reach the service with `jumpstarter-router dial`. It offers no drivers, so `jmp shell` and `j` are of no \
-         use with it.\n\n{}",
-        exit::HELP
-    )
 }
 
 /// Runs `listen`.
@@ -75,7 +69,7 @@ async fn work(args: &ListenArgs, session: &Session) -> Result<(), Failure> {
     let relay = Relay::new(args.limits);
     if let Some(lease) = &args.lease {
         let calls = session.listen(lease.rsplit('/').next().unwrap_or_default());
-        eprintln!("listening for calls on {lease} at {}", session.endpoint());
+        say!("listening for calls on {lease} at {}", session.endpoint());
         return serve(args, session, &relay, calls).await;
     }
     session.register().await?;
@@ -88,7 +82,7 @@ async fn work(args: &ListenArgs, session: &Session) -> Result<(), Failure> {
 /// Serves one lease after the other.
 async fn leases(args: &ListenArgs, session: &Session, relay: &Relay) -> Result<(), Failure> {
     let mut leases = session.leases();
-    eprintln!("registered at {}, waiting for a lease", session.endpoint());
+    say!("registered at {}, waiting for a lease", session.endpoint());
     let mut current = None;
     loop {
         let Some(lease) = current.take() else {

@@ -21,12 +21,15 @@ pub(crate) mod usage;
 pub(crate) mod verify;
 pub(crate) mod workload;
 
-use std::{ffi::OsString, io, path::Path, sync::Arc};
+use std::{ffi::OsString, fs, io, path::Path, sync::Arc};
 
 use tokio::time::timeout;
 
 use self::{args::LoadArgs, plan::Params, report::Report, run::Run};
-use super::exit::{self, Exit, Failure, workers};
+use super::{
+    exit::{self, Exit, Failure, workers},
+    out::print,
+};
 
 /// Runs the load. Exit code 0 if all went well, 1 after any error.
 pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
@@ -34,10 +37,22 @@ pub(crate) fn run(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(), Fai
     let work = async { Ok(report(run, &params).await) };
     let report = exit::run(&mut workers("load", args.threads), work)?;
     if !args.quiet && args.json.as_deref() != Some(Path::new("-")) {
-        print!("{report}");
+        print(report.to_string())?;
     }
     if let Some(path) = &args.json {
-        write(&report, path)?;
+        let mut text = serde_json::to_string_pretty(&report).map_err(io::Error::other)?;
+        text.push('\n');
+        if path == Path::new("-") {
+            print(text)?;
+        } else {
+            let failed = |error| {
+                Failure::new(
+                    Exit::Broken,
+                    format_args!("--json {}: {error}", path.display()),
+                )
+            };
+            fs::write(path, text).map_err(failed)?;
+        }
     }
     if report.errors.is_empty() {
         Ok(())
@@ -70,14 +85,4 @@ async fn report(mut run: Run, params: &Params) -> Report {
         Vec::new()
     });
     Report::new(&run, params, extra)
-}
-
-fn write(report: &Report, path: &Path) -> io::Result<()> {
-    let mut text = serde_json::to_string_pretty(report).map_err(io::Error::other)?;
-    text.push('\n');
-    if path == Path::new("-") {
-        print!("{text}");
-        return Ok(());
-    }
-    std::fs::write(path, text)
 }

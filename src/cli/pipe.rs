@@ -1,29 +1,26 @@
 //! `pipe`: standard input and output through a router, as netcat does it through a socket.
 
-use std::{
-    ffi::OsString,
-    io::{self, IsTerminal as _},
-    pin::pin,
-    time::Duration,
-};
+use std::{ffi::OsString, io, pin::pin, time::Duration};
 
 use clap::Args;
 use tokio::{
     io::{empty, join, sink, stdin, stdout},
-    signal,
     time::timeout,
 };
 use tokio_util::either::Either;
 
 use super::{
-    exit::{self, Exit, Failure},
+    exit::{Exit, Failure},
     join::{
         carry::{Carried, carry},
         credentials::{RouterArgs, TokenArgs},
-        meter,
+        meter::Meter,
     },
+    out::say,
+    status_line::is_watched,
+    stop::Stop,
 };
-use crate::client::RouterStream;
+use crate::client::{RouterStream, StreamError};
 
 /// Somebody who waits so long for the other side is told so.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 // No `Debug`: the token is a secret.
 /// Options of `pipe`.
 #[derive(Args, Clone)]
-#[command(after_help = help())]
+#[command(after_help = "\
+Both sides name the same token, or the same subject and the router's key, and may start in any order. It ends when both \
+sides have closed. On a terminal, Ctrl-D closes this one.")]
 pub struct PipeArgs {
     /// Where the router is.
     #[command(flatten)]
@@ -55,17 +54,6 @@ pub struct WaysArgs {
     pub receive_only: bool,
 }
 
-fn help() -> String {
-    format!(
-        "Both sides name the same token, or the same subject and the router's key, and may start in any order:\n  \
-         jumpstarter-router token mint --key-file KEY > token\n  \
-         jumpstarter-router pipe --router HOST:PORT --token-file token --receive-only > copy\n  \
-         jumpstarter-router pipe --router HOST:PORT --token-file token --send-only < file\n\n\
-         It ends when both sides have closed. On a terminal, Ctrl-D closes this one.\n\n{}",
-        exit::HELP
-    )
-}
-
 /// Runs `pipe`.
 pub(crate) async fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
     let token = args.token.tokens(env)?.next();
@@ -77,42 +65,68 @@ pub(crate) async fn run(args: &PipeArgs, env: &[(String, OsString)]) -> Result<(
 /// Says on a terminal what is waited for, if that takes long.
 pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
-    if io::stderr().is_terminal() {
+    if is_watched() {
         if let Ok(done) = timeout(PATIENCE, &mut work).await {
             return done;
         }
-        eprintln!("waiting for {what}");
+        say!("waiting for {what}");
     }
     work.await
 }
 
+/// Says on a terminal whether the other side is there.
+async fn meet(stream: &mut RouterStream) {
+    if !is_watched() {
+        return;
+    }
+    // Not for longer: not every router answers before something was sent.
+    match timeout(PATIENCE, stream.answered()).await {
+        Ok(Ok(())) => say!("connected"),
+        // Reading tells why.
+        Ok(Err(_)) => {}
+        Err(_) => say!("waiting for the other side"),
+    }
+}
+
 /// Joins a stream with standard input and output until both sides have closed.
 pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result<(), Failure> {
-    // Not for longer: not every router answers before something was sent.
-    if io::stderr().is_terminal() && timeout(PATIENCE, stream.answered()).await.is_err() {
-        eprintln!("waiting for the other side");
-    }
+    let mut stop = Stop::new()?;
+    let (reads, writes) = (!ways.receive_only, !ways.send_only);
     let carried = Carried::default();
-    let input = if ways.receive_only {
-        Either::Left(empty())
-    } else {
+    let input = if reads {
         Either::Right(stdin())
-    };
-    let output = if ways.send_only {
-        Either::Left(sink())
     } else {
-        Either::Right(stdout())
+        Either::Left(empty())
     };
+    let output = if writes {
+        Either::Right(stdout())
+    } else {
+        Either::Left(sink())
+    };
+    meet(&mut stream).await;
+    let meter = Meter::new(reads, writes);
     let ended = {
         let work = carry(join(input, output), &mut stream, &carried);
         tokio::select! {
-            ended = work => ended.map_err(Failure::from),
-            never = meter::show(&carried, !ways.receive_only) => match never {},
-            _ = signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
+            ended = work => ended.map_err(why),
+            never = meter.show(&carried) => match never {},
+            signal = stop.wait() => Err(Failure::silent(match signal {
+                "SIGTERM" => Exit::Terminated,
+                _ => Exit::Interrupted,
+            })),
         }
     };
+    meter.conclude(&carried);
     if ended.is_err() {
         stream.cancel().await;
     }
     ended
+}
+
+/// Says why bytes are not carried any more. That nobody reads them needs no words.
+fn why(error: io::Error) -> Failure {
+    if StreamError::of(&error).is_none() && error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::silent(Exit::Unread);
+    }
+    error.into()
 }

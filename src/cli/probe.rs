@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use super::{
-    exit::{self, Exit, Failure},
+    exit::{Exit, Failure},
     join::credentials::{RouterArgs, TokenArgs},
-    quietly,
+    out::{quietly, tick},
 };
 use crate::client::{Connector, RouterStream, StreamError, Token};
 
@@ -28,7 +28,9 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 // No `Debug`: the token is a secret.
 /// Options of `probe`.
 #[derive(Args, Clone)]
-#[command(after_help = help())]
+#[command(after_help = "\
+With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. With a given token it must be the only one to \
+use it. With several rounds the exit code is that of the first that failed.")]
 pub struct ProbeArgs {
     /// Where the router is.
     #[command(flatten)]
@@ -60,15 +62,6 @@ pub struct ProbeArgs {
     /// Print JSON, one object a line
     #[arg(long)]
     pub json: bool,
-}
-
-fn help() -> String {
-    format!(
-        "With the router's key (--key-file, ROUTER_KEY) it signs a token of its own. With a given token it must be the only \
-         one to use it.\n\n{}\nWith several rounds it is the code of the first that failed. 1 also says that a round was slower than --max-setup \
-         or --max-latency allow, 3 that it took longer than --timeout.",
-        exit::HELP
-    )
 }
 
 /// What one round found.
@@ -151,9 +144,10 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
         serde_json::to_string(round)?
     } else {
         let error = round.error.as_deref();
+        let tick = tick(round.ok);
         match &round.times {
             Some(times) => format!(
-                "{}: connected in {:.1} ms, paired in {:.1} ms, round trip {:.2} ms (from {:.2} to {:.2}, {} messages){}",
+                "{tick}{}: connected in {:.1} ms, paired in {:.1} ms, round trip {:.2} ms (from {:.2} to {:.2}, {} messages){}",
                 round.router,
                 times.connect_ms,
                 times.pair_ms,
@@ -163,7 +157,11 @@ fn print(args: &ProbeArgs, round: &Round) -> io::Result<()> {
                 times.round_trip_ms.messages,
                 error.map_or_else(String::new, |error| format!("; {error}")),
             ),
-            None => format!("{}: failed: {}", round.router, error.unwrap_or_default()),
+            None => format!(
+                "{tick}{}: failed: {}",
+                round.router,
+                error.unwrap_or_default()
+            ),
         }
     };
     writeln!(io::stdout().lock(), "{line}")

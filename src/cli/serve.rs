@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     config_args::ConfigArgs,
     exit::{Exit, Failure, workers},
+    out,
     stop::Stop,
 };
 use crate::{
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &ConfigArgs, env: Vec<(String, OsString)>) -> Result<(),
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems.all() {
-                log::say(&format!("error: {problem}"));
+                out::error(problem);
             }
             return Err(Failure::silent(Exit::Config));
         }

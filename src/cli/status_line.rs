@@ -4,11 +4,13 @@ use std::{
     convert::Infallible,
     fmt::Display,
     future::pending,
-    io::{IsTerminal as _, Write as _, stderr},
+    io::{IsTerminal as _, stderr},
     time::Duration,
 };
 
 use tokio::time::sleep;
+
+use super::out;
 
 /// Shows each second what `text` makes, for as long as it is polled, if anybody can see it.
 pub(crate) async fn each_second(mut text: impl FnMut() -> String) -> Infallible {
@@ -22,6 +24,11 @@ pub(crate) async fn each_second(mut text: impl FnMut() -> String) -> Infallible 
     }
 }
 
+/// Tells whether somebody looks at standard error and wants to see more than errors.
+pub(crate) fn is_watched() -> bool {
+    stderr().is_terminal() && !out::is_quiet()
+}
+
 /// The line. Dropping it takes away what it has written.
 #[derive(Debug)]
 pub(crate) struct StatusLine {
@@ -33,7 +40,7 @@ impl StatusLine {
     /// A line on standard error, if that is a terminal.
     pub(crate) fn new() -> Self {
         Self {
-            shown: stderr().is_terminal(),
+            shown: is_watched(),
             written: false,
         }
     }
@@ -42,8 +49,7 @@ impl StatusLine {
     pub(crate) fn show(&mut self, text: impl Display) {
         if self.shown {
             self.written = true;
-            // An error means that nobody looks.
-            let _ = write!(stderr(), "\r\x1b[K{text}");
+            out::status(text);
         }
     }
 }
@@ -51,7 +57,7 @@ impl StatusLine {
 impl Drop for StatusLine {
     fn drop(&mut self) {
         if self.written {
-            self.show("");
+            out::status("");
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::{runtime::Builder, time::sleep};
 use super::{
     admin_client::{AdminArgs, AdminError, Client},
     exit::{self, Exit, Failure},
+    out::{self, print},
     status_line::StatusLine,
     top::{self, ListArgs, TopArgs},
 };
@@ -77,10 +78,10 @@ async fn end(client: Client, ids: &[u64]) -> Result<(), Failure> {
     let mut ended = Ok(());
     for id in ids {
         match client.post(&format!("/api/streams/{id}/end")).await {
-            Ok(()) => println!("stream {id}: its peers are being told"),
+            Ok(()) => print(format!("stream {id}: its peers are being told\n"))?,
             // The others may be there.
             Err(AdminError::Refused { text, .. }) => {
-                eprintln!("error: stream {id}: {text}");
+                out::error(format_args!("stream {id}: {text}"));
                 ended = Err(Failure::silent(Exit::Broken));
             }
             Err(error) => return Err(error.into()),
@@ -91,7 +92,7 @@ async fn end(client: Client, ids: &[u64]) -> Result<(), Failure> {
 
 async fn drain(client: Client, wait: bool) -> Result<(), Failure> {
     client.post("/api/drain").await?;
-    println!("the router drains: new streams are refused");
+    print("the router drains: new streams are refused\n")?;
     if !wait {
         return Ok(());
     }
@@ -105,6 +106,5 @@ async fn drain(client: Client, wait: bool) -> Result<(), Failure> {
         sleep(Duration::from_millis(500)).await;
     }
     drop(line);
-    println!("the router has stopped");
-    Ok(())
+    print("the router has stopped\n")
 }

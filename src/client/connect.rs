@@ -3,6 +3,7 @@
 mod answer;
 pub(super) mod error;
 mod handshake;
+mod told;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -217,13 +218,16 @@ impl Connector {
     pub async fn io(&self) -> Result<Io, ConnectError> {
         let until = Instant::now() + self.timeout;
         let socket = self.socket(until).await?;
-        Ok(match self.tls {
+        let io = match self.tls {
             Some(_) => Either::Left(self.secure(socket, until).await?),
             None => Either::Right(socket),
-        })
+        };
+        told::connected(&self.endpoint, &io);
+        Ok(io)
     }
 
     async fn socket(&self, until: Instant) -> Result<TcpStream, ConnectError> {
+        tracing::debug!(endpoint = self.endpoint, route = %self.route, "connecting");
         let connected = match (self.via, self.proxy()) {
             (Some(address), _) => dial::first(&[address], until).await,
             (None, Some(proxy)) => return self.proxied(proxy, until).await,

@@ -101,6 +101,10 @@ impl RouterStream {
         let failed = |error| connector.no_http2(error);
         let mut requests = requests.ready().await.map_err(failed)?;
         let (response, send) = requests.send_request(request, false).map_err(failed)?;
+        tracing::debug!(
+            endpoint = connector.endpoint(),
+            "stream opened, waiting for the other side"
+        );
         Ok(Self {
             send,
             closed: false,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
+use crate::common::address;
+
 /// A value in the file together with its place.
 pub(super) type Item<'i> = Spanned<DeValue<'i>>;
 
@@ -205,15 +207,19 @@ impl Setting for Option<Duration> {
 
 /// An address to listen on. All interfaces is the IPv6 wildcard, which also takes IPv4.
 impl Setting for SocketAddr {
-    const EXPECTS: &'static str =
-        "an address such as \":8083\" (all interfaces), \"127.0.0.1:8083\" or \"[::1]:8083\"";
+    const EXPECTS: &'static str = "an address such as \":8083\" or \"8083\" (all interfaces), \"127.0.0.1:8083\" or \"[::1]:8083\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        if let Some(port) = text.strip_prefix(':') {
-            let port = port.parse().map_err(|_| "no port number".to_owned())?;
-            return Ok(Self::from((Ipv6Addr::UNSPECIFIED, port)));
+        if text == "0" {
+            return Err("which would be off, and this is needed".to_owned());
         }
-        text.parse().map_err(|_| String::new())
+        // Its own list of forms stands before it.
+        let more = |why: String| {
+            why.trim_start_matches(address::FORMS)
+                .trim_start_matches("; ")
+                .to_owned()
+        };
+        address::socket(text, Ipv6Addr::UNSPECIFIED.into()).map_err(more)
     }
 
     fn show(&self) -> Option<String> {

@@ -135,14 +135,13 @@ pub(crate) fn installed() -> Option<LogHandle> {
     INSTALLED.get().map(|(handle, _)| handle.clone())
 }
 
-/// Writes a line for people, as it is, on stderr: behind the lines of the log, if there is one, and then without
-/// waiting for a reader.
-pub(crate) fn say(line: &str) {
-    let line = format!("{line}\n");
+/// Writes text for people, as it is, on stderr: behind the lines of the log, if there is one, and then without waiting
+/// for a reader.
+pub(crate) fn write(text: &str) {
     match INSTALLED.get() {
-        Some((_, queue)) => queue.push(line.as_bytes()),
+        Some((_, queue)) => queue.push(text.as_bytes()),
         // Unlike `eprintln`, this does not panic if it cannot be written.
-        None => drop(io::stderr().write_all(line.as_bytes())),
+        None => drop(io::stderr().write_all(text.as_bytes())),
     }
 }
 

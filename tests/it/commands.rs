@@ -274,7 +274,7 @@ fn pipe_tells_failures_apart() {
         ]),
         b"",
     )
-    .ended(78, &["host:port"]);
+    .ended(2, &["host:port"]);
     run(command(&["pipe"]), b"").ended(2, &["--router"]);
 }
 

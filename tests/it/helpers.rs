@@ -14,6 +14,7 @@ pub mod line;
 pub mod message;
 pub mod nats;
 pub mod operated;
+pub mod output;
 pub mod page;
 pub mod peer;
 pub mod process;

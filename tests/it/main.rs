@@ -24,6 +24,7 @@ mod cluster_forged;
 mod cluster_rolling;
 mod cluster_silent;
 mod commands;
+mod completions;
 mod config;
 mod controller;
 mod deploy;
@@ -54,6 +55,7 @@ mod log;
 mod memory;
 mod memory_costs;
 mod notify;
+mod output;
 mod packaging;
 mod process;
 mod process_stop;
@@ -77,6 +79,7 @@ mod transport_panics;
 mod transport_requests;
 mod transport_spares;
 mod transport_tls;
+mod usage;
 
 use jumpstarter_router_system::heap::Counting;
 

@@ -1,10 +1,9 @@
 //! What packages are made of: completions, manual pages, and the version that reports of defects name.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use crate::helpers::process;
-use clap::CommandFactory as _;
-use jumpstarter_router::inside::cli::args::Cli;
+use jumpstarter_router::inside::cli::args;
 
 fn says(args: &[&str]) -> String {
     let output = process::command().args(args).output().unwrap();
@@ -14,7 +13,7 @@ fn says(args: &[&str]) -> String {
 }
 
 fn subcommands() -> Vec<String> {
-    let command = Cli::command();
+    let command = args::command();
     let names = command
         .get_subcommands()
         .map(|one| one.get_name().to_owned());
@@ -35,23 +34,98 @@ fn completions_know_every_subcommand() {
     }
 }
 
+/// The sections of a page, by their names.
+fn sections(page: &str) -> Vec<&str> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix(".SH "))
+        .map(|name| name.trim_matches('"'))
+        .collect()
+}
+
 #[test]
-fn every_subcommand_has_a_manual_page() {
+fn every_command_has_a_manual_page() {
     let plain = |page: &str| page.replace('\\', "");
-    let page = plain(&says(&["man"]));
-    assert!(page.contains(".TH jumpstarter-router 1"), "{page}");
+    let page = says(&["man"]);
     let directory = tempfile::tempdir().unwrap();
     let made = directory.path().join("man");
     assert_eq!(says(&["man", "--directory", made.to_str().unwrap()]), "");
     for name in subcommands() {
         let full = format!("jumpstarter-router-{name}");
-        assert!(page.contains(&format!("{full}(1)")), "{name} in {page}");
-        let own = fs::read_to_string(made.join(format!("{full}.1"))).unwrap();
-        assert!(plain(&own).contains(&format!(".TH {full} 1")), "{own}");
+        assert!(
+            plain(&page).contains(&format!("{full}(1)")),
+            "{name} in {page}"
+        );
+        assert!(made.join(format!("{full}.1")).is_file(), "{name}");
     }
-    assert!(made.join("jumpstarter-router.1").is_file());
-    // Pages are read on other machines.
-    assert!(!page.contains("TLS provider"));
+    let pages: Vec<_> = fs::read_dir(&made)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(pages.len() > 20);
+    for file in &pages {
+        let text = fs::read_to_string(file).unwrap();
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(plain(&text).contains(&format!(".TH {name} 1")), "{text}");
+        let found = sections(&text);
+        let wanted = [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "OPTIONS",
+            "EXAMPLES",
+            "ENVIRONMENT",
+            "SEE ALSO",
+        ];
+        let more: &[_] = if name == "jumpstarter-router" {
+            &["FILES"]
+        } else {
+            &["EXIT STATUS"]
+        };
+        for section in wanted.iter().chain(more) {
+            assert_eq!(
+                found.iter().filter(|name| *name == section).count(),
+                1,
+                "{section}: {found:?}"
+            );
+        }
+        // Pages are read on other machines.
+        assert!(!text.contains("TLS provider"));
+        // Each other page that is named is there.
+        for other in plain(&text).split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+            if other.starts_with("jumpstarter-router-") && text.contains(&format!("{other}(1)")) {
+                assert!(made.join(format!("{other}.1")).is_file(), "{name}: {other}");
+            }
+        }
+    }
+    assert_eq!(
+        says(&["man", "token", "mint"]),
+        fs::read_to_string(made.join("jumpstarter-router-token-mint.1")).unwrap()
+    );
+    format(&pages);
+}
+
+/// Has the pages formatted, where there is something to do so with, and wants no complaints.
+fn format(pages: &[std::path::PathBuf]) {
+    let formatter = ["mandoc", "groff"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok());
+    let Some(formatter) = formatter else {
+        eprintln!("skipped: neither mandoc nor groff is installed");
+        return;
+    };
+    for page in pages {
+        let mut command = Command::new(formatter);
+        match formatter {
+            "mandoc" => command.args(["-T", "lint", "-W", "error"]),
+            _ => command.args(["-man", "-ww", "-Tutf8", "-z"]),
+        };
+        let output = command.arg(page).output().unwrap();
+        assert!(
+            output.stderr.is_empty(),
+            "{page:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }
 
 #[test]

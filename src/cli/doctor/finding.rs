@@ -2,12 +2,13 @@
 
 use std::{fmt::Display, io, io::Write as _};
 
+use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::{
     cli::{
         exit::{Exit, Failure},
-        quietly,
+        out::{GOOD, STYLES, is_coloured, quietly},
     },
     common::text::printable,
 };
@@ -122,13 +123,18 @@ fn plural(count: usize, word: &str) -> String {
 
 impl Finding<'_> {
     fn line(&self) -> String {
-        let level = match self.level {
-            Level::Ok => "ok",
-            Level::Warning => "warning",
-            Level::Failed => "FAILED",
-            Level::Skipped => "skipped",
+        let (level, style) = match self.level {
+            Level::Ok => ("ok", GOOD),
+            Level::Warning => ("warning", AnsiColor::Yellow.on_default()),
+            Level::Failed => ("FAILED", *STYLES.get_error()),
+            Level::Skipped => ("skipped", Style::new()),
         };
-        let mut line = format!("{level:<8} {:<8} {}", self.check, self.text);
+        let level = if is_coloured(&io::stdout()) {
+            format!("{style}{level:<8}{style:#}")
+        } else {
+            format!("{level:<8}")
+        };
+        let mut line = format!("{level} {:<8} {}", self.check, self.text);
         if !self.advice.is_empty() {
             line.push_str(&format!("\n{:18}-> {}", "", self.advice));
         }

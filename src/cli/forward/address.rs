@@ -1,11 +1,10 @@
 //! Opens the local ends, TCP or Unix sockets.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     net::SocketAddr,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
@@ -16,48 +15,11 @@ use tokio::{
 };
 use tokio_util::either::Either;
 
+pub(crate) use crate::common::address::Address;
 use crate::common::dial;
 
 /// How long a local service may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where to listen, or where to connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// host:port.
-    Tcp(String),
-    /// The path of a socket.
-    Unix(PathBuf),
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path = text.strip_prefix("unix:");
-        if let Some(path) = path.or_else(|| Some(text).filter(|text| text.contains('/'))) {
-            return if path.is_empty() {
-                Err("expected a path after unix:".to_owned())
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
-        }
-        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        match port.map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(_)) => Ok(Self::Tcp(text.to_owned())),
-            _ => Err("expected host:port, or unix:PATH".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// A local connection.
 pub(crate) type Local = Either<TcpStream, UnixStream>;
@@ -150,29 +112,5 @@ impl Listener {
 pub(crate) fn abort(local: Local) {
     if let Either::Left(socket) = local {
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses() {
-        let tcp = |text: &str| Ok(Address::Tcp(text.to_owned()));
-        let unix = |text: &str| Ok(Address::Unix(text.into()));
-        for (text, expected) in [
-            ("127.0.0.1:22", tcp("127.0.0.1:22")),
-            ("[::1]:0", tcp("[::1]:0")),
-            ("board.example.com:80", tcp("board.example.com:80")),
-            ("unix:/run/x", unix("/run/x")),
-            ("unix:x", unix("x")),
-            ("./x", unix("./x")),
-        ] {
-            assert_eq!(text.parse::<Address>(), expected);
-        }
-        for wrong in ["", "22", ":22", "host", "host:", "host:99999", "unix:"] {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
     }
 }

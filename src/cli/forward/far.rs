@@ -17,6 +17,7 @@ use crate::{
     cli::{
         exit::{Exit, Failure},
         join::credentials::Tokens,
+        out::say,
     },
     client::{Connector, EndedBy, RouterStream},
     common::backoff::Backoff,
@@ -48,7 +49,7 @@ pub(crate) async fn run(
         let why = match wait(connector, tokens, || {
             if !announced {
                 announced = true;
-                eprintln!(
+                say!(
                     "waiting at {} for connections to {to}",
                     connector.endpoint()
                 );

@@ -23,6 +23,7 @@ use crate::{
     cli::{
         exit::{Exit, Failure},
         join::carry::{Carried, carry},
+        out::say,
     },
     client::RouterStream,
     common::text::bytes,
@@ -119,7 +120,7 @@ impl Relay {
     /// Says something that is not about a single connection.
     pub(crate) fn note(&self, text: impl fmt::Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            say!("{text}");
         }
     }
 }
@@ -150,7 +151,7 @@ impl Connection {
     /// Says something about this connection.
     pub(crate) fn say(&self, text: impl fmt::Display) {
         if !self.quiet {
-            eprintln!("connection {}: {text}", self.number);
+            say!("connection {}: {text}", self.number);
         }
     }
 }
@@ -168,5 +169,5 @@ pub(crate) async fn listen(address: &Address) -> Result<Listener, Failure> {
 /// Says where connections are accepted; scripts wait for this line.
 pub(crate) fn announce(listener: &Listener, router: &str) {
     let address = listener.address().unwrap_or_default();
-    eprintln!("listening on {address}, forwarding through {router}");
+    say!("listening on {address}, forwarding through {router}");
 }

@@ -10,10 +10,12 @@ use std::{
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
+use super::told;
 use crate::{
     auth::without_newline,
     cli::{exit::Failure, variable, variable_os},
     client::{ConnectOptions, Connector, Identity, Proxies, Token, Trust, env},
+    common::address,
     config::TOKEN_ENV,
 };
 
@@ -29,8 +31,8 @@ const MOST: u64 = 64 * 1024;
 /// Where the router is, and what is trusted.
 #[derive(Args, Clone, Debug)]
 pub struct RouterArgs {
-    /// The router
-    #[arg(long, value_name = "HOST:PORT")]
+    /// The router: host:port, or a port of this machine
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::host_port)]
     pub router: String,
     /// PEM file with the certificates to trust, instead of those the system trusts
     #[arg(long, value_name = "FILE", conflicts_with_all = ["insecure", "plaintext"])]
@@ -144,6 +146,7 @@ impl TokenArgs {
     /// Takes what the options say, or else the environment.
     pub fn tokens(&self, env: &[(String, OsString)]) -> Result<Tokens, Failure> {
         if let Some(subject) = &self.subject {
+            tracing::debug!(subject, "signing a token for each stream");
             return Ok(Tokens::Signed {
                 key: key(self.key_file.as_deref(), env)?,
                 subject: subject.clone(),
@@ -169,6 +172,7 @@ impl TokenArgs {
         if token.as_str().is_empty() {
             return Err(Failure::config("the token is empty"));
         }
+        told::token(&token);
         Ok(Tokens::Given(token))
     }
 

@@ -1,12 +1,16 @@
 //! The options of `load`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
 use super::verify::Verify;
 use crate::cli::join::credentials::RouterArgs;
+use crate::common::address;
 use crate::transport::settings::Size;
+
+/// Stands above the options that say what the pairs do.
+const WORKLOAD: &str = "Workload";
 
 /// What the pairs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -47,57 +51,60 @@ pub struct LoadArgs {
     /// The router under test, and what is trusted.
     #[command(flatten)]
     pub router: RouterArgs,
-    /// Key that signs the tokens [env: ROUTER_KEY]
-    #[arg(long, value_name = "KEY")]
+    /// Key that signs the tokens; others on this machine can see options, so better use a file or the environment
+    #[arg(long, value_name = "KEY", conflicts_with = "key_file")]
     pub key: Option<String>,
+    /// File with the key that signs the tokens, - for standard input [env: the key itself in ROUTER_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
     /// What the pairs do
-    #[arg(long, value_enum, default_value = "bulk")]
+    #[arg(long, value_enum, default_value = "bulk", help_heading = WORKLOAD)]
     pub workload: Workload,
     /// How many pairs
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), help_heading = WORKLOAD)]
     pub pairs: u32,
     /// Payload of a message; the default depends on the workload
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", help_heading = WORKLOAD)]
     pub size: Option<Size>,
     /// How long to measure; 10s unless a number of messages or bytes is given
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = WORKLOAD)]
     pub duration: Option<Duration>,
     /// How many messages to measure, of all pairs and both directions together
-    #[arg(long, value_name = "N", conflicts_with = "bytes")]
+    #[arg(long, value_name = "N", conflicts_with = "bytes", help_heading = WORKLOAD)]
     pub messages: Option<u64>,
     /// How many bytes to measure, in whole messages
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", help_heading = WORKLOAD)]
     pub bytes: Option<Size>,
     /// Not measured at first
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration, help_heading = WORKLOAD)]
     pub warmup: Duration,
     /// Give up after this; by default a minute after the run should be over
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = WORKLOAD)]
     pub deadline: Option<Duration>,
     /// Send both ways (bulk, flood)
-    #[arg(long)]
+    #[arg(long, help_heading = WORKLOAD)]
     pub both: bool,
     /// Requests per second, of all pairs together (reqresp)
-    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    #[arg(long, value_name = "N", default_value_t = 1000.0, help_heading = WORKLOAD)]
     pub rate: f64,
     /// In the end let the receivers read all (stall)
-    #[arg(long)]
+    #[arg(long, help_heading = WORKLOAD)]
     pub resume: bool,
     /// Make pairs anew that the router refuses or ends, and do not call that an error (stall)
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with = "resume", help_heading = WORKLOAD)]
     pub persist: bool,
     /// Bulk pairs beside the others (mixed)
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = WORKLOAD)]
     pub bulk_pairs: u32,
     /// Stalled pairs beside the others (mixed)
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = WORKLOAD)]
     pub stalled_pairs: u32,
     /// Put the router at a distance: every byte takes so long, each way
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub delay: Option<Duration>,
     /// Where the second peer of each pair connects: another router of the same cluster, with the same certificate
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "delay")]
-    pub second_router: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::host_port, conflicts_with = "delay")]
+    pub second_router: Option<String>,
     /// Whose connections the streams use
     #[arg(long, value_enum, default_value = "separate")]
     pub connections: Connections,
@@ -117,7 +124,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
     /// Seed of what the messages hold
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = WORKLOAD)]
     pub seed: u64,
     /// Write the report as JSON to a file, or to standard output with -
     #[arg(long, value_name = "FILE")]

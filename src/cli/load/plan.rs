@@ -1,6 +1,12 @@
 //! From options to a run: defaults that depend on the workload, and what must not be.
 
-use std::{ffi::OsString, fmt::Display, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     args::{Connections, LoadArgs, Workload},
@@ -13,8 +19,7 @@ use crate::{
     auth::without_newline,
     cli::{
         exit::{Exit, Failure},
-        join::credentials::KEY_ENV,
-        variable,
+        join::credentials,
     },
     transport::settings::Size,
 };
@@ -66,10 +71,13 @@ impl Workload {
 
 /// Says what the options ask for.
 pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, Params), Failure> {
-    let key = args.key.clone().or_else(|| variable(KEY_ENV, env));
-    let key = key.map(String::into_bytes);
-    let key = key.filter(|key| !without_newline(key).is_empty());
-    let key = key.ok_or_else(|| wrong("no key: give --key or set ROUTER_KEY"))?;
+    let key = match &args.key {
+        Some(key) if without_newline(key.as_bytes()).is_empty() => {
+            return Err(wrong("--key is empty"));
+        }
+        Some(key) => key.clone().into_bytes(),
+        None => credentials::key(args.key_file.as_deref(), env)?,
+    };
     let connector = args.router.connector(env).map_err(wrong)?;
     let size = args.size.map_or(args.workload.default_size(), Size::bytes);
     range("size", size, 0, LARGEST)?;
@@ -96,7 +104,7 @@ pub(crate) fn plan(args: &LoadArgs, env: &[(String, OsString)]) -> Result<(Run, 
     };
 
     let mut dialer = Dialer::new(connector, key);
-    dialer.second = args.second_router;
+    dialer.second = args.second_router.as_deref().map(resolve).transpose()?;
     dialer.pings = args.pings.then(Arc::default);
     let longest = sizes.longest().max(LARGE);
     let mut run = Run::new(dialer, Pattern::new(args.seed, longest), args.seed);
@@ -126,7 +134,18 @@ fn range(option: &str, value: usize, least: usize, most: usize) -> Result<(), Fa
     )))
 }
 
-/// All that is wrong with the options ends `load` with 1.
+fn resolve(router: &str) -> Result<SocketAddr, Failure> {
+    let mut found = router.to_socket_addrs();
+    let first = found.as_mut().map(Iterator::next);
+    let why = match first {
+        Ok(Some(address)) => return Ok(address),
+        Ok(None) => "the name has no address".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let text = format!("--second-router {router}: {why}");
+    Err(Failure::new(Exit::Unreachable, text))
+}
+
 fn wrong(text: impl Display) -> Failure {
-    Failure::new(Exit::Broken, text)
+    Failure::new(Exit::Usage, text)
 }

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use crate::{
     auth::{Inspection, Key, KeyRing, Refusal, Rules},
     cli::{
+        args::in_the_open,
         exit::{Exit, Failure},
         join::credentials::{KEY_ENV, key, read},
-        print, variable,
+        out::{self, print},
+        variable,
     },
     common::text::printable,
     config::{Config, TOKEN_ENV},
@@ -25,12 +27,6 @@ use crate::{
 // No `Debug`: the token is a secret.
 /// Options of `token inspect`.
 #[derive(Args, Clone)]
-#[command(after_help = "\
-Exit codes:
-  0   the router would accept it; without a key: nothing is wrong but for the signature, which was not checked
-  1   the router would refuse it, or it is no token
-  2   wrong usage
-  78  a file cannot be read, or there is no token to look at")]
 pub struct InspectArgs {
     /// The token, a file with it, or - for standard input [env: JUMPSTARTER_ROUTER_TOKEN]
     #[arg(value_name = "TOKEN|FILE")]
@@ -114,7 +110,11 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
         Some("-") => read(Path::new("-"), "TOKEN"),
         // No token is the name of a file that exists.
         Some(text) if Path::new(text).is_file() => read(Path::new(text), "TOKEN"),
-        Some(text) => Ok(text.to_owned()),
+        Some(text) => {
+            let instead = "a file, - for standard input, or JUMPSTARTER_ROUTER_TOKEN";
+            out::warning(in_the_open("TOKEN", instead));
+            Ok(text.to_owned())
+        }
         None => match variable(TOKEN_ENV, env) {
             Some(token) => Ok(token),
             None if !io::stdin().is_terminal() => read(Path::new("-"), "no token: standard input"),

@@ -15,11 +15,9 @@ use crate::{
 
 /// Options of `token mint`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "\
-Whoever has the token may be either side of streams with its subject. Both sides may use the same one:
-  jumpstarter-router token mint --key-file KEY --lifetime 2h > token
-
-Exit codes: 0 the token was printed, 2 wrong usage, 78 there is no key")]
+#[command(
+    after_help = "Whoever has the token may be either side of streams with its subject; both sides may use the same one."
+)]
 pub struct MintArgs {
     /// What the two sides of a stream share [default: a random one]
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -45,6 +45,10 @@ impl RouterStream {
                 Ok(response) => head(response),
                 Err(error) => Body::Over(Err(self.broken(&error))),
             };
+            match &self.body {
+                Body::Over(Err(error)) => tracing::debug!(%error, "stream refused"),
+                _ => tracing::debug!("stream answered"),
+            }
         }
         Poll::Ready(match &self.body {
             Body::Over(Err(error)) => Err(error.clone()),
@@ -103,6 +107,10 @@ impl RouterStream {
                             Ok(())
                         }
                     });
+                    match &last {
+                        Ok(()) => tracing::debug!("stream ended"),
+                        Err(error) => tracing::debug!(%error, "stream ended"),
+                    }
                     self.body = Body::Over(last.clone());
                     last?;
                 }

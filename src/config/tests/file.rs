@@ -42,7 +42,7 @@ key = 12345
 extra_keys = [\"a\",
   7]
 [listen]
-address = \"8083\"
+address = \"here\"
 endpoint = \"router.example.com\"
 [drain]
 timeout = \"25\"
@@ -57,7 +57,7 @@ timeout = \"25\"
         "8:1: unknown key \"timeout\" in [streams] (it belongs in [pairing] or [drain]); the keys",
         "10:7: auth.key: found an integer, expected a string",
         "12:3: auth.extra_keys: found an integer, expected a list",
-        "14:11: listen.address: found the string \"8083\", expected an address",
+        "14:11: listen.address: found the string \"here\", expected an address",
         "15:12: listen.endpoint: found the string \"router.example.com\", expected host:port",
         "17:11: drain.timeout: found the string \"25\", expected a duration",
     ];

@@ -132,7 +132,16 @@ fn addresses() {
     assert_eq!(Option::<SocketAddr>::from_text(""), Ok(None));
     assert!(SocketAddr::from_text("0").is_err());
     assert!(SocketAddr::from_text(":x").is_err());
-    assert_eq!(SocketAddr::from_text(":1").unwrap().to_string(), "[::]:1");
+    assert!(SocketAddr::from_text("router:1").is_err_and(|why| why.contains("no IP address")));
+    for (text, meant) in [
+        (":1", "[::]:1"),
+        ("1", "[::]:1"),
+        ("localhost:1", "127.0.0.1:1"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ] {
+        let read = SocketAddr::from_text(text).unwrap();
+        assert_eq!(read.to_string(), meant, "{text}");
+    }
 }
 
 #[test]
