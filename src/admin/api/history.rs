@@ -1,5 +1,7 @@
 //! Figures of the last minutes.
 
+use std::time::SystemTime;
+
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
@@ -7,7 +9,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, aside, asked};
-use crate::transport::history::{SECONDS, Sample};
+use crate::{
+    common::since_epoch,
+    transport::history::{SECONDS, Sample},
+};
 
 /// How much is asked for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -59,8 +64,9 @@ impl History {
     fn of(admin: &Admin, wanted: &Wanted) -> Self {
         let (end, samples) = admin.shared.history.last(wanted.seconds.unwrap_or(SECONDS));
         let all = |figure: fn(&Sample) -> u64| samples.iter().map(figure).collect();
+        let now = || since_epoch(SystemTime::now()).as_secs();
         Self {
-            end_unix_s: end,
+            end_unix_s: if samples.is_empty() { now() } else { end },
             interval_seconds: 1,
             series: Series {
                 bytes_in: all(|sample| sample.bytes_in),
