@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
 
 /// The body of `GET /api/history`.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct History {
+pub(crate) struct History {
     /// The second of the last figure, since the epoch.
     pub end_unix_s: u64,
     /// From one figure to the next.
@@ -35,7 +35,7 @@ pub struct History {
 
 /// Figures of as many seconds each.
 #[derive(Debug, Default, Deserialize, Serialize)]
-pub struct Series {
+pub(crate) struct Series {
     /// Bytes of messages received from peers in that second.
     pub bytes_in: Vec<u64>,
     /// Bytes of messages handed to peers' connections in that second.
