@@ -5,6 +5,8 @@ pub(crate) mod backoff;
 pub(crate) mod dial;
 #[cfg(feature = "server")]
 pub(crate) mod procfs;
+#[cfg(feature = "server")]
+pub(crate) mod recent;
 pub(crate) mod text;
 
 use std::{

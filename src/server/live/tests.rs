@@ -50,6 +50,8 @@ impl Files {
         let (certificate, key) = (self.path("one.crt"), self.path("one.key"));
         let first = [
             ("auth.key", KEY),
+            // With it, a token that only reads does not stand alone.
+            ("listen.admin_address", "0"),
             ("tls.certificate", &certificate),
             ("tls.key", &key),
         ];
@@ -162,6 +164,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("streams.stall_timeout", "5s"),
     ("admin.token", "0123456789abcdef0123456789abcdef"),
     ("admin.token_file", "{files}/token"),
+    ("admin.read_token", "0123456789abcdef0123456789abcdef"),
+    ("admin.read_token_file", "{files}/token"),
     ("memory.limit", "5GiB"),
     ("memory.windows", "5MiB"),
     ("connections.max", "5"),
