@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, guard::Access};
 use crate::{cluster::halves::Halves, common::since_epoch};
 
-/// The body of `GET /api/status`. Bytes are those of messages with their prefixes, both directions together.
+/// The body of `GET /api/status`. What older routers leave out has a default. Bytes are those of messages with their prefixes, both directions together.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Status {
     /// The package's version.
@@ -39,23 +39,28 @@ pub struct Status {
     /// Bytes a second passed on, over the last second.
     pub forwarded_rate: u64,
     /// Which process this is.
+    #[serde(default)]
     pub process: Process,
     /// Milliseconds since the epoch.
+    #[serde(default)]
     pub now_unix_ms: u64,
     /// What whoever asks may do: `full`, or `read` if it may change nothing.
+    #[serde(default)]
     pub access: Cow<'static, str>,
     /// Memory in use, bytes.
+    #[serde(default)]
     pub memory_used_bytes: u64,
     /// Memory that may be used, bytes; `None` without a limit.
     pub memory_limit_bytes: Option<u64>,
     /// The certificates that peers are shown; none without TLS.
+    #[serde(default)]
     pub certificates: Vec<Certificate>,
     /// Since the start.
     pub totals: Totals,
 }
 
 /// Tells a process from others.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Process {
     /// Made anew at each start; other routers of a cluster know it by this.
     pub id: String,

@@ -69,7 +69,7 @@ pub struct Listing {
 }
 
 /// A pair, or a stream without a partner.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Row {
     /// Its number in this process; the log has it, too.
     pub id: u64,
@@ -78,6 +78,7 @@ pub struct Row {
     /// Who takes part, if that was told.
     pub names: Option<Names>,
     /// When the first of the two arrived, milliseconds since the epoch.
+    #[serde(default)]
     pub began_unix_ms: u64,
     /// When the second arrived, likewise; `None` while the first waits for it.
     pub paired_unix_ms: Option<u64>,
@@ -92,7 +93,7 @@ pub struct Row {
 }
 
 /// One side of a pair.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Peer {
     /// Where it is.
     pub address: IpAddr,
@@ -121,7 +122,7 @@ pub struct Peer {
 }
 
 /// Another router.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Router {
     /// Its name, as its own log and status have it.
     pub name: String,
