@@ -12,6 +12,8 @@ pub(crate) mod query;
 pub(crate) mod screen;
 mod signals;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 mod watch;
 

@@ -73,7 +73,7 @@ impl Cursor {
         self.height = height;
         if let Some(at) = self.index(names) {
             self.at = at;
-            self.top = self.top.clamp((at + 1).saturating_sub(height), at);
+            self.top = self.top.clamp((at + 1).saturating_sub(height.max(1)), at);
         }
         self.top = self.top.min(names.len().saturating_sub(height));
         self.top

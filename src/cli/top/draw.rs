@@ -7,11 +7,12 @@ use clap::ValueEnum as _;
 use super::{
     app::{App, Deed, Detail, Mode, View},
     detail, live, past,
-    text::{Line, Tone},
+    text::{Line, Tone, cut},
 };
 use crate::{
     admin::api::{past::Kind, streams::Column},
     cli::admin_client::named,
+    common::text::printable,
 };
 
 /// A screen that is not higher has no room for the traffic of the last minutes.
@@ -22,6 +23,9 @@ const NARROW: usize = 100;
 
 /// After so many intervals without an answer there is something to say, even if nothing has failed yet.
 const LATE: u32 = 3;
+
+/// So much of a subject is in a question, of which the end must not be cut off.
+const SUBJECT: usize = 36;
 
 const HELP: &str = "\
 arrows, PgUp, PgDn, Home, End   choose a stream; it is followed wherever it goes
@@ -195,7 +199,10 @@ fn foot(app: &App) -> Line {
     let sort = format!("sort: {}", app.list.sort.name());
     let direction = format!("direction: {way}");
     match (&app.detail, app.view) {
-        (Some(_), _) => keys(&[("Esc", "back"), ("e", "end it"), ("?", "help")]),
+        (Some(Detail::Live { is_gone: false, .. }), _) => {
+            keys(&[("Esc", "back"), ("e", "end it"), ("?", "help")])
+        }
+        (Some(_), _) => keys(&[("Esc", "back"), ("?", "help")]),
         (None, View::Live) => keys(&[
             ("q", "quit"),
             ("?", "help"),
@@ -230,11 +237,11 @@ fn question(app: &App, deed: &Deed) -> String {
     match deed {
         Deed::End(id) => {
             let row = app.seen.streams.streams.iter().find(|row| row.id == *id);
-            let subject = row.map(|row| format!(" ({})", row.subject));
+            let subject = row.map(|row| format!(" ({})", cut(&printable(&row.subject), SUBJECT)));
             format!("End stream {id}{}? y/n", subject.unwrap_or_default())
         }
         Deed::Drain => format!(
-            "Drain {}? It takes no new streams, and exits once its {} pairs are over. y/n",
+            "Drain {}? y/n   No new streams; it exits once its {} pairs are over",
             named(&status.process),
             status.pairs
         ),

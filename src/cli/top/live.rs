@@ -126,8 +126,10 @@ pub(crate) fn head(status: &Status) -> Vec<Line> {
         Tone::Plain,
         format!("  {} ({})", status.version, status.commit),
     );
-    let second = Line::new(Tone::Plain, figures(status))
-        .and(stalled_tone(status), format!("{} stalled", status.stalled));
+    let pairs = format!("{} pairs, {} waiting, ", status.pairs, status.waiting);
+    let second = Line::new(Tone::Plain, pairs)
+        .and(stalled_tone(status), format!("{} stalled", status.stalled))
+        .and(Tone::Plain, figures(status));
     let memory_tone = match &*status.memory_pressure {
         "normal" => Tone::Plain,
         _ => Tone::Warning,
@@ -150,12 +152,10 @@ pub(crate) fn head(status: &Status) -> Vec<Line> {
 
 fn figures(status: &Status) -> String {
     format!(
-        "{} pairs, {} waiting  {}/s  {} connections  held {}, ",
-        status.pairs,
-        status.waiting,
+        "  {}/s  held {}  {} connections",
         bytes(status.forwarded_rate),
-        status.connections,
         bytes(status.held_bytes.max(0).cast_unsigned()),
+        status.connections,
     )
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn history(history: &History, width: usize) -> Option<Line> {
         .collect();
     let parts: Vec<u64> = parts.into_iter().rev().collect();
     let span = history.interval_seconds * figures.len() as u64;
-    let start = format!("traffic of {:>6}  ", time(span as f64));
+    let start = format!("last {:>5}  ", time(span as f64));
     let line = Line::new(Tone::Faint, start).and(Tone::Notice, bars(&parts));
     Some(line.and(Tone::Faint, end))
 }

@@ -12,7 +12,7 @@ use crate::{
     common::text::bytes,
 };
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column::words("ENDED", 0),
     Column::figures("ID", 2),
     Column::figures("LASTED", 0),
@@ -22,6 +22,7 @@ const COLUMNS: [Column; 11] = [
     Column::figures("SENT", 4),
     Column::words("SECOND", 5),
     Column::figures("SENT", 4),
+    Column::words("REASON", 6),
     Column::words("NAMES", 3),
     Column::words("SUBJECT", 0),
 ];
@@ -58,6 +59,7 @@ fn row(stream: &Row, is_short: bool) -> Vec<Cell> {
         first_sent,
         second,
         second_sent,
+        plain(stream.reason.clone()),
         plain(stream.names.as_ref().map(names).unwrap_or_default()),
         plain(subject(stream)),
     ]

@@ -141,3 +141,32 @@ pub(super) fn can_suspend() -> bool {
     let session: Option<Pid> = getsid(None).ok();
     session.is_some_and(|session| session != getpgrp())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_colours_what_matters_is_still_told_apart() {
+        let all = [
+            Tone::Plain,
+            Tone::Faint,
+            Tone::Strong,
+            Tone::Notice,
+            Tone::Warning,
+            Tone::Alarm,
+        ];
+        let styles = |is_coloured, is_chosen| {
+            let screen = std::mem::ManuallyDrop::new(Screen { is_coloured });
+            all.map(|tone| screen.style(tone, is_chosen))
+        };
+        for style in styles(false, true) {
+            assert_eq!(style.foreground_color, None);
+            assert_ne!(style.attributes, ContentStyle::new().attributes);
+        }
+        let [plain, .., alarm] = styles(false, false);
+        assert_ne!(plain, alarm);
+        let [.., warning, alarm] = styles(true, false);
+        assert_ne!(warning.foreground_color, alarm.foreground_color);
+    }
+}

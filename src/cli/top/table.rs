@@ -200,7 +200,7 @@ mod tests {
             texts(&table, None)[..2]
                 .iter()
                 .cloned()
-                .chain(["123  10.0.0.1  2.0 MB  漢字 and more t…".to_owned(),])
+                .chain(["123  10.0.0.1  2.0 MB  漢字 and more te…".to_owned(),])
                 .collect::<Vec<_>>()
         );
         assert_eq!(texts(&table, Some(30))[2], "123  2.0 MB  漢字 and more te…");
