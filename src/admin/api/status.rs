@@ -9,7 +9,7 @@ use crate::{cluster::halves::Halves, common::since_epoch};
 
 /// The body of `GET /api/status`. What older routers leave out has a default. Bytes are those of messages with their prefixes, both directions together.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The package's version.
     pub version: Cow<'static, str>,
     /// The commit it was built from.
@@ -61,7 +61,7 @@ pub struct Status {
 
 /// Tells a process from others.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// Made anew at each start; other routers of a cluster know it by this.
     pub id: String,
     /// The number that the system gave it.
@@ -74,7 +74,7 @@ pub struct Process {
 
 /// A certificate that peers are shown.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Where it is; `None` if the router has made it.
     pub file: Option<String>,
     /// Its subject.
@@ -105,7 +105,7 @@ impl Certificate {
 
 /// What other routers know of this one, and whether they hear of it.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Its name, made anew at each start; the other routers' logs have it.
     pub router: String,
     /// host:port where they reach it; `None` as long as that is not known.
@@ -130,7 +130,7 @@ impl Cluster {
 
 /// What was counted since the start.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Streams admitted.
     pub streams: u64,
     /// Pairs made.

@@ -59,7 +59,7 @@ pub enum Column {
 
 /// The body of `GET /api/streams`.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// How many there are: pairs, and streams without a partner.
     pub total: usize,
     /// How many of them match the query.
@@ -70,7 +70,7 @@ pub struct Listing {
 
 /// A pair, or a stream without a partner.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its number in this process; the log has it, too.
     pub id: u64,
     /// The subject of the tokens. Chosen by whoever signs tokens, so it may hold anything.
@@ -94,7 +94,7 @@ pub struct Row {
 
 /// One side of a pair.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Where it is.
     pub address: IpAddr,
     /// The subject of its certificate; `None` if it has shown none.
@@ -123,7 +123,7 @@ pub struct Peer {
 
 /// Another router.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Router {
+pub(crate) struct Router {
     /// Its name, as its own log and status have it.
     pub name: String,
     /// host:port where this router called it; if it called, its address alone.
