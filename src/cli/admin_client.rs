@@ -1,86 +1,54 @@
 //! Asks a router's admin API, for `top` and `streams`.
 
+mod address;
+mod client;
+
 use std::{
     ffi::{OsStr, OsString},
-    io,
     path::PathBuf,
-    time::Duration,
 };
 
 use clap::Args;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use thiserror::Error;
-use tokio::time::timeout;
+use http::HeaderValue;
 
-use super::{exit::Failure, http::exchange, variable_os};
+use self::{address::Address, client::Wanted};
+use super::{http::Answer, variable_os};
 use crate::{
-    admin::api::{status::Status, streams::Listing},
-    common::{address, text::chain},
+    client::{Connector, Trust},
+    common::{self, text::chain},
     config::Config,
 };
+
+pub(crate) use self::client::{AdminError, Client, named};
 
 const ADDRESS_ENV: &str = "JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS";
 const TOKEN_ENV: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN";
 const TOKEN_FILE_ENV: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE";
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// No answer is longer, bytes: 20,000 streams make some 10 MB.
-const MOST: usize = 256 * 1024 * 1024;
-
-/// Says why the router could not be asked.
-#[derive(Debug, Error)]
-pub enum AdminError {
-    /// The URL is not understood.
-    #[error(
-        "--admin {0:?}: expected http://host:port; for a router behind TLS use a tunnel, such as kubectl port-forward"
-    )]
-    Url(String),
-    /// The file with the token cannot be read.
-    #[error("{0}: {1}")]
-    TokenFile(PathBuf, io::Error),
-    /// The token does not fit a header.
-    #[error("the admin token holds characters that no token has")]
-    Token,
-    /// There is no answer.
-    #[error("{0}: {1}; is the router running, and is listen.admin_address there?")]
-    Unreachable(String, String),
-    /// The answer is an error.
-    #[error("the router answered {status}: {text}")]
-    Refused {
-        /// Its status.
-        status: StatusCode,
-        /// What it said.
-        text: String,
-    },
-    /// The answer is not what this version expects.
-    #[error("the answer is not understood: {0}; is that another version, or no router?")]
-    Unknown(serde_json::Error),
-}
-
-impl From<AdminError> for Failure {
-    fn from(error: AdminError) -> Self {
-        Self::broken(error)
-    }
-}
-
 /// Say where the admin API is, and who asks.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct AdminArgs {
     /// Where the router's admin API is
     #[arg(
         long,
-        value_name = "URL",
-        help = "Where the router's admin API is [default: the port of JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS, \
-                or http://127.0.0.1:8082]"
+        value_name = "ADDRESS",
+        help = "Where the router's admin API is: a port, host:port, or a URL with http or https and perhaps a path \
+                [default: the port of JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS, or http://127.0.0.1:8082]"
     )]
     pub admin: Option<String>,
-    /// File with the admin token [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or the token itself in
-    /// JUMPSTARTER_ROUTER_ADMIN_TOKEN]
+    /// File with the admin token, the full one or that which only reads [env: JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE, or
+    /// the token itself in JUMPSTARTER_ROUTER_ADMIN_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// PEM file with the certificates to trust at an https:// address, instead of those the system trusts
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+    /// Trust any certificate at an https:// address; whoever stands between could read along, the token too
+    #[arg(long)]
+    pub insecure: bool,
+    /// Speak with this process only, where several answer at one address; the start of its name is enough
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
 }
 
 impl AdminArgs {
@@ -88,11 +56,9 @@ impl AdminArgs {
     pub fn client(&self, env: &[(String, OsString)]) -> Result<Client, AdminError> {
         let variable = |wanted: &str| variable_os(wanted, env);
         let default = || default_url(variable(ADDRESS_ENV).and_then(OsStr::to_str));
-        let given = self.admin.as_ref();
-        let url = given.map(|url| address::host_port(url).unwrap_or_else(|_| url.clone()));
-        let url = url.unwrap_or_else(default);
-        let uri = url.parse().map_err(|_| AdminError::Url(url.clone()))?;
-        let authority = authority(&uri).ok_or(AdminError::Url(url))?;
+        let text = self.admin.clone().unwrap_or_else(default);
+        let address = Address::parse(&text);
+        let address = address.map_err(|why| AdminError::Address(text, why))?;
         let named = || variable(TOKEN_FILE_ENV).map(PathBuf::from);
         let token = match self.token_file.clone().or_else(named) {
             Some(file) => match std::fs::read_to_string(&file) {
@@ -107,68 +73,31 @@ impl AdminArgs {
             value.set_sensitive(true);
             Ok(value)
         };
-        let token = token.map(bearer).transpose()?;
-        Ok(Client { authority, token })
-    }
-}
-
-/// Holds what was seen at one look.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Look {
-    /// The router.
-    pub status: Status,
-    /// Its streams.
-    pub streams: Listing,
-}
-
-/// Asks one router's admin API.
-#[derive(Debug)]
-pub struct Client {
-    authority: String,
-    token: Option<HeaderValue>,
-}
-
-impl Client {
-    /// Looks at the router and the streams that `path` asks for.
-    pub async fn look(&self, path: &str) -> Result<Look, AdminError> {
-        Ok(Look {
-            status: self.get("/api/status").await?,
-            streams: self.get(path).await?,
+        Ok(Client {
+            connector: self.connector(&address)?,
+            token: token.map(bearer).transpose()?,
+            wanted: self.process.clone().map_or(Wanted::Any, Wanted::Like),
+            address,
         })
     }
 
-    /// Gives what `path` answers.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
-        self.ask(Method::GET, path).await
-    }
-
-    /// Asks for something to be done.
-    pub async fn post(&self, path: &str) -> Result<(), AdminError> {
-        let _: serde_json::Value = self.ask(Method::POST, path).await?;
-        Ok(())
-    }
-
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminError> {
-        let unreachable = |why: String| AdminError::Unreachable(self.authority.clone(), why);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            // What changes something must be JSON, if empty.
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, token);
+    /// Makes what opens connections to `address`.
+    fn connector(&self, address: &Address) -> Result<Connector, AdminError> {
+        let trust = match &self.ca {
+            _ if !address.is_https => Trust::Plaintext,
+            _ if self.insecure => Trust::Insecure,
+            Some(path) => Trust::from_pem_file(path)
+                .map_err(|error| AdminError::Trust(format!("--ca {error}")))?,
+            None => Trust::System,
+        };
+        let is_given = self.ca.is_some() || self.insecure;
+        if is_given && !address.is_https {
+            let why = "--ca and --insecure are for an https:// address, and this is none";
+            return Err(AdminError::Trust(format!("{}: {why}", address.endpoint)));
         }
-        let (status, body) = timeout(PATIENCE, exchange(&self.authority, request, MOST))
-            .await
-            .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
-            .map_err(|error| unreachable(chain(&*error)))?;
-        if !status.is_success() {
-            let answer: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-            let text = answer.and_then(|answer| answer["error"].as_str().map(ToOwned::to_owned));
-            let text = text.unwrap_or_else(|| "no more than that".to_owned());
-            return Err(AdminError::Refused { status, text });
-        }
-        serde_json::from_slice(&body).map_err(AdminError::Unknown)
+        let connector = Connector::new(&address.endpoint, trust);
+        let connector = connector.map_err(|error| AdminError::Trust(chain(&error)))?;
+        Ok(connector.http1())
     }
 }
 
@@ -182,22 +111,10 @@ fn default_url(address: Option<&str>) -> String {
             Ok(at) if at.ip().is_unspecified() => format!("127.0.0.1:{}", at.port()),
             Ok(at) => at.to_string(),
             // The short form for all interfaces.
-            Err(_) => address::host_port(address).unwrap_or_else(|_| address.to_owned()),
+            Err(_) => common::address::host_port(address).unwrap_or_else(|_| address.to_owned()),
         },
     };
     format!("http://{address}")
-}
-
-fn authority(uri: &Uri) -> Option<String> {
-    let plain = uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP);
-    let authority = uri.authority()?;
-    if !plain || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return None;
-    }
-    Some(match authority.port() {
-        Some(_) => authority.to_string(),
-        None => format!("{authority}:80"),
-    })
 }
 
 #[cfg(test)]
@@ -211,30 +128,40 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
             .collect();
-        let (admin, token_file) = (url.map(ToOwned::to_owned), None);
-        AdminArgs { admin, token_file }.client(&env)
+        let admin = url.map(ToOwned::to_owned);
+        let args = AdminArgs {
+            admin,
+            ..AdminArgs::default()
+        };
+        args.client(&env)
     }
 
     #[test]
     fn the_address_comes_from_the_option_or_the_routers_own_variable() {
-        let at = |url, env: &[(&str, &str)]| client(url, env).unwrap().authority;
+        let at = |url, env: &[(&str, &str)]| client(url, env).unwrap().address.endpoint;
         assert_eq!(at(None, &[]), "127.0.0.1:8082");
         assert_eq!(at(None, &[(ADDRESS_ENV, ":99")]), "127.0.0.1:99");
         assert_eq!(at(None, &[(ADDRESS_ENV, "0.0.0.0:99")]), "127.0.0.1:99");
         assert_eq!(at(None, &[(ADDRESS_ENV, "[::1]:99")]), "[::1]:99");
         assert_eq!(at(Some("http://r:1/"), &[(ADDRESS_ENV, ":99")]), "r:1");
-        assert_eq!(at(Some("r:1"), &[]), "r:1");
-        for port in ["99", ":99"] {
-            assert_eq!(at(Some(port), &[]), "127.0.0.1:99");
-            assert_eq!(at(None, &[(ADDRESS_ENV, port)]), "127.0.0.1:99");
-        }
-        assert_eq!(at(Some("http://r"), &[]), "r:80");
-        for wrong in ["https://r:1", "http://r:1/api", "", "http://"] {
-            assert!(
-                matches!(client(Some(wrong), &[]), Err(AdminError::Url(_))),
-                "{wrong}"
-            );
-        }
+        let error = client(Some("ftp://r"), &[]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--admin \"ftp://r\": expected"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn trust_is_asked_for_where_there_is_tls() {
+        let insecure = |admin: &str| AdminArgs {
+            admin: Some(admin.to_owned()),
+            insecure: true,
+            ..AdminArgs::default()
+        };
+        let client = insecure("https://r").client(&[]).unwrap();
+        assert!(client.connector.is_tls());
+        let error = insecure("r:1").client(&[]).unwrap_err();
+        assert!(error.to_string().contains("https://"), "{error}");
     }
 
     #[test]

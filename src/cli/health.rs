@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use clap::Args;
 use http::{Request, StatusCode};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout_at},
+};
 
 use super::{
     config_args::ConfigArgs,
@@ -138,11 +142,18 @@ async fn ask(
     end: Instant,
 ) -> Result<(StatusCode, Vec<u8>), Unanswered> {
     loop {
-        match exchange(&address.to_string(), Request::get(path), MOST).await {
+        match ask_once(address, path).await {
             Err(error) if is_cut(&*error) && Instant::now() + AGAIN < end => sleep(AGAIN).await,
             result => return result,
         }
     }
+}
+
+async fn ask_once(address: SocketAddr, path: &str) -> Result<(StatusCode, Vec<u8>), Unanswered> {
+    let socket = TcpStream::connect(address).await?;
+    let (host, request) = (address.to_string(), Request::get(path));
+    let answer = exchange(socket, &host, request, Bytes::new(), MOST).await?;
+    Ok((answer.status, answer.body))
 }
 
 /// Tells whether an error or one of its causes is of this type and `wanted`.

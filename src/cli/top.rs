@@ -1,20 +1,46 @@
 //! `top`: shows a running router's streams in a terminal. It asks the admin API, as the page does.
 
+mod app;
+mod asker;
+mod cursor;
+pub(crate) mod detail;
+mod draw;
+mod keys;
+pub(crate) mod live;
+pub(crate) mod past;
+pub(crate) mod query;
 pub(crate) mod screen;
+mod signals;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+pub(crate) mod text;
+mod watch;
 
 use std::{
     ffi::OsString,
-    fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
-use clap::Args;
-use tokio::runtime::Builder;
+use clap::{Args, ValueEnum as _};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::{runtime::Builder, time::sleep};
 
-use super::{admin_client::AdminArgs, exit::Failure, quietly};
-use crate::admin::api::streams::Column;
+use self::watch::Left;
+use super::{
+    admin_client::{AdminArgs, AdminError, Client},
+    exit::{self, Exit, Failure},
+    quietly, variable_os,
+};
+use crate::admin::api::{
+    status::Status,
+    streams::{Column, Listing},
+};
+
+/// The shortest time between two looks.
+const SHORTEST: Duration = Duration::from_millis(50);
 
 /// Options of `top`.
 #[derive(Args, Clone, Debug)]
@@ -26,8 +52,16 @@ pub struct TopArgs {
     #[arg(long)]
     pub once: bool,
     /// Time between two looks
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < SHORTEST {
+        return Err(format!("expected at least {SHORTEST:?}"));
+    }
+    Ok(time)
 }
 
 /// Say which streams are shown, and how.
@@ -45,7 +79,7 @@ pub struct ListArgs {
     /// The smallest first
     #[arg(long)]
     pub ascending: bool,
-    /// Only streams with this text in the subject or a peer's address
+    /// Only streams with this number, or with this text in the subject, a name, a certificate or a peer's address
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub filter: String,
     /// Streams shown at most
@@ -53,85 +87,102 @@ pub struct ListArgs {
     pub limit: usize,
 }
 
+impl ListArgs {
+    /// Shows everything, sorted by this.
+    #[cfg(test)]
+    fn new(sort: Column) -> Self {
+        Self {
+            admin: AdminArgs::default(),
+            json: false,
+            sort,
+            ascending: false,
+            filter: String::new(),
+            limit: 500,
+        }
+    }
+
+    /// Sorts by the column that is so far behind this one.
+    fn turn(&mut self, by: isize) {
+        let all = Column::value_variants();
+        let now = all.iter().position(|column| *column == self.sort);
+        let next = now.unwrap_or(0).cast_signed() + by;
+        self.sort = all[next.rem_euclid(all.len().cast_signed()).cast_unsigned()];
+    }
+}
+
 /// Runs `top`. Exit code 1 if the router could not be asked.
 pub(crate) fn run(args: &TopArgs, env: &[(String, OsString)]) -> Result<(), Failure> {
-    let list = &args.list;
-    let client = list.admin.client(env)?;
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let look = |list: &ListArgs| runtime.block_on(client.look(&list.path()));
-    let on_terminal = io::stdout().is_terminal() && !list.json && !args.once;
-    if on_terminal {
-        return screen::show(args.interval, list.clone(), look);
+    let client = args.list.admin.client(env)?;
+    let runtime = &mut Builder::new_current_thread();
+    let on_terminal = io::stdout().is_terminal() && !args.list.json && !args.once;
+    if !on_terminal {
+        let once = args.once || !args.list.json;
+        return exit::run(runtime, tell(client, &args.list, args.interval, once));
     }
+    let is_coloured = variable_os("NO_COLOR", env).is_none();
+    let (list, interval) = (args.list.clone(), args.interval);
+    match exit::run(runtime, watch::watch(client, list, interval, is_coloured))? {
+        Left::Quit => Ok(()),
+        Left::Signal(signal) => {
+            signals::end(signal)?;
+            // Who ignores the signal ends all the same.
+            Err(Failure::silent(Exit::Broken))
+        }
+    }
+}
+
+/// What is printed of one look. As the router has told it, for it may know more than this program.
+#[derive(Serialize)]
+struct Look {
+    status: Value,
+    streams: Value,
+}
+
+/// Prints what there is, once or again and again.
+pub(crate) async fn tell(
+    mut client: Client,
+    list: &ListArgs,
+    interval: Duration,
+    once: bool,
+) -> Result<(), Failure> {
+    let path = query::streams(list);
     loop {
-        let seen = look(list)?;
-        let text = if list.json {
-            serde_json::to_string(&seen).map_err(io::Error::from)?
-        } else {
-            let mut lines = vec![table::head(&seen.status)];
-            lines.extend(table::lines(&seen.streams));
-            lines.join("\n")
+        let look = Look {
+            status: client.get("/api/status").await?,
+            streams: client.get(&path).await?,
         };
-        if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
+        let text = if list.json {
+            serde_json::to_string(&look).map_err(io::Error::from)? + "\n"
+        } else {
+            table(look)?
+        };
+        let mut out = io::stdout().lock();
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             // Whoever reads has seen enough.
             return quietly(Err(error));
         }
-        if args.once || !list.json {
+        drop(out);
+        if once {
             return Ok(());
         }
-        std::thread::sleep(args.interval);
+        sleep(interval).await;
     }
 }
 
-impl ListArgs {
-    /// Sorts by the next column.
-    pub(crate) fn turn(&mut self) {
-        let all = <Column as clap::ValueEnum>::value_variants();
-        let now = all.iter().position(|column| *column == self.sort);
-        self.sort = all[now.map_or(0, |now| (now + 1) % all.len())];
+fn table(look: Look) -> Result<String, AdminError> {
+    let unknown = AdminError::Unknown;
+    let status: Status = serde_json::from_value(look.status).map_err(unknown)?;
+    let streams: Listing = serde_json::from_value(look.streams).map_err(unknown)?;
+    let mut text = String::new();
+    let mut lines = live::head(&status);
+    lines.extend(live::table(&streams.streams).lines(None));
+    let more = streams.matching.saturating_sub(streams.streams.len());
+    for line in lines {
+        text.push_str(line.to_string().trim_end());
+        text.push('\n');
     }
-
-    /// Writes it as path and query of the API.
-    fn path(&self) -> String {
-        let mut path = format!(
-            "/api/streams?limit={}&sort={}&descending={}&q=",
-            self.limit,
-            self.sort.name(),
-            !self.ascending
-        );
-        for byte in self.filter.bytes() {
-            if byte.is_ascii_alphanumeric() {
-                path.push(byte.into());
-            } else {
-                let _ = write!(path, "%{byte:02X}");
-            }
-        }
-        path
+    if more > 0 {
+        text += &format!("and {more} more\n");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_stays_one_value_of_the_query() {
-        let mut list = ListArgs {
-            admin: AdminArgs {
-                admin: None,
-                token_file: None,
-            },
-            json: false,
-            sort: Column::Stalled,
-            ascending: false,
-            filter: "a&b é".to_owned(),
-            limit: 7,
-        };
-        assert_eq!(
-            list.path(),
-            "/api/streams?limit=7&sort=stalled&descending=true&q=a%26b%20%C3%A9"
-        );
-        list.turn();
-        assert_eq!(list.sort, Column::Id, "the first follows the last");
-    }
+    Ok(text)
 }

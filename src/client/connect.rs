@@ -162,6 +162,17 @@ impl Connector {
         })
     }
 
+    /// Speaks HTTP/1.1 over its TLS connections, and no HTTP/2.
+    #[cfg(feature = "cli")]
+    pub(crate) fn http1(mut self) -> Self {
+        self.tls = self.tls.map(|tls| {
+            let mut config = rustls::ClientConfig::clone(tls.config());
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            TlsConnector::from(Arc::new(config))
+        });
+        self
+    }
+
     /// Gives the endpoint, host:port.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

@@ -30,7 +30,7 @@ const LONGEST: (usize, usize) = (256, 4096);
 /// Names who takes part in a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Names {
+pub(crate) struct Names {
     /// The client.
     #[serde(default)]
     pub client: Option<Box<str>>,

@@ -39,7 +39,8 @@ const HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-/// Names this process in every answer: behind one address there may be several.
+/// Names this process in every answer: behind one address there may be several. In a request it names the process that is
+/// meant.
 const PROCESS: HeaderName = HeaderName::from_static("x-router-process");
 
 /// Says what requests must carry: one of these, if there is any.
@@ -89,6 +90,13 @@ impl Guard {
             process,
             metrics,
         }
+    }
+
+    /// Tells whether a request names another process as the one that it is for.
+    fn is_for_another(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get(PROCESS)
+            .is_some_and(|meant| *meant != self.process)
     }
 
     fn is_open(&self) -> bool {
@@ -175,6 +183,11 @@ pub(crate) async fn check(
 ) -> Response {
     let admitted = guard.admit(request.method(), request.uri(), request.headers());
     let mut response = match admitted {
+        // Nothing is wrong with it. Whoever sent it tries again until the other process answers.
+        Ok(_) if guard.is_for_another(request.headers()) => failure(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is another process than the request's x-router-process",
+        ),
         Ok(access) => {
             request.extensions_mut().insert(access);
             next.run(request).await

@@ -44,6 +44,7 @@ pub(crate) struct Query {
 
 /// Tells what has ended from what was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// It was let in, and has ended.
@@ -64,7 +65,7 @@ pub(crate) struct Listing {
 }
 
 /// A pair that has ended, a stream that never had a partner, or streams that were refused for the same.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Row {
     /// Whether it was let in.
     pub kind: Kind,
@@ -97,7 +98,7 @@ pub(crate) struct Row {
 }
 
 /// One side of a pair.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Peer {
     /// Where it was.
     pub address: IpAddr,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, guard::Access};
 use crate::{cluster::halves::Halves, common::since_epoch};
 
-/// The body of `GET /api/status`. Bytes are those of messages with their prefixes, both directions together.
+/// The body of `GET /api/status`. What older routers leave out has a default. Bytes are those of messages with their prefixes, both directions together.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The package's version.
     pub version: Cow<'static, str>,
     /// The commit it was built from.
@@ -39,24 +39,29 @@ pub struct Status {
     /// Bytes a second passed on, over the last second.
     pub forwarded_rate: u64,
     /// Which process this is.
+    #[serde(default)]
     pub process: Process,
     /// Milliseconds since the epoch.
+    #[serde(default)]
     pub now_unix_ms: u64,
     /// What whoever asks may do: `full`, or `read` if it may change nothing.
+    #[serde(default)]
     pub access: Cow<'static, str>,
     /// Memory in use, bytes.
+    #[serde(default)]
     pub memory_used_bytes: u64,
     /// Memory that may be used, bytes; `None` without a limit.
     pub memory_limit_bytes: Option<u64>,
     /// The certificates that peers are shown; none without TLS.
+    #[serde(default)]
     pub certificates: Vec<Certificate>,
     /// Since the start.
     pub totals: Totals,
 }
 
 /// Tells a process from others.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Process {
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Process {
     /// Made anew at each start; other routers of a cluster know it by this.
     pub id: String,
     /// The number that the system gave it.
@@ -69,7 +74,7 @@ pub struct Process {
 
 /// A certificate that peers are shown.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Where it is; `None` if the router has made it.
     pub file: Option<String>,
     /// Its subject.
@@ -100,7 +105,7 @@ impl Certificate {
 
 /// What other routers know of this one, and whether they hear of it.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Its name, made anew at each start; the other routers' logs have it.
     pub router: String,
     /// host:port where they reach it; `None` as long as that is not known.
@@ -125,7 +130,7 @@ impl Cluster {
 
 /// What was counted since the start.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Streams admitted.
     pub streams: u64,
     /// Pairs made.

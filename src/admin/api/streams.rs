@@ -59,7 +59,7 @@ pub enum Column {
 
 /// The body of `GET /api/streams`.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// How many there are: pairs, and streams without a partner.
     pub total: usize,
     /// How many of them match the query.
@@ -69,8 +69,8 @@ pub struct Listing {
 }
 
 /// A pair, or a stream without a partner.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Row {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Row {
     /// Its number in this process; the log has it, too.
     pub id: u64,
     /// The subject of the tokens. Chosen by whoever signs tokens, so it may hold anything.
@@ -78,6 +78,7 @@ pub struct Row {
     /// Who takes part, if that was told.
     pub names: Option<Names>,
     /// When the first of the two arrived, milliseconds since the epoch.
+    #[serde(default)]
     pub began_unix_ms: u64,
     /// When the second arrived, likewise; `None` while the first waits for it.
     pub paired_unix_ms: Option<u64>,
@@ -92,8 +93,8 @@ pub struct Row {
 }
 
 /// One side of a pair.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Peer {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Peer {
     /// Where it is.
     pub address: IpAddr,
     /// The subject of its certificate; `None` if it has shown none.
@@ -121,8 +122,8 @@ pub struct Peer {
 }
 
 /// Another router.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Router {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Router {
     /// Its name, as its own log and status have it.
     pub name: String,
     /// host:port where this router called it; if it called, its address alone.

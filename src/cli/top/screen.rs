@@ -1,129 +1,172 @@
-//! Draws the table anew at each look, and reads a few keys.
+//! The terminal while it is ours, and giving it back in every case.
 
 use std::{
     io::{self, Write as _},
-    time::{Duration, Instant},
+    panic,
+    sync::Once,
 };
 
 use crossterm::{
     cursor::{Hide, MoveTo, Show},
-    event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
     execute, queue,
-    style::Print,
+    style::{ContentStyle, PrintStyledContent, Stylize as _},
     terminal::{
         self, BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap,
         EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     },
 };
-
-use super::{ListArgs, table};
-use crate::cli::{
-    admin_client::{AdminError, Look},
-    exit::Failure,
+use rustix::process::{
+    Pid, Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process,
 };
 
-/// Holds the terminal while it is ours. When this is dropped, it is as it was.
-struct Screen;
+use super::text::{Line, Tone};
+
+/// Holds the terminal. When this is dropped, and when there is a panic, it is as it was.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    is_coloured: bool,
+}
 
 impl Screen {
-    fn take() -> io::Result<Self> {
-        terminal::enable_raw_mode()?;
-        let screen = Self;
-        execute!(io::stdout(), EnterAlternateScreen, Hide, DisableLineWrap)?;
+    /// Takes the terminal.
+    pub(crate) fn take(is_coloured: bool) -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        // The message of a panic must not go to the screen that vanishes.
+        HOOK.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |what| {
+                give_back();
+                before(what);
+            }));
+        });
+        // Before anything is done that must be undone.
+        let screen = Self { is_coloured };
+        enter()?;
         Ok(screen)
+    }
+
+    /// Gives the size in columns and lines.
+    pub(super) fn size() -> io::Result<(usize, usize)> {
+        let (width, height) = terminal::size()?;
+        Ok((width.into(), height.into()))
+    }
+
+    /// Forgets what stands there, so that all is drawn anew.
+    pub(super) fn clear() -> io::Result<()> {
+        execute!(io::stdout(), Clear(ClearType::All))
+    }
+
+    /// Draws all lines.
+    pub(super) fn draw(&self, lines: &[Line]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        queue!(out, BeginSynchronizedUpdate)?;
+        for (row, line) in (0..).zip(lines) {
+            queue!(out, MoveTo(0, row))?;
+            for (tone, text) in line.pieces() {
+                let style = self.style(tone, line.is_chosen);
+                queue!(out, PrintStyledContent(style.apply(text)))?;
+            }
+            queue!(out, Clear(ClearType::UntilNewLine))?;
+        }
+        queue!(out, EndSynchronizedUpdate)?;
+        out.flush()
+    }
+
+    fn style(&self, tone: Tone, is_chosen: bool) -> ContentStyle {
+        let style = ContentStyle::new();
+        let style = if is_chosen { style.reverse() } else { style };
+        match tone {
+            Tone::Plain => style,
+            Tone::Faint if self.is_coloured => style.dim(),
+            Tone::Strong => style.bold(),
+            Tone::Notice if self.is_coloured => style.cyan(),
+            Tone::Warning if self.is_coloured => style.yellow(),
+            Tone::Alarm if self.is_coloured => style.red().bold(),
+            Tone::Alarm => style.bold(),
+            Tone::Faint | Tone::Notice | Tone::Warning => style,
+        }
+    }
+
+    /// Gives the terminal back and stops, as Ctrl-Z does to other programs. Returns when somebody has continued this process.
+    /// `group`: whoever waits for this process is stopped with it.
+    pub(super) fn suspend(&self, group: bool) -> io::Result<()> {
+        give_back();
+        if group {
+            kill_current_process_group(Signal::STOP)?;
+        } else {
+            kill_process(getpid(), Signal::STOP)?;
+        }
+        enter()
+    }
+
+    /// Takes the terminal again, whatever was done to it meanwhile.
+    pub(super) fn take_again(&self) -> io::Result<()> {
+        // Raw mode is taken to be on until it is turned off.
+        terminal::disable_raw_mode()?;
+        enter()
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Nothing helps if the terminal is gone.
-        let _ = execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen);
-        let _ = terminal::disable_raw_mode();
+        give_back();
     }
 }
 
-/// Shows what `look` sees until the user has seen enough. If the router cannot be asked, it says so and goes on;
-/// but the first look must succeed.
-pub(crate) fn show(
-    interval: Duration,
-    mut list: ListArgs,
-    look: impl Fn(&ListArgs) -> Result<Look, AdminError>,
-) -> Result<(), Failure> {
-    let mut seen = look(&list)?;
-    let mut trouble = None;
-    let _screen = Screen::take()?;
-    loop {
-        draw(&seen, &list, trouble.as_deref())?;
-        if !wait(interval, &mut list)? {
-            return Ok(());
-        }
-        match look(&list) {
-            Ok(new) => {
-                seen = new;
-                trouble = None;
-            }
-            Err(error) => trouble = Some(error.to_string()),
+fn enter() -> io::Result<()> {
+    // Whoever is stopped meanwhile, as in the background, is interrupted when it goes on.
+    while let Err(error) = terminal::enable_raw_mode() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        Hide,
+        DisableLineWrap,
+        Clear(ClearType::All)
+    )
 }
 
-fn draw(seen: &Look, list: &ListArgs, trouble: Option<&str>) -> io::Result<()> {
-    let (_, height) = terminal::size()?;
-    let mut out = io::stdout().lock();
-    queue!(out, BeginSynchronizedUpdate)?;
-    let way = if list.ascending { "up" } else { "down" };
-    let keys = format!("q quit   s sort: {}   r direction: {way}", list.sort.name());
-    let note = trouble.map_or(keys, |error| {
-        format!("not up to date: {}", table::printable(error))
-    });
-    let mut lines = vec![table::head(&seen.status), note, String::new()];
-    lines.extend(table::lines(&seen.streams));
-    let room = usize::from(height);
-    for (row, line) in (0..height).zip(lines.iter().take(room)) {
-        queue!(
-            out,
-            MoveTo(0, row),
-            Print(line),
-            Clear(ClearType::UntilNewLine)
-        )?;
-    }
-    if lines.len() < room {
-        queue!(
-            out,
-            MoveTo(0, lines.len() as u16),
-            Clear(ClearType::FromCursorDown)
-        )?;
-    }
-    queue!(out, EndSynchronizedUpdate)?;
-    out.flush()
+/// Nothing helps if the terminal is gone.
+fn give_back() {
+    let _ = execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen);
+    let _ = terminal::disable_raw_mode();
 }
 
-/// Waits for the next look, which a key may bring about earlier. False if the user wants to leave.
-fn wait(interval: Duration, list: &mut ListArgs) -> io::Result<bool> {
-    let end = Instant::now() + interval;
-    loop {
-        if !event::poll(end.saturating_duration_since(Instant::now()))? {
-            return Ok(true);
-        }
-        let key = match event::read()? {
-            Event::Key(key) if key.kind == KeyEventKind::Press => key,
-            Event::Resize(..) => return Ok(true),
-            _ => continue,
+/// Tells whether there is a shell that could continue this process. In the group that leads the session there is none, as
+/// behind `kubectl exec`: who stops there stops for good.
+pub(super) fn can_suspend() -> bool {
+    let session: Option<Pid> = getsid(None).ok();
+    session.is_some_and(|session| session != getpgrp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_colours_what_matters_is_still_told_apart() {
+        let all = [
+            Tone::Plain,
+            Tone::Faint,
+            Tone::Strong,
+            Tone::Notice,
+            Tone::Warning,
+            Tone::Alarm,
+        ];
+        let styles = |is_coloured, is_chosen| {
+            let screen = std::mem::ManuallyDrop::new(Screen { is_coloured });
+            all.map(|tone| screen.style(tone, is_chosen))
         };
-        match key.code {
-            KeyCode::Char('q') | KeyCode::Esc => return Ok(false),
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                return Ok(false);
-            }
-            KeyCode::Char('s') => {
-                list.turn();
-                return Ok(true);
-            }
-            KeyCode::Char('r') => {
-                list.ascending = !list.ascending;
-                return Ok(true);
-            }
-            _ => {}
+        for style in styles(false, true) {
+            assert_eq!(style.foreground_color, None);
+            assert_ne!(style.attributes, ContentStyle::new().attributes);
         }
+        let [plain, .., alarm] = styles(false, false);
+        assert_ne!(plain, alarm);
+        let [.., warning, alarm] = styles(true, false);
+        assert_ne!(warning.foreground_color, alarm.foreground_color);
     }
 }

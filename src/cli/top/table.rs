@@ -1,227 +1,235 @@
-//! Writes what was seen as a table.
+//! Puts cells under heads. Where it is narrow, columns that matter less go first.
 
-use std::time::Duration;
+use unicode_width::UnicodeWidthStr as _;
 
-use crate::{
-    admin::api::{
-        status::{Cluster, Status},
-        streams::{Listing, Peer, Row},
-    },
-    common::text::{bytes, escape},
-};
+use super::text::{Line, Tone, cut, pad};
+use crate::common::text::printable;
 
-const HEADS: [&str; 12] = [
-    "ID", "STATE", "AGE", "FIRST", "SENT", "SENT/s", "SECOND", "SENT", "SENT/s", "HELD", "STALLED",
-    "SUBJECT",
-];
+/// Between two columns.
+const GAP: usize = 2;
 
-/// Which columns are words; the others are figures, which stand to the right.
-const WORDS: [usize; 4] = [1, 3, 6, 11];
+/// The last column is not narrower than so much for the sake of others.
+const LAST: usize = 14;
 
-/// Tells of the router in one line.
-pub(crate) fn head(status: &Status) -> String {
-    format!(
-        "router {} ({})  {}, up {}  {} pairs, {} waiting  {}/s  {} connections  held {}, {} stalled  memory {}{}",
-        printable(&status.version),
-        printable(&status.commit),
-        printable(&status.phase),
-        time(status.uptime_seconds),
-        status.pairs,
-        status.waiting,
-        bytes(status.forwarded_rate),
-        status.connections,
-        bytes(status.held_bytes.max(0).cast_unsigned()),
-        status.stalled,
-        printable(&status.memory_pressure),
-        status.cluster.as_ref().map(cluster).unwrap_or_default(),
-    )
+/// No other column is wider than so much on a screen.
+const WIDEST: usize = 40;
+
+/// A printed cell has no more characters than so many: subjects come from tokens, and may be long.
+const MOST: usize = 200;
+
+/// Says what a column is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    /// Stands above it.
+    pub(crate) head: &'static str,
+    /// Says how soon it goes where it is narrow, the highest first, and those of the same rank together; those of rank 0
+    /// stay.
+    pub(crate) rank: u8,
+    /// Whether it holds figures, which stand to the right.
+    pub(crate) is_figure: bool,
 }
 
-fn cluster(cluster: &Cluster) -> String {
-    format!(
-        "  {} of a cluster, bus {} for {}",
-        printable(&cluster.router),
-        if cluster.bus_connected {
-            "connected"
-        } else {
-            "NOT CONNECTED"
-        },
-        time(cluster.bus_seconds),
-    )
-}
-
-/// Writes the heads of the columns, a line for each stream, and how many more there are.
-pub(crate) fn lines(listing: &Listing) -> Vec<String> {
-    let mut cells = vec![HEADS.map(ToOwned::to_owned)];
-    cells.extend(listing.streams.iter().map(row));
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..HEADS.len())
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let mut lines: Vec<_> = cells.iter().map(|row| line(row, &widths)).collect();
-    let more = listing.matching - listing.streams.len().min(listing.matching);
-    if more > 0 {
-        lines.push(format!("and {more} more"));
+impl Column {
+    /// Makes one of words.
+    pub(crate) const fn words(head: &'static str, rank: u8) -> Self {
+        Self {
+            head,
+            rank,
+            is_figure: false,
+        }
     }
-    lines
+
+    /// Makes one of figures.
+    pub(crate) const fn figures(head: &'static str, rank: u8) -> Self {
+        Self {
+            head,
+            rank,
+            is_figure: true,
+        }
+    }
 }
 
-fn line(cells: &[String; 12], widths: &[usize]) -> String {
-    let mut line = String::new();
-    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let cell = if WORDS.contains(&column) {
-            format!("{cell:<width$}  ")
-        } else {
-            format!("{cell:>width$}  ")
+/// What stands in one place.
+pub(crate) type Cell = (Tone, String);
+
+/// Columns and what stands in them.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// Makes one; each row has a cell for each column. Columns in which no row has anything are left out.
+    pub(crate) fn new(columns: &[Column], rows: Vec<Vec<Cell>>) -> Self {
+        let is_used = |place: usize| {
+            let heads_stay = rows.is_empty() || columns[place].rank == 0;
+            heads_stay || rows.iter().any(|row| !row[place].1.is_empty())
         };
-        line.push_str(&cell);
+        let used: Vec<_> = (0..columns.len()).map(is_used).collect();
+        let keep = |place: &usize| used[*place];
+        let rows = rows.into_iter().map(|row| {
+            let cells = row.into_iter().enumerate();
+            let cells = cells.filter(|(place, _)| keep(place));
+            cells
+                .map(|(_, (tone, text))| (tone, printable(&short(text))))
+                .collect()
+        });
+        Self {
+            rows: rows.collect(),
+            columns: (0..columns.len())
+                .filter(keep)
+                .map(|place| columns[place])
+                .collect(),
+        }
     }
-    line.truncate(line.trim_end().len());
-    line
-}
 
-fn row(row: &Row) -> [String; 12] {
-    let side = |place: usize| -> [String; 3] {
-        let peer: Option<&Peer> = row.peers.get(place);
-        peer.map_or_else(Default::default, |peer| {
-            [who(peer), bytes(peer.bytes_in), bytes(peer.rate_in)]
-        })
-    };
-    let [first, first_sent, first_rate] = side(0);
-    let [second, second_sent, second_rate] = side(1);
-    let held: u64 = row.peers.iter().map(|peer| peer.held_bytes).sum();
-    let stalled = row.peers.iter().filter_map(|peer| peer.stalled_seconds);
-    let stalled = stalled.reduce(f64::max);
-    [
-        row.id.to_string(),
-        printable(&row.state),
-        time(row.age_seconds),
-        first,
-        first_sent,
-        first_rate,
-        second,
-        second_sent,
-        second_rate,
-        if held > 0 {
-            bytes(held)
-        } else {
-            "-".to_owned()
-        },
-        stalled.map_or_else(|| "-".to_owned(), time),
-        printable(&row.subject),
-    ]
-}
+    /// Writes the heads and a line for each row, all of them at most so wide.
+    pub(crate) fn lines(&self, width: Option<usize>) -> Vec<Line> {
+        let places = self.layout(width);
+        let heads = self.columns.iter();
+        let heads: Vec<_> = heads
+            .map(|column| (Tone::Strong, column.head.to_owned()))
+            .collect();
+        let rows = std::iter::once(&heads).chain(&self.rows);
+        rows.map(|row| self.line(row, &places)).collect()
+    }
 
-/// Says who is at the other end: a peer, or the router where it is.
-fn who(peer: &Peer) -> String {
-    match &peer.router {
-        Some(router) => format!(
-            "router {} {}",
-            printable(&router.name),
-            printable(&router.address)
-        ),
-        None => peer.address.to_string(),
+    fn line(&self, row: &[Cell], places: &[(usize, usize)]) -> Line {
+        let mut line = Line::default();
+        for (number, (place, width)) in places.iter().enumerate() {
+            let (tone, text) = &row[*place];
+            let text = cut(text, *width);
+            let last = number + 1 == places.len();
+            let is_figure = self.columns[*place].is_figure;
+            let text = match last && !is_figure {
+                true => text,
+                false => pad(&text, *width, is_figure),
+            };
+            let gap = if last { 0 } else { GAP };
+            line = line.and(*tone, text).and(Tone::Plain, " ".repeat(gap));
+        }
+        line
+    }
+
+    /// Says which columns are shown and how wide they are.
+    fn layout(&self, width: Option<usize>) -> Vec<(usize, usize)> {
+        let natural = |place: usize| {
+            let cells = self.rows.iter().map(|row| row[place].1.width());
+            cells
+                .max()
+                .unwrap_or(0)
+                .max(self.columns[place].head.width())
+        };
+        let mut places: Vec<_> = (0..self.columns.len())
+            .map(|place| (place, natural(place)))
+            .collect();
+        let (Some(width), Some((_, last))) = (width, places.pop()) else {
+            return places_of_all(self.columns.len(), natural);
+        };
+        for (_, width) in &mut places {
+            *width = (*width).min(WIDEST);
+        }
+        let rank = |place: &(usize, usize)| self.columns[place.0].rank;
+        let taken = |places: &[(usize, usize)]| places.iter().map(|(_, w)| w + GAP).sum::<usize>();
+        while taken(&places) + last.min(LAST) > width {
+            let highest = places.iter().map(rank).max().filter(|rank| *rank > 0);
+            let Some(highest) = highest else { break };
+            places.retain(|place| rank(place) < highest);
+        }
+        let rest = width.saturating_sub(taken(&places));
+        places.push((self.columns.len() - 1, last.min(rest)));
+        places
     }
 }
 
-/// Makes text harmless and short: subjects come from tokens.
-pub(crate) fn printable(text: &str) -> String {
-    const MOST: usize = 200;
-    let short: String = text.chars().take(MOST).collect();
-    let mut safe = String::new();
-    escape(&mut safe, &short);
-    if short.len() < text.len() {
-        safe.push_str("...");
-    }
-    safe
+fn places_of_all(count: usize, natural: impl Fn(usize) -> usize) -> Vec<(usize, usize)> {
+    (0..count).map(|place| (place, natural(place))).collect()
 }
 
-/// Writes a time in its two largest units.
-fn time(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds).map_or(0, |time| time.as_secs());
-    let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86_400);
-    match whole {
-        0..10 => format!("{seconds:.1}s"),
-        10..60 => format!("{whole}s"),
-        60..3600 => format!("{minutes}m{:02}s", whole % 60),
-        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
-        _ => format!("{days}d{:02}h", hours % 24),
+/// Shortens what nobody wants to read in whole.
+fn short(text: String) -> String {
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::common::text::tests::{HOSTILE, assert_harmless};
 
-    #[test]
-    fn figures_are_short() {
-        for (seconds, text) in [
-            (0.04, "0.0s"),
-            (59.9, "59s"),
-            (61.0, "1m01s"),
-            (7_260.0, "2h01m"),
-            (90_000.0, "1d01h"),
-            (f64::NAN, "NaNs"),
-        ] {
-            assert_eq!(time(seconds), text);
-        }
+    const COLUMNS: [Column; 4] = [
+        Column::figures("ID", 0),
+        Column::words("ADDRESS", 2),
+        Column::figures("SENT", 1),
+        Column::words("SUBJECT", 0),
+    ];
+
+    fn table(subject: &str) -> Table {
+        let row = |id: &str, subject: &str| {
+            [id, "10.0.0.1", "2.0 MB", subject]
+                .map(|text| (Tone::Plain, text.to_owned()))
+                .to_vec()
+        };
+        Table::new(
+            &COLUMNS,
+            vec![row("7", subject), row("123", "漢字 and more text")],
+        )
     }
 
-    fn peer(address: &str, stalled: Option<f64>) -> Peer {
-        Peer {
-            address: address.parse().unwrap(),
-            certificate: None,
-            router: None,
-            bytes_in: 2_000_000,
-            bytes_out: 5,
-            messages_in: 1,
-            messages_out: 1,
-            rate_in: 0,
-            rate_out: 0,
-            held_bytes: 1_500,
-            stalled_seconds: stalled,
-            window_bytes: 131_072,
-        }
+    fn texts(table: &Table, width: Option<usize>) -> Vec<String> {
+        let lines = table.lines(width);
+        lines.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn each_stream_is_one_line_whatever_its_subject() {
-        let stream = |id, subject: &str, peers| Row {
-            id,
-            subject: subject.to_owned(),
-            names: None,
-            began_unix_ms: 0,
-            paired_unix_ms: None,
-            state: "paired".into(),
-            age_seconds: 12.0,
-            waited_seconds: None,
-            peers,
-        };
-        let listing = Listing {
-            total: 9,
-            matching: 5,
-            streams: vec![
-                stream(
-                    7,
-                    HOSTILE,
-                    vec![peer("10.0.0.1", None), peer("2001:db8::1", Some(3.0))],
-                ),
-                stream(123, &"y".repeat(1000), vec![peer("10.0.0.2", None)]),
-            ],
-        };
-        let lines = lines(&listing);
-        assert_eq!(lines.len(), 4);
+    fn what_matters_less_goes_first_and_the_last_column_takes_the_rest() {
+        let table = table("one");
+        assert_eq!(
+            texts(&table, None),
+            [
+                " ID  ADDRESS     SENT  SUBJECT",
+                "  7  10.0.0.1  2.0 MB  one",
+                "123  10.0.0.1  2.0 MB  漢字 and more text",
+            ]
+        );
+        assert_eq!(
+            texts(&table, Some(40)),
+            texts(&table, None)[..2]
+                .iter()
+                .cloned()
+                .chain(["123  10.0.0.1  2.0 MB  漢字 and more te…".to_owned(),])
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(texts(&table, Some(30))[2], "123  2.0 MB  漢字 and more te…");
+        assert_eq!(texts(&table, Some(20))[2], "123  漢字 and more …");
+        for width in 0..60 {
+            let wide = table
+                .lines(Some(width))
+                .into_iter()
+                .map(|line| line.to_string().width());
+            assert!(wide.max() <= Some(width.max(5)), "{width}");
+        }
+    }
+
+    #[test]
+    fn each_row_is_one_line_whatever_stands_in_it() {
+        let lines = texts(&table(HOSTILE), None);
         assert_harmless(&lines[1]);
-        assert!(lines[1].starts_with(
-            "  7  paired  12s  10.0.0.1  2.0 MB     0 B  2001:db8::1  2.0 MB     0 B  3.0 kB     3.0s  a\\n"
-        ));
-        assert!(lines[2].starts_with("123  paired"));
-        assert!(lines[2].ends_with("yyy...") && lines[2].len() < 320);
-        assert_eq!(lines[3], "and 3 more");
-        let column = |line: &str| line.find("SUBJECT").or(line.find("a\\n"));
-        assert_eq!(column(&lines[0]), column(&lines[1]));
+        let long = texts(&table(&"y".repeat(1000)), None);
+        assert!(
+            long[1].ends_with("yyy...") && long[1].len() < 250,
+            "{long:?}"
+        );
+    }
+
+    #[test]
+    fn a_column_without_anything_is_left_out() {
+        let cells = ["7", "", "", "x"].map(|text| (Tone::Plain, text.to_owned()));
+        let table = Table::new(&COLUMNS, vec![cells.to_vec()]);
+        assert_eq!(texts(&table, None), ["ID  SUBJECT", " 7  x"]);
+        assert_eq!(texts(&Table::new(&COLUMNS, vec![]), None)[0].len(), 26);
     }
 }

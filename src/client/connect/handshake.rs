@@ -94,7 +94,7 @@ impl HandshakeError {
     }
 }
 
-/// Makes TLS with HTTP/2 in it, until then at the latest.
+/// Makes TLS, with HTTP/2 in it if that is wanted, until then at the latest.
 pub(super) async fn make(
     tls: &TlsConnector,
     name: ServerName<'static>,
@@ -131,7 +131,12 @@ pub(super) async fn make(
             None => HandshakeError::Io(error),
         }
     })?;
-    if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
+    let wants_http2 = tls
+        .config()
+        .alpn_protocols
+        .iter()
+        .any(|name| name == ALPN_H2);
+    if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
         return Err(HandshakeError::NoHttp2);
     }
     Ok(stream)

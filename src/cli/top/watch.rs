@@ -1,0 +1,203 @@
+//! Looks at the router again and again, draws what it sees, and obeys keys and signals.
+
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
+
+use crossterm::event::{self, Event, KeyEventKind};
+use rustix::process::Signal;
+use tokio::{
+    sync::mpsc::{Receiver, channel},
+    time::sleep_until,
+};
+
+use super::{
+    ListArgs,
+    app::App,
+    asker::{self, Ask, Asker},
+    draw,
+    keys::Then,
+    screen::{Screen, can_suspend},
+    signals::{Signals, Wanted},
+    text::Tone,
+};
+use crate::cli::{admin_client::Client, exit::Failure};
+
+/// The age of what is shown is told at least so often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How many events of the terminal may wait.
+const EVENTS: usize = 64;
+
+/// How it ended.
+pub(super) enum Left {
+    /// The user has seen enough.
+    Quit,
+    /// A signal has ended it.
+    Signal(Signal),
+}
+
+/// Shows what there is until the user has seen enough. If the router cannot be asked, it says so and goes on; but the first
+/// look must succeed.
+pub(super) async fn watch(
+    mut client: Client,
+    list: ListArgs,
+    interval: Duration,
+    is_coloured: bool,
+) -> Result<Left, Failure> {
+    let follows_any = list.admin.process.is_none();
+    let wish = asker::Wish::first(&list);
+    let seen = asker::look(&mut client, &wish).await?;
+    let mut watch = Watch {
+        // First of all, for a signal may come at any time.
+        signals: Signals::new()?,
+        screen: Screen::take(is_coloured)?,
+        asker: Asker::start(client, follows_any),
+        app: App::new(list, seen),
+        interval,
+        looks: Looks {
+            last: Some(Instant::now()),
+            ..Looks::default()
+        },
+    };
+    watch.run().await
+}
+
+/// All that takes part.
+struct Watch {
+    screen: Screen,
+    signals: Signals,
+    asker: Asker,
+    app: App,
+    interval: Duration,
+    looks: Looks,
+}
+
+/// Which look is under way, and which is due.
+#[derive(Debug, Default)]
+struct Looks {
+    is_asked: bool,
+    /// Something has changed since it was asked for.
+    is_again: bool,
+    /// When the last one was.
+    last: Option<Instant>,
+}
+
+impl Watch {
+    async fn run(&mut self) -> Result<Left, Failure> {
+        let mut events = events();
+        loop {
+            self.draw()?;
+            let next = self.next();
+            tokio::select! {
+                event = events.recv() => {
+                    // Without a terminal to read from there is nobody to show anything to.
+                    let Some(event) = event else { return Ok(Left::Quit) };
+                    if let Some(left) = self.event(event?)? {
+                        return Ok(left);
+                    }
+                }
+                told = self.asker.told() => {
+                    let Some(told) = told else {
+                        return Err(io::Error::other("nothing asks the router any more").into());
+                    };
+                    self.looks.is_asked &= !matches!(told, asker::Told::Seen(_));
+                    self.looks.is_again |= self.app.told(told);
+                }
+                wanted = self.signals.next() => match wanted {
+                    Wanted::End(signal) => return Ok(Left::Signal(signal)),
+                    Wanted::Stop => self.stop(false)?,
+                    Wanted::Continue => self.screen.take_again()?,
+                },
+                () = sleep_until(next.into()) => {}
+            }
+            self.look();
+        }
+    }
+
+    /// Says when there is something to do, if nothing happens before.
+    fn next(&self) -> Instant {
+        let tick = Instant::now() + TICK;
+        match self.looks.last {
+            Some(last) if !self.looks.is_asked => tick.min(last + self.interval),
+            _ => tick,
+        }
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        let (width, height) = Screen::size()?;
+        let lines = draw::lines(&mut self.app, width, height, self.interval);
+        self.screen.draw(&lines)
+    }
+
+    /// Asks for a look, if one is due and none is under way.
+    fn look(&mut self) {
+        let is_due = self
+            .looks
+            .last
+            .is_none_or(|last| last.elapsed() >= self.interval);
+        if self.looks.is_asked || !(is_due || self.looks.is_again) {
+            return;
+        }
+        if self.asker.ask(Ask::Look(self.app.wish())) {
+            self.looks = Looks {
+                is_asked: true,
+                is_again: false,
+                last: Some(Instant::now()),
+            };
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<Option<Left>, Failure> {
+        let key = match event {
+            Event::Key(key) if key.kind == KeyEventKind::Press => key,
+            Event::Resize(..) => {
+                Screen::clear()?;
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        match self.app.key(key) {
+            Then::Draw => {}
+            Then::Look => self.looks.is_again = true,
+            Then::Ask(ask) => {
+                if !self.asker.ask(ask) {
+                    self.app.say(
+                        Tone::Alarm,
+                        "not asked: the router has not answered what was asked before",
+                    );
+                }
+            }
+            Then::Leave => return Ok(Some(Left::Quit)),
+            Then::Suspend => self.stop(true)?,
+            Then::Repaint => Screen::clear()?,
+        }
+        Ok(None)
+    }
+
+    /// Stops until somebody continues this process. `group`: whoever waits for this process is stopped with it.
+    fn stop(&mut self, group: bool) -> io::Result<()> {
+        if can_suspend() {
+            return self.screen.suspend(group);
+        }
+        let text = "there is no shell here that could continue it";
+        self.app.say(Tone::Notice, text);
+        Ok(())
+    }
+}
+
+/// Reads the terminal in a thread, which has no other way. It ends with the process.
+fn events() -> Receiver<io::Result<Event>> {
+    let (send, events) = channel(EVENTS);
+    thread::spawn(move || {
+        loop {
+            let event = event::read();
+            let is_last = event.is_err();
+            if send.blocking_send(event).is_err() || is_last {
+                break;
+            }
+        }
+    });
+    events
+}
