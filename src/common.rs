@@ -3,6 +3,8 @@
 pub(crate) mod backoff;
 #[cfg(feature = "server")]
 pub(crate) mod procfs;
+#[cfg(feature = "server")]
+pub(crate) mod recent;
 pub(crate) mod text;
 
 use std::{

@@ -32,6 +32,7 @@ pub(crate) use files::{KeyFile, PemFile};
 pub(crate) use load::glance;
 pub use load::{Override, Sources, load};
 pub(crate) use loading::Loaded;
+pub(crate) use print::settings;
 pub use print::{effective, example};
 pub use problem::Problems;
 pub(crate) use registry::{CONFIG_FILE_ENV, TOKEN_ENV};

@@ -2,6 +2,12 @@
 
 #![allow(missing_docs)]
 
+#[cfg(feature = "server")]
+pub mod admin {
+    pub mod api {
+        pub use crate::admin::api::paths;
+    }
+}
 #[cfg(feature = "mint")]
 pub mod auth {
     pub use crate::auth::{Admission, Claims, Key, KeyRing, Refusal, Rules, mint};

@@ -2,6 +2,7 @@
 
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod names;
 pub(crate) mod notify;
 pub(crate) mod panics;
 pub(crate) mod record;

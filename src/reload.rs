@@ -55,7 +55,7 @@ pub(crate) struct Reloader {
     live: Arc<Live>,
     log: LogHandle,
     /// What the keys say that need a restart.
-    started: Config,
+    started: Loaded,
     current: Arc<ArcSwap<Config>>,
     changes: Changes<Look>,
 }
@@ -63,11 +63,12 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// `loaded` is what the router was started with, and came from `sources`.
     pub(crate) fn new(sources: Sources, loaded: Loaded, live: Arc<Live>, log: LogHandle) -> Self {
+        live.show(&loaded, &loaded);
         Self {
             sources,
             live,
             log,
-            started: loaded.config.clone(),
+            started: loaded.clone(),
             current: Arc::new(ArcSwap::from_pointee(loaded.config.clone())),
             changes: Changes::new(Ok(loaded)),
         }
@@ -134,16 +135,17 @@ impl Reloader {
 
     fn put_in_force(&mut self, loaded: Loaded) -> Result<Taken, ReloadError> {
         let before = self.current.load_full();
-        let after = Arc::new(loaded.config);
+        let after = Arc::new(loaded.config.clone());
         let change = self.live.prepare(&after)?;
         // The last step that can fail, and so the first to be taken. A filter that was set in another way stays.
         if after.log.filter != before.log.filter {
             self.log.set_filter(after.log.filter.as_str())?;
         }
         self.live.apply(change);
+        self.live.show(&self.started, &loaded);
         self.current.store(after.clone());
         let changed = config::changed(&before, &after);
-        let waiting = config::changed(&self.started, &after);
+        let waiting = config::changed(&self.started.config, &after);
         let shortage = Shortage::of(&after).map(|shortage| shortage.to_string());
         Ok(Taken {
             changed: changed.filter(|key| key.live).collect(),

@@ -30,9 +30,13 @@ use self::{
     live::{Live, LiveError, LiveErrors, Parts},
 };
 use crate::{
-    admin::{api, http},
+    admin::{
+        api::{self, guard::Tokens},
+        http,
+    },
     auth::{Key, KeyRing, KeyRingError, Refusal, Rules},
-    config::Config,
+    common::procfs::host_name,
+    config::{Config, Secret},
     observe::{log, metrics::Metrics},
     pairing::table::Table,
     protocol::ROUTER_DESCRIPTORS,
@@ -43,6 +47,7 @@ use crate::{
         accept::{self, Who},
         call::refusal,
         forwarding::{Identity, Successor, Target},
+        history,
         memory::{
             budget::Budget,
             cgroup::{self, Group},
@@ -52,7 +57,6 @@ use crate::{
         pressure,
         settings::Pairing,
         shared::Shared,
-        streams,
         tls::{self, current::CurrentTls},
     },
 };
@@ -281,17 +285,23 @@ impl Server {
     }
 
     fn serve_admin(&mut self, listener: Listener, config: &Config) {
+        let loaded = config.into();
+        self.live.show(&loaded, &loaded);
         let admin = api::Admin {
             shared: self.router.clone(),
-            started: Instant::now(),
+            started: (Instant::now(), SystemTime::now()),
+            host: host_name().into(),
             provider: self.provider,
             log: log::installed(),
+            shown: self.live.shown().clone(),
         };
-        let token = config.admin.secret();
-        let token = token.map(|token| token.expose().to_vec());
-        self.serve_http(listener, api::routes(admin, token));
-        let (all, metrics) = (self.router.streams.clone(), self.router.metrics.clone());
-        self.run("samples rates", streams::sample(all, metrics));
+        let secret = |secret: Option<&Secret>| secret.map(|secret| secret.expose().to_vec());
+        let tokens = Tokens {
+            full: secret(config.admin.secret()),
+            read: secret(config.admin.read_secret()),
+        };
+        self.serve_http(listener, api::routes(admin, tokens));
+        self.run("samples rates", history::sample(self.router.clone()));
     }
 
     /// Gives what its connections share: metrics, table, settings.

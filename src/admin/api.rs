@@ -3,8 +3,13 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /api/status` | what runs, since when, and what it does: [`status::Status`] |
+//! | `GET /api/history` | figures of the last minutes: [`history::History`] |
 //! | `GET /api/streams` | live streams: [`streams::Listing`]; the query is a [`streams::Query`] |
+//! | `GET /api/streams/{id}` | one of them: [`streams::Row`] |
 //! | `POST /api/streams/{id}/end` | 202; both peers are told |
+//! | `GET /api/past` | streams that have ended or were refused: [`past::Listing`]; the query is a [`past::Query`] |
+//! | `PUT /api/names/{subject}` | 204; from now on streams are shown with these [names](crate::observe::names::Names) |
+//! | `GET /api/config` | the settings in force: [`settings::Setting`] |
 //! | `POST /api/drain` | 202; as SIGTERM does |
 //! | `GET /api/log-filter` | `{"filter": "..."}` |
 //! | `PUT /api/log-filter` | the same, after it was changed to what the body says in the same form |
@@ -14,10 +19,14 @@
 //! the matter of [`guard`].
 
 pub(crate) mod guard;
+pub(crate) mod history;
+mod names;
+pub(crate) mod past;
+pub(crate) mod settings;
 pub(crate) mod status;
 pub(crate) mod streams;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Json, Router,
@@ -28,15 +37,19 @@ use axum::{
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::guard::Guard;
+use self::{
+    guard::{Access, Guard, Tokens},
+    settings::Shown,
+};
 use super::{http::Remote, page};
 use crate::{
+    cluster::meet::RouterId,
     observe::{log::LogHandle, metrics::AdminAction},
     splice::ending::Cause,
     tls::provider::Provider,
@@ -51,24 +64,57 @@ const MOST_BODY: usize = 16 * 1024;
 pub struct Admin {
     /// What the router's connections share.
     pub shared: Arc<shared::Shared>,
-    /// When it began.
-    pub started: Instant,
+    /// When it began, by both clocks.
+    pub started: (Instant, SystemTime),
+    /// The machine's name.
+    pub host: Arc<str>,
     /// The TLS provider in use.
     pub provider: Provider,
     /// The log, if this process has set one up.
     pub log: Option<LogHandle>,
+    /// The settings in force.
+    pub shown: Arc<Shown>,
 }
 
-/// Everything under the administrator's address. `token`: what requests must carry, if anything.
-pub(crate) fn routes(admin: Admin, token: Option<Vec<u8>>) -> Router {
-    let guard = Arc::new(Guard::new(token, admin.shared.metrics.clone()));
-    Router::new()
-        .route("/", get(page::show))
-        .route("/api/status", get(status))
-        .route("/api/streams", get(list))
-        .route("/api/streams/{id}/end", post(end))
-        .route("/api/drain", post(drain))
-        .route("/api/log-filter", get(log_filter).put(set_log_filter))
+impl Admin {
+    /// Gives what tells this process from others, those on the same address too.
+    fn process(&self) -> String {
+        RouterId(self.shared.forwarding.id).to_string()
+    }
+}
+
+/// Makes what serves one path.
+type Service = fn() -> MethodRouter<Admin>;
+
+/// Every path under the administrator's address.
+const ROUTES: [(&str, Service); 11] = [
+    ("/", || get(page::show)),
+    ("/api/status", || get(status)),
+    ("/api/history", || get(history::show)),
+    ("/api/streams", || get(list)),
+    ("/api/streams/{id}", || get(one)),
+    ("/api/streams/{id}/end", || post(end)),
+    ("/api/past", || get(past::show)),
+    ("/api/names/{subject}", || put(names::set)),
+    ("/api/config", || get(settings::show)),
+    ("/api/drain", || post(drain)),
+    ("/api/log-filter", || get(log_filter).put(set_log_filter)),
+];
+
+/// Lists every path; `{...}` stands for what can be anything.
+#[cfg(any(test, feature = "internals"))]
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().map(|(path, _)| *path)
+}
+
+/// Everything under the administrator's address. `tokens`: what requests must carry, if anything.
+pub(crate) fn routes(admin: Admin, tokens: Tokens) -> Router {
+    let metrics = admin.shared.metrics.clone();
+    let guard = Arc::new(Guard::new(tokens, &admin.process(), metrics));
+    let routes = ROUTES.iter().fold(Router::new(), |all, (path, service)| {
+        all.route(path, service())
+    });
+    routes
         .fallback(async || failure(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             failure(
@@ -90,24 +136,53 @@ fn answer(status: StatusCode, body: Value) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn status(State(admin): State<Admin>) -> Json<status::Status> {
-    Json(status::Status::of(&admin))
+/// Answers with what takes some milliseconds to make, for which frames need not wait.
+async fn aside<T: Serialize + Send + 'static>(
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Response {
+    let made = tokio::task::spawn_blocking(move || Json(make()).into_response());
+    match made.await {
+        Ok(response) => response,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Gives the query, or what is wrong with it.
+fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Response> {
+    match query {
+        Ok(Query(query)) => Ok(query),
+        Err(error) => Err(failure(StatusCode::BAD_REQUEST, &error.body_text())),
+    }
+}
+
+async fn status(
+    State(admin): State<Admin>,
+    Extension(access): Extension<Access>,
+) -> Json<status::Status> {
+    Json(status::Status::of(&admin, access))
 }
 
 async fn list(
     State(admin): State<Admin>,
     query: Result<Query<streams::Query>, QueryRejection>,
 ) -> Response {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(error) => return failure(StatusCode::BAD_REQUEST, &error.body_text()),
-    };
-    // With many streams this takes some milliseconds, which frames need not wait for.
-    let list = move || Json(streams::list(&admin.shared.streams, &query)).into_response();
-    match tokio::task::spawn_blocking(list).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match asked(query) {
+        Ok(query) => aside(move || streams::list(&admin.shared.streams, &query)).await,
+        Err(response) => response,
     }
+}
+
+async fn one(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    let row = id.parse().ok();
+    let row = row.and_then(|id| streams::one(&admin.shared.streams, id));
+    row.map_or_else(no_stream, |row| Json(row).into_response())
+}
+
+fn no_stream() -> Response {
+    failure(
+        StatusCode::NOT_FOUND,
+        "there is no such stream; if it has ended, GET /api/past has it",
+    )
 }
 
 async fn end(
@@ -118,10 +193,7 @@ async fn end(
     let pair = id.parse().map(|id| admin.shared.streams.of_pair(id));
     let pair = pair.unwrap_or_default();
     if pair.is_empty() {
-        return failure(
-            StatusCode::NOT_FOUND,
-            "there is no such stream; it may have ended by itself",
-        );
+        return no_stream();
     }
     count(&admin, AdminAction::EndStream);
     // In the log a cause stands before what it causes.
@@ -140,7 +212,8 @@ async fn drain(State(admin): State<Admin>, Extension(remote): Extension<Remote>)
     if life.advance(Phase::Asked) {
         count(&admin, AdminAction::Drain);
     }
-    answer(StatusCode::ACCEPTED, json!({ "phase": "draining" }))
+    let body = json!({ "phase": "draining", "process": admin.process() });
+    answer(StatusCode::ACCEPTED, body)
 }
 
 /// The body of `/api/log-filter`, both ways.

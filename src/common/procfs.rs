@@ -11,6 +11,12 @@ const UTIME: usize = 11;
 const STIME: usize = 12;
 const START_TIME: usize = 19;
 
+/// Gives the machine's name, or the container's; empty if nobody knows.
+pub(crate) fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname");
+    name.unwrap_or_default().trim_end().to_owned()
+}
+
 /// Reads about one process. What cannot be read is `None`.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {

@@ -10,15 +10,23 @@ use super::types::Secret;
 const ADDRESS: &str = "listen.admin_address";
 const TOKEN: &str = "admin.token";
 const FILE: &str = "admin.token_file";
+const READ_TOKEN: &str = "admin.read_token";
+const READ_FILE: &str = "admin.read_token_file";
 
 /// A token needs so many bytes: a shorter one might be guessed.
 const SAFE_TOKEN: usize = 16;
 
 impl Admin {
-    /// Gives the token that requests must carry, from wherever it comes.
+    /// Gives the token with which everything may be done, from wherever it comes.
     pub fn secret(&self) -> Option<&Secret> {
         let file = self.token_file.as_ref().map(|file| &file.key);
         self.token.as_ref().or(file)
+    }
+
+    /// Gives the token with which everything may be looked at, from wherever it comes.
+    pub fn read_secret(&self) -> Option<&Secret> {
+        let file = self.read_token_file.as_ref().map(|file| &file.key);
+        self.read_token.as_ref().or(file)
     }
 }
 
@@ -47,23 +55,34 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Checks that the address is guarded, as whoever is let in there can end streams.
 pub(super) fn validate(loading: &mut Loading) {
-    if let Some(token) = loading.config.admin.secret() {
-        let token = token.expose();
-        if token.len() < SAFE_TOKEN || !token.iter().all(u8::is_ascii_graphic) {
-            let from_file = loading.config.admin.token_file.is_some();
+    let admin = &loading.config.admin;
+    let token = admin.secret().cloned();
+    let read_token = admin.read_secret().cloned();
+    let (file, read_file) = (admin.token_file.is_some(), admin.read_token_file.is_some());
+    let key = if file { FILE } else { TOKEN };
+    let read_key = if read_file { READ_FILE } else { READ_TOKEN };
+    for (token, key) in [(&token, key), (&read_token, read_key)] {
+        if !token.as_ref().is_none_or(is_safe) {
             let text = format!(
                 "expected at least {SAFE_TOKEN} printable ASCII characters without spaces, such as \
                  the output of `openssl rand -hex 32`"
             );
-            loading.fail(&[if from_file { FILE } else { TOKEN }], text);
+            loading.fail(&[key], text);
         }
+    }
+    if token.is_some() && token == read_token {
+        let text = format!("the same as {key}, so it would not only read; make another one");
+        loading.fail(&[read_key], text);
+    }
+    let unknown = [FILE, TOKEN, READ_FILE, READ_TOKEN];
+    if token.is_some() || loading.unreadable || unknown.iter().any(|key| loading.is_bad(key)) {
         return;
     }
-    let unknown = loading.is_bad(FILE) || loading.is_bad(TOKEN) || loading.unreadable;
-    if let Some(address) = loading.config.listen.admin_address
-        && !address.ip().to_canonical().is_loopback()
-        && !unknown
-    {
+    let Some(address) = loading.config.listen.admin_address else {
+        return;
+    };
+    let is_local = address.ip().to_canonical().is_loopback();
+    if read_token.is_none() && !is_local {
         let text = format!(
             "{address} can be reached from other machines, and whoever reaches it can end streams: set \
              {TOKEN} or {FILE}, or an address such as 127.0.0.1:{}",
@@ -71,4 +90,16 @@ pub(super) fn validate(loading: &mut Loading) {
         );
         loading.fail(&[ADDRESS], text);
     }
+    if read_token.is_some() && is_local {
+        let text = format!(
+            "set without {TOKEN}, nobody could change anything on {address}, which without any token \
+             every process of this machine can: set {TOKEN} or {FILE} as well"
+        );
+        loading.fail(&[read_key], text);
+    }
+}
+
+fn is_safe(token: &Secret) -> bool {
+    let token = token.expose();
+    token.len() >= SAFE_TOKEN && token.iter().all(u8::is_ascii_graphic)
 }

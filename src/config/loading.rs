@@ -27,6 +27,17 @@ pub(super) struct Loading {
     problems: Vec<Problem>,
 }
 
+impl From<&Config> for Loaded {
+    /// A configuration that was made by a program.
+    fn from(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            origins: Origins::default(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// Only the values count: a comment that moves others to another line changes nothing.
 impl PartialEq for Loaded {
     fn eq(&self, other: &Self) -> bool {

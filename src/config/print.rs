@@ -1,8 +1,10 @@
 //! Writes configurations: the documented example, and the values in effect.
 
+use super::problem::Origin;
 use super::registry::{ENV_PREFIX, UPSTREAM_ENV};
-use super::sections::Key;
-use super::{Loaded, SECTIONS};
+use super::sections::{Key, keys};
+use super::{Config, Loaded, SECTIONS};
+use crate::admin::api::settings::Setting;
 
 /// Writes the example file: every key with its documentation and default. Keys without a default stand
 /// commented out.
@@ -51,6 +53,26 @@ pub fn effective(loaded: &Loaded) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Lists the values in effect, each with its origin, for the API. Secrets are not shown. What needs a restart is still as
+/// at the start.
+pub(crate) fn settings(started: &Loaded, now: &Loaded) -> Vec<Setting> {
+    let setting = |key: &Key| {
+        let loaded = if key.live { now } else { started };
+        let origin = loaded.origins.of(key.path);
+        let is_default = (key.same)(&loaded.config, &Config::default());
+        Setting {
+            key: key.path.to_owned(),
+            value: (key.show)(&loaded.config),
+            source: match origin {
+                Origin::Default if !is_default => "the program".to_owned(),
+                origin => origin.to_string(),
+            },
+            restart: !key.live,
+        }
+    };
+    keys().map(setting).collect()
 }
 
 fn line(key: &Key, loaded: &Loaded) -> String {

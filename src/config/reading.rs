@@ -4,6 +4,7 @@ use super::Config;
 use super::files::{KeyFile, PemFile, read_key, unreadable};
 use super::loading::Loading;
 use super::problem::printable;
+use super::sections::Admin;
 use super::types::Secret;
 use crate::auth::without_newline;
 
@@ -31,7 +32,21 @@ pub(super) fn read_all(loading: &mut Loading) {
     read_keys(&mut files, "auth.key_files", loading);
     loading.config.auth.key_files = files;
     read_directory(loading);
-    read_token(loading);
+    let admin = &loading.config.admin;
+    let given = admin.token.as_ref().map(|_| "admin.token");
+    let read_given = admin.read_token.as_ref().map(|_| "admin.read_token");
+    read_token(
+        loading,
+        "admin.token_file",
+        |admin| &mut admin.token_file,
+        given,
+    );
+    read_token(
+        loading,
+        "admin.read_token_file",
+        |admin| &mut admin.read_token_file,
+        read_given,
+    );
     read_credentials(loading);
 }
 
@@ -70,13 +85,18 @@ fn read_directory(loading: &mut Loading) {
     loading.config.auth.key_directory = Some(directory);
 }
 
-/// Reads the file of `admin.token_file`.
-fn read_token(loading: &mut Loading) {
-    let Some(file) = &mut loading.config.admin.token_file else {
+/// Reads the file of a token, unless the token itself is `given`.
+fn read_token(
+    loading: &mut Loading,
+    setting: &'static str,
+    file: fn(&mut Admin) -> &mut Option<KeyFile>,
+    given: Option<&'static str>,
+) {
+    let Some(file) = file(&mut loading.config.admin) else {
         return;
     };
-    let text = if loading.config.admin.token.is_some() {
-        "set together with admin.token; set one of them".to_owned()
+    let text = if let Some(given) = given {
+        format!("set together with {given}; set one of them")
     } else {
         match read_key(&file.path) {
             Ok(token) => {
@@ -89,7 +109,7 @@ fn read_token(loading: &mut Loading) {
             }
         }
     };
-    loading.problem_at("admin.token_file", text);
+    loading.problem_at(setting, text);
 }
 
 /// Reads the file of `cluster.credentials_file`.

@@ -314,11 +314,16 @@ sections! {
     /// The administrator's page and API, which can end streams.
     admin: Admin {
         /// What every request must carry as "Authorization: Bearer ...". At least 16 printable
-        /// ASCII characters without spaces. Without a token, whoever reaches the address is an
+        /// ASCII characters without spaces. Without any token, whoever reaches the address is an
         /// administrator.
         token: Option<Secret> = unset; restart,
         /// File with the token, instead of admin.token. One newline at its end is not part of it.
         token_file: Option<KeyFile> = unset; restart,
+        /// Another token like admin.token, with which everything can be seen and nothing changed. Where it
+        /// is the only one, nobody can change anything.
+        read_token: Option<Secret> = unset; restart,
+        /// File with that token, instead of admin.read_token. One newline at its end is not part of it.
+        read_token_file: Option<KeyFile> = unset; restart,
     }
 
     /// Log lines, which go to stderr.

@@ -4,6 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tracing::{field, info};
 
+use super::names::Names;
+
 /// Names the target of the records' lines.
 pub(super) const TARGET: &str = module_path!();
 
@@ -13,7 +15,9 @@ pub(crate) struct StreamRecord {
     /// The number of the pair in this process: that of the stream that came first. Both records of a pair have it.
     pub id: u64,
     /// The subject of the stream's token, by which it was paired.
-    pub stream: String,
+    pub stream: Arc<str>,
+    /// Who takes part, if that was told.
+    pub names: Option<Arc<Names>>,
     /// The address of the peer, without the port.
     pub peer: IpAddr,
     /// The subject of the peer's certificate. `None` if it has shown none.
@@ -49,9 +53,17 @@ impl StreamRecord {
     pub(crate) fn log(&self) {
         #[cfg(feature = "otel")]
         self.send_span();
+        let name = |which: fn(&Names) -> &Option<Box<str>>| {
+            self.names
+                .as_ref()
+                .and_then(|names| which(names).as_deref())
+        };
         info!(
             id = self.id,
-            stream = self.stream,
+            stream = &*self.stream,
+            client = name(|names| &names.client),
+            exporter = name(|names| &names.exporter),
+            lease = name(|names| &names.lease),
             // A dual-stack listener shows IPv4 peers as IPv6; operators search for the former.
             peer = %self.peer.to_canonical(),
             certificate = self.certificate.as_deref(),
@@ -79,7 +91,7 @@ impl StreamRecord {
         let attributes = || {
             let mut attributes = vec![
                 KeyValue::new("router.id", count(self.id)),
-                KeyValue::new("router.stream", self.stream.clone()),
+                KeyValue::new("router.stream", self.stream.to_string()),
                 KeyValue::new("router.peer", self.peer.to_canonical().to_string()),
                 KeyValue::new("router.bytes_in", count(self.bytes_in)),
                 KeyValue::new("router.bytes_out", count(self.bytes_out)),

@@ -16,10 +16,11 @@ use tokio::sync::watch;
 
 use super::{expiry, max_waiting, memory_limit, open_files::Shortage, rules, successor};
 use crate::{
+    admin::api::settings::{Configured, Shown},
     auth::{Key, KeyRingError, Rules},
     cluster::bus::{Credentials, Place},
     common::text::joined,
-    config::{Config, PemFile},
+    config::{self, Config, Loaded, PemFile},
     tls::provider::Provider,
     transport::{
         forwarding::Successor,
@@ -136,6 +137,8 @@ pub struct Live {
     tls: Option<Tls>,
     /// Where other routers are heard of.
     bus: watch::Sender<Option<Place>>,
+    /// What administrators see of the configuration.
+    shown: Arc<Shown>,
 }
 
 /// Of a router that serves TLS.
@@ -185,7 +188,27 @@ pub struct Change {
 impl Live {
     pub(super) fn new(router: Arc<Shared>, tls: Option<Tls>, bus: Option<Place>) -> Self {
         let bus = watch::Sender::new(bus);
-        Self { router, tls, bus }
+        let shown = Arc::default();
+        Self {
+            router,
+            tls,
+            bus,
+            shown,
+        }
+    }
+
+    /// Gives what administrators see of the configuration.
+    pub(super) fn shown(&self) -> &Arc<Shown> {
+        &self.shown
+    }
+
+    /// Shows administrators what was configured at the start, and what is now.
+    pub(crate) fn show(&self, started: &Loaded, now: &Loaded) {
+        let certificate = now.config.tls.certificate.as_ref();
+        self.shown.store(Arc::new(Configured {
+            all: config::settings(started, now),
+            certificate: certificate.map(|file| file.path.display().to_string()),
+        }));
     }
 
     /// Follows where other routers are heard of.

@@ -20,12 +20,12 @@ use h2::{RecvStream, server::SendResponse};
 use http::{HeaderValue, Request, Response};
 use tokio::sync::oneshot;
 
-pub(crate) use self::admission::Caller;
 use self::{
     admission::Admitted,
     partner::{Meeting, PeerSide, Seeker},
     peer::{PeerSink, PeerSource},
 };
+pub(crate) use self::{admission::Caller, session::UNTOLD};
 use crate::transport::{
     limits::{addresses::StreamPermit, count::Counted, pace::Paced},
     outgoing::Outgoing,

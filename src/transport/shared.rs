@@ -12,6 +12,7 @@ use tonic::service::Routes;
 
 use crate::transport::{
     forwarding::Forwarding,
+    history::History,
     limits::{
         addresses::Addresses,
         calls::Calls,
@@ -20,6 +21,7 @@ use crate::transport::{
     },
     memory::{budget::Budget, level::Memory},
     outbound::{Connected, Means, Pool},
+    past::Past,
     phase::{Life, Phase},
     settings::Settings,
     streams::{StreamEntry, Streams},
@@ -28,7 +30,7 @@ use crate::{
     auth::Rules,
     cluster::{halves::Halves, meet::RouterId},
     grpc::headers::Encodings,
-    observe::metrics::Metrics,
+    observe::{metrics::Metrics, names::Names},
     pairing::table::Table,
     splice::{
         ending::Cause,
@@ -83,6 +85,10 @@ pub struct Shared {
     pub forwarding: Forwarding,
     /// Streams now served.
     pub streams: Arc<Streams>,
+    /// Streams that have ended or were refused.
+    pub(crate) past: Past,
+    /// What the last minutes were like.
+    pub(crate) history: History,
     /// What memory is in use.
     pub memory: Arc<Memory>,
     /// How many there may be.
@@ -128,6 +134,8 @@ impl Shared {
             cluster: OnceLock::new(),
             forwarding: Forwarding::default(),
             streams: Arc::default(),
+            past: Past::default(),
+            history: History::default(),
             memory: Arc::default(),
             limits: Limits {
                 addresses: Arc::default(),
@@ -164,6 +172,13 @@ impl Shared {
                 () = kept => {}
             }
         });
+    }
+
+    /// Takes in who takes part in the streams with this subject: those that are served, those that have ended, and those
+    /// that are still to come. `None` takes the names away.
+    pub(crate) fn name(&self, subject: &str, names: Option<&Arc<Names>>) {
+        self.streams.name(subject, names);
+        self.past.name(subject, names);
     }
 
     /// Tells whether streams that wait are found by other routers: then none has to leave because this one stops.

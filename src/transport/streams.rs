@@ -1,19 +1,29 @@
 //! Keeps an entry for each stream now served, for those who may look at it or end it.
 
+mod rates;
+
 use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use tokio::time::Instant;
 
+use self::rates::Noted;
+pub use self::rates::Rate;
 use crate::transport::{counters::ConnectionCounters, limits::count::Counted};
-use crate::{cluster::meet::RouterId, observe::metrics::Metrics, splice::control::Control};
+use crate::{
+    cluster::meet::RouterId,
+    common::since_epoch,
+    observe::names::{KnownNames, Names},
+    splice::{control::Control, side::Totals},
+};
 
 /// A peer that took something in this time has not stalled.
 pub(crate) const STALLED: Duration = Duration::from_millis(500);
@@ -24,8 +34,12 @@ pub struct Streams {
     entries: DashMap<u64, Arc<StreamEntry>>,
     /// The number that was given last.
     last: AtomicU64,
-    /// How fast all together are forwarded. Zero unless [`sample`] runs.
+    /// How fast all together are forwarded. Zero unless somebody samples.
     pub forwarded: Rate,
+    /// What streams that have ended had received and sent since they were sampled last.
+    left: [AtomicU64; 2],
+    /// What the controller's side has told of streams.
+    pub(crate) names: KnownNames,
 }
 
 impl Streams {
@@ -46,14 +60,21 @@ impl Streams {
             certificate,
             arrived,
             control: Arc::default(),
+            began: since_epoch(SystemTime::now()).as_millis() as u64,
             first: OnceLock::new(),
             other_router: OnceLock::new(),
+            is_relay: AtomicBool::new(false),
+            names: ArcSwapOption::empty(),
             counters,
             received: Rate::default(),
             sent: Rate::default(),
             noted: Noted::default(),
         });
         self.entries.insert(entry.id, entry.clone());
+        // Names that come later find the entry.
+        if let Some(names) = self.names.of(&entry.subject) {
+            entry.names.store(Some(names));
+        }
         EntryPermit {
             streams: self.clone(),
             entry,
@@ -72,6 +93,43 @@ impl Streams {
     pub fn of_pair(&self, pair: u64) -> Vec<Arc<StreamEntry>> {
         let entries = self.entries.iter().map(|entry| entry.clone());
         entries.filter(|entry| entry.pair() == pair).collect()
+    }
+
+    /// Takes in the names of all streams with this subject, those that are still to come too; `None` takes them away.
+    pub(crate) fn name(&self, subject: &str, names: Option<&Arc<Names>>) {
+        self.names.tell(subject, names);
+        self.for_each(|entry| {
+            if *entry.subject == *subject {
+                entry.names.store(names.cloned());
+            }
+        });
+    }
+
+    /// Keeps all rates up to date. Returns the bytes received from peers and handed to them since the last time. `forwarded`:
+    /// what was passed on since the start.
+    pub(crate) fn sample(&self, elapsed: Duration, forwarded: u64) -> (u64, u64) {
+        self.forwarded.sample(forwarded, elapsed);
+        let [mut received, mut sent] = [0, 1].map(|at| self.left[at].swap(0, Ordering::Relaxed));
+        self.for_each(|entry| {
+            let carried = entry.control.carried();
+            let more_in = entry.received.sample(carried.bytes_in, elapsed);
+            let more_out = entry.sent.sample(carried.bytes_out, elapsed);
+            if !entry.is_relay.load(Ordering::Relaxed) {
+                received += more_in;
+                sent += more_out;
+            }
+        });
+        (received, sent)
+    }
+
+    /// Counts what a stream has carried by its end, so that none of it is missing in the next sample.
+    pub(crate) fn leave(&self, entry: &StreamEntry, totals: &Totals) {
+        let received = entry.received.more(totals.bytes_in);
+        let sent = entry.sent.more(totals.bytes_out);
+        if !entry.is_relay.load(Ordering::Relaxed) {
+            self.left[0].fetch_add(received, Ordering::Relaxed);
+            self.left[1].fetch_add(sent, Ordering::Relaxed);
+        }
     }
 
     /// Counts the streams now served.
@@ -108,12 +166,18 @@ pub struct StreamEntry {
     pub certificate: Option<Arc<str>>,
     /// When it arrived.
     pub arrived: Instant,
+    /// The same by the clock on the wall, milliseconds since the epoch.
+    pub began: u64,
     /// Shared with its task.
     pub control: Arc<Control>,
     /// The number of the stream that waited for this one.
     first: OnceLock<u64>,
     /// Both streams that a pair that lies apart has here share it.
     other_router: OnceLock<Arc<OtherRouter>>,
+    /// The other end is another router, where the peer is counted.
+    is_relay: AtomicBool,
+    /// Who takes part, if that was told.
+    names: ArcSwapOption<Names>,
     counters: Arc<ConnectionCounters>,
     received: Rate,
     sent: Rate,
@@ -126,59 +190,6 @@ pub(crate) struct OtherRouter {
     pub id: RouterId,
     /// host:port where this router has called it; of one that has called this router, its address alone.
     pub address: String,
-}
-
-/// What a stream has carried of late, of which half is forgotten at each look: what moved well for minutes is not taken for
-/// one that stands because a besieged machine held it up for seconds. Only one thread looks, so all access is relaxed.
-#[derive(Debug, Default)]
-struct Noted {
-    last: AtomicU64,
-    lately: AtomicU64,
-    /// When it was last seen to have carried more: milliseconds from its arrival.
-    moved: AtomicU64,
-}
-
-impl Noted {
-    fn note(&self, carried: u64, now: Duration) {
-        let lately = self.lately(carried);
-        self.lately.store(lately / 2, Ordering::Relaxed);
-        if self.last.swap(carried, Ordering::Relaxed) != carried {
-            self.moved.store(now.as_millis() as u64, Ordering::Relaxed);
-        }
-    }
-
-    fn lately(&self, carried: u64) -> u64 {
-        let since = carried.saturating_sub(self.last.load(Ordering::Relaxed));
-        self.lately.load(Ordering::Relaxed).saturating_add(since)
-    }
-
-    fn quiet_for(&self, carried: u64, now: Duration) -> Duration {
-        if carried != self.last.load(Ordering::Relaxed) {
-            return Duration::ZERO;
-        }
-        now.saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
-    }
-}
-
-/// Tells how fast a count of bytes grows. Only the sampler writes, so all access is relaxed.
-#[derive(Debug, Default)]
-pub struct Rate {
-    seen: AtomicU64,
-    per_second: AtomicU64,
-}
-
-impl Rate {
-    fn sample(&self, count: u64, elapsed: Duration) {
-        let more = count.saturating_sub(self.seen.swap(count, Ordering::Relaxed));
-        let millis = elapsed.as_millis().max(1) as u64;
-        let rate = more.saturating_mul(1000) / millis;
-        self.per_second.store(rate, Ordering::Relaxed);
-    }
-
-    /// Returns bytes a second, over the last second.
-    pub fn per_second(&self) -> u64 {
-        self.per_second.load(Ordering::Relaxed)
-    }
 }
 
 impl StreamEntry {
@@ -206,6 +217,22 @@ impl StreamEntry {
     pub(crate) fn router(&self) -> Option<&OtherRouter> {
         // The peer's own stream came first, as nothing waits for a router.
         self.first.get().and_then(|_| self.other_router())
+    }
+
+    /// As [`StreamEntry::router`], to be kept.
+    pub(crate) fn router_shared(&self) -> Option<Arc<OtherRouter>> {
+        self.router()?;
+        self.other_router.get().cloned()
+    }
+
+    /// Notes that the other end is another router.
+    pub(crate) fn set_relay(&self) {
+        self.is_relay.store(true, Ordering::Relaxed);
+    }
+
+    /// Names who takes part, if that was told.
+    pub(crate) fn names(&self) -> Option<Arc<Names>> {
+        self.names.load_full()
     }
 
     /// Tells whether it is a stream of the connection with these counters.
@@ -251,7 +278,7 @@ impl StreamEntry {
     }
 
     /// Returns the bytes a second that were received from the peer and handed to its connection, over the last second;
-    /// zero unless [`sample`] runs.
+    /// zero unless somebody samples.
     pub fn rates(&self) -> (u64, u64) {
         (self.received.per_second(), self.sent.per_second())
     }
@@ -259,57 +286,5 @@ impl StreamEntry {
     /// Tells how long the peer has left bytes waiting, if that is long enough to be called stalled.
     pub fn stalled(&self) -> Option<Duration> {
         self.control.stalled_for(STALLED)
-    }
-}
-
-/// Keeps the rates of all streams up to date, for as long as somebody may look at them.
-pub(crate) async fn sample(streams: Arc<Streams>, metrics: Arc<Metrics>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    let mut last = ticks.tick().await;
-    loop {
-        let now = ticks.tick().await;
-        let elapsed = now - last;
-        last = now;
-        let forwarded = metrics.forwarded_bytes.get();
-        streams.forwarded.sample(forwarded, elapsed);
-        streams.for_each(|entry| {
-            let carried = entry.control.carried();
-            entry.received.sample(carried.bytes_in, elapsed);
-            entry.sent.sample(carried.bytes_out, elapsed);
-        });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_moved_is_forgotten_by_and_by() {
-        let noted = Noted::default();
-        let second = Duration::from_secs;
-        noted.note(5_000, second(1));
-        assert_eq!(noted.lately(7_000), 4_500);
-        assert_eq!(noted.quiet_for(7_000, second(2)), Duration::ZERO);
-        noted.note(7_000, second(2));
-        assert_eq!(noted.lately(7_000), 2_250);
-        noted.note(7_000, second(3));
-        assert_eq!(noted.lately(7_000), 1_125);
-        assert_eq!(noted.quiet_for(7_000, second(5)), second(3));
-        for time in 4..20 {
-            noted.note(7_000, second(time));
-        }
-        assert_eq!(noted.lately(7_000), 0);
-    }
-
-    #[test]
-    fn a_rate_is_what_came_in_the_time_between() {
-        let rate = Rate::default();
-        rate.sample(5_000, Duration::from_secs(1));
-        assert_eq!(rate.per_second(), 5_000);
-        rate.sample(6_000, Duration::from_millis(500));
-        assert_eq!(rate.per_second(), 2_000);
-        rate.sample(6_000, Duration::ZERO);
-        assert_eq!(rate.per_second(), 0);
     }
 }

@@ -39,10 +39,41 @@ const HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
+/// Names this process in every answer: behind one address there may be several.
+const PROCESS: HeaderName = HeaderName::from_static("x-router-process");
+
+/// Says what requests must carry: one of these, if there is any.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    /// With this one everything may be done.
+    pub full: Option<Vec<u8>>,
+    /// With this one everything may be looked at.
+    pub read: Option<Vec<u8>>,
+}
+
+/// Says what a request may do. Every request that is let in has this among its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It may do everything.
+    Full,
+    /// It may look.
+    Read,
+}
+
+impl Access {
+    /// Names it for the API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Read => "read",
+        }
+    }
+}
+
 /// What is asked of every request.
-#[derive(Debug)]
 pub(crate) struct Guard {
-    token: Option<Vec<u8>>,
+    tokens: Tokens,
+    process: HeaderValue,
     metrics: Arc<Metrics>,
 }
 
@@ -50,18 +81,27 @@ pub(crate) struct Guard {
 type Refusal = (AdminRefusal, StatusCode, &'static str);
 
 impl Guard {
-    /// With `token`, every request but that for the page itself must carry it.
-    pub(crate) fn new(token: Option<Vec<u8>>, metrics: Arc<Metrics>) -> Self {
-        Self { token, metrics }
+    /// With `tokens`, every request but that for the page itself must carry one of them.
+    pub(crate) fn new(tokens: Tokens, process: &str, metrics: Arc<Metrics>) -> Self {
+        let process = HeaderValue::from_str(process).unwrap_or(HeaderValue::from_static(""));
+        Self {
+            tokens,
+            process,
+            metrics,
+        }
     }
 
-    fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn is_open(&self) -> bool {
+        self.tokens.full.is_none() && self.tokens.read.is_none()
+    }
+
+    fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Access, Refusal> {
         let host = host(uri, headers).ok_or((
             AdminRefusal::Host,
             StatusCode::BAD_REQUEST,
             "expected one Host header",
         ))?;
-        if self.token.is_none() && !is_address(&host) {
+        if self.is_open() && !is_address(&host) {
             return Err((
                 AdminRefusal::Host,
                 StatusCode::FORBIDDEN,
@@ -69,8 +109,9 @@ impl Guard {
             ));
         }
         // The page holds no secrets, and a browser has no token before it has the page. Links may lead to it.
-        if uri.path() == "/" && (method == Method::GET || method == Method::HEAD) {
-            return Ok(());
+        let looks = method == Method::GET || method == Method::HEAD;
+        if uri.path() == "/" && looks {
+            return Ok(Access::Read);
         }
         if !same_origin(&host, headers) {
             return Err((
@@ -79,11 +120,16 @@ impl Guard {
                 "pages of other origins are not let in",
             ));
         }
-        if !self.knows_token(headers) {
+        let access = self.access(headers).ok_or((
+            AdminRefusal::Token,
+            StatusCode::UNAUTHORIZED,
+            "expected the header Authorization: Bearer <admin.token>",
+        ))?;
+        if access == Access::Read && !looks {
             return Err((
-                AdminRefusal::Token,
-                StatusCode::UNAUTHORIZED,
-                "expected the header Authorization: Bearer <admin.token>",
+                AdminRefusal::ReadOnly,
+                StatusCode::FORBIDDEN,
+                "this token only reads (admin.read_token); what changes something needs admin.token",
             ));
         }
         if !method.is_safe() && !is_json(headers) {
@@ -93,31 +139,46 @@ impl Guard {
                 "expected the header Content-Type: application/json",
             ));
         }
-        Ok(())
+        Ok(access)
     }
 
-    fn knows_token(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else {
-            return true;
-        };
+    /// Says what the token of the request allows; `None`: it has none, or a wrong one.
+    fn access(&self, headers: &HeaderMap) -> Option<Access> {
+        if self.is_open() {
+            return Some(Access::Full);
+        }
         let given = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.as_bytes().split_at_checked(7));
-        given.is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(given, token).is_ok()
-        })
+        let (scheme, given) = given?;
+        if !scheme.eq_ignore_ascii_case(b"bearer ") {
+            return None;
+        }
+        let is = |token: &Option<Vec<u8>>| {
+            let token = token.as_ref();
+            token.is_some_and(|token| verify_slices_are_equal(given, token).is_ok())
+        };
+        // Both are compared, however the first turns out.
+        match (is(&self.tokens.full), is(&self.tokens.read)) {
+            (true, _) => Some(Access::Full),
+            (false, true) => Some(Access::Read),
+            (false, false) => None,
+        }
     }
 }
 
 /// Lets a request pass or refuses it.
 pub(crate) async fn check(
     State(guard): State<Arc<Guard>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let admitted = guard.admit(request.method(), request.uri(), request.headers());
     let mut response = match admitted {
-        Ok(()) => next.run(request).await,
+        Ok(access) => {
+            request.extensions_mut().insert(access);
+            next.run(request).await
+        }
         Err((cause, status, why)) => {
             guard.metrics.admin_refusals.inc(cause);
             let mut response = failure(status, why);
@@ -134,6 +195,9 @@ pub(crate) async fn check(
         let value = HeaderValue::from_static(value);
         response.headers_mut().insert(name, value);
     }
+    response
+        .headers_mut()
+        .insert(PROCESS, guard.process.clone());
     response
         .headers_mut()
         .entry(header::CONTENT_SECURITY_POLICY)

@@ -7,8 +7,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    observe::names::Names,
     splice::control::State,
-    transport::streams::{StreamEntry, Streams},
+    transport::streams::{OtherRouter, StreamEntry, Streams},
 };
 
 /// How many are listed unless more are asked for.
@@ -23,7 +24,8 @@ const MOST: usize = 20_000;
 pub(crate) struct Query {
     /// How many at most; 500 unless said otherwise, and never more than 20,000.
     pub limit: Option<usize>,
-    /// Only those with this text in the subject, a peer's address, or another router's name or address. Upper and lower case are the same.
+    /// Only those with this number, or with this text in the subject, a peer's address or certificate, a name, or another
+    /// router's name or address. Upper and lower case are the same.
     pub q: String,
     /// By what they are sorted.
     pub sort: Column,
@@ -73,6 +75,12 @@ pub struct Row {
     pub id: u64,
     /// The subject of the tokens. Chosen by whoever signs tokens, so it may hold anything.
     pub subject: String,
+    /// Who takes part, if that was told.
+    pub names: Option<Names>,
+    /// When the first of the two arrived, milliseconds since the epoch.
+    pub began_unix_ms: u64,
+    /// When the second arrived, likewise; `None` while the first waits for it.
+    pub paired_unix_ms: Option<u64>,
     /// `waiting`, `paired` or `ending`.
     pub state: Cow<'static, str>,
     /// Since the first of the two arrived, seconds.
@@ -121,6 +129,15 @@ pub struct Router {
     pub address: String,
 }
 
+impl Router {
+    pub(super) fn of(router: &OtherRouter) -> Self {
+        Self {
+            name: router.id.to_string(),
+            address: router.address.clone(),
+        }
+    }
+}
+
 /// The streams that `query` asks for.
 pub(crate) fn list(streams: &Streams, query: &Query) -> Listing {
     let mut all = Vec::new();
@@ -147,6 +164,11 @@ pub(crate) fn list(streams: &Streams, query: &Query) -> Listing {
     }
 }
 
+/// The pair of that number, or the stream that waits alone.
+pub(crate) fn one(streams: &Streams, id: u64) -> Option<Row> {
+    rows(streams.of_pair(id)).pop()
+}
+
 /// Puts both sides of each pair together.
 fn rows(mut all: Vec<Arc<StreamEntry>>) -> Vec<Row> {
     // The order of arrival, so that the first of a pair makes its row.
@@ -168,6 +190,9 @@ impl Row {
         Self {
             id: entry.pair(),
             subject: entry.subject.to_string(),
+            names: entry.names().map(|names| Names::clone(&names)),
+            began_unix_ms: entry.began,
+            paired_unix_ms: None,
             state: name(entry.control.state()).into(),
             age_seconds: seconds(entry.arrived.elapsed()),
             waited_seconds: None,
@@ -184,6 +209,7 @@ impl Row {
         }
         let age = seconds(entry.arrived.elapsed());
         self.waited_seconds = Some((self.age_seconds - age).max(0.0));
+        self.paired_unix_ms = Some(entry.began.max(self.began_unix_ms));
         self.peers.push(Peer::new(entry));
     }
 
@@ -192,9 +218,13 @@ impl Row {
         let router = |router: &Router| has(&router.name) || has(&router.address);
         let mut peers = self.peers.iter();
         wanted.is_empty()
+            || wanted.parse() == Ok(self.id)
             || has(&self.subject)
+            || self.names.iter().flat_map(Names::all).any(has)
             || peers.any(|peer| {
-                has(&peer.address.to_string()) || peer.router.as_ref().is_some_and(router)
+                has(&peer.address.to_string())
+                    || peer.certificate.as_deref().is_some_and(has)
+                    || peer.router.as_ref().is_some_and(router)
             })
     }
 
@@ -215,10 +245,7 @@ impl Peer {
         Self {
             address: entry.peer.to_canonical(),
             certificate: entry.certificate.as_deref().map(ToOwned::to_owned),
-            router: entry.router().map(|router| Router {
-                name: router.id.to_string(),
-                address: router.address.clone(),
-            }),
+            router: entry.router().map(Router::of),
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             messages_in: totals.messages_in,
@@ -275,6 +302,6 @@ fn name(state: State) -> &'static str {
 }
 
 /// To the millisecond.
-fn seconds(time: Duration) -> f64 {
+pub(super) fn seconds(time: Duration) -> f64 {
     time.as_millis() as f64 / 1000.0
 }

@@ -192,6 +192,9 @@ mod tests {
         let stream = |id, subject: &str, peers| Row {
             id,
             subject: subject.to_owned(),
+            names: None,
+            began_unix_ms: 0,
+            paired_unix_ms: None,
             state: "paired".into(),
             age_seconds: 12.0,
             waited_seconds: None,

@@ -11,7 +11,7 @@ use tracing::{debug, error, info, info_span, subscriber::with_default, trace, wa
 use super::*;
 use crate::{
     common::text::{self, tests::assert_harmless},
-    observe::record::StreamRecord,
+    observe::{names::Names, record::StreamRecord},
 };
 
 const HOSTILE: &str = "a\nlevel=error \"x\" \\ \r\t\u{1b}[31m\u{0}\u{9b}\u{202e}\u{2028}é";
@@ -242,7 +242,12 @@ fn bad_filters_name_the_part() {
 fn record() -> StreamRecord {
     StreamRecord {
         id: 7,
-        stream: HOSTILE.to_owned(),
+        stream: HOSTILE.into(),
+        names: Some(Arc::new(Names {
+            client: Some("c".into()),
+            exporter: Some(HOSTILE.into()),
+            lease: Some("l".into()),
+        })),
         peer: "::ffff:192.0.2.1".parse().unwrap(),
         certificate: None,
         other_peer: Some("2001:db8::1".parse().unwrap()),
@@ -268,13 +273,14 @@ fn a_stream_record_has_all_fields() {
         record.other_peer = None;
         record.other_router = None;
         record.detail = None;
+        record.names = None;
         record.log();
     });
     let mut first = object(&lines[0]);
     first.remove("ts");
     let expected = serde_json::json!({
         "level": "info", "msg": "stream ended", "component": "router", "id": 7, "stream": HOSTILE,
-        "peer": "192.0.2.1", "other_peer": "2001:db8::1",
+        "client": "c", "exporter": HOSTILE, "lease": "l", "peer": "192.0.2.1", "other_peer": "2001:db8::1",
         "other_router": "0123456789ab", "other_router_address": "r:8084", "bytes_in": 1,
         "bytes_out": 1_u64 << 40, "messages_in": 2, "messages_out": 3, "waited_ms": 12,
         "duration_ms": 5000, "ended_by": "other side", "reason": "finished", "status": "OK",
@@ -287,6 +293,9 @@ fn a_stream_record_has_all_fields() {
         "other_router",
         "other_router_address",
         "detail",
+        "client",
+        "exporter",
+        "lease",
     ] {
         assert!(!second.contains_key(missing), "{missing}");
     }

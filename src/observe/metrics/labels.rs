@@ -225,6 +225,8 @@ label! {
         Drain => "drain",
         /// The administrator changed the log filter.
         LogFilter => "log_filter",
+        /// The controller's side told who takes part in a stream.
+        Names => "names",
     }
 }
 
@@ -237,6 +239,8 @@ label! {
         Origin => "origin",
         /// It did not carry the token.
         Token => "token",
+        /// It was to change something, and its token only reads.
+        ReadOnly => "read_only",
         /// It was to change something and was not JSON.
         ContentType => "content_type",
     }

@@ -162,6 +162,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("streams.stall_timeout", "5s"),
     ("admin.token", "0123456789abcdef0123456789abcdef"),
     ("admin.token_file", "{files}/token"),
+    ("admin.read_token", "0123456789abcdef0123456789abcdef"),
+    ("admin.read_token_file", "{files}/token"),
     ("memory.limit", "5GiB"),
     ("memory.windows", "5MiB"),
     ("connections.max", "5"),

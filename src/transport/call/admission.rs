@@ -172,6 +172,7 @@ fn take(caller: &Caller<'_>, head: &Parts) -> Result<Admitted, Refusal> {
     let permit = shared
         .streams
         .enter(subject, peer.ip, None, arrived, counters.clone());
+    permit.entry.set_relay();
     if let Some(router) = router(peer, &head.headers).map(Arc::new) {
         permit.entry.set_other_router(&router);
         offer.entry.set_other_router(&router);

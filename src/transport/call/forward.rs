@@ -38,6 +38,7 @@ pub(crate) fn start(shared: &Arc<Shared>, reached: Reached, open: Held, offer: O
         counters.clone(),
     );
     permit.entry.set_first(first.id);
+    permit.entry.set_relay();
     permit.entry.control.set_paired();
     if let Some((router, _)) = &reached.kept_for {
         permit.entry.set_other_router(router);

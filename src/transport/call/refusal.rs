@@ -6,7 +6,7 @@ use http::Response;
 use thiserror::Error;
 use tonic::Code;
 
-use crate::transport::{limits::addresses::Origin, shared::Shared};
+use crate::transport::{limits::addresses::Origin, past, shared::Shared};
 use crate::{
     auth,
     grpc::{headers::MalformedTimeout, status},
@@ -102,18 +102,33 @@ impl Refusal {
         let (cause, code) = self.row();
         shared.metrics.stream_refusals.inc(cause);
         let stream = match self {
-            Self::Stream { subject, .. } => Some(&**subject),
+            Self::Stream { subject, .. } => Some(subject),
             _ => None,
         };
+        let reason = self.to_string();
+        if shared.past.is_kept() {
+            let refusal = past::Refusal {
+                subject: stream,
+                names: stream.and_then(|subject| shared.streams.names.of(subject)),
+                address: peer.ip,
+                certificate: peer.certificate.as_ref(),
+                cause,
+                code,
+                reason: &reason,
+            };
+            shared.past.refuse(&refusal, shared.memory.level());
+        }
         match self {
             // No peer of this router, and a token's refusal has a line of its own.
             Self::NotGrpc | Self::Method | Self::Token(_) => {}
-            _ => tracing::info!(%peer, stream, cause, error = %self, "stream refused"),
+            _ => {
+                tracing::info!(%peer, stream = stream.map(|subject| &**subject), cause, error = reason, "stream refused")
+            }
         }
         match self {
             Self::NotGrpc => status::unsupported_media_type(),
             Self::Timeout(error) => status::bad_request(&error.to_string()),
-            _ => status::trailers_only(code, &self.to_string()),
+            _ => status::trailers_only(code, &reason),
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use crate::transport::{
     memory::level::Level,
+    past::End,
     shared::Shared,
     streams::{EntryPermit, StreamEntry},
 };
@@ -23,6 +24,9 @@ use crate::{
 
 /// The longest that a peer may take for what is left when that has to be free soon.
 const IN_NEED: Duration = Duration::from_secs(1);
+
+/// What is added to why a stream ended, if nobody could be told.
+pub(crate) const UNTOLD: &str = "; the peer could not be told";
 
 /// Sets the deadlines of a stream whose peer is at another router: that one keeps the peer's.
 pub(crate) fn deadlines_of_router(linger: Duration) -> Deadlines {
@@ -137,13 +141,25 @@ impl Session {
             metrics.stream_ends.inc(ending.reason());
             metrics.observe_stream(duration, totals.bytes_in + totals.bytes_out);
         }
+        self.shared.streams.leave(entry, &totals);
+        let end = End {
+            entry,
+            totals,
+            ending,
+            told,
+            waited: met.map(|(_, waited)| waited),
+            duration,
+        };
+        self.shared.past.end(&end, self.shared.memory.level());
+        let names = entry.names();
         let mut detail = ending.message().into_owned();
         if ending.can_be_told() && !told {
-            detail.push_str("; the peer could not be told");
+            detail.push_str(UNTOLD);
         }
         StreamRecord {
             id: entry.pair(),
-            stream: entry.subject.to_string(),
+            stream: entry.subject.clone(),
+            names,
             peer: entry.peer,
             certificate: entry.certificate.clone(),
             other_peer: met.map(|(peer, _)| peer),

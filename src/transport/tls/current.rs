@@ -11,6 +11,7 @@ use rustls::{ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
 use tokio::sync::Notify;
 
 use crate::transport::tls::{
+    described::Described,
     gather::Gather,
     settings::{self, Terms, TlsError},
     stream::TlsStream,
@@ -102,6 +103,11 @@ impl CurrentTls {
     /// When the certificate in use expires.
     pub fn expires_at(&self) -> Option<SystemTime> {
         expires_at(&self.key())
+    }
+
+    /// Describes the certificate in use. `None` if it cannot be read.
+    pub(crate) fn described(&self) -> Option<Described> {
+        Described::of(self.key().cert.first()?)
     }
 
     /// Makes a handshake. Not cancellation safe: drop the connection instead.
