@@ -2,12 +2,12 @@
 
 // Longer than this without an answer, seconds, and the page says so.
 const SILENCE = 3.5;
-const alive = { good: null, wall: null, awake: performance.now(), trouble: null, phase: null, process: null, before: [] };
+const alive = { good: null, shown: null, wall: null, awake: performance.now(), trouble: null, phase: null, process: null, before: [] };
 
-// What last answered said of itself.
-function heard(status) {
+// What answered said of itself. `shown`: so are its figures, which while the page is paused they are not.
+function heard(status, shown) {
   alive.good = performance.now();
-  alive.wall = Date.now();
+  if (shown) { alive.shown = alive.good; alive.wall = Date.now(); }
   alive.trouble = null;
   alive.phase = status.phase;
   tellProcess(status.process);
@@ -29,13 +29,13 @@ function showAlive() {
   const gone = isGone(), token = alive.trouble?.kind === 'token';
   document.body.classList.toggle('gone', gone);
   at('banner').hidden = !gone && !view.paused;
-  look(at('banner'), gone ? 'banner bad' : 'banner warn');
+  dress(at('banner'), gone ? 'banner bad' : 'banner warn');
   put(at('banner-head'), headline(gone, token));
-  put(at('banner-age'), alive.good === null ? '' : 'All that is shown is of ' + clock(alive.wall) + ', ' + time(Math.floor((performance.now() - alive.good) / 1000)).replace('.0', '') + ' ago.');
+  put(at('banner-age'), alive.shown === null ? '' : 'All that is shown is of ' + clock(alive.wall) + ', ' + time(Math.floor((performance.now() - alive.shown) / 1000)).replace('.0', '') + ' ago.');
   at('banner-token').hidden = !token || at('login').open;
   const word = gone ? (token ? 'token wanted' : 'no answer') : alive.phase ?? 'connecting';
   put(at('phase'), word.replace('_', ' '));
-  look(at('phase'), 'badge ' + (gone ? 'gone' : alive.phase ?? 'unknown'));
+  dress(at('phase'), 'badge ' + (gone ? 'gone' : alive.phase ?? 'unknown'));
   const title = (gone ? '\u26a0 ' + word + ' \u00b7 ' : alive.phase && alive.phase !== 'ready' ? word + ' \u00b7 ' : '') +
     (alive.process ? visible(alive.process.host) + ' \u00b7 ' : '') + 'Jumpstarter Router';
   if (document.title !== title) document.title = title;

@@ -1,4 +1,4 @@
-// Charts: figures of each second over the last ten minutes, with axes, and a cursor that tells the values at a moment.
+// Charts: figures of each second over the last minutes, with axes, and a cursor that tells the values at a moment.
 
 const SPAN = 600, SVG = 'http://www.w3.org/2000/svg';
 
@@ -23,8 +23,12 @@ class Figures {
     const place = second % SPAN;
     return this.stamps[place] === second && this.kept[key] ? this.kept[key][place] : NaN;
   }
-  // All of them in order, the newest last.
-  list(key) { return Float64Array.from({ length: SPAN }, (_, i) => this.get(this.end - SPAN + 1 + i, key)); }
+  // What stands for the seconds since the last time, if those are few.
+  sample(second, figures) {
+    for (let s = this.end !== null && second - this.end < 6 ? this.end + 1 : second; s <= second; s += 1) this.set(s, figures);
+  }
+  // The last of them in order, the newest at the end.
+  list(key, length) { return Float64Array.from({ length }, (_, i) => this.get(this.end - length + 1 + i, key)); }
 }
 
 // The least of 1, 2, 5, 10, 20, ... times `unit` that makes at most `most` steps up to `top`.
@@ -38,8 +42,8 @@ const tenth = n => Math.round(n * 10) / 10;
 class Chart {
   // `lines`: [{ key, name, look }], where the look is `area`, `line`, `dash` or `bars`. `format` writes a value.
   // Charts that share `cursor`, { time, charts }, show the same moment.
-  constructor({ title, lines, format, figures, cursor, least = 1 }) {
-    Object.assign(this, { title, lines, format, figures, cursor, least, limit: null, width: 0 });
+  constructor({ title, lines, format, figures, cursor, least = 1, span = SPAN }) {
+    Object.assign(this, { title, lines, format, figures, cursor, least, span, limit: null, width: 0 });
     this.when = make('span', 'when', '');
     this.values = lines.map(() => make('b', '', '\u2013'));
     const legend = lines.map((line, i) => make('span', 'key', make('i', 'swatch ' + line.look), line.name + ' ', this.values[i]));
@@ -63,7 +67,7 @@ class Chart {
   asSlider() {
     this.plot.tabIndex = 0;
     this.plot.setAttribute('role', 'slider');
-    this.plot.setAttribute('aria-label', this.title + ', last 10 minutes; arrow keys choose a moment');
+    this.plot.setAttribute('aria-label', this.title + ', last ' + this.span / 60 + ' minutes; arrow keys choose a moment');
   }
 
   listen() {
@@ -79,17 +83,17 @@ class Chart {
     const { end } = this.figures, from = this.cursor.time ?? end;
     const far = event.shiftKey ? 60 : 1;
     const to = { ArrowLeft: from - far, ArrowRight: from + far, PageUp: from - 60, PageDown: from + 60,
-      Home: end - SPAN + 1, End: end, Escape: null }[event.key];
+      Home: end - this.span + 1, End: end, Escape: null }[event.key];
     if (to === undefined || end === null) return;
     event.preventDefault();
     event.stopPropagation();
-    this.point(to === null ? null : Math.min(end, Math.max(end - SPAN + 1, to)));
+    this.point(to === null ? null : Math.min(end, Math.max(end - this.span + 1, to)));
   }
 
   second(x) {
     if (this.figures.end === null || !this.width) return null;
     const part = (x - this.plot.getBoundingClientRect().left) / this.width;
-    return Math.round(this.figures.end - (SPAN - 1) * (1 - Math.min(1, Math.max(0, part))));
+    return Math.round(this.figures.end - (this.span - 1) * (1 - Math.min(1, Math.max(0, part))));
   }
 
   point(second) {
@@ -98,7 +102,7 @@ class Chart {
     for (const chart of this.cursor.charts) chart.tell();
   }
 
-  x(second) { return (1 - (this.figures.end - second) / (SPAN - 1)) * this.width; }
+  x(second) { return (1 - (this.figures.end - second) / (this.span - 1)) * this.width; }
 
   // The values at the cursor, else the newest.
   tell() {
@@ -114,17 +118,17 @@ class Chart {
     this.mark.toggleAttribute('hidden', cursor.time === null);
     if (second === null) return;
     for (const end of ['x1', 'x2']) this.mark.setAttribute(end, this.x(second));
-    for (const [name, value] of [['min', figures.end - SPAN + 1], ['max', figures.end], ['now', second], ['text', clock(second * 1000) + ': ' + said.join(', ')]])
+    for (const [name, value] of [['min', figures.end - this.span + 1], ['max', figures.end], ['now', second], ['text', clock(second * 1000) + ': ' + said.join(', ')]])
       this.plot.setAttribute('aria-value' + name, value);
   }
 
   draw() {
     const { figures, width, height } = this;
     if (!width || figures.end === null) { this.tell(); return; }
-    if (this.cursor.time !== null && this.cursor.time <= figures.end - SPAN) this.cursor.time = null;
+    if (this.cursor.time !== null && this.cursor.time <= figures.end - this.span) this.cursor.time = null;
     this.base = height - 16;
     let top = Math.max(this.least, this.limit ?? 0);
-    const lists = this.lines.map(({ key }) => figures.list(key));
+    const lists = this.lines.map(({ key }) => figures.list(key, this.span));
     for (const list of lists) for (const value of list) if (value > top) top = value;
     this.top = top * 1.08;
     this.svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
@@ -146,7 +150,7 @@ class Chart {
     let gap = true;
     list.forEach((value, i) => {
       if (!isNaN(value)) {
-        const x = tenth(i * this.width / (SPAN - 1)), to = x + ' ' + this.y(value);
+        const x = tenth(i * this.width / (this.span - 1)), to = x + ' ' + this.y(value);
         if (gap) pieces.push({ first: x, path: 'M' + to }); else pieces.at(-1).path += 'L' + to;
       }
       gap = isNaN(value);
@@ -157,7 +161,7 @@ class Chart {
   bars(list) {
     const pieces = [];
     list.forEach((value, i) => {
-      if (value > 0) pieces.push({ path: 'M' + tenth(i * this.width / (SPAN - 1)) + ' ' + this.base + 'V' + this.y(value) });
+      if (value > 0) pieces.push({ path: 'M' + tenth(i * this.width / (this.span - 1)) + ' ' + this.base + 'V' + this.y(value) });
     });
     return pieces;
   }
@@ -179,13 +183,13 @@ class Chart {
       level(this.limit, 'limit');
       text(width - 1, this.y(this.limit) + 12, 'end', 'limit ' + this.format(this.limit), 'tick limit-text');
     }
-    const every = width > 500 ? 60 : width > 230 ? 120 : 300;
+    const every = this.span < SPAN ? 30 : width > 500 ? 60 : width > 230 ? 120 : 300;
     const zone = new Date(this.figures.end * 1000).getTimezoneOffset() * 60;
-    for (let s = Math.ceil((this.figures.end - SPAN - zone) / every) * every + zone; s <= this.figures.end; s += every) {
+    for (let s = Math.ceil((this.figures.end - this.span - zone) / every) * every + zone; s <= this.figures.end; s += every) {
       const x = this.x(s);
       if (x < 0) continue;
       marks.push(shape('line', 'axis', { x1: x.toFixed(1), x2: x.toFixed(1), y1: base, y2: base + 3 }));
-      if (x >= 16 && x <= width - 16) text(x.toFixed(1), base + 14, 'middle', clock(s * 1000).slice(-8, -3));
+      if (x >= 16 && x <= width - 16) text(x.toFixed(1), base + 14, 'middle', clock(s * 1000).slice(-8, this.span < SPAN ? undefined : -3));
     }
     grid.replaceChildren(...marks);
   }

@@ -14,7 +14,7 @@ function makeCharts() {
 
 // Only what has come since is asked for.
 function historyPath() {
-  const age = alive.good === null ? SPAN : (performance.now() - alive.good) / 1000;
+  const age = (performance.now() - figures.at) / 1000;
   return 'api/history?seconds=' + (figures.end === null ? SPAN : Math.min(SPAN, Math.ceil(age) + 4));
 }
 
@@ -22,6 +22,7 @@ function showHistory(history) {
   const keys = Object.keys(history.series), length = history.series[keys[0]].length;
   for (let i = 0; i < length; i += 1)
     figures.set(history.end_unix_s - length + 1 + i, Object.fromEntries(keys.map(key => [key, history.series[key][i]])));
+  figures.at = performance.now();
   for (const chart of charts) chart.draw();
 }
 
@@ -41,7 +42,7 @@ function showFigures(s) {
   put(at('connections'), count(s.connections));
   put(at('held'), bytes(s.held_bytes));
   put(at('stalled'), count(s.stalled));
-  look(at('stalled'), s.stalled ? 'bad' : '');
+  dress(at('stalled'), s.stalled ? 'bad' : '');
   put(at('total-streams'), count(s.totals.streams));
   put(at('total-pairs'), count(s.totals.pairs));
   put(at('total-refusals'), count(s.totals.refusals));
@@ -49,7 +50,7 @@ function showFigures(s) {
   const memory = charts[3];
   memory.limit = s.memory_limit_bytes;
   put(memory.note, s.memory_pressure.replace('_', ' '));
-  look(memory.note, s.memory_pressure === 'normal' ? 'note dim' : 'note bad');
+  dress(memory.note, s.memory_pressure === 'normal' ? 'note dim' : 'note bad');
 }
 
 function showCluster(c) {
@@ -57,7 +58,7 @@ function showCluster(c) {
   if (!c) return;
   put(at('cluster'), 'router ' + c.router + ' of a cluster' + (c.address === null ? '' : ', called at ' + visible(c.address)) +
     ', bus ' + (c.bus_connected ? '' : 'not ') + 'connected for ' + time(c.bus_seconds));
-  look(at('cluster'), c.bus_connected ? 'dim' : 'bad');
+  dress(at('cluster'), c.bus_connected ? 'dim' : 'bad');
 }
 
 function lasts(certificate) {

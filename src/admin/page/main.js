@@ -5,15 +5,18 @@ const view = { name: 'live', sort: 'id', descending: true, paused: false, busy: 
 
 function say(text, bad = false) {
   put(at('message'), text);
-  look(at('message'), bad ? 'bad' : '');
+  dress(at('message'), bad ? 'bad' : '');
+  clearTimeout(view.said);
+  view.said = setTimeout(() => put(at('message'), ''), 20000);
 }
 
 // `#streams`, `#stream/7`, `#refused/<when>`, `#past`, `#settings`; what is searched for may follow a question mark.
 function route() {
   const [path, query] = location.hash.slice(1).split('?');
   const [kind, id] = path.split('/');
-  if (view.name !== 'detail') view.from = view.name;
+  const before = view.name;
   view.name = { stream: 'detail', refused: 'detail', past: 'past', settings: 'settings' }[kind] ?? 'live';
+  if (before !== 'detail') view.from = before === 'past' || kind === 'refused' ? 'past' : 'live';
   for (const name of Object.keys(VIEWS)) at(name).hidden = name !== view.name;
   const near = view.name === 'detail' ? view.from : view.name;
   for (const name of ['live', 'past', 'settings']) {
@@ -51,7 +54,7 @@ async function refresh(wanted = true) {
   const name = view.name, all = wanted || !view.paused && !document.hidden;
   try {
     const [status, answer] = await Promise.all([ask('api/status'), all ? VIEWS[name].load() : null]);
-    heard(status);
+    heard(status, all);
     if (all) showStatus(status);
     if (all && name === view.name) VIEWS[name].show(answer, status);
   } catch (trouble) {

@@ -26,16 +26,11 @@ const past = {
   },
 };
 
-// As the peers of live streams have it.
-function pastPeer(peer) {
-  return typeof peer.router === 'string' ? { ...peer, router: { name: peer.router, address: peer.address } } : peer;
-}
-
 function endedBy(record) {
   if (record.ended_by === 'router') return 'the router';
   if (record.ended_by === null) return 'both sides';
   const peer = record.peers[SIDE.indexOf(record.ended_by)];
-  return 'the ' + record.ended_by + ' side' + (peer ? ' (' + place(pastPeer(peer)) + ')' : '');
+  return 'the ' + record.ended_by + ' side' + (peer ? ' (' + place(peer) + ')' : '');
 }
 
 function makePastRow(record) {
@@ -54,7 +49,7 @@ function makePastRow(record) {
   reason.title = record.status ?? '';
   cell('left c-why', make('span', 'narrow', record.kind === 'refused' ? '' : 'By ' + endedBy(record) + ': '), make('b', '', (record.cause ?? '').replaceAll('_', ' ')), ' ', reason);
   row.lasted = cell('c-lasted');
-  const lines = (look, text) => cell(look, ...record.peers.map(peer => make('div', '', text(pastPeer(peer)))));
+  const lines = (look, text) => cell(look, ...record.peers.map(peer => make('div', '', text(peer))));
   lines('left c-peer', place);
   lines('c-bytes', peer => bytes(peer.bytes_in));
   row.tr.addEventListener('click', event => { if (!event.target.closest('a') && getSelection().isCollapsed) row.link.click(); });

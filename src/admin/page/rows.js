@@ -137,8 +137,8 @@ function fillRow(row, s) {
   row.state = s.state;
   row.stuck = s.peers.some(p => p.stalled_seconds !== null);
   put(row.badge, s.state);
-  look(row.badge, 'badge ' + s.state);
-  look(row.tr, row.stuck ? 'stuck' : '');
+  dress(row.badge, 'badge ' + s.state);
+  dress(row.tr, row.stuck ? 'stuck' : '');
   row.end.disabled = s.state === 'ending';
 }
 

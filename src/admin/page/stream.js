@@ -3,9 +3,9 @@
 const SIDES = [
   ['Address', p => p.address],
   ['Certificate', p => p.certificate === null ? 'none shown' : visible(p.certificate)],
-  ['Router', p => p.router && (typeof p.router === 'string' ? visible(p.router) : visible(p.router.name) + ', ' + visible(p.router.address))],
-  ['Received from it', p => bytes(p.bytes_in) + ' in ' + count(p.messages_in) + (p.messages_in === 1 ? ' message' : ' messages')],
-  ['Handed to it', p => bytes(p.bytes_out) + ' in ' + count(p.messages_out) + (p.messages_out === 1 ? ' message' : ' messages')],
+  ['Router', p => p.router && visible(p.router.name) + ', ' + visible(p.router.address)],
+  ['Received from it', p => p.bytes_in === undefined ? null : bytes(p.bytes_in) + ' in ' + count(p.messages_in) + (p.messages_in === 1 ? ' message' : ' messages')],
+  ['Handed to it', p => p.bytes_out === undefined ? null : bytes(p.bytes_out) + ' in ' + count(p.messages_out) + (p.messages_out === 1 ? ' message' : ' messages')],
   ['Rate from it', p => p.rate_in !== undefined ? rate(p.rate_in) : null],
   ['Rate to it', p => p.rate_out !== undefined ? rate(p.rate_out) : null],
   ['Held for it', p => p.held_bytes !== undefined ? bytes(p.held_bytes) : null],
@@ -17,10 +17,11 @@ const detail = {
   kind: 'stream', id: null, record: null, seen: null, tries: 0, figures: new Figures(), cursor: { time: null, charts: [] },
 
   open(kind, id) {
+    this.tries = 0;
     if (this.kind === kind && this.id === id) return;
     this.forget();
     Object.assign(this, { kind, id });
-    for (const [second, first, other] of rows.get(id)?.rates ?? []) this.figures.set(second, { first, second: other });
+    for (const [second, first, other] of rows.get(id)?.rates ?? []) this.figures.sample(second, { first, second: other });
     this.seen = rows.get(id)?.stream ?? null;
     put(at('detail-title'), kind === 'stream' ? 'Stream ' + id : 'Refused stream');
     for (const name of ['detail-state', 'detail-facts', 'timeline', 'sides']) { at(name).replaceChildren(); delete at(name).dataset.now; }
@@ -30,21 +31,20 @@ const detail = {
   },
 
   forget() {
-    Object.assign(this, { record: null, seen: null, tries: 0, id: null });
+    Object.assign(this, { record: null, seen: null, tries: 0 });
     this.figures.clear();
   },
 
   // First among the living, then in the past; the record comes there a moment after the stream has gone.
   async load() {
     const { kind, id } = this;
-    if (this.record) return { id, record: this.record };
+    if (this.record || this.tries > 5) return { id, record: this.record };
     const stream = kind === 'stream' ? await find('api/streams/' + encodeURIComponent(id)) : null;
-    if (stream || this.tries > 5) return { id, stream };
-    const query = new URLSearchParams({ limit: 2000, kind: kind === 'refused' ? kind : '', q: this.seen?.subject ?? '' });
-    if (!query.get('kind')) query.delete('kind');
-    const past = await ask('api/past?' + query);
+    if (stream) return { id, stream };
+    const query = kind === 'stream' ? { kind: 'ended', q: id } : { kind };
+    const past = await ask('api/past?' + new URLSearchParams({ limit: 2000, ...query }));
     const record = past.streams.find(one => (kind === 'stream' ? one.id : one.began_unix_ms) === id);
-    return { id, stream: null, record };
+    return { id, record };
   },
 
   show({ id, stream, record }, status) {
@@ -56,19 +56,19 @@ const detail = {
       this.say('This router knows no stream ' + id + ': it may have ended too long ago, or belong to another process.', 'warn');
       at('detail-end').hidden = true;
       put(at('detail-state'), 'not known');
-      look(at('detail-state'), 'badge unknown');
+      dress(at('detail-state'), 'badge unknown');
     }
   },
 
   say(text, look = '') {
     put(at('detail-word'), text);
     at('detail-word').hidden = text === '';
-    look(at('detail-word'), 'banner ' + look);
+    dress(at('detail-word'), 'banner ' + look);
   },
 
   showLive(s, status) {
     this.seen = s;
-    this.figures.set(Math.floor(status.now_unix_ms / 1000), { first: s.peers[0]?.rate_in ?? 0, second: s.peers[1]?.rate_in ?? 0 });
+    this.figures.sample(Math.floor(status.now_unix_ms / 1000), { first: s.peers[0]?.rate_in ?? 0, second: s.peers[1]?.rate_in ?? 0 });
     this.head(s, s.state, s.state);
     at('detail-end').hidden = false;
     at('detail-end').disabled = s.state === 'ending';
@@ -90,12 +90,15 @@ const detail = {
     this.head(r, r.kind, refused ? 'bad' : 'unknown');
     at('detail-end').hidden = true;
     this.say('');
-    const steps = [[refused ? 'Asked' : 'Arrived', r.began_unix_ms, r.peers[0] ? 'from ' + place(pastPeer(r.peers[0])) : '']];
-    if (r.waited_seconds !== null) steps.push(['Paired', r.began_unix_ms + r.waited_seconds * 1000, 'after ' + time(r.waited_seconds) + (r.peers[1] ? ' with ' + place(pastPeer(r.peers[1])) : '')]);
-    const times = r.count > 1 ? ', ' + count(r.count) + ' times' : '';
-    steps.push([refused ? 'Refused' : 'Ended', r.ended_unix_ms, (refused ? '' : 'by ' + endedBy(r) + ', ') + r.cause + times + ', after ' + time(r.duration_seconds)]);
+    const from = r.peers[0] ? 'from ' + place(r.peers[0]) : '', steps = [];
+    if (!refused) steps.push(['Arrived', r.began_unix_ms, from]);
+    else if (r.count > 1) steps.push(['First refused', r.began_unix_ms, from]);
+    if (r.waited_seconds !== null) steps.push(['Paired', r.began_unix_ms + r.waited_seconds * 1000, 'after ' + time(r.waited_seconds) + (r.peers[1] ? ' with ' + place(r.peers[1]) : '')]);
+    const cause = r.cause.replaceAll('_', ' ');
+    if (!refused) steps.push(['Ended', r.ended_unix_ms, 'by ' + endedBy(r) + ', ' + cause + ', after ' + time(r.duration_seconds)]);
+    else steps.push([r.count > 1 ? 'Last refused' : 'Refused', r.ended_unix_ms, cause + (r.count > 1 ? ', ' + count(r.count) + ' times' : ', ' + from)]);
     this.timeline(steps, true);
-    this.sides(r.peers);
+    this.sides(refused ? r.peers.map(({ address, certificate, router }) => ({ address, certificate, router })) : r.peers);
     at('detail-chart').hidden = this.figures.end === null;
     this.chart.draw();
   },
@@ -104,12 +107,12 @@ const detail = {
     const name = named(s);
     put(at('detail-title'), name || (s.id === null ? 'Refused stream' : 'Stream ' + s.id));
     put(at('detail-state'), state);
-    look(at('detail-state'), 'badge ' + look);
+    dress(at('detail-state'), 'badge ' + look);
     const names = s.names ?? {};
     define(at('detail-facts'), [
       ['Number', s.id === null ? NONE : String(s.id)], ['Subject', subject(s)],
       ['Client', visible(names.client ?? '')], ['Exporter', visible(names.exporter ?? '')], ['Lease', visible(names.lease ?? '')],
-      ['Told to its peers', s.reason ? s.status + ': ' + visible(s.reason) : ''],
+      ['Status', s.reason ? s.status + ': ' + visible(s.reason) : ''],
     ]);
   },
 
@@ -134,7 +137,7 @@ const detail = {
     }
     wanted.forEach((texts, i) => texts.forEach((text, n) => put(body.rows[i].cells[n], text ?? NONE)));
     for (const tr of body.rows) for (const td of [...tr.cells].slice(1))
-      look(td, tr.cells[0].textContent === 'Stalled' && td.textContent.startsWith('for') ? 'left bad' : 'left');
+      dress(td, tr.cells[0].textContent === 'Stalled' && td.textContent.startsWith('for') ? 'left bad' : 'left');
   },
 };
 
@@ -142,7 +145,7 @@ const SIDE = ['first', 'second'];
 
 function makeDetail() {
   const lines = SIDE.map((name, i) => ({ key: name, name: 'from the ' + name + ' side', look: i ? 'line' : 'area' }));
-  detail.chart = new Chart({ title: 'Rate', lines, format: rate, figures: detail.figures, cursor: detail.cursor, least: 1000 });
+  detail.chart = new Chart({ title: 'Rate', lines, format: rate, figures: detail.figures, cursor: detail.cursor, least: 1000, span: 180 });
   at('detail-chart').append(detail.chart.node);
   at('detail-end').addEventListener('click', () => confirmEnd(detail.seen));
 }

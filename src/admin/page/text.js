@@ -4,7 +4,7 @@ const at = id => document.getElementById(id);
 
 function put(node, text) { if (node.textContent !== text) node.textContent = text; }
 
-function look(node, className) { if (node.className !== className) node.className = className; }
+function dress(node, className) { if (node.className !== className) node.className = className; }
 
 // An element with these children; strings become text.
 function make(name, className, ...children) {
