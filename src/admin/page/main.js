@@ -128,7 +128,7 @@ function pause() {
 }
 
 function press(event) {
-  const field = event.target.closest('input, select, dialog');
+  const field = event.target.closest('input:not([type=checkbox]), dialog');
   if (event.key === '/' && !field && filter() && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     filter().focus();

@@ -35,7 +35,8 @@ function endedBy(record) {
 
 function makePastRow(record) {
   const row = { tr: make('tr') };
-  const cell = (look, ...children) => { const td = make('td', look, ...children); row.tr.append(td); return td; };
+  row.tr.setAttribute('role', 'row');
+  const cell = (look, ...children) => { const td = make('td', look, ...children); td.setAttribute('role', 'cell'); row.tr.append(td); return td; };
   row.when = make('div');
   row.what = make('span', 'badge ' + (record.kind === 'refused' ? 'bad' : 'unknown'));
   cell('left c-when', row.when, row.what);

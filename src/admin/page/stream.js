@@ -26,7 +26,7 @@ const detail = {
     put(at('detail-title'), kind === 'stream' ? 'Stream ' + id : 'Refused stream');
     for (const name of ['detail-state', 'detail-facts', 'timeline', 'sides']) { at(name).replaceChildren(); delete at(name).dataset.now; }
     at('detail-end').hidden = true;
-    at('detail-chart').hidden = true;
+    at('detail-chart').hidden = at('sides-frame').hidden = true;
     this.say('');
   },
 
@@ -53,7 +53,7 @@ const detail = {
     else if (record) this.showPast(record);
     else {
       this.tries += 1;
-      this.say('This router knows no stream ' + id + ': it may have ended too long ago, or belong to another process.', 'warn');
+      this.say('This router does not know it: it may be too long ago, or another process had it.', 'warn');
       at('detail-end').hidden = true;
       put(at('detail-state'), 'not known');
       dress(at('detail-state'), 'badge unknown');
@@ -110,7 +110,7 @@ const detail = {
     dress(at('detail-state'), 'badge ' + look);
     const names = s.names ?? {};
     define(at('detail-facts'), [
-      ['Number', s.id === null ? NONE : String(s.id)], ['Subject', subject(s)],
+      ['Number', s.id === null ? '' : String(s.id)], ['Subject', subject(s)],
       ['Client', visible(names.client ?? '')], ['Exporter', visible(names.exporter ?? '')], ['Lease', visible(names.lease ?? '')],
       ['Status', s.reason ? s.status + ': ' + visible(s.reason) : ''],
     ]);
