@@ -1,12 +1,34 @@
-//! The page: one file with everything in it, which shows what the API says.
+//! The page: one document with everything in it, which shows what the API says.
+
+use std::sync::LazyLock;
 
 use axum::{
     http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 
+/// Lists the files that the document is made of, by the names that `page.html` has for them.
+const PARTS: [(&str, &str); 11] = [
+    ("{{page.css}}", include_str!("page/page.css")),
+    ("{{text.js}}", include_str!("page/text.js")),
+    ("{{chart.js}}", include_str!("page/chart.js")),
+    ("{{ask.js}}", include_str!("page/ask.js")),
+    ("{{alive.js}}", include_str!("page/alive.js")),
+    ("{{live.js}}", include_str!("page/live.js")),
+    ("{{rows.js}}", include_str!("page/rows.js")),
+    ("{{stream.js}}", include_str!("page/stream.js")),
+    ("{{past.js}}", include_str!("page/past.js")),
+    ("{{settings.js}}", include_str!("page/settings.js")),
+    ("{{main.js}}", include_str!("page/main.js")),
+];
+
 /// What a browser gets. `{{nonce}}` stands where its script and its style are.
-const PAGE: &str = include_str!("page.html");
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let whole = include_str!("page/page.html").to_owned();
+    PARTS
+        .iter()
+        .fold(whole, |page, (name, text)| page.replace(name, text))
+});
 
 /// The page. It holds no data; its script asks the API for them.
 pub(crate) async fn show() -> Response {
@@ -27,6 +49,7 @@ pub(crate) async fn show() -> Response {
 #[cfg(test)]
 mod tests {
     use super::PAGE;
+    use crate::splice::ending::{Cause, Ending};
 
     /// What the policy would forbid, and what would let a subject be more than text.
     #[test]
@@ -49,6 +72,26 @@ mod tests {
             assert!(!found.contains(never), "{never}");
         }
         assert_eq!(PAGE.matches("nonce=\"{{nonce}}\"").count(), 2);
-        assert!(PAGE.len() < 40_000, "{} bytes", PAGE.len());
+        assert_eq!(PAGE.matches("{{").count(), 2, "a part has no place, or a place no part");
+        assert!(PAGE.len() < 80_000, "{} bytes", PAGE.len());
+    }
+
+    /// Paths are relative to where the page is, which may be below a path of a proxy.
+    #[test]
+    fn it_asks_for_nothing_at_the_root() {
+        for quote in ['\'', '"', '`'] {
+            assert!(!PAGE.contains(&format!("{quote}/api")), "{quote}/api");
+        }
+    }
+
+    /// Before an administrator ends a stream or all, the page says what the peers will be told.
+    #[test]
+    fn it_quotes_what_peers_are_told() {
+        for cause in [Cause::Administrator, Cause::Draining] {
+            let ending = Ending::from(cause);
+            let code = format!("{:?}", ending.code()).to_uppercase();
+            let told = format!("'{code}: {}'", ending.message());
+            assert!(PAGE.contains(&told), "{told}");
+        }
     }
 }

@@ -92,14 +92,17 @@ class Page:
 
     def __init__(self, chrome: Chrome, width: int = 1280, height: int = 620):
         self.chrome = chrome
-        target = chrome.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = chrome.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.target = chrome.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = chrome.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Accessibility"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def call(self, method: str, **params) -> dict:
         return self.chrome.call(method, self.session, **params)
+
+    def close(self) -> None:
+        self.chrome.call("Target.closeTarget", targetId=self.target)
 
     def go(self, url: str) -> None:
         self.call("Page.navigate", url=url)
@@ -132,9 +135,19 @@ class Page:
     def type(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
-    def key(self, key: str, code: int) -> None:
+    def key(self, key: str, code: int, shift: bool = False) -> None:
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                modifiers=8 if shift else 0, text=text if kind == "keyDown" else "",
+            )  # fmt: skip
+
+    def hover(self, element: str, part: float = 0.5) -> None:
+        """Points at the element, this far from its left end."""
+        script = f"(e => {{ const r = e.getBoundingClientRect(); return [r.x + r.width * {part}, r.y + r.height / 2] }})({element})"
+        x, y = self.run(script)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def scheme(self, name: str) -> None:
         """`light` or `dark`, as the system would say."""

@@ -83,6 +83,18 @@ class Router:
         null = subprocess.DEVNULL
         self.loads.append(subprocess.Popen(command, stdin=null, stdout=null, stderr=null))
 
+    def put(self, path: str, body: dict) -> int:
+        connection = http.client.HTTPConnection(self.admin, timeout=PATIENCE)
+        connection.request("PUT", path, json.dumps(body), {**self.headers, "Content-Type": "application/json"})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    def kill(self) -> None:
+        """As the kernel does when memory has run out: nothing is said to anybody."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
     def close(self) -> None:
         for process in [*self.loads, self.process]:
             if process.poll() is None:
@@ -110,13 +122,13 @@ def token(subject: str) -> str:
 class Peer:
     """One call of RouterService/Stream over hand-made HTTP/2 (RFC 9113) without TLS."""
 
-    def __init__(self, router: Router, subject: str):
+    def __init__(self, router: Router, subject: str, bearer: str | None = None):
         host, port = router.address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
         headers = {
             ":method": "POST", ":scheme": "http", ":path": "/jumpstarter.v1.RouterService/Stream",
             ":authority": router.address, "content-type": "application/grpc", "te": "trailers",
-            "authorization": f"Bearer {token(subject)}",
+            "authorization": f"Bearer {bearer or token(subject)}",
         }  # fmt: skip
         block = b"".join(b"\0" + text(name) + text(value) for name, value in headers.items())
         self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, block))

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 import unittest
 from pathlib import Path
 
@@ -25,6 +26,11 @@ SUBJECTS = f"{ROWS}.map(r => r.cells[1].textContent)"
 
 def row(subject: str) -> str:
     return f"{ROWS}.find(r => r.cells[1].textContent === {subject!r})"
+
+
+def cell(of: str, column: str) -> str:
+    """The cell of a row in a column, by its class."""
+    return f"{of}.querySelector('.c-{column}')"
 
 
 class PageTest(unittest.TestCase):
@@ -63,27 +69,27 @@ class PageTest(unittest.TestCase):
 
         page = self.open()
         page.eventually("all rows", f"{ROWS}.length === 7")
-        page.eventually("the figures", "document.getElementById('pairs').textContent === '6'")
+        page.eventually("the figures", "document.querySelectorAll('#charts .key b')[2].textContent === '6'")
         self.assertEqual(page.run("document.getElementById('phase').textContent"), "ready")
-        self.assertEqual(page.run("document.getElementById('waiting').textContent"), "1")
-        cells = page.run(f"[...{row('lease-to-be-ended')}.cells].map(c => c.innerText.trim())")
-        self.assertEqual(cells[2], "paired")
-        self.assertEqual(cells[4].split(), ["127.0.0.1", "127.0.0.1"])
-        self.assertEqual(sorted(cells[5].splitlines()), ["0 B", "12 B"])
-        self.assertEqual(page.run(f"{row('lease-alone')}.cells[2].innerText"), "waiting")
+        self.assertEqual(page.run("document.querySelectorAll('#charts .key b')[3].textContent"), "1")
+        texts = {name: page.run(cell(row("lease-to-be-ended"), name) + ".innerText") for name in ("state", "peer", "bytes")}
+        self.assertEqual(texts["state"], "paired")
+        self.assertEqual(texts["peer"].split(), ["127.0.0.1", "127.0.0.1"])
+        self.assertEqual(sorted(texts["bytes"].splitlines()), ["0 B", "12 B"])
+        self.assertEqual(page.run(cell(row("lease-alone"), "state") + ".innerText"), "waiting")
 
         # The busiest first, by a click on the head of the column.
-        page.eventually("a rate", "/[MG]B\\/s/.test(document.getElementById('rate').textContent)")
+        page.eventually("a rate", "/[MG]B\\/s/.test(document.querySelector('#charts .key b').textContent)")
         page.click("document.querySelector('th[data-sort=rate] button')")
-        page.eventually("the busy one on top", f"/[MG]B\\/s/.test({ROWS}[0].cells[7].innerText)")
+        page.eventually("the busy one on top", f"/[MG]B\\/s/.test({cell(f'{ROWS}[0]', 'rate')}.innerText)")
         self.assertEqual(page.run("document.querySelector('th[data-sort=rate]').ariaSort"), "descending")
         self.assertEqual(page.run("document.querySelector('th[data-sort=id]').ariaSort"), "none")
         page.click("document.querySelector('th[data-sort=stalled] button')")
-        page.eventually("the stalled one on top", f"{ROWS}[0].cells[9].querySelector('.bad') !== null")
+        page.eventually("the stalled one on top", f"{ROWS}[0].className === 'stuck'")
         if SCREENSHOT:
-            page.eventually("a curve", "document.getElementById('curve').getAttribute('points').split(' ').length > 20")
+            time.sleep(int(os.environ.get("SECONDS", "20")))
             page.click("document.querySelector('th[data-sort=rate] button')")
-            page.eventually("the busy one on top", f"/[MG]B\\/s/.test({ROWS}[0].cells[7].innerText)")
+            page.eventually("the busy one on top", f"/[MG]B\\/s/.test({cell(f'{ROWS}[0]', 'rate')}.innerText)")
             page.run("document.activeElement.blur(); scrollTo(0, 0)")
             page.shoot(Path(SCREENSHOT))
         light = page.run("getComputedStyle(document.body).backgroundColor")
@@ -91,20 +97,22 @@ class PageTest(unittest.TestCase):
         self.assertNotEqual(page.run("getComputedStyle(document.body).backgroundColor"), light)
         page.scheme("light")
 
-        page.run("document.getElementById('filter').focus()")
+        page.key("/", 191)
         page.type("TO-BE")
         page.eventually("one row", f"{SUBJECTS}.join() === 'lease-to-be-ended'")
-        self.assertIn("1 of 1", page.run("document.getElementById('count').textContent"))
+        self.assertIn("1 of 1 that match", page.run("document.getElementById('count').textContent"))
 
         # First thoughts better of it.
         button = f"{row('lease-to-be-ended')}.querySelector('button')"
         page.click(button)
         page.eventually("the question", "document.getElementById('confirm').open")
         self.assertEqual(page.run("document.activeElement.id"), "no", "the harmless answer is at hand")
-        self.assertIn("lease-to-be-ended", page.run("document.getElementById('confirm').innerText"))
+        asked = page.run("document.getElementById('confirm').innerText")
+        self.assertIn("lease-to-be-ended", asked)
+        self.assertIn("ABORTED: ended by an administrator", asked)
         page.key("Escape", 27)
         page.eventually("the question to go", "!document.getElementById('confirm').open")
-        self.assertEqual(page.run(f"{row('lease-to-be-ended')}.cells[2].innerText"), "paired")
+        self.assertEqual(page.run(cell(row("lease-to-be-ended"), "state") + ".innerText"), "paired")
 
         page.click(button)
         page.eventually("the question", "document.getElementById('confirm').open")
@@ -118,9 +126,10 @@ class PageTest(unittest.TestCase):
         self.assertEqual((record["reason"], record["status"]), ("administrator", "ABORTED"))
         # And nobody else.
         self.assertEqual(self.router.get("/api/status")["pairs"], 5)
-        page.run("document.getElementById('filter').value = ''")
-        page.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
+        page.key("/", 191)
+        page.key("Escape", 27)
         page.eventually("the others", f"{ROWS}.length === 6")
+        self.assertEqual(page.run("[document.getElementById('filter').value, document.activeElement.tagName]"), ["", "BODY"])
         self.assertEqual(page.complaints(), [])
 
     def test_subjects_are_text_whatever_they_hold(self):
@@ -132,7 +141,7 @@ class PageTest(unittest.TestCase):
         page.click(f"{row(IMAGE)}.querySelector('button')")
         page.eventually("the question", "document.getElementById('confirm').open")
         self.assertIn(IMAGE, page.run("document.getElementById('confirm').innerText"))
-        self.assertEqual(page.run("document.title"), "Jumpstarter Router")
+        self.assertTrue(page.run("document.title").endswith("Jumpstarter Router"))
         self.assertEqual(page.run("document.querySelectorAll('#rows img, #rows script, dialog img').length"), 0)
         # Even if the page itself were to make the mistake, its policy would not have it.
         script = "try { document.getElementById('message').innerHTML = '<img src=x>'; 'done' } catch (e) { e.name }"
@@ -145,11 +154,17 @@ class PageTest(unittest.TestCase):
         roles = {}
         for node in page.call("Accessibility.getFullAXTree")["nodes"]:
             role = node.get("role", {}).get("value")
-            if not node["ignored"] and role in ("button", "searchbox", "columnheader", "table", "region"):
+            if not node["ignored"] and role in ("button", "searchbox", "columnheader", "table", "region", "slider", "link", "row", "cell"):
                 roles.setdefault(role, []).append(node["name"]["value"])
+        # Cells have their text, or none.
+        cells = roles.pop("cell")
+        self.assertEqual(len(cells) % 10, 0, cells)
+        rows = roles.pop("row")
+        self.assertGreater(len(rows), 1)
         self.assertTrue(all(name for names in roles.values() for name in names), roles)
         self.assertIn("Filter", roles["searchbox"])
-        self.assertEqual(len(roles["columnheader"]), 12)
+        self.assertEqual(len(roles["slider"]), 4)
+        self.assertEqual(len(roles["columnheader"]), 10)
         self.assertTrue(any(name.startswith("End stream ") for name in roles["button"]), roles)
 
     def test_pages_of_others_cannot_reach_it(self):
@@ -174,22 +189,6 @@ class PageTest(unittest.TestCase):
         self.assertEqual(self.router.get("/api/streams?q=not-theirs")["streams"][0]["state"], "paired")
         first.send(b"still there")
 
-    def test_it_asks_for_the_token(self):
-        token = "0123456789abcdef"
-        router = Router(**{"admin.token": token})
-        self.addCleanup(router.close)
-        self.pair("behind-a-token", router)
-        page = self.open(router.url)
-        page.eventually("the question", "document.getElementById('login').open")
-        self.assertEqual(page.run(f"{ROWS}.length"), 0)
-        for given in ("wrong-token-of-16", token):
-            page.eventually("the question", "document.getElementById('login').open")
-            page.run("document.getElementById('token').focus()")
-            page.type(given)
-            page.key("Enter", 13)
-        page.eventually("the row", f"{SUBJECTS}.join() === 'behind-a-token'")
-        self.assertNotIn(token, page.run("document.documentElement.outerHTML"))
-
     @unittest.skipUnless(shutil.which("nats-server"), "there is no nats-server")
     def test_a_pair_at_two_routers_names_the_other_one(self):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -210,7 +209,7 @@ class PageTest(unittest.TestCase):
         own, other = (router.get("/api/status")["cluster"]["router"] for router in routers)
         page = self.open(routers[0].url)
         page.eventually("the pair", f"{SUBJECTS}.join() === 'apart'")
-        peer, far = page.run(f"{row('apart')}.cells[4].innerText").splitlines()
+        peer, far = page.run(cell(row("apart"), "peer") + ".innerText").splitlines()
         self.assertEqual(peer, "127.0.0.1")
         self.assertRegex(far, rf"^router {other} 127\.0\.0\.1(:\d+)?$")
         about = "document.getElementById('cluster')"
@@ -231,11 +230,14 @@ class PageTest(unittest.TestCase):
         page.eventually("the row", f"{SUBJECTS}.join() === 'last'")
         page.click("document.getElementById('drain')")
         page.eventually("the question", "document.getElementById('confirm').open")
+        asked = page.run("document.getElementById('confirm').innerText")
+        self.assertIn("drain.timeout 1s", asked)
+        self.assertIn("UNAVAILABLE: the router is shutting down; connect again", asked)
         page.click("document.getElementById('yes')")
         page.eventually("the phase", "document.getElementById('phase').textContent === 'draining'")
         self.assertEqual(first.read_to_the_end(), GOAWAY)
         self.assertEqual(router.process.wait(20), 0)
-        page.eventually("the word", "document.getElementById('message').textContent.startsWith('Not up to date')")
+        page.eventually("the word", "document.getElementById('banner').innerText.includes('It was draining')")
 
 
 class Silent(http.server.BaseHTTPRequestHandler):
