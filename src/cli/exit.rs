@@ -43,7 +43,7 @@ Exit codes:
   130 interrupted (Ctrl-C) while standard input and output were joined; what serves connections ends with 0";
 
 /// Has a message for people, and the exit code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// The code.
     pub exit: Exit,

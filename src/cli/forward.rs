@@ -1,12 +1,17 @@
-//! `forward`: carries TCP or Unix sockets through a router, many connections, each with a stream of its own.
+//! `forward`: carries TCP or Unix sockets through a router, many connections.
 //!
 //! [`near`] accepts connections, [`far`] connects to a service; [`hello`] is how they find each other over one subject.
+//! Connections are [channels](channel) on [trunks](trunk); [`trunks`] says which goes where.
 
 pub(crate) mod address;
+pub(crate) mod channel;
 pub(crate) mod far;
 pub(crate) mod hello;
+pub(crate) mod meetings;
 pub(crate) mod near;
 pub(crate) mod relay;
+pub(crate) mod trunk;
+pub(crate) mod trunks;
 
 use std::ffi::OsString;
 

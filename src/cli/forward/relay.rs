@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::sleep,
@@ -24,7 +25,6 @@ use crate::{
         exit::{Exit, Failure},
         join::carry::{Carried, carry},
     },
-    client::RouterStream,
     common::text::bytes,
 };
 
@@ -90,6 +90,11 @@ impl Relay {
         }
     }
 
+    /// Waits until there is room for another connection, which is not taken yet.
+    pub(crate) async fn room(&self) {
+        let _ = self.seats.acquire().await;
+    }
+
     /// Waits for room for another connection.
     pub(crate) async fn seat(&self) -> Connection {
         // Never closed, so there is a seat sooner or later.
@@ -126,7 +131,10 @@ impl Relay {
 
 impl Connection {
     /// Carries until both sides have closed, and says how it was.
-    pub(crate) async fn carry(self, mut local: Local, mut stream: RouterStream) {
+    pub(crate) async fn carry<S>(self, mut local: Local, mut stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let carried = Carried::default();
         let start = Instant::now();
         let ended = carry(&mut local, &mut stream, &carried).await;
@@ -142,7 +150,7 @@ impl Connection {
             Err(error) => {
                 abort(local);
                 drop(stream);
-                self.say(format_args!("{how}; {}", Failure::from(error)));
+                self.say(format_args!("closed: {}; {how}", Failure::from(error)));
             }
         }
     }
