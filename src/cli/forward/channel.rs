@@ -112,10 +112,6 @@ impl<H: Unpin> Channel<H> {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
         };
         let response = response.map_err(|error| self.why.of(&error))?;
-        if !response.status().is_success() {
-            let text = "the other end carries another kind of connection: bytes here and datagrams there, or the other way";
-            return Poll::Ready(Err(io::Error::other(text)));
-        }
         self.head = None;
         self.body = Some(response.into_body());
         Poll::Ready(Ok(()))

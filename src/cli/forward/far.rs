@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::{Response, StatusCode, Uri};
+use http::{Response, Uri};
 use tokio::{
     io::AsyncWriteExt as _,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -13,11 +13,12 @@ use tokio::{
 };
 
 use super::{
-    address::Address,
+    end::End,
     channel::Channel,
     hello::{BROKEN_OFF, Carries, Hello, Unexpected, hear, say},
     relay::Relay,
     trunk::{self, Kind, Why, Wire},
+    udp,
 };
 use crate::{
     cli::{
@@ -46,7 +47,7 @@ const TRUNKS: usize = 256;
 
 /// Keeps one stream waiting for the other end, and serves those that have met.
 pub(crate) async fn run(
-    to: &Address,
+    to: &End,
     connector: &Connector,
     tokens: &Tokens,
     relay: &Relay,
@@ -155,19 +156,25 @@ async fn wait(
 }
 
 /// Serves the one connection of an end that knows no trunks.
-async fn serve(to: Address, relay: Relay, mut stream: RouterStream, _place: Place) {
+async fn serve(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
     let connection = relay.seat().await;
     if let Err(error) = say(&mut stream, &Hello::Met).await {
         connection.say(format_args!("closed: {}", Failure::from(error)));
         return;
     }
-    match to.connect().await {
+    let connected = match &to {
+        End::Stream(address) => match address.connect().await {
+            Ok(local) => Ok(local),
+            Err(error) => Err(format!("cannot connect to {to}: {error}")),
+        },
+        End::Datagrams(_) => Err(format!("{to} takes datagrams, and that end is too old for them")),
+    };
+    match connected {
         Ok(local) => match say(&mut stream, &Hello::Ready).await {
             Ok(()) => connection.carry(local, stream).await,
-            Err(error) => connection.say(format_args!("closed: {}", Failure::from(error))),
+            Err(error) => connection.refuse(local, Failure::from(error)),
         },
-        Err(error) => {
-            let why = format!("cannot connect to {to}: {error}");
+        Err(why) => {
             connection.say(format_args!("closed: {why}"));
             let told = async {
                 say(&mut stream, &Hello::Failed(why)).await?;
@@ -182,7 +189,7 @@ async fn serve(to: Address, relay: Relay, mut stream: RouterStream, _place: Plac
 }
 
 /// Serves the connections that come over a trunk, to its end.
-async fn trunk(to: Address, relay: Relay, mut stream: RouterStream, _place: Place) {
+async fn trunk(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
     let (why, mut calls) = (Why::default(), stream.calls());
     let begun = async {
         say(&mut stream, &Hello::Met).await?;
@@ -222,38 +229,34 @@ async fn trunk(to: Address, relay: Relay, mut stream: RouterStream, _place: Plac
 
 /// Serves a connection that has come over a trunk.
 async fn channel(
-    to: Address,
+    to: End,
     relay: Relay,
     uri: Uri,
     body: RecvStream,
     mut answer: SendResponse<Bytes>,
     why: Why,
 ) {
-    let fits = Kind::of(&uri) == Some(Kind::Bytes);
-    let mut head = Response::new(());
-    if !fits {
-        *head.status_mut() = StatusCode::NOT_FOUND;
-    }
-    let Ok(send) = answer.send_response(head, !fits) else {
+    let Ok(send) = answer.send_response(Response::new(()), false) else {
         return;
     };
-    if !fits {
-        return;
-    }
     let mut channel = Channel::taken_in(body, send, why, ());
     let connection = tokio::select! {
         connection = relay.seat() => connection,
         () = channel.given_up() => return,
     };
-    match to.connect().await {
-        Ok(local) => match channel.ready().await {
-            Ok(()) => connection.carry(local, channel).await,
-            Err(error) => connection.say(format_args!("closed: {}", Failure::from(error))),
-        },
-        Err(error) => {
-            let why = format!("cannot connect to {to}: {error}");
-            connection.say(format_args!("closed: {why}"));
-            let _ = channel.failed(&why).await;
+    let why = match (Kind::of(&uri), &to) {
+        (Some(Kind::Datagrams), End::Datagrams(to)) => {
+            return udp::far::serve(to, connection, channel).await;
         }
-    }
+        (Some(Kind::Bytes), End::Stream(address)) => match address.connect().await {
+            Ok(local) => match channel.ready().await {
+                Ok(()) => return connection.carry(local, channel).await,
+                Err(error) => return connection.refuse(local, Failure::from(error)),
+            },
+            Err(error) => format!("cannot connect to {to}: {error}"),
+        },
+        _ => format!("it is {to}, and this end listens for another kind; say udp: at both or at none"),
+    };
+    connection.say(format_args!("closed: {why}"));
+    let _ = channel.failed(&why).await;
 }

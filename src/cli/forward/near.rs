@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 use super::{
-    address::{Listener, Local, abort},
+    address::{Listener, Local},
     hello::{Hello, Unexpected, hear},
     meetings::{Carrier, Meetings},
     relay::{Connection, Relay},
@@ -56,11 +56,10 @@ async fn serve(
         Ok(Carrier::Channel(channel)) => connection.carry(local, channel).await,
         Ok(Carrier::Stream(stream)) => alone(connection, local, *stream).await,
         Err(failure) => {
-            abort(local);
+            connection.refuse(local, &failure);
             if failure.is_lasting {
                 return Err(failure);
             }
-            connection.say(format_args!("closed: {failure}"));
         }
     }
     Ok(())
@@ -77,6 +76,5 @@ async fn alone(connection: Connection, local: Local, mut stream: RouterStream) {
         Err(Unexpected::Silence) => "the other end does not answer".to_owned(),
         Err(Unexpected::Ended(error)) => Failure::from(error).to_string(),
     };
-    abort(local);
-    connection.say(format_args!("closed: {why}"));
+    connection.refuse(local, why);
 }
