@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    end::End,
     channel::Channel,
+    end::End,
     hello::{BROKEN_OFF, Carries, Hello, Unexpected, hear, say},
     relay::Relay,
     trunk::{self, Kind, Why, Wire},
@@ -167,7 +167,9 @@ async fn serve(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
             Ok(local) => Ok(local),
             Err(error) => Err(format!("cannot connect to {to}: {error}")),
         },
-        End::Datagrams(_) => Err(format!("{to} takes datagrams, and that end is too old for them")),
+        End::Datagrams(_) => Err(format!(
+            "{to} takes datagrams, and that end is too old for them"
+        )),
     };
     match connected {
         Ok(local) => match say(&mut stream, &Hello::Ready).await {
@@ -255,7 +257,9 @@ async fn channel(
             },
             Err(error) => format!("cannot connect to {to}: {error}"),
         },
-        _ => format!("it is {to}, and this end listens for another kind; say udp: at both or at none"),
+        _ => format!(
+            "it is {to}, and this end listens for another kind; say udp: at both or at none"
+        ),
     };
     connection.say(format_args!("closed: {why}"));
     let _ = channel.failed(&why).await;

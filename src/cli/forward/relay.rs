@@ -149,13 +149,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut local = match local {
-            Either::Left(socket) => Either::Left(socket),
-            Either::Right(socket) => match UnixEnd::new(socket) {
-                Ok(socket) => Either::Right(socket),
-                Err(error) => return self.say(format_args!("closed: {error}")),
-            },
-        };
+        let mut local = seen(local);
         let carried = Carried::default();
         let start = Instant::now();
         let ended = carry(&mut local, &mut stream, &carried).await;
@@ -182,13 +176,7 @@ impl Connection {
 
     /// Ends a connection of which nothing was carried, for this reason.
     pub(crate) fn refuse(&self, local: Local, why: impl fmt::Display) {
-        match local {
-            Either::Left(socket) => self.abort(Either::Left(socket), why),
-            Either::Right(socket) => match UnixEnd::new(socket) {
-                Ok(socket) => self.abort(Either::Right(socket), why),
-                Err(_) => self.say(format_args!("closed: {why}")),
-            },
-        }
+        self.abort(seen(local), why);
     }
 
     /// Closes a connection so that its peer does not take it for a proper end. If it may, this is said even to who wants
@@ -215,6 +203,14 @@ impl Connection {
         if !self.quiet {
             eprintln!("connection {}: {text}", self.number);
         }
+    }
+}
+
+/// Makes a connection one at which a broken end can be seen.
+fn seen(local: Local) -> Either<TcpStream, UnixEnd> {
+    match local {
+        Either::Left(socket) => Either::Left(socket),
+        Either::Right(socket) => Either::Right(UnixEnd::new(socket)),
     }
 }
 

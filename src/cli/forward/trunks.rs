@@ -98,13 +98,15 @@ impl Trunks {
         let mut list = lock(&self.list);
         list.retain(Entry::is_open);
         let is_free = |entry: &Entry| entry.load() == 0;
-        let is_burst = |entry: &Entry| {
-            entry.busy_since.elapsed() < BURST && entry.load() < CHANNELS as usize
-        };
+        let is_burst =
+            |entry: &Entry| entry.busy_since.elapsed() < BURST && entry.load() < CHANNELS as usize;
         let mut found = list.iter().position(is_free);
         found = found.or_else(|| list.iter().position(is_burst));
         if found.is_none() && list.len() >= OWN {
-            let least = list.iter().enumerate().min_by_key(|(_, entry)| entry.load());
+            let least = list
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, entry)| entry.load());
             found = least
                 .filter(|(_, entry)| entry.load() < CHANNELS as usize)
                 .map(|(at, _)| at);
@@ -165,7 +167,11 @@ impl Trunks {
     }
 
     /// Opens a channel on a trunk. Fails if the trunk has turned out to be of no use.
-    pub(crate) async fn open(&self, trunk: Arc<Trunk>, kind: Kind) -> io::Result<Channel<Arc<Trunk>>> {
+    pub(crate) async fn open(
+        &self,
+        trunk: Arc<Trunk>,
+        kind: Kind,
+    ) -> io::Result<Channel<Arc<Trunk>>> {
         let opened = async {
             let requests = trunk.requests.clone().ready().await;
             let sent = requests.and_then(|mut it| it.send_request(kind.request(), false));

@@ -175,16 +175,24 @@ mod tests {
             let got = flow.receive(&mut there, &mut buffer).await;
             assert_eq!(got.ok().flatten(), Some(expected));
         }
-        assert!(matches!(flow.receive(&mut there, &mut buffer).await, Ok(None)));
+        assert!(matches!(
+            flow.receive(&mut there, &mut buffer).await,
+            Ok(None)
+        ));
         let said = flow.to_string();
-        assert!(said.starts_with("sent 3 datagrams, 64 KiB; received 3"), "{said}");
+        assert!(
+            said.starts_with("sent 3 datagrams, 64 KiB; received 3"),
+            "{said}"
+        );
     }
 
     #[tokio::test]
     async fn what_finds_no_room_is_lost_and_counted() {
         let flow = Flow::new();
         let (queue, _queued) = mpsc::channel(2);
-        let queued = (0..5).filter(|_| flow.queue(&queue, 0, b"x").is_ok()).count();
+        let queued = (0..5)
+            .filter(|_| flow.queue(&queue, 0, b"x").is_ok())
+            .count();
         assert_eq!(queued, 2);
         assert!(flow.to_string().contains("3 lost, as the stream was slow"));
     }

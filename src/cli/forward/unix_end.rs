@@ -5,53 +5,51 @@
 //! that is a proper one.
 
 use std::{
-    io::{self, Write as _},
-    net::Shutdown,
-    os::unix::net::UnixStream as Socket,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use rustix::net::{RecvFlags, recv};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::UnixStream,
 };
 
 /// Nothing is kept of more than so many bytes. What is kept in part counts in full for what the program may send, and with
 /// more it might have to wait for ever.
-const MOST: usize = 2048;
+const MOST: usize = if cfg!(target_os = "linux") { 2048 } else { 0 };
 
 /// Is the socket, and whether the byte that is next in it was passed on.
 #[derive(Debug)]
 pub(crate) struct UnixEnd {
-    socket: AsyncFd<Socket>,
+    socket: UnixStream,
     is_kept: bool,
 }
 
 impl UnixEnd {
     /// Takes the socket.
-    pub(crate) fn new(socket: UnixStream) -> io::Result<Self> {
-        Ok(Self {
-            socket: AsyncFd::register(socket.into_std()?)?,
+    pub(crate) fn new(socket: UnixStream) -> Self {
+        Self {
+            socket,
             is_kept: false,
-        })
+        }
     }
 
     /// Closes it as a proper end.
     pub(crate) fn finish(mut self) {
-        let _ = drop_kept(self.socket.get_ref(), &mut self.is_kept);
+        let _ = drop_kept(&self.socket, &mut self.is_kept);
     }
 
     /// Closes it as a broken one, and tells whether the program sees that.
     pub(crate) fn abort(self) -> bool {
-        let unread = recv(self.socket.get_ref(), &mut [0; 1][..], RecvFlags::PEEK);
+        let unread = recv(&self.socket, &mut [0; 1][..], RecvFlags::PEEK);
         cfg!(target_os = "linux") && unread.is_ok_and(|(_, length)| length > 0)
     }
 }
 
 /// Takes the byte out that was passed on.
-fn drop_kept(socket: &Socket, is_kept: &mut bool) -> io::Result<()> {
+fn drop_kept(socket: &UnixStream, is_kept: &mut bool) -> io::Result<()> {
     if *is_kept {
         recv(socket, &mut [0; 1][..], RecvFlags::empty())?;
         *is_kept = false;
@@ -60,7 +58,7 @@ fn drop_kept(socket: &Socket, is_kept: &mut bool) -> io::Result<()> {
 }
 
 /// Passes on what is new, or the end; `None` if nothing is.
-fn take(socket: &Socket, is_kept: &mut bool, buf: &mut ReadBuf<'_>) -> io::Result<Option<()>> {
+fn take(socket: &UnixStream, is_kept: &mut bool, buf: &mut ReadBuf<'_>) -> io::Result<Option<()>> {
     let mut first = [0; MOST + 1];
     let (_, there) = recv(socket, &mut first[..], RecvFlags::PEEK)?;
     let new = usize::from(*is_kept)..there;
@@ -94,44 +92,58 @@ impl AsyncRead for UnixEnd {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let Self { socket, is_kept } = this;
         loop {
-            let mut guard = ready!(this.socket.poll_read_ready(cx))?;
-            let is_closed = guard.ready().is_read_closed();
-            match take(guard.get_inner(), &mut this.is_kept, buf) {
-                Ok(Some(_)) => return Poll::Ready(Ok(())),
-                Ok(None) if is_closed => {
+            ready!(socket.poll_read_ready(cx))?;
+            let read = socket.try_io(Interest::READABLE, || {
+                // Before the look at what is there, which would else miss what comes in between.
+                let is_over = *is_kept && is_over(socket)?;
+                match take(socket, is_kept, buf)? {
+                    Some(()) => Ok(()),
                     // It hides what reading would fail with.
-                    let error = guard.get_inner().take_error()?;
-                    return Poll::Ready(error.map_or(Ok(()), Err));
+                    None if is_over => socket.take_error()?.map_or(Ok(()), Err),
+                    None => Err(io::ErrorKind::WouldBlock.into()),
                 }
-                Ok(None) => guard.clear_ready(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
-                Err(error) => return Poll::Ready(Err(error)),
+            });
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
             }
         }
     }
 }
 
+/// Tells whether the program sends no more.
+#[cfg(target_os = "linux")]
+fn is_over(socket: &UnixStream) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let mut sockets = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut sockets, Some(&Timespec::default()))?;
+    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    Ok(sockets[0].revents().intersects(ends))
+}
+
+/// Is not asked where nothing is kept.
+#[cfg(not(target_os = "linux"))]
+fn is_over(_: &UnixStream) -> io::Result<bool> {
+    Ok(false)
+}
+
 impl AsyncWrite for UnixEnd {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.socket.poll_write_ready(cx))?;
-            if let Ok(written) = guard.try_io(|socket| socket.get_ref().write(buf)) {
-                return Poll::Ready(written);
-            }
-        }
+        Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
-    /// Always ready: what was accepted is sent without being asked to.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket.get_ref().shutdown(Shutdown::Write))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

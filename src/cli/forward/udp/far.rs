@@ -60,7 +60,10 @@ pub(crate) async fn serve(to: &str, connection: Connection, mut channel: Channel
 impl Socket {
     async fn open(to: &str) -> io::Result<Self> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "its name is not found within 10s");
-        let found = timeout(LOOK_UP, lookup_host(to)).await.map_err(late)??.next();
+        let found = timeout(LOOK_UP, lookup_host(to))
+            .await
+            .map_err(late)??
+            .next();
         let service = found.ok_or(io::ErrorKind::NotFound)?;
         let any: IpAddr = match service {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -118,5 +121,40 @@ impl Socket {
             }
             ports.push_back(port);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::BufMut as _;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// The other end chooses the port, and not which of this machine's services it reaches.
+    #[tokio::test]
+    async fn nothing_is_sent_to_a_port_that_has_not_answered() {
+        let bound = || async { UdpSocket::bind("127.0.0.1:0").await.unwrap() };
+        let (service, answering, silent) = (bound().await, bound().await, bound().await);
+        let socket = Socket::open(&service.local_addr().unwrap().to_string()).await;
+        let socket = socket.unwrap();
+        let [answers, is_silent] = [&answering, &silent].map(|it| it.local_addr().unwrap().port());
+        socket.learn(answers);
+        let (mut there, here) = tokio::io::duplex(4096);
+        for port in [is_silent, answers, 0] {
+            let mut datagram = Vec::new();
+            datagram.put_u16(port);
+            datagram.put_u16(2);
+            datagram.put_slice(b"hi");
+            there.write_all(&datagram).await.unwrap();
+        }
+        drop(there);
+        socket.hand_over(&Flow::new(), here).await.unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(service.recv(&mut buffer).await.unwrap(), 2);
+        assert_eq!(answering.recv(&mut buffer).await.unwrap(), 2);
+        assert!(silent.try_recv(&mut buffer).is_err());
     }
 }

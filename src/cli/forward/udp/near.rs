@@ -99,14 +99,19 @@ async fn take_in(
         };
         let payload = &buffer[..length];
         if let Some(client) = clients.get(&from)
-            && !matches!(client.flow.queue(&client.queue, 0, payload), Err(TrySendError::Closed(_)))
+            && !matches!(
+                client.flow.queue(&client.queue, 0, payload),
+                Err(TrySendError::Closed(_))
+            )
         {
             continue;
         }
         let Some(connection) = relay.try_seat() else {
             if said.is_none_or(|said| said.elapsed() > SAID) {
                 said = Some(Instant::now());
-                relay.note(format_args!("no room for {from}: see --max-connections; its datagrams are lost"));
+                relay.note(format_args!(
+                    "no room for {from}: see --max-connections; its datagrams are lost"
+                ));
             }
             continue;
         };
@@ -185,7 +190,12 @@ impl Served {
             }
             if !ports.iter().any(|(known, _)| *known == port) {
                 let socket = Arc::new(self.socket_for_port().await?);
-                listening.spawn(listen(port, socket.clone(), self.flow.clone(), self.queue.clone()));
+                listening.spawn(listen(
+                    port,
+                    socket.clone(),
+                    self.flow.clone(),
+                    self.queue.clone(),
+                ));
                 if ports.len() == PORTS {
                     ports.pop_front();
                 }
