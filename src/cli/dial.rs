@@ -10,7 +10,7 @@ use super::{
     exit::Failure,
     forward::{
         LimitArgs,
-        address::{Address, Listener, Local, abort},
+        address::{Address, Listener, Local},
         relay::{self, Connection, Relay},
         until_stopped,
     },
@@ -89,9 +89,8 @@ async fn serve(
             Ok(())
         }
         Err(error) => {
-            abort(local);
             let failure = Failure::from(error);
-            connection.say(format_args!("closed: {failure}"));
+            connection.refuse(local, &failure);
             if failure.is_lasting {
                 Err(failure)
             } else {

@@ -35,7 +35,7 @@ pub enum Exit {
 }
 
 /// Has a message for people, and the exit code.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// The code.
     pub exit: Exit,

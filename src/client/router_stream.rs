@@ -4,10 +4,18 @@ mod bytes_io;
 mod messages;
 mod poll;
 
-use std::{collections::VecDeque, future::poll_fn, pin::Pin};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, client::ResponseFuture};
+use h2::{
+    RecvStream, SendStream,
+    client::{ResponseFuture, SendRequest},
+};
 use http::{HeaderValue, Request, Uri, header};
 use tokio::time::Sleep;
 
@@ -52,6 +60,7 @@ use crate::{grpc::call, protocol::v1::FrameType};
 /// itself within a second after the stream was dropped.
 #[derive(Debug)]
 pub struct RouterStream {
+    calls: Calls,
     send: SendStream<Bytes>,
     closed: bool,
     body: Body,
@@ -64,6 +73,18 @@ pub struct RouterStream {
     rest: Bytes,
     end: End,
     line: Line,
+}
+
+/// Knows whether a router takes calls on a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Calls(SendRequest<Bytes>);
+
+impl Calls {
+    /// Tells whether the router takes no more: it has said that it goes, or the connection is gone.
+    pub(crate) fn are_over(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.0.poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +127,7 @@ impl RouterStream {
             "stream opened, waiting for the other side"
         );
         Ok(Self {
+            calls: Calls(requests),
             send,
             closed: false,
             body: Body::Head(response),
@@ -155,16 +177,22 @@ impl RouterStream {
         Messages { stream: self }
     }
 
+    /// Gives what tells whether the router still takes calls on this stream's connection.
+    pub(crate) fn calls(&self) -> Calls {
+        self.calls.clone()
+    }
+
     /// Ends the stream now, as dropping does, and waits until the router has been told, a second at most.
     pub async fn cancel(self) {
         let Self {
+            calls,
             mut send,
             body,
             line,
             ..
         } = self;
         send.send_reset(h2::Reason::CANCEL);
-        drop((send, body));
+        drop((calls, send, body));
         line.close().await;
     }
 }

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     time::{Instant, timeout},
@@ -105,12 +104,5 @@ impl Listener {
             Self::Tcp(listener) => listener.local_addr().map(|at: SocketAddr| at.to_string()),
             Self::Unix(_, Removed(path)) => Ok(format!("unix:{}", path.display())),
         }
-    }
-}
-
-/// Closes a connection so that its peer does not take it for a proper end. Unix sockets have no way to say that.
-pub(crate) fn abort(local: Local) {
-    if let Either::Left(socket) = local {
-        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     }
 }

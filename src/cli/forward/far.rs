@@ -1,17 +1,24 @@
 //! Runs the end that connects to a service.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::{Response, Uri};
 use tokio::{
     io::AsyncWriteExt as _,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use super::{
-    address::Address,
-    hello::{BROKEN_OFF, Hello, Unexpected, hear, say},
-    relay::{Connection, Relay},
+    channel::Channel,
+    end::End,
+    hello::{BROKEN_OFF, Carries, Hello, Unexpected, hear, say},
+    relay::Relay,
+    trunk::{self, Kind, Why, Wire},
+    udp,
 };
 use crate::{
     cli::{
@@ -33,18 +40,27 @@ const REFUSAL: Duration = Duration::from_millis(300);
 /// How long the other end may take to hear the reason of a failure.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
-/// Keeps one stream waiting for a connection of the other end, and serves those that have met.
+/// How often a trunk looks whether its router goes.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// So many trunks may be there at once: one process that listens opens a few.
+const TRUNKS: usize = 256;
+
+/// Keeps one stream waiting for the other end, and serves those that have met.
 pub(crate) async fn run(
-    to: &Address,
+    to: &End,
     connector: &Connector,
     tokens: &Tokens,
     relay: &Relay,
 ) -> Result<(), Failure> {
     let mut connections = JoinSet::new();
+    let places = Arc::new(Semaphore::new(TRUNKS));
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut announced = false;
     loop {
-        let connection = relay.seat().await;
+        // Who comes is served, or comes later.
+        relay.room().await;
+        let place = places.clone().acquire_owned().await.ok();
         while connections.try_join_next().is_some() {}
         let why = match wait(connector, tokens, || {
             if !announced {
@@ -57,9 +73,13 @@ pub(crate) async fn run(
         })
         .await
         {
-            Ok(Waited::Met(stream)) => {
+            Ok(Waited::Met(stream, carries)) => {
                 backoff.reset();
-                connections.spawn(serve(connection, to.clone(), *stream));
+                let (to, relay) = (to.clone(), relay.clone());
+                match carries {
+                    Carries::One => connections.spawn(serve(to, relay, *stream, place)),
+                    Carries::Many => connections.spawn(trunk(to, relay, *stream, place)),
+                };
                 continue;
             }
             Ok(Waited::Alone) => {
@@ -69,7 +89,6 @@ pub(crate) async fn run(
             Ok(Waited::BrokenOff) => BROKEN_OFF.to_owned(),
             // What is wrong from the start, or for ever, is told and not tried again.
             Err(failure) if !announced || failure.is_lasting => {
-                drop(connection);
                 return Err(relay.wind_up(connections, failure).await);
             }
             Err(failure) => failure.to_string(),
@@ -83,10 +102,13 @@ pub(crate) async fn run(
     }
 }
 
+/// Is what a stream that has met the other end keeps of [`TRUNKS`].
+type Place = Option<OwnedSemaphorePermit>;
+
 /// Says how it went.
 enum Waited {
     /// The other end has joined.
-    Met(Box<RouterStream>),
+    Met(Box<RouterStream>, Carries),
     /// Nobody came as long as the router lets a stream wait.
     Alone,
     /// Somebody came and was gone at once.
@@ -101,7 +123,7 @@ async fn wait(
 ) -> Result<Waited, Failure> {
     let mut stream = RouterStream::connect(connector, tokens.next().as_str()).await?;
     let heard = async {
-        say(&mut stream, &Hello::To).await?;
+        say(&mut stream, &Hello::To(Carries::Many)).await?;
         // A token that is refused shows here.
         if let Ok(Err(error)) = timeout(REFUSAL, stream.answered()).await {
             return Err(error.into());
@@ -110,8 +132,8 @@ async fn wait(
         hear(&mut stream, None).await
     };
     match heard.await {
-        Ok(Hello::Listen) => Ok(Waited::Met(Box::new(stream))),
-        Ok(Hello::To) => Err(Failure::new(
+        Ok(Hello::Listen(carries)) => Ok(Waited::Met(Box::new(stream), carries)),
+        Ok(Hello::To(_)) => Err(Failure::new(
             Exit::Broken,
             "met another end with --to; only one may run for a token",
         )),
@@ -134,18 +156,28 @@ async fn wait(
     }
 }
 
-async fn serve(connection: Connection, to: Address, mut stream: RouterStream) {
+/// Serves the one connection of an end that knows no trunks.
+async fn serve(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
+    let connection = relay.seat().await;
     if let Err(error) = say(&mut stream, &Hello::Met).await {
         connection.say(format_args!("closed: {}", Failure::from(error)));
         return;
     }
-    match to.connect().await {
+    let connected = match &to {
+        End::Stream(address) => match address.connect().await {
+            Ok(local) => Ok(local),
+            Err(error) => Err(format!("cannot connect to {to}: {error}")),
+        },
+        End::Datagrams(_) => Err(format!(
+            "{to} takes datagrams, and that end is too old for them"
+        )),
+    };
+    match connected {
         Ok(local) => match say(&mut stream, &Hello::Ready).await {
             Ok(()) => connection.carry(local, stream).await,
-            Err(error) => connection.say(format_args!("closed: {}", Failure::from(error))),
+            Err(error) => connection.refuse(local, Failure::from(error)),
         },
-        Err(error) => {
-            let why = format!("cannot connect to {to}: {error}");
+        Err(why) => {
             connection.say(format_args!("closed: {why}"));
             let told = async {
                 say(&mut stream, &Hello::Failed(why)).await?;
@@ -157,4 +189,79 @@ async fn serve(connection: Connection, to: Address, mut stream: RouterStream) {
             let _ = timeout(LAST_WORD, told).await;
         }
     }
+}
+
+/// Serves the connections that come over a trunk, to its end.
+async fn trunk(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
+    let (why, mut calls) = (Why::default(), stream.calls());
+    let begun = async {
+        say(&mut stream, &Hello::Met).await?;
+        let wire = Wire::new(stream, why.clone());
+        let begun = timeout(LAST_WORD, trunk::far().handshake(wire)).await;
+        begun?.map_err(|error| why.of(&error))
+    };
+    // Who breaks off now has no connection that could be told of.
+    let Ok(mut requests): std::io::Result<_> = begun.await else {
+        return;
+    };
+    let mut connections = JoinSet::new();
+    let mut look = interval(LOOK);
+    let mut is_leaving = false;
+    loop {
+        tokio::select! {
+            request = requests.accept() => match request {
+                Some(Ok((request, answer))) => {
+                    let (head, body) = request.into_parts();
+                    let why = why.clone();
+                    connections.spawn(channel(to.clone(), relay.clone(), head.uri, body, answer, why));
+                }
+                _ => break,
+            },
+            Some(_) = connections.join_next() => {}
+            _ = look.tick(), if !is_leaving => {
+                is_leaving = calls.are_over();
+                if is_leaving {
+                    // New connections come over another router then; those that there are go on.
+                    requests.graceful_shutdown();
+                }
+            }
+        }
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Serves a connection that has come over a trunk.
+async fn channel(
+    to: End,
+    relay: Relay,
+    uri: Uri,
+    body: RecvStream,
+    mut answer: SendResponse<Bytes>,
+    why: Why,
+) {
+    let Ok(send) = answer.send_response(Response::new(()), false) else {
+        return;
+    };
+    let mut channel = Channel::taken_in(body, send, why, ());
+    let connection = tokio::select! {
+        connection = relay.seat() => connection,
+        () = channel.given_up() => return,
+    };
+    let why = match (Kind::of(&uri), &to) {
+        (Some(Kind::Datagrams), End::Datagrams(to)) => {
+            return udp::far::serve(to, connection, channel).await;
+        }
+        (Some(Kind::Bytes), End::Stream(address)) => match address.connect().await {
+            Ok(local) => match channel.ready().await {
+                Ok(()) => return connection.carry(local, channel).await,
+                Err(error) => return connection.refuse(local, Failure::from(error)),
+            },
+            Err(error) => format!("cannot connect to {to}: {error}"),
+        },
+        _ => format!(
+            "it is {to}, and this end listens for another kind; say udp: at both or at none"
+        ),
+    };
+    connection.say(format_args!("closed: {why}"));
+    let _ = channel.failed(&why).await;
 }

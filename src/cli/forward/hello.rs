@@ -5,9 +5,12 @@
 //!
 //! | from | says | when |
 //! |---|---|---|
-//! | both | `listen` or `to` | at once, while it waits for a partner |
+//! | both | `listen trunk` or `to trunk` | at once, while it waits for a partner |
 //! | `to` | `met` | when it has heard `listen`: it lives, and this pair is the right one |
-//! | `to` | `ready`, or `failed` with a reason | when it has tried to connect to its service |
+//! | `to` | `ready`, or `failed` with a reason | without `trunk`: when it has tried to connect to its service |
+//!
+//! If both have said `trunk`, the stream is a [trunk](super::trunk) after `met`. An end of before says the one word only, and
+//! reads no further than that; with it the stream carries one connection.
 //!
 //! Each end has at most one stream that waits for a partner, so a pair is mostly one of each. Two of the same kind meet
 //! when two processes of one kind share a token, or when a stream that was given up is still known to the router; then
@@ -26,19 +29,41 @@ use crate::{
 const PREFIX: &str = "forward/1 ";
 
 /// How long the reason of a failure may be, in characters.
-const LONGEST: usize = 512;
+pub(crate) const LONGEST: usize = 512;
 
 /// Says why an end tries again whose partner is gone before it said anything: an end that has met another one like itself, or
 /// whose process is gone.
 pub(crate) const BROKEN_OFF: &str = "the other side broke off before it said what it is";
 
+/// Says what an end can make of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// It carries one connection.
+    One,
+    /// It is a trunk, if the other end says so, too.
+    Many,
+}
+
+/// The word behind the first one.
+const MANY: &str = "trunk";
+
+impl Carries {
+    fn parse(rest: &str) -> Self {
+        if rest.split(' ').any(|word| word == MANY) {
+            Self::Many
+        } else {
+            Self::One
+        }
+    }
+}
+
 /// What the ends say to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hello {
     /// This end accepts connections.
-    Listen,
+    Listen(Carries),
     /// This end connects to a service.
-    To,
+    To(Carries),
     /// The `to` end has heard the other.
     Met,
     /// The `to` end has connected to its service.
@@ -50,8 +75,8 @@ pub(crate) enum Hello {
 impl Hello {
     fn word(&self) -> &'static str {
         match self {
-            Self::Listen => "listen",
-            Self::To => "to",
+            Self::Listen(_) => "listen",
+            Self::To(_) => "to",
             Self::Met => "met",
             Self::Ready => "ready",
             Self::Failed(_) => "failed",
@@ -62,8 +87,8 @@ impl Hello {
         let text = std::str::from_utf8(payload).ok()?.strip_prefix(PREFIX)?;
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         Some(match word {
-            "listen" => Self::Listen,
-            "to" => Self::To,
+            "listen" => Self::Listen(Carries::parse(rest)),
+            "to" => Self::To(Carries::parse(rest)),
             "met" => Self::Met,
             "ready" => Self::Ready,
             "failed" => {
@@ -81,6 +106,7 @@ impl fmt::Display for Hello {
         write!(f, "{PREFIX}{}", self.word())?;
         match self {
             Self::Failed(why) => write!(f, " {why}"),
+            Self::Listen(Carries::Many) | Self::To(Carries::Many) => write!(f, " {MANY}"),
             _ => Ok(()),
         }
     }
@@ -150,8 +176,18 @@ mod tests {
     #[test]
     fn words_are_understood_and_nothing_else_is() {
         let failed = Hello::Failed("no such file".to_owned());
-        for hello in [Hello::Listen, Hello::To, Hello::Met, Hello::Ready, failed] {
+        let ends = [Carries::One, Carries::Many].map(|it| [Hello::Listen(it), Hello::To(it)]);
+        let words = [Hello::Met, Hello::Ready, failed];
+        for hello in ends.into_iter().flatten().chain(words) {
             assert_eq!(Hello::parse(hello.to_string().as_bytes()), Some(hello));
+        }
+        // What is behind a word that is known, an end of another version may understand.
+        for (text, hello) in [
+            ("forward/1 to", Hello::To(Carries::One)),
+            ("forward/1 to more trunk", Hello::To(Carries::Many)),
+            ("forward/1 listen trunks", Hello::Listen(Carries::One)),
+        ] {
+            assert_eq!(Hello::parse(text.as_bytes()), Some(hello));
         }
         for text in ["", "to", "forward/1 ", "forward/2 to", "forward/1 too"] {
             assert_eq!(Hello::parse(text.as_bytes()), None, "{text}");

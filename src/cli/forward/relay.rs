@@ -9,23 +9,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::SockRef;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::sleep,
 };
+use tokio_util::either::Either;
 
 use super::{
     LimitArgs,
-    address::{Address, Listener, Local, abort},
+    address::{Address, Listener, Local},
+    unix_end::UnixEnd,
 };
 use crate::{
     cli::{
         exit::{Exit, Failure},
         join::carry::{Carried, carry},
-        out::say,
+        out::{self, say},
     },
-    client::RouterStream,
     common::text::bytes,
 };
 
@@ -91,10 +95,25 @@ impl Relay {
         }
     }
 
+    /// Waits until there is room for another connection, which is not taken yet.
+    pub(crate) async fn room(&self) {
+        let _ = self.seats.acquire().await;
+    }
+
+    /// Takes a seat if there is one.
+    pub(crate) fn try_seat(&self) -> Option<Connection> {
+        let seat = self.seats.clone().try_acquire_owned().ok()?;
+        Some(self.connection(Some(seat)))
+    }
+
     /// Waits for room for another connection.
     pub(crate) async fn seat(&self) -> Connection {
         // Never closed, so there is a seat sooner or later.
         let seat = self.seats.clone().acquire_owned().await.ok();
+        self.connection(seat)
+    }
+
+    fn connection(&self, seat: Option<OwnedSemaphorePermit>) -> Connection {
         Connection {
             number: self.count.fetch_add(1, Ordering::Relaxed) + 1,
             quiet: self.quiet,
@@ -127,7 +146,11 @@ impl Relay {
 
 impl Connection {
     /// Carries until both sides have closed, and says how it was.
-    pub(crate) async fn carry(self, mut local: Local, mut stream: RouterStream) {
+    pub(crate) async fn carry<S>(self, local: Local, mut stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut local = seen(local);
         let carried = Carried::default();
         let start = Instant::now();
         let ended = carry(&mut local, &mut stream, &carried).await;
@@ -139,12 +162,41 @@ impl Connection {
             start.elapsed().as_secs_f64()
         );
         match ended {
-            Ok(()) => self.say(how),
-            Err(error) => {
-                abort(local);
-                drop(stream);
-                self.say(format_args!("{how}; {}", Failure::from(error)));
+            Ok(()) => {
+                if let Either::Right(socket) = local {
+                    socket.finish();
+                }
+                self.say(how);
             }
+            Err(error) => {
+                drop(stream);
+                self.abort(local, format_args!("{}; {how}", Failure::from(error)));
+            }
+        }
+    }
+
+    /// Ends a connection of which nothing was carried, for this reason.
+    pub(crate) fn refuse(&self, local: Local, why: impl fmt::Display) {
+        self.abort(seen(local), why);
+    }
+
+    /// Closes a connection so that its peer does not take it for a proper end. If it may, this is said even to who wants
+    /// to hear nothing of connections.
+    fn abort(&self, local: Either<TcpStream, UnixEnd>, why: impl fmt::Display) {
+        let is_seen = match local {
+            Either::Left(socket) => SockRef::from(&socket)
+                .set_linger(Some(Duration::ZERO))
+                .is_ok(),
+            Either::Right(socket) => socket.abort(),
+        };
+        let number = self.number;
+        if is_seen {
+            self.say(format_args!("closed: {why}"));
+        } else {
+            // Said even with --quiet.
+            out::warning(format_args!(
+                "connection {number} broke, and the program at the Unix socket sees a proper end: {why}"
+            ));
         }
     }
 
@@ -153,6 +205,14 @@ impl Connection {
         if !self.quiet {
             say!("connection {}: {text}", self.number);
         }
+    }
+}
+
+/// Makes a connection one at which a broken end can be seen.
+fn seen(local: Local) -> Either<TcpStream, UnixEnd> {
+    match local {
+        Either::Left(socket) => Either::Left(socket),
+        Either::Right(socket) => Either::Right(UnixEnd::new(socket)),
     }
 }
 
@@ -168,6 +228,10 @@ pub(crate) async fn listen(address: &Address) -> Result<Listener, Failure> {
 
 /// Says where connections are accepted; scripts wait for this line.
 pub(crate) fn announce(listener: &Listener, router: &str) {
-    let address = listener.address().unwrap_or_default();
+    announce_at(&listener.address().unwrap_or_default(), router);
+}
+
+/// Does so for any address.
+pub(crate) fn announce_at(address: &str, router: &str) {
     say!("listening on {address}, forwarding through {router}");
 }

@@ -8,7 +8,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio_util::io::{InspectReader, InspectWriter};
 
-use crate::client::{RouterStream, frame::MAX_PAYLOAD};
+use crate::client::frame::MAX_PAYLOAD;
 
 /// How much went each way.
 #[derive(Debug, Default)]
@@ -28,13 +28,10 @@ impl Carried {
 }
 
 /// Carries until both sides have closed, or one fails.
-pub(crate) async fn carry<L>(
-    local: L,
-    stream: &mut RouterStream,
-    carried: &Carried,
-) -> io::Result<()>
+pub(crate) async fn carry<L, S>(local: L, stream: &mut S, carried: &Carried) -> io::Result<()>
 where
     L: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let count = |counter: &AtomicU64, bytes: &[u8]| {
         counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
