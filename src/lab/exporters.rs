@@ -14,6 +14,7 @@ mod watched;
 use std::{
     fs::{File, OpenOptions},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -47,6 +48,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// One that has run for so long was well, and the pauses begin anew.
 const WELL: Duration = Duration::from_secs(60);
+
+/// So was one that has run for so long and ended in order: those of Jumpstarter 0.6 do after each lease.
+const IN_ORDER: Duration = Duration::from_secs(5);
 
 /// Finds `jmp`.
 pub(crate) fn jmp() -> Option<PathBuf> {
@@ -94,11 +98,12 @@ impl Exporter {
                     continue;
                 }
                 Ok(Ended::Itself(status)) => {
-                    if began.elapsed() >= WELL {
+                    let ran = began.elapsed();
+                    if ran >= WELL || (status.success() && ran >= IN_ORDER) {
                         pauses.reset();
                     }
                     let pause = pauses.pause();
-                    self.tell_of_end(status, began.elapsed(), pause, &said);
+                    self.tell_of_end(status, ran, pause, &said);
                     pause
                 }
                 Err(error) => {
@@ -158,7 +163,8 @@ impl Exporter {
         // One that has closed its log may have the hardware all the same.
         self.end_of_earlier_labs().await;
         loop {
-            let log = OpenOptions::new().create(true).append(true).open(path)?;
+            let mut options = OpenOptions::new();
+            let log = options.create(true).append(true).mode(0o600).open(path)?;
             match flock(&log, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(log),
                 Err(Errno::WOULDBLOCK) => {}
@@ -231,7 +237,9 @@ impl Exporter {
         let ran = humantime::format_duration(Duration::from_secs(ran.as_secs()));
         let log = log(&self.config);
         let log = log.display();
-        if said.is_empty() {
+        if status.success() {
+            tracing::info!(%log, "exporter {name} has ended after {ran}, in order; it is started again in {again}");
+        } else if said.is_empty() {
             tracing::error!(%log, "exporter {name} has ended after {ran} ({status}) without a word; it is started again in {again}");
         } else {
             tracing::error!(%log, "exporter {name} has ended after {ran} ({status}), and said at last: {said}; it is started again in {again}");

@@ -67,6 +67,8 @@ pub(crate) async fn have(run: Run, stop: CancellationToken) {
 
 fn start(run: &Run) -> io::Result<Child> {
     Command::new(program()?)
+        // What lists of processes show.
+        .arg0(env!("CARGO_PKG_NAME"))
         .arg("lab")
         .arg(format!("--{OPTION}={}", run.id()))
         .current_dir("/")

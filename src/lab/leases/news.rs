@@ -69,9 +69,9 @@ impl fmt::Display for News {
                 match exporter {
                     Some(exporter) => write!(
                         out,
-                        "{client} has no longer exporter {exporter} (lease {lease}): {ended}"
+                        "{client} no longer has exporter {exporter} (lease {lease}): {ended}"
                     ),
-                    None => write!(out, "{client} waits no longer (lease {lease}): {ended}"),
+                    None => write!(out, "{client} no longer waits (lease {lease}): {ended}"),
                 }
             }
         }
@@ -230,7 +230,7 @@ mod tests {
         lab.settle(NOW + Duration::from_secs(60));
         assert_eq!(
             news(&mut lab),
-            ["bob has no longer exporter one (lease l1): its time was up"]
+            ["bob no longer has exporter one (lease l1): its time was up"]
         );
         lab.report("one", ExporterStatus::Available, String::new(), NOW)
             .unwrap();
@@ -238,7 +238,7 @@ mod tests {
         lab.release("l2", NOW).unwrap();
         assert_eq!(
             news(&mut lab),
-            ["zoe has no longer exporter one (lease l2): it was released"]
+            ["zoe no longer has exporter one (lease l2): it was released"]
         );
         let none = Terms {
             exporter: Some("two".to_owned()),
@@ -248,7 +248,7 @@ mod tests {
         let said = news(&mut lab).concat();
         assert!(
             said.starts_with(
-                "amy waits no longer (lease l3): Requested exporter two was not found"
+                "amy no longer waits (lease l3): Requested exporter two was not found"
             ),
             "{said}"
         );
