@@ -34,7 +34,7 @@ use std::{
 use futures_util::future;
 use tokio::task::JoinSet;
 
-pub use self::error::LabError;
+pub(crate) use self::error::LabError;
 use self::{
     desk::Desk,
     folder::Folder,

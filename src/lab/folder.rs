@@ -14,7 +14,7 @@ use std::{
 
 use thiserror::Error;
 
-pub use self::draft::Draft;
+pub(crate) use self::draft::Draft;
 use super::{settings::SettingsError, tokens::Holder};
 use crate::tls::provider::Provider;
 
@@ -63,7 +63,7 @@ pub enum FolderError {
 
 /// What a client or an exporter needs to find and trust the lab, and to be let in.
 #[derive(Clone, Copy, Debug)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     /// host:port.
     pub endpoint: &'a str,
     /// The certificate in PEM.

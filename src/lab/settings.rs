@@ -63,7 +63,7 @@ pub struct Exporter {
 
 /// One thing that is wrong with the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The line, from 1.
     pub line: usize,
     /// What is wrong and what was expected. It does not repeat what may be a token.

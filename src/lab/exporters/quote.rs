@@ -32,8 +32,14 @@ pub(super) fn last_lines(log: &Path, from: u64) -> String {
     last.join(" | ")
 }
 
-/// Gives a line without the frame that stock programs draw around their errors; nothing if that is all.
+/// Gives a line without the frame that stock programs draw around their errors; nothing if that is all. Of a line of JSON, as newer
+/// ones write to their log, it is the message.
 fn content(line: &str) -> Option<String> {
+    let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let line = json
+        .as_ref()
+        .and_then(|json| json.get("msg")?.as_str())
+        .unwrap_or(line);
     let frame = |c: char| c.is_whitespace() || ('\u{2500}'..='\u{257f}').contains(&c);
     let line: String = line.trim_matches(frame).chars().take(WIDTH).collect();
     Some(line).filter(|line| !line.is_empty())
@@ -62,7 +68,8 @@ mod tests {
         let log = dir.path().join("x.log");
         let earlier = "of an earlier run\n";
         let text = format!(
-            "{earlier}1\n2\n\n╭─── Error ───╮\n│ \u{1b}[31mno such\u{1b}[0m driver │\n╰────╯\n3\r\n4\n5 \u{fffd}"
+            "{earlier}1\n2\n\n╭─── Error ───╮\n│ \u{1b}[31mno such\u{1b}[0m driver │\n╰────╯\n3\r\n\
+             {{\"level\": \"info\", \"msg\": \"4\"}}\n5 \u{fffd}"
         );
         std::fs::write(&log, text).unwrap();
         let from = earlier.len() as u64;

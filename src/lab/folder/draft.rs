@@ -21,14 +21,14 @@ use crate::lab::{
 
 /// What the directory is to be. Nothing is written before all of it is known to be good.
 #[derive(Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     folder: Folder,
     files: Vec<(PathBuf, String)>,
 }
 
 impl Draft {
     /// Looks at the directory, which need not be there.
-    pub fn of(path: &Path) -> Result<Self, FolderError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, FolderError> {
         // An absolute path can be copied to another terminal.
         let absolute = std::path::absolute(path).map_err(failed("find", path))?;
         let folder = Folder {
@@ -48,12 +48,12 @@ impl Draft {
     }
 
     /// Gives the directory.
-    pub fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &Folder {
         &self.folder
     }
 
     /// Reads `lab.toml`, or takes an example if there is none.
-    pub fn settings(&mut self) -> Result<Settings, FolderError> {
+    pub(crate) fn settings(&mut self) -> Result<Settings, FolderError> {
         let path = self.folder.path.join("lab.toml");
         let text = match read(&path)? {
             Some(text) => text,
@@ -63,7 +63,7 @@ impl Draft {
     }
 
     /// Reads the key that tokens are signed with; one is made when there is none.
-    pub fn token_key(&mut self) -> Result<Vec<u8>, FolderError> {
+    pub(crate) fn token_key(&mut self) -> Result<Vec<u8>, FolderError> {
         let path = self.folder.path.join("token.key");
         let Some(text) = read(&path)? else {
             let key = random()?;
@@ -77,7 +77,11 @@ impl Draft {
     }
 
     /// Reads the certificate for `host`; one is made when there is none, or when it will not do for long.
-    pub fn certificate(&mut self, host: &str, now: SystemTime) -> Result<String, FolderError> {
+    pub(crate) fn certificate(
+        &mut self,
+        host: &str,
+        now: SystemTime,
+    ) -> Result<String, FolderError> {
         let path = &self.folder.path;
         let (certificate, key) = match certificate::load_or_make(path, host, now)? {
             Own::Kept(certificate) => return Ok(certificate),
@@ -89,7 +93,11 @@ impl Draft {
 
     /// Gives somebody a configuration file. If there is one, only what has changed is written, and everything else stays as it is:
     /// an exporter's drivers are there.
-    pub fn config(&mut self, holder: &Holder, access: Access<'_>) -> Result<(), FolderError> {
+    pub(crate) fn config(
+        &mut self,
+        holder: &Holder,
+        access: Access<'_>,
+    ) -> Result<(), FolderError> {
         let path = self.folder.config(holder);
         let ca = STANDARD.encode(access.certificate);
         let Some(old) = read(&path)? else {
@@ -107,7 +115,7 @@ impl Draft {
 
     /// Makes the first client the one that `jmp` takes when none is named, unless `jmp config client use` has chosen another
     /// one that is in the lab.
-    pub fn current_client(&mut self, settings: &Settings) -> Result<(), FolderError> {
+    pub(crate) fn current_client(&mut self, settings: &Settings) -> Result<(), FolderError> {
         let path = self.folder.path.join("config.yaml");
         let old = read(&path)?;
         let Some(first) = &settings.first_client else {
@@ -130,12 +138,12 @@ impl Draft {
     }
 
     /// Makes the directory, if there is none, that only its owner can read.
-    pub fn make(&self) -> Result<(), FolderError> {
+    pub(crate) fn make(&self) -> Result<(), FolderError> {
         make(&self.folder.path)
     }
 
     /// Writes all that is missing or has changed.
-    pub fn write(self) -> Result<Folder, FolderError> {
+    pub(crate) fn write(self) -> Result<Folder, FolderError> {
         for kind in [Kind::Client, Kind::Exporter] {
             make(&self.folder.path.join(kind.plural()))?;
         }
