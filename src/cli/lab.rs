@@ -157,9 +157,9 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
     };
     quietly(banner.write(&mut io::stdout().lock()))?;
     let stop = CancellationToken::new();
-    let mut children = JoinSet::new();
+    let mut running = Running::default();
     if banner.runs_exporters() {
-        start_exporters(&lab, &banner.around, &stop, &mut children);
+        running.start(&lab, &banner.around, &stop);
     }
     let router_failed = lab.router_failed();
     let ended = tokio::select! {
@@ -177,7 +177,7 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
     stop.cancel();
     tokio::select! {
         // They say goodbye to the controller.
-        () = async { while children.join_next().await.is_some() {} } => {}
+        () = running.ended() => {}
         // Whoever asks twice does not want to wait. The keeper ends them.
         _ = signals.wait() => {}
     }
@@ -185,27 +185,40 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
     ended
 }
 
-/// Starts those that lab.toml says, and the process that ends them if the lab cannot.
-fn start_exporters(
-    lab: &Lab,
-    env: &[(String, String)],
-    stop: &CancellationToken,
-    children: &mut JoinSet<()>,
-) {
-    let run = Run::new();
-    let wanted = lab.settings.exporters.iter();
-    let wanted: Vec<_> = wanted.filter(|(_, exporter)| exporter.run).collect();
-    // It is there before the first of them.
-    if !wanted.is_empty() {
-        children.spawn(keeper::have(run.clone(), stop.clone()));
+/// Exporters, and the process that ends them if the lab cannot.
+#[derive(Default)]
+struct Running {
+    exporters: JoinSet<()>,
+    keeper: JoinSet<()>,
+    /// The keeper is needed no more.
+    all_ended: CancellationToken,
+}
+
+impl Running {
+    /// Starts those that lab.toml says.
+    fn start(&mut self, lab: &Lab, env: &[(String, String)], stop: &CancellationToken) {
+        let run = Run::new();
+        let wanted = lab.settings.exporters.iter();
+        let wanted: Vec<_> = wanted.filter(|(_, exporter)| exporter.run).collect();
+        if !wanted.is_empty() {
+            let keeper = keeper::have(run.clone(), self.all_ended.clone());
+            self.keeper.spawn(keeper);
+        }
+        for (name, _) in wanted {
+            let exporter = Exporter {
+                name: name.clone(),
+                config: lab.folder.config(&Holder::new(Kind::Exporter, name)),
+                env: env.to_owned(),
+                run: run.clone(),
+            };
+            self.exporters.spawn(exporter.keep_running(stop.clone()));
+        }
     }
-    for (name, _) in wanted {
-        let exporter = Exporter {
-            name: name.clone(),
-            config: lab.folder.config(&Holder::new(Kind::Exporter, name)),
-            env: env.to_owned(),
-            run: run.clone(),
-        };
-        children.spawn(exporter.keep_running(stop.clone()));
+
+    /// Waits until all have ended, as they were told to.
+    async fn ended(&mut self) {
+        while self.exporters.join_next().await.is_some() {}
+        self.all_ended.cancel();
+        while self.keeper.join_next().await.is_some() {}
     }
 }

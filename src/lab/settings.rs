@@ -203,7 +203,7 @@ mod tests {
             ),
             (
                 "[exporters.a.labels]\nb = \"c d\"",
-                ["[exporters.a] labels: ", "cannot be the value of a label"],
+                ["[exporters.a] labels.b: ", "cannot be the value of a label"],
             ),
             (
                 "[exporters.a]\ntoken = \"\"",

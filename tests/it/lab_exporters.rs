@@ -219,7 +219,7 @@ fn one_that_cannot_be_started_is_tried_again() {
 /// Neither a process of its group nor one that has left it goes on.
 #[test]
 fn they_end_with_the_lab_however_it_ends() {
-    for name in ["TERM", "INT", "HUP", "QUIT", "ABRT", "KILL"] {
+    let ends_with = |name: &str| {
         let place = Place::new(&format!("{WITH_CHILDREN}{ORDERLY}"));
         let lab = place.start();
         let mut all = place.started(1);
@@ -234,7 +234,12 @@ fn they_end_with_the_lab_however_it_ends() {
             place.said().contains("ended\n"),
             "{name}: it could say goodbye"
         );
-    }
+    };
+    std::thread::scope(|scope| {
+        for name in ["TERM", "INT", "HUP", "QUIT", "ABRT", "KILL"] {
+            scope.spawn(move || ends_with(name));
+        }
+    });
 }
 
 /// The lab and the process that would end its exporters are killed at once, as a service manager does it.

@@ -4,6 +4,7 @@
 //! run of the lab. So no list of process ids is needed, which could name somebody else's process after a while.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -81,15 +82,17 @@ impl Mark {
     /// Ends its processes. They are asked to first, and killed if they do not.
     pub(crate) async fn end(&self) {
         let is_ours = |value: &[u8]| self.is_in(value);
+        let mut asked = BTreeSet::new();
         let mut found = find(is_ours);
-        // Those below them are left to those that started them.
-        for process in &found {
-            if found.iter().all(|other| other.pid != process.parent) {
-                process.signal(Signal::TERM, is_ours);
-            }
-        }
         let deadline = Instant::now() + LAST_WORDS;
         while !found.is_empty() && Instant::now() < deadline {
+            for process in &found {
+                // Those below another are left to that one, while it is there.
+                let is_on_top = found.iter().all(|other| other.pid != process.parent);
+                if is_on_top && asked.insert(process.pid) {
+                    process.signal(Signal::TERM, is_ours);
+                }
+            }
             sleep(LOOK).await;
             found = find(is_ours);
         }
