@@ -1,6 +1,5 @@
 //! `doctor`: says what is wrong between here and a router, and what to do about it.
 
-mod certificate;
 mod finding;
 mod http2;
 mod names;

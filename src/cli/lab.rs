@@ -1,42 +1,35 @@
 //! `lab`: runs a router and a controller in memory until it is told to stop.
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod banner;
+mod signals;
+
+use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tokio::{runtime::Runtime, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::{banner::Banner, signals::Signals};
 use super::{
     config_args::overrides,
     exit::{Exit, Failure},
     join::credentials::KEY_ENV,
-    quietly,
-    stop::Stop,
-    variable,
+    quietly, variable,
 };
 use crate::{
     auth::without_newline,
     common::address,
     config::{Endpoint, Secret},
     lab::{
-        Lab, LabError, Options, exporters,
+        Lab, LabError, Options,
+        exporters::{self, Exporter, keeper, mark::Run, proxy},
+        external::ExternalError,
         folder::FolderError,
         routers::Routing,
-        selector::list,
         tokens::{Holder, Kind},
     },
     observe::log::{self, LogFormat},
 };
-
-/// What is needed for an exporter with the drivers that the lab writes down.
-const INSTALL: &str =
-    "pip install jumpstarter-cli jumpstarter-driver-composite jumpstarter-driver-power";
 
 /// What `lab --help` begins with.
 pub(crate) const ABOUT: &str = "Run a whole Jumpstarter installation on this machine, without Kubernetes: the router, and a \
@@ -67,9 +60,12 @@ pub struct LabArgs {
     /// Start no exporters, whatever lab.toml says
     #[arg(long)]
     pub no_run: bool,
-    /// Have streams pass another router; its key is read from the environment, ROUTER_KEY
+    /// Have streams pass another router, which is tried first; its key is read from the environment, ROUTER_KEY
     #[arg(long, value_name = "HOST:PORT")]
     pub router: Option<Endpoint>,
+    /// PEM file with the certificates by which clients and exporters trust that router
+    #[arg(long, value_name = "FILE", requires = "router")]
+    pub router_ca: Option<PathBuf>,
     /// Start so many routers, which find each other over NATS, and send the two sides of each stream to different ones
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "router")]
     pub routers: u16,
@@ -86,10 +82,17 @@ pub struct LabArgs {
         default_value = "warn,jumpstarter_router::lab=info,jumpstarter_router::cli::lab=info"
     )]
     pub log_filter: String,
+    /// Be the process that ends the exporters of this run of the lab when that is gone
+    #[arg(long = keeper::OPTION, value_name = "ID", hide = true)]
+    pub keeper: Option<String>,
 }
 
 /// Runs the lab. Exit code 0 when it was stopped, 78 for a wrong lab.toml or setting, 1 for anything else.
 pub(crate) fn run(args: LabArgs, env: Vec<(String, OsString)>) -> Result<(), Failure> {
+    if let Some(id) = &args.keeper {
+        let run = Run::of(id).ok_or_else(|| Failure::new(Exit::Usage, "--keeper needs an id"))?;
+        return Ok(keeper::be(run)?);
+    }
     log::init(LogFormat::Auto, &args.log_filter).map_err(Failure::broken)?;
     let run = !args.no_run;
     let options = options(args, env)?;
@@ -117,6 +120,7 @@ fn options(args: LabArgs, env: Vec<(String, OsString)>) -> Result<Options, Failu
         endpoint: args.endpoint,
         keep: !args.no_state,
         router,
+        router_ca: args.router_ca,
         routers: args.routers,
         nats_server: args.nats_server,
         env,
@@ -128,9 +132,13 @@ impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
         let exit = match error {
             LabError::Folder(FolderError::Settings(_) | FolderError::NoLine { .. })
+            | LabError::External(ExternalError::Certificates(_))
             | LabError::Router(_)
+            | LabError::Own { .. }
             | LabError::Port
             | LabError::Endpoint(_) => Exit::Config,
+            LabError::External(ExternalError::Refused { .. }) => Exit::Refused,
+            LabError::External(_) => Exit::Unreachable,
             _ => Exit::Broken,
         };
         Self::of(exit, &error)
@@ -138,154 +146,80 @@ impl From<LabError> for Failure {
 }
 
 async fn serve(options: Options, run: bool) -> Result<(), Failure> {
-    let mut signals = Stop::new()?;
+    let mut signals = Signals::new()?;
+    let env = options.env.clone();
     let mut lab = Box::pin(Lab::start(options)).await?;
-    let run = run && exporters::installed();
-    quietly(tell(&lab, run, &mut io::stdout().lock()))?;
+    let banner = Banner {
+        lab: &lab,
+        run,
+        jmp: exporters::jmp(),
+        around: proxy::around(&env, lab.routers().map(|(endpoint, _)| endpoint)),
+        env: &env,
+    };
+    quietly(banner.write(&mut io::stdout().lock()))?;
     let stop = CancellationToken::new();
-    let mut children = JoinSet::new();
-    if run {
-        start_exporters(&lab, &stop, &mut children);
+    let mut running = Running::default();
+    if banner.runs_exporters() {
+        running.start(&lab, &banner.around, &stop);
     }
     let router_failed = lab.router_failed();
     let ended = tokio::select! {
-        _ = signals.wait() => Ok(()),
+        signal = signals.wait() => {
+            tracing::info!("the lab stops ({signal})");
+            Ok(())
+        }
         error = lab.failed() => {
             // Now, and not when all have said goodbye.
             Failure::broken(error).report();
             Err(Failure::silent(Exit::Broken))
         }
         () = router_failed => Err(Failure::silent(Exit::Broken)),
-        // Exporters end before the lab only if something is wrong with them; the lab goes on.
-        never = async { while children.join_next().await.is_some() {} std::future::pending().await } => never,
     };
     stop.cancel();
-    // They say goodbye to the controller.
-    while children.join_next().await.is_some() {}
+    tokio::select! {
+        // They say goodbye to the controller.
+        () = running.ended() => {}
+        // Whoever asks twice does not want to wait. The keeper ends them.
+        _ = signals.wait() => {}
+    }
     lab.stop().await;
     ended
 }
 
-fn start_exporters(lab: &Lab, stop: &CancellationToken, children: &mut JoinSet<()>) {
-    let wanted = lab
-        .settings
-        .exporters
-        .iter()
-        .filter(|(_, exporter)| exporter.run);
-    for (name, _) in wanted {
-        let config = lab.folder.config(&Holder::new(Kind::Exporter, name));
-        let (name, stop) = (name.clone(), stop.clone());
-        children.spawn(async move {
-            let log = exporters::log(&config);
-            match exporters::run(&config, stop).await {
-                Ok(None) => {}
-                Ok(Some(status)) => {
-                    tracing::error!(exporter = name, %status, log = %log.display(), "an exporter has ended; its log says why");
-                }
-                Err(error) => {
-                    tracing::error!(exporter = name, %error, "an exporter cannot be started");
-                }
-            }
-        });
-    }
+/// Exporters, and the process that ends them if the lab cannot.
+#[derive(Default)]
+struct Running {
+    exporters: JoinSet<()>,
+    keeper: JoinSet<()>,
+    /// The keeper is needed no more.
+    all_ended: CancellationToken,
 }
 
-/// Says what there is, and what to type next.
-fn tell(lab: &Lab, run: bool, out: &mut impl Write) -> io::Result<()> {
-    let path = lab.folder.path();
-    let (clients, exporters) = (&lab.settings.clients, &lab.settings.exporters);
-    tell_routers(lab, out)?;
-    for name in clients.keys() {
-        writeln!(out, "  client    {name}")?;
-    }
-    for (name, exporter) in exporters {
-        let note = if !exporter.enabled {
-            ", disabled"
-        } else if exporter.run && run {
-            ", started"
-        } else {
-            ""
-        };
-        writeln!(out, "  exporter  {name} ({}){note}", list(&exporter.labels))?;
-    }
-    let home = format!("JMP_CLIENT_CONFIG_HOME={}", quoted(path));
-    let wanted = exporters.values().any(|exporter| exporter.run);
-    if wanted && !exporters::installed() {
-        writeln!(out, "\njmp is not on the PATH. To have it:\n  {INSTALL}")?;
-    }
-    let others = exporters
-        .iter()
-        .filter(|(_, exporter)| !(exporter.run && run));
-    for (at, (name, _)) in others.enumerate() {
-        if at == 0 {
-            writeln!(out, "\nTo run an exporter, in another terminal:")?;
+impl Running {
+    /// Starts those that lab.toml says.
+    fn start(&mut self, lab: &Lab, env: &[(String, String)], stop: &CancellationToken) {
+        let run = Run::new();
+        let wanted = lab.settings.exporters.iter();
+        let wanted: Vec<_> = wanted.filter(|(_, exporter)| exporter.run).collect();
+        if !wanted.is_empty() {
+            let keeper = keeper::have(run.clone(), self.all_ended.clone());
+            self.keeper.spawn(keeper);
         }
-        writeln!(out, "  {home} jmp run --exporter {name}")?;
-    }
-    let first = exporters.iter().find(|(_, exporter)| exporter.enabled);
-    if let Some((name, exporter)) = first.filter(|_| !clients.is_empty()) {
-        let wish = if exporter.labels.is_empty() {
-            format!("-n {name}")
-        } else {
-            format!("-l {}", list(&exporter.labels))
-        };
-        writeln!(
-            out,
-            "\nFor a shell on an exporter, in another terminal:\n  {home} jmp shell {wish}"
-        )?;
-    }
-    writeln!(
-        out,
-        "\nWho takes part is said in {}. Ctrl-C stops the lab.",
-        path.join("lab.toml").display()
-    )
-}
-
-/// Says where controller and routers are.
-fn tell_routers(lab: &Lab, out: &mut impl Write) -> io::Result<()> {
-    let (path, endpoint) = (lab.folder.path().display(), &lab.endpoint);
-    let Some(nats) = lab.nats() else {
-        return writeln!(
-            out,
-            "Jumpstarter lab in {path}, controller and router on {endpoint}"
-        );
-    };
-    let count = lab.others.len() + 1;
-    writeln!(
-        out,
-        "Jumpstarter lab in {path}, controller on {endpoint}, {count} routers, which find each other over {nats}"
-    )?;
-    for (number, (endpoint, server)) in (1..).zip(lab.routers()) {
-        write!(out, "  router {number}  {endpoint}")?;
-        match server.admin_address {
-            Some(page) => writeln!(out, ", page http://{page}/")?,
-            None => writeln!(out)?,
+        for (name, _) in wanted {
+            let exporter = Exporter {
+                name: name.clone(),
+                config: lab.folder.config(&Holder::new(Kind::Exporter, name)),
+                env: env.to_owned(),
+                run: run.clone(),
+            };
+            self.exporters.spawn(exporter.keep_running(stop.clone()));
         }
     }
-    writeln!(
-        out,
-        "  each stream is sent to two of them in turn, its client to one and its exporter to the next"
-    )
-}
 
-/// As a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
-    if text.bytes().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_can_be_copied() {
-        assert_eq!(quoted(Path::new("/home/me/lab-1")), "/home/me/lab-1");
-        assert_eq!(quoted(Path::new("/my lab")), "'/my lab'");
-        assert_eq!(quoted(Path::new("/it's")), r"'/it'\''s'");
+    /// Waits until all have ended, as they were told to.
+    async fn ended(&mut self) {
+        while self.exporters.join_next().await.is_some() {}
+        self.all_ended.cancel();
+        while self.keeper.join_next().await.is_some() {}
     }
 }

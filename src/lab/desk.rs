@@ -119,6 +119,9 @@ impl Desk {
     pub(crate) fn change_now<T>(&self, change: impl FnOnce(&mut Leases, Time) -> T) -> T {
         let mut book = lock(&self.book);
         let result = change(&mut book.leases, now());
+        for news in book.leases.take_news() {
+            tracing::info!("{news}");
+        }
         if book.leases.has_unsaved() {
             if self.saved.is_some() {
                 book.version += 1;

@@ -9,6 +9,7 @@
 mod answers;
 mod exporter;
 mod lease;
+mod news;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 pub(crate) use answers::Dial;
 pub(crate) use exporter::Exporter;
 pub(crate) use lease::{End, LATEST, Lease, Phase, Terms, Time, Times, check_tags};
+pub(crate) use news::News;
 
 use super::refusal::Refusal;
 
@@ -38,6 +40,10 @@ pub(crate) struct Leases {
     next_session: u64,
     next_freed: u64,
     unsaved: BTreeSet<String>,
+    /// What has happened and was not told yet.
+    news: Vec<News>,
+    /// What leases that wait were said to wait for.
+    told: BTreeMap<String, String>,
 }
 
 impl Leases {
@@ -150,6 +156,7 @@ impl Leases {
                     created: now,
                     changed: now,
                     phase: Phase::Waiting,
+                    released: false,
                 });
             }
         }
@@ -168,6 +175,8 @@ impl Leases {
         heir: Option<&str>,
         now: Time,
     ) -> Result<&Lease, Refusal> {
+        // One whose time is up does not go on.
+        self.settle(now);
         let lease = self.lease_of(client, name)?;
         if lease.ended() {
             return Err(Refusal::Terms(format!(
@@ -196,6 +205,7 @@ impl Leases {
                 end,
             };
             (terms.duration, terms.begin, terms.end) = settled.settle().map_err(Refusal::Terms)?;
+            lease.ends_later(&terms, now).map_err(Refusal::Terms)?;
         }
         if heir.is_some() && lease.holds().is_none() {
             return Err(Refusal::Terms(
@@ -213,14 +223,21 @@ impl Leases {
         self.lease(name)
     }
 
-    /// Ends a lease. Whether the caller may has been looked at before. `false`: it had ended already.
+    /// Ends a lease because somebody wants that. Whether the caller may has been looked at before. `false`: somebody wanted it
+    /// before. Of one that had ended otherwise it is only noted, as in upstream's controller.
     pub(crate) fn release(&mut self, name: &str, now: Time) -> Result<bool, Refusal> {
-        let active = !self.lease(name)?.ended();
+        self.lease(name)?;
+        let Some(lease) = self.all.get_mut(name).filter(|lease| !lease.is_released()) else {
+            return Ok(false);
+        };
+        lease.released = true;
+        let active = !lease.ended();
+        self.unsaved.insert(name.to_owned());
         if active {
             self.end(name, now, End::Released);
             self.settle(now);
         }
-        Ok(active)
+        Ok(true)
     }
 
     /// When [`settle`](Self::settle) has something to do.
@@ -292,6 +309,7 @@ impl Leases {
                 self.give(&name, exporter, now);
             }
         }
+        self.tell_of_waiting(now);
         self.forget();
     }
 
@@ -303,6 +321,7 @@ impl Leases {
     }
 
     fn give(&mut self, name: &str, exporter: String, now: Time) {
+        self.tell_of_begin(name, &exporter);
         if let Some(found) = self.exporters.get_mut(&exporter) {
             found.lease = Some(name.to_owned());
         }
@@ -335,9 +354,15 @@ impl Leases {
             exporter.freed = self.next_freed;
         }
         lease.changed = at;
-        lease.phase = Phase::Ended { held, at, why };
+        let exporter = held.as_ref().map(|(exporter, _)| exporter.clone());
+        lease.phase = Phase::Ended {
+            held,
+            at,
+            why: why.clone(),
+        };
         self.ended.insert((at, lease.order, name.to_owned()));
         self.unsaved.insert(name.to_owned());
+        self.tell_of_end(name, exporter, why);
     }
 
     /// Forgets the oldest of many ended leases.

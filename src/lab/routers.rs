@@ -58,6 +58,11 @@ impl Routing {
         }
     }
 
+    /// Gives host:port of the first.
+    pub(crate) fn first(&self) -> &str {
+        &self.endpoints[0]
+    }
+
     /// Tells whether there are several.
     pub(crate) fn is_apart(&self) -> bool {
         self.endpoints.len() > 1
@@ -115,7 +120,8 @@ impl Wanted {
 pub(super) struct Place<'a> {
     pub listen: SocketAddr,
     pub endpoint: &'a str,
-    pub folder: &'a Folder,
+    /// Where its certificate is; `None` while that is not written yet.
+    pub folder: Option<&'a Folder>,
     /// Where it hears of others, if there are any.
     pub nats: Option<&'a Nats>,
 }
@@ -133,7 +139,10 @@ pub(super) fn config(
         folder,
         nats,
     } = place;
-    let file = |name: &str| path_text(&folder.path().join(name));
+    let file = |name: &str| match folder {
+        Some(folder) => path_text(&folder.path().join(name)),
+        None => Ok(String::new()),
+    };
     let mut own = vec![
         ("listen.address", listen.to_string()),
         ("listen.endpoint", endpoint.to_owned()),
@@ -168,11 +177,20 @@ pub(super) fn config(
             }
             Ok(loaded.config)
         }
-        Err(problems) => Err(LabError::Router(format!(
-            "the router's settings: {}",
-            joined(problems.all(), "; ")
-        ))),
+        Err(problems) => Err(LabError::Router(in_words_of_the_lab(&joined(
+            problems.all(),
+            "; ",
+        )))),
     }
+}
+
+/// Says the lab's options where the router's keys are meant that they set.
+fn in_words_of_the_lab(problems: &str) -> String {
+    let words = problems
+        .replace("flag --set: ", "--set ")
+        .replace("listen.address", "--listen")
+        .replace("listen.endpoint", "--endpoint");
+    format!("the router's settings: {words}")
 }
 
 fn path_text(path: &Path) -> Result<String, LabError> {

@@ -1,15 +1,16 @@
 //! `lab.toml`: who takes part in the lab.
 
+mod read;
+
 use std::{collections::BTreeMap, path::Path};
 
-use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
-    names,
     selector::Labels,
     tokens::{Holder, Kind},
 };
+use crate::common::text::joined;
 
 /// What is written where there is no file yet.
 pub(crate) const EXAMPLE: &str = r#"# Who takes part in this lab. It is read when the lab starts.
@@ -32,52 +33,66 @@ run = true
 
 // No `Debug`, here and below: there may be tokens.
 /// The file's contents.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 pub struct Settings {
     /// Clients by name.
-    #[serde(default)]
     pub clients: BTreeMap<String, Client>,
+    /// The client that is named first.
+    pub first_client: Option<String>,
     /// Exporters by name.
-    #[serde(default)]
     pub exporters: BTreeMap<String, Exporter>,
 }
 
 /// A client.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Client {
     /// Its token, instead of one that is made.
     pub token: Option<String>,
 }
 
 /// An exporter.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Exporter {
     /// Its token, instead of one that is made.
     pub token: Option<String>,
     /// What clients select it by.
-    #[serde(default)]
     pub labels: Labels,
     /// Whether it may be leased by its labels.
-    #[serde(default = "yes")]
     pub enabled: bool,
     /// Whether the lab starts it.
-    #[serde(default)]
     pub run: bool,
 }
 
-fn yes() -> bool {
-    true
+/// One thing that is wrong with the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what was expected. It does not repeat what may be a token.
+    pub text: String,
 }
 
-/// What is wrong with the file.
+impl std::fmt::Display for Problem {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "line {}: {}", self.line, self.text)
+    }
+}
+
+/// All that is wrong with the file, in its order.
 #[derive(Debug, Error)]
-#[error("{path}: {text}")]
+#[error("{path}: {}", listed(problems))]
 pub struct SettingsError {
     path: String,
-    text: String,
+    problems: Vec<Problem>,
+}
+
+fn listed(problems: &[Problem]) -> String {
+    match problems {
+        [only] => only.to_string(),
+        several => format!(
+            "{} things are wrong:\n  {}",
+            several.len(),
+            joined(several, "\n  ")
+        ),
+    }
 }
 
 impl Settings {
@@ -85,15 +100,12 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in the file's terms.
+    /// All that is wrong with it, in the file's terms.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
-        let error = |text: String| SettingsError {
+        read::read(text).map_err(|problems| SettingsError {
             path: path.display().to_string(),
-            text,
-        };
-        let settings: Self = toml::from_str(text).map_err(|e| error(told(text, &e)))?;
-        settings.check().map_err(error)?;
-        Ok(settings)
+            problems,
+        })
     }
 
     /// Lists everybody who takes part, with the token that the file gives.
@@ -104,49 +116,6 @@ impl Settings {
         let exporters = exporters.map(|(name, it)| (Holder::new(Kind::Exporter, name), &it.token));
         let all = clients.chain(exporters);
         all.map(|(holder, token)| (holder, token.as_deref()))
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let mut seen = BTreeMap::new();
-        for (Holder { kind, name }, token) in self.holders() {
-            let place = format!("[{}.{name}]", kind.plural());
-            names::object(&name).map_err(|why| format!("{place}: {why}"))?;
-            let Some(token) = token else { continue };
-            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(format!(
-                    "{place} token: expected printable characters without spaces"
-                ));
-            }
-            if kind == Kind::Client && token.split('.').count() != 3 {
-                return Err(format!(
-                    "{place} token: expected a JWT, three parts joined by dots, as jmp reads its claims; leave it out to \
-                     have one made"
-                ));
-            }
-            if let Some(other) = seen.insert(token, place.clone()) {
-                return Err(format!("{place} token: the same as {other} token"));
-            }
-        }
-        for (name, exporter) in &self.exporters {
-            for (key, value) in &exporter.labels {
-                names::label_key(key)
-                    .and_then(|()| names::label_value(value))
-                    .map_err(|why| format!("[exporters.{name}] labels: {why}"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Says what the parser does, with the line it is about. Its own rendering quotes the line, which may hold a token.
-fn told(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', " ");
-    match error.span() {
-        Some(span) => {
-            let before = text.get(..span.start).unwrap_or(text);
-            format!("line {}: {message}", before.matches('\n').count() + 1)
-        }
-        None => message,
     }
 }
 
@@ -180,22 +149,61 @@ mod tests {
     #[test]
     fn mistakes_are_told_with_their_place() {
         for (text, parts) in [
-            ("x = 1", ["lab.toml: line 1: ", "unknown field `x`"]),
+            (
+                "x = 1",
+                [
+                    "lab.toml: line 1: ",
+                    "unknown key `x`; the file has the tables clients and exporters",
+                ],
+            ),
+            (
+                "clients = 1",
+                ["line 1: ", "found a number, expected a table"],
+            ),
+            (
+                "[clients]\na = 1",
+                ["line 2: clients.a: ", "expected a table"],
+            ),
             (
                 "\n[clients.a]\nlabels = {}",
-                ["line 3: ", "unknown field `labels`"],
+                [
+                    "line 3: ",
+                    "unknown key `labels` in [clients.a]; it may have token",
+                ],
             ),
-            ("[clients.a", ["line 1: ", ""]),
-            ("[exporters.a]\nlabels = 3", ["line 2: ", "invalid type"]),
-            ("[exporters.a]\nlabels = { b = 3 }", ["line 2: ", ""]),
-            ("[exporters.A]", ["[exporters.A]: ", "cannot be a name"]),
+            ("[clients.a", ["line 1: this is no TOML: ", ""]),
+            (
+                "[exporters.a]\nlabels = 3",
+                [
+                    "line 2: [exporters.a] labels: found a number, ",
+                    "expected a table",
+                ],
+            ),
+            (
+                "[exporters.a]\nlabels = { b = 3 }",
+                [
+                    "line 2: [exporters.a] labels.b: found a number, ",
+                    "expected a text in quotes",
+                ],
+            ),
+            (
+                "[exporters.a]\nrun = \"yes\"",
+                [
+                    "line 2: [exporters.a] run: found a text, ",
+                    "expected true or false",
+                ],
+            ),
+            (
+                "[exporters.A]",
+                ["line 1: [exporters.A]: ", "cannot be a name"],
+            ),
             (
                 "[exporters.a.labels]\n\"b c\" = \"d\"",
                 ["[exporters.a] labels: ", "cannot be the key of a label"],
             ),
             (
                 "[exporters.a.labels]\nb = \"c d\"",
-                ["[exporters.a] labels: ", "cannot be the value of a label"],
+                ["[exporters.a] labels.b: ", "cannot be the value of a label"],
             ),
             (
                 "[exporters.a]\ntoken = \"\"",
@@ -220,7 +228,43 @@ mod tests {
             }
             assert!(!error.contains('\n'), "{error}");
         }
-        let error = parse("[clients.a]\ntoken = s3cr3t").err().unwrap();
-        assert!(!error.contains("s3cr3t"), "{error}");
+        for hidden in [
+            "token = s3cr3t",
+            "token = [\"s3cr3t\"]",
+            "token = \"s3cr 3t\"",
+        ] {
+            let error = parse(&format!("[clients.a]\n{hidden}")).err().unwrap();
+            assert!(!error.contains("s3cr"), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+        let text = "[exporters.b]\nlabel = {}\nrun = 1\n[clients.A]\ntoken = \"x\"\n[exporters.a]\n\
+                    labels = { \"b c\" = \"d\", e = \"f g\" }\n[client.x]\n";
+        let error = parse(text).err().unwrap();
+        let lines: Vec<_> = error.lines().collect();
+        assert_eq!(lines[0], "lab.toml: 7 things are wrong:", "{error}");
+        let places: Vec<_> = lines[1..]
+            .iter()
+            .map(|line| line.trim().split(": ").next().unwrap())
+            .collect();
+        let expected = [2, 3, 4, 5, 7, 7, 8].map(|line| format!("line {line}"));
+        assert_eq!(places, expected, "{error}");
+        // What follows a mistake of form may be no mistake.
+        let error = parse("[clients.a\n[exporters.x]\nlabels = {\n")
+            .err()
+            .unwrap();
+        assert!(
+            error.contains("line 1: ") && !error.contains("label`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_first_client_is_the_one_named_first() {
+        let settings = parse("[clients.zoe]\n[exporters.x]\n[clients.amy]").unwrap();
+        assert_eq!(settings.first_client.as_deref(), Some("zoe"));
+        assert_eq!(parse("").unwrap().first_client, None);
     }
 }

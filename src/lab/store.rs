@@ -195,6 +195,7 @@ mod tests {
             created: Duration::from_secs(1),
             changed: Duration::from_secs(2),
             phase,
+            released: false,
         }
     }
 

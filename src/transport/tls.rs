@@ -4,7 +4,6 @@
 //! layer itself, with buffers lent from [`staged`] while bytes pass, over what can [`gather`]; [`trust`](crate::tls::trust) says which certificates are believed.
 
 pub(crate) mod current;
-pub(crate) mod described;
 pub(crate) mod gather;
 pub(crate) mod settings;
 pub(crate) mod staged;

@@ -1,7 +1,7 @@
 //! `lab` as its user starts it: a process, its output, its files, its end.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -42,7 +42,11 @@ struct Running(Child);
 impl Running {
     /// Started, and ready to serve: it has said what to type next.
     fn start(folder: &Path, port: u16) -> (Self, String) {
-        let mut child = command(folder, port)
+        Self::of(command(folder, port))
+    }
+
+    fn of(mut command: Command) -> (Self, String) {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -138,8 +142,31 @@ fn a_second_start_changes_nothing() {
 fn a_wrong_configuration_is_told_in_one_line_and_ends_with_78() {
     for (toml, arguments, part) in [
         ("[clients.me", &[][..], "lab.toml: line 1: "),
-        ("[exporters.x]\nlabel = {}", &[], "unknown field `label`"),
-        ("[clients.Me]", &[], "cannot be a name"),
+        (
+            "[exporters.x]\nlabel = {}",
+            &[],
+            "line 2: unknown key `label` in [exporters.x]",
+        ),
+        (
+            "[clients.Me]",
+            &[],
+            "line 1: [clients.Me]: \"Me\" cannot be a name",
+        ),
+        (
+            "",
+            &["--set", "listen.address=:1"],
+            "--set listen.address: use --listen",
+        ),
+        (
+            "",
+            &["--set", "listen.endpoint=x:1"],
+            "--set listen.endpoint: use --endpoint",
+        ),
+        (
+            "",
+            &["--set", "tls.key=/x"],
+            "--set tls.key: put your certificate and its key into",
+        ),
         ("", &["--set", "pairing.timeout=soon"], "pairing.timeout"),
         ("", &["--listen", "0.0.0.0:8083"], "--endpoint"),
         ("", &["--listen", "127.0.0.1:0"], "a port of your choice"),
@@ -153,6 +180,11 @@ fn a_wrong_configuration_is_told_in_one_line_and_ends_with_78() {
         assert!(error.contains(part), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
         assert!(output.stdout.is_empty());
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing is written"
+        );
     }
     let dir = tempfile::tempdir().unwrap();
     let output = refused(dir.path(), &["--router", "localhost:1"]);
@@ -160,6 +192,181 @@ fn a_wrong_configuration_is_told_in_one_line_and_ends_with_78() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("ROUTER_KEY"), "{error}");
     assert!(!dir.path().join("lab.toml").exists(), "nothing is written");
+}
+
+#[test]
+fn all_mistakes_in_lab_toml_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let toml =
+        "[clients.Me]\n[exporters.x]\nruns = true\nlabels = { \"a b\" = \"c\" }\n[exporter.y]\n";
+    std::fs::write(dir.path().join("lab.toml"), toml).unwrap();
+    let output = refused(dir.path(), &[]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{error}");
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(lines.len(), 5, "{error}");
+    assert!(
+        lines[0].ends_with("lab.toml: 4 things are wrong:"),
+        "{error}"
+    );
+    for (line, number) in lines[1..].iter().zip([1, 3, 4, 5]) {
+        assert!(line.starts_with(&format!("  line {number}: ")), "{error}");
+    }
+}
+
+/// In the words of the lab's own options, and before anything is there.
+#[test]
+fn an_address_that_will_not_do_is_told_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("lab");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let metrics = format!("listen.metrics_address={taken}");
+    for (arguments, code, parts) in [
+        (
+            vec![format!("--listen={taken}")],
+            1,
+            [
+                format!("error: --listen {taken}: cannot listen there: "),
+                "choose another port".to_owned(),
+            ],
+        ),
+        (
+            vec!["--listen=192.0.2.1:8083".to_owned()],
+            1,
+            [
+                "--listen 192.0.2.1:8083: ".to_owned(),
+                "an address of this machine".to_owned(),
+            ],
+        ),
+        (
+            vec!["--set".to_owned(), metrics.clone()],
+            1,
+            [
+                format!("--set listen.metrics_address {taken}: "),
+                String::new(),
+            ],
+        ),
+        (
+            vec![format!("--listen={taken}"), "--set".to_owned(), metrics],
+            78,
+            ["--listen".to_owned(), "listen.metrics_address".to_owned()],
+        ),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"));
+        command
+            .arg("lab")
+            .arg(&folder)
+            .args(["--set", "listen.admin_address=0"]);
+        if !arguments
+            .iter()
+            .any(|argument| argument.starts_with("--listen"))
+        {
+            command.arg(format!("--listen=127.0.0.1:{}", free_port()));
+        }
+        let output = command.args(&arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        for part in parts {
+            assert!(error.contains(&part), "{part}: {error}");
+        }
+        assert!(!error.contains("listen.address"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(!folder.exists(), "nothing is written");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_file_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("clients")).unwrap();
+    std::fs::write(dir.path().join("clients/me.yaml"), "kind: ClientConfig\n").unwrap();
+    let output = refused(dir.path(), &[]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{error}");
+    assert!(
+        error.contains("clients/me.yaml has no line for endpoint"),
+        "{error}"
+    );
+    let mut left: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["clients"]);
+}
+
+#[test]
+fn a_directory_has_one_lab() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_lab, _) = Running::start(dir.path(), free_port());
+    let output = refused(dir.path(), &["--no-state"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("another lab runs in "), "{error}");
+}
+
+/// What is said can be typed, with the page and without.
+#[test]
+fn the_banner_names_the_page_and_what_to_type() {
+    let page = free_port();
+    for (address, parts) in [
+        (
+            format!("127.0.0.1:{page}"),
+            [
+                format!("  page      http://127.0.0.1:{page}/"),
+                format!("  jumpstarter-router top --admin http://127.0.0.1:{page}"),
+            ],
+        ),
+        (
+            "0".to_owned(),
+            [
+                "  page      none; --set listen.admin_address=127.0.0.1:<port> gives one"
+                    .to_owned(),
+                String::new(),
+            ],
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("lab");
+        let venv = dir.path().join("venv");
+        std::fs::create_dir_all(venv.join("bin")).unwrap();
+        std::fs::write(venv.join("bin/jmp"), "").unwrap();
+        let mut command = command(&folder, free_port());
+        command
+            .arg(format!("--set=listen.admin_address={address}"))
+            .arg("--no-run")
+            .env("PATH", venv.join("bin"))
+            .env("VIRTUAL_ENV", &venv);
+        let (_lab, said) = Running::of(command);
+        let home = folder.canonicalize().unwrap();
+        let home = format!("JMP_CLIENT_CONFIG_HOME={}", home.display());
+        let activate = format!("\n  . {}/bin/activate\n", venv.display());
+        for part in parts.iter().chain([
+            &format!("{activate}  {home} jmp run --exporter mock\n"),
+            &format!("{activate}  {home} jmp shell -l board=mock\n"),
+            &format!("  {home} jmp get exporters\n"),
+        ]) {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_first_client_is_the_one_that_jmp_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("lab.toml"),
+        "[clients.zoe]\n[clients.amy]\n[exporters.x]\n",
+    )
+    .unwrap();
+    let (_lab, said) = Running::start(dir.path(), free_port());
+    assert!(
+        said.contains("  client    zoe, the first in lab.toml\n"),
+        "{said}"
+    );
+    let config = std::fs::read_to_string(dir.path().join("config.yaml")).unwrap();
+    assert!(config.contains("current-client: \"zoe\""), "{config}");
 }
 
 #[test]
@@ -304,92 +511,4 @@ fn authorized<T>(folder: &Path, message: T) -> Request<T> {
     let header = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", header);
     request
-}
-
-/// A program that stands for jmp: says how it was called and as which process, and ends in order at SIGTERM.
-fn jmp(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::create_dir(folder).unwrap();
-    let path = folder.join("jmp");
-    let text = "#!/bin/sh\nexport PATH=/usr/bin:/bin\necho \"$$ called with $*\"\ntrap 'echo ended; exit 0' TERM\n\
-                while :; do sleep 0.05; done\n";
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// The processes that have called themselves started in this log, once there are so many.
-fn started(log: &Path, count: usize) -> Vec<String> {
-    let start = Instant::now();
-    loop {
-        let said = std::fs::read_to_string(log).unwrap_or_default();
-        let calls = said
-            .lines()
-            .filter_map(|line| line.split_once(" called with"));
-        let processes: Vec<_> = calls.map(|(process, _)| process.to_owned()).collect();
-        if processes.len() >= count {
-            return processes;
-        }
-        assert!(start.elapsed() < LONG, "{count} were not started: {said}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[test]
-fn exporters_are_started_and_ended_along_with_the_lab() {
-    let dir = tempfile::tempdir().unwrap();
-    let bin = dir.path().join("bin");
-    jmp(&bin);
-    let folder = dir.path().join("lab");
-    let mut child = command(&folder, free_port())
-        .env("PATH", &bin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let mut lab = Running(child);
-    let log = folder.join("exporters/mock.log");
-    let process = started(&log, 1).concat();
-    lab.signal("INT");
-    assert_eq!(lab.code(), Some(0));
-    let config = folder.join("exporters/mock.yaml").canonicalize().unwrap();
-    let called = format!("called with run --exporter-config {}", config.display());
-    let said = std::fs::read_to_string(&log).unwrap();
-    assert_eq!(said, format!("{process} {called}\nended\n"));
-    let mut told = String::new();
-    stdout.read_to_string(&mut told).unwrap();
-    assert!(
-        told.contains("exporter  mock (board=mock), started"),
-        "{told}"
-    );
-    assert!(!told.contains("jmp run"), "{told}");
-}
-
-/// Two exporters of one name would take turns for ever.
-#[test]
-fn an_exporter_that_outlived_its_lab_is_not_started_twice() {
-    let dir = tempfile::tempdir().unwrap();
-    let bin = dir.path().join("bin");
-    jmp(&bin);
-    let folder = dir.path().join("lab");
-    let port = free_port();
-    let log = folder.join("exporters/mock.log");
-    let start = || {
-        let mut command = command(&folder, port);
-        command.env("PATH", &bin).stdout(Stdio::null());
-        Running(command.spawn().unwrap())
-    };
-    let mut first = start();
-    let orphan = started(&log, 1).concat();
-    first.signal("KILL");
-    assert_eq!(first.code(), None);
-    let mut second = start();
-    // It looks twice a second.
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(started(&log, 1), [orphan.as_str()]);
-    let ended = Command::new("kill").args(["-s", "KILL", &orphan]).status();
-    assert!(ended.unwrap().success());
-    assert_eq!(started(&log, 2).len(), 2);
-    second.signal("TERM");
-    assert_eq!(second.code(), Some(0));
 }

@@ -50,6 +50,8 @@ mod forward_unix;
 mod health;
 mod lab;
 mod lab_commands;
+mod lab_exporters;
+mod lab_external;
 mod lab_process;
 mod lab_routers;
 mod limits;

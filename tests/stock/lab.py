@@ -225,13 +225,13 @@ class Lab(OneProcess):
         super().start_controller("--router", self.router.endpoint, *options, ROUTER_KEY=self.key, **env)
 
     def __enter__(self):
-        super().__enter__()
+        # The lab tries it before anything else.
         try:
             self.router.start()
         except BaseException:
             self.__exit__()
             raise
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_) -> None:
         super().__exit__()

@@ -6,7 +6,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    certificate::Certificate,
     finding::Report,
     http2::{self, greeting},
     way::{Routes, Way},
@@ -14,7 +13,8 @@ use super::{
 use crate::{
     cli::exit::Exit,
     client::{ConnectError, connect::HandshakeError},
-    common::text::joined,
+    common::{since_epoch, text::joined},
+    tls::described::Described,
 };
 
 /// Certificates with fewer days left are worth a word.
@@ -58,12 +58,12 @@ fn session(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) {
 fn certificates(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -> bool {
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap_or_default();
-    let chain: Vec<_> = chain.iter().filter_map(Certificate::read).collect();
+    let chain: Vec<_> = chain.iter().filter_map(Described::of).collect();
     let Some(first) = chain.first() else {
         report.warning("cert", format_args!("{}: it cannot be read", way.label), "");
         return true;
     };
-    let by = if first.is_self_signed() {
+    let by = if first.subject == first.issuer {
         "signed by itself".to_owned()
     } else {
         let issuers = joined(chain.iter().map(|one| &one.issuer), "; ");
@@ -73,8 +73,9 @@ fn certificates(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -
         [] => "no names at all".to_owned(),
         names => joined(names, ", "),
     };
-    let now = SystemTime::now();
-    let days = first.days_left(now);
+    let now = since_epoch(SystemTime::now()).as_secs().cast_signed();
+    let days = (first.not_after - now).div_euclid(86_400);
+    let early = first.not_before > now;
     let text = format!(
         "{}: {} for {names}, {by}, {days} days left",
         way.label, first.subject
@@ -87,7 +88,7 @@ fn certificates(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -
             format_args!("{text}: it has expired"),
             advice,
         );
-    } else if first.is_early(now) {
+    } else if early {
         let advice = "is this machine's clock behind, or the one of who made it ahead?";
         report.failed(
             "cert",
@@ -100,7 +101,7 @@ fn certificates(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -
     } else {
         report.good("cert", text);
     }
-    days >= 0 && !first.is_early(now)
+    days >= 0 && !early
 }
 
 /// Says whether the options given believe it. `good`: nothing worse is known already.

@@ -56,18 +56,15 @@ fn secured(tls: &ClientConnection) {
 
 #[cfg(feature = "server")]
 fn certificate(certificate: &rustls_pki_types::CertificateDer<'_>) {
-    let Ok((_, read)) = x509_parser::parse_x509_certificate(certificate) else {
+    let Some(read) = crate::tls::described::Described::of(certificate) else {
         tracing::debug!("a certificate that cannot be read");
         return;
     };
-    let names = read.subject_alternative_name().ok().flatten();
-    let names = names.map(|names| crate::common::text::joined(&names.value.general_names, ", "));
     tracing::debug!(
-        subject = %read.subject(),
-        issuer = %read.issuer(),
-        names,
-        from = %read.validity().not_before,
-        until = %read.validity().not_after,
+        subject = read.subject,
+        issuer = read.issuer,
+        names = crate::common::text::joined(&read.names, ", "),
+        until = read.not_after,
         "certificate"
     );
 }

@@ -11,7 +11,7 @@ use x509_parser::{
     prelude::{FromDer as _, X509Certificate},
 };
 
-use super::{FolderError, read, write};
+use super::{FolderError, read};
 use crate::common::since_epoch;
 use crate::transport::tls::settings::self_made;
 
@@ -24,12 +24,17 @@ const RENEW: Duration = Duration::from_secs(30 * 86_400);
 /// Names that are always in it.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Gives the certificate in PEM, which is its own root. The key is beside it.
-pub(super) fn load_or_make(
-    folder: &Path,
-    host: &str,
-    now: SystemTime,
-) -> Result<String, FolderError> {
+/// A certificate in PEM, which is its own root.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It is in the directory, with its key.
+    Kept(String),
+    /// It is to be written there.
+    New { certificate: String, key: String },
+}
+
+/// Gives the one in the directory if it will do, else a new one.
+pub(super) fn load_or_make(folder: &Path, host: &str, now: SystemTime) -> Result<Own, FolderError> {
     let (cert_path, key_path) = (folder.join("tls.crt"), folder.join("tls.key"));
     if let (Some(found), Some(_)) = (read(&cert_path)?, read(&key_path)?) {
         let good = will_do(&found, host, now).map_err(|why| {
@@ -39,7 +44,7 @@ pub(super) fn load_or_make(
             ))
         })?;
         if good {
-            return Ok(found);
+            return Ok(Own::Kept(found));
         }
     }
     let (certificate, key) = make(host, now).map_err(|error| {
@@ -47,9 +52,7 @@ pub(super) fn load_or_make(
             "cannot make a certificate for {host:?}: {error}; check --endpoint"
         ))
     })?;
-    write(&key_path, &key)?;
-    write(&cert_path, &certificate)?;
-    Ok(certificate)
+    Ok(Own::New { certificate, key })
 }
 
 /// Makes a certificate and its key, both in PEM.
@@ -109,7 +112,14 @@ mod tests {
     fn it_is_kept_while_it_will_do() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let load = |host: &str, now| load_or_make(folder.path(), host, now);
+        let load = |host: &str, now| match load_or_make(folder.path(), host, now)? {
+            Own::Kept(certificate) => Ok::<_, FolderError>(certificate),
+            Own::New { certificate, key } => {
+                fs::write(folder.path().join("tls.crt"), &certificate).unwrap();
+                fs::write(folder.path().join("tls.key"), key).unwrap();
+                Ok(certificate)
+            }
+        };
         let first = load("127.0.0.1", now).unwrap();
         for host in ["127.0.0.1", "localhost", "::1"] {
             assert_eq!(load(host, now).unwrap(), first, "{host}");
@@ -130,7 +140,7 @@ mod tests {
         let key = own.signing_key.serialize_pem();
         fs::write(folder.path().join("tls.key"), key).unwrap();
         let loaded = load_or_make(folder.path(), "localhost", now).unwrap();
-        assert_eq!(loaded, own.cert.pem());
+        assert_eq!(loaded, Own::Kept(own.cert.pem()));
         fs::write(folder.path().join("tls.crt"), "garbage").unwrap();
         let error = load_or_make(folder.path(), "localhost", now).unwrap_err();
         assert!(error.to_string().contains("is no certificate"), "{error}");

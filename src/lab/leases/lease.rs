@@ -137,6 +137,9 @@ pub(crate) struct Lease {
     pub changed: Time,
     /// What has become of it.
     pub phase: Phase,
+    /// Somebody wanted it to end, perhaps when it had already.
+    #[serde(default)]
+    pub released: bool,
 }
 
 /// What has become of a lease.
@@ -190,6 +193,47 @@ impl Lease {
             }
             Phase::Ended { .. } => None,
         }
+    }
+
+    /// Tells whether somebody wanted it to end.
+    pub(crate) fn is_released(&self) -> bool {
+        let ended = matches!(
+            self.phase,
+            Phase::Ended {
+                why: End::Released,
+                ..
+            }
+        );
+        self.released || ended
+    }
+
+    /// Checks that with these terms it would not be over already.
+    ///
+    /// # Errors
+    ///
+    /// What has passed.
+    pub(super) fn ends_later(&self, terms: &Terms, now: Time) -> Result<(), String> {
+        let changed = Self {
+            terms: terms.clone(),
+            ..self.clone()
+        };
+        let Some(over) = changed.expires().filter(|expires| *expires <= now) else {
+            return Ok(());
+        };
+        let whole =
+            |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+        let (name, ago) = (&self.name, whole(now.saturating_sub(over)));
+        let Phase::Held { since, .. } = self.phase else {
+            return Err(format!(
+                "cannot update lease: {name} would have ended {ago} ago"
+            ));
+        };
+        let since = terms.begin.unwrap_or(since);
+        Err(format!(
+            "cannot shorten lease {name} to {}: {} of it have passed; to end it now, delete it",
+            whole(over.saturating_sub(since)),
+            whole(now.saturating_sub(since)),
+        ))
     }
 
     /// Says when it first wants an exporter.

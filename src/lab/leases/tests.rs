@@ -284,15 +284,27 @@ fn times_and_owners_change() {
         .unwrap();
     assert!(lab.dial("me", "a").is_err() && lab.dial("you", "a").is_ok());
 
-    // Shortened to a time that has passed: over at once.
+    // What has passed cannot be taken back.
     let short = Times {
         duration: Some(seconds(10)),
         ..Times::default()
     };
-    lab.amend("you", "a", short, None, NOW + seconds(61))
+    let refused = lab.amend("you", "a", short, None, NOW + seconds(61));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "cannot shorten lease a to 10s: 1m 1s of it have passed; to end it now, delete it"
+    );
+    assert_eq!(lab.lease("a").unwrap().terms.duration, seconds(100));
+    let just = Times {
+        duration: Some(seconds(62)),
+        ..Times::default()
+    };
+    lab.amend("you", "a", just, None, NOW + seconds(61))
         .unwrap();
-    assert_eq!(end(&lab, "a"), (End::Expired, NOW + seconds(10)));
-    assert!(lab.amend("you", "a", longer, None, NOW).is_err());
+    // Nor does one go on whose time is up, though nobody has looked yet.
+    let late = lab.amend("you", "a", longer, None, NOW + seconds(62));
+    assert!(late.unwrap_err().to_string().contains("has already ended"));
+    assert_eq!(end(&lab, "a"), (End::Expired, NOW + seconds(62)));
 
     request(&mut lab, "b", wish("board=x", 60), NOW);
     request(&mut lab, "c", wish("board=x", 60), NOW);
@@ -301,6 +313,30 @@ fn times_and_owners_change() {
     assert_eq!(lab.lease("d").unwrap().due(), NOW + seconds(500));
     let refused = lab.amend("me", "d", Times::default(), Some("you"), NOW);
     assert!(refused.is_err(), "it has not started");
+    let past = Times {
+        begin: Some(NOW - seconds(500)),
+        ..Times::default()
+    };
+    let refused = lab.amend("me", "d", past, None, NOW).unwrap_err();
+    assert!(
+        refused.to_string().contains("would have ended"),
+        "{refused}"
+    );
+}
+
+/// As upstream's controller has it.
+#[test]
+fn a_lease_is_released_once_even_if_its_time_is_up() {
+    let mut lab = open();
+    request(&mut lab, "a", named("y", 60), NOW);
+    assert_eq!(lab.release("a", NOW), Ok(true));
+    assert_eq!(lab.release("a", NOW), Ok(false));
+    request(&mut lab, "b", named("y", 60), NOW);
+    lab.settle(NOW + seconds(60));
+    assert_eq!(end(&lab, "b").0, End::Expired);
+    assert_eq!(lab.release("b", NOW + seconds(61)), Ok(true));
+    assert_eq!(end(&lab, "b"), (End::Expired, NOW + seconds(60)));
+    assert_eq!(lab.release("b", NOW + seconds(61)), Ok(false));
 }
 
 #[test]

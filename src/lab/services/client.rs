@@ -37,7 +37,7 @@ impl Clients {
             .desk
             .tokens
             .check(metadata, Kind::Client, SystemTime::now());
-        checked.inspect_err(|refusal| tracing::info!(%refusal, "client authentication failed"))
+        checked.inspect_err(|refusal| tracing::info!("a client was not let in: {refusal}"))
     }
 }
 
@@ -152,7 +152,7 @@ impl ClientService for Clients {
             Ok(convert::lease(lease, leases, now))
         });
         let lease = lease.await?;
-        tracing::info!(lease = name, client = caller, selector, "lease requested");
+        tracing::debug!(lease = name, client = caller, selector, "lease requested");
         Ok(Response::new(lease))
     }
 
@@ -184,7 +184,10 @@ impl ClientService for Clients {
             Ok(convert::lease(lease, leases, now))
         });
         let lease = lease.await?;
-        tracing::info!(lease = name, client = caller, heir, "lease changed");
+        match heir {
+            Some(heir) => tracing::info!("{caller} has given lease {name} to {heir}"),
+            None => tracing::info!("{caller} has changed the times of lease {name}"),
+        }
         Ok(Response::new(lease))
     }
 
@@ -201,7 +204,7 @@ impl ClientService for Clients {
         if !released.await? {
             return Err(Refusal::AlreadyReleased(name.to_owned()).into());
         }
-        tracing::info!(lease = name, client = caller, "lease released");
+        tracing::debug!(lease = name, client = caller, "lease released");
         Ok(Response::new(()))
     }
 
@@ -214,7 +217,7 @@ impl ClientService for Clients {
         let holder = Holder::new(Kind::Client, &caller);
         let now = SystemTime::now();
         let token = self.desk.tokens.rotate(&holder, now)?;
-        tracing::info!(client = caller, "token changed");
+        tracing::info!("{caller} has a new token");
         let (folder, new) = (self.folder.clone(), token.clone());
         let written = tokio::task::spawn_blocking(move || folder.write_token(&holder, &new)).await;
         if let Ok(Err(error)) = written {

@@ -36,12 +36,12 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Controller {
     fn caller(&self, metadata: &MetadataMap) -> Result<Holder, Refusal> {
         let caller = self.desk.tokens.caller(metadata, SystemTime::now());
-        caller.inspect_err(|refusal| tracing::info!(%refusal, "authentication failed"))
+        caller.inspect_err(|refusal| tracing::info!("somebody was not let in: {refusal}"))
     }
 
     fn name(&self, metadata: &MetadataMap, needed: Kind) -> Result<String, Refusal> {
         let name = self.desk.tokens.check(metadata, needed, SystemTime::now());
-        name.inspect_err(|refusal| tracing::info!(%refusal, "authentication failed"))
+        name.inspect_err(|refusal| tracing::info!("somebody was not let in: {refusal}"))
     }
 }
 
@@ -58,7 +58,10 @@ impl ControllerService for Controller {
             Ok(uuid.to_owned())
         });
         let uuid = registered.await?;
-        tracing::info!(exporter, drivers = reports.len(), "exporter registered");
+        tracing::info!(
+            "exporter {exporter} has registered, with {} drivers",
+            reports.len()
+        );
         Ok(Response::new(RegisterResponse { uuid }))
     }
 
@@ -73,7 +76,7 @@ impl ControllerService for Controller {
             .desk
             .change(|leases, now| leases.report(&exporter, status, reason, now));
         reported.await?;
-        tracing::info!(exporter, "exporter unregistered");
+        tracing::info!("exporter {exporter} has said goodbye");
         Ok(Response::new(UnregisterResponse {}))
     }
 
@@ -150,7 +153,7 @@ impl ControllerService for Controller {
             changes,
             told: None,
         };
-        tracing::info!(exporter = call.exporter, "exporter connected");
+        tracing::info!("exporter {} is connected", call.exporter);
         let answers = stream::try_unfold(call, |mut call| async move {
             let answer = call.next().await?;
             Ok(Some((answer, call)))
@@ -162,9 +165,9 @@ impl ControllerService for Controller {
         let client = self.name(request.metadata(), Kind::Client)?;
         let lease = request.into_inner().lease_name;
         let route = self.desk.dial(&client, &lease).await;
-        let route = route.inspect_err(
-            |refusal| tracing::info!(lease, client, %refusal, "exporter not reached"),
-        )?;
+        let route = route.inspect_err(|refusal| {
+            tracing::info!("{client} does not reach the exporter of lease {lease}: {refusal}")
+        })?;
         tracing::debug!(lease, client, "exporter dialled");
         Ok(Response::new(DialResponse {
             router_endpoint: route.endpoint,
@@ -226,7 +229,7 @@ impl ControllerService for Controller {
             .desk
             .change(|leases, now| leases.request(&client, &name, terms, now).map(drop));
         requested.await?;
-        tracing::info!(lease = name, client, "lease requested");
+        tracing::debug!(lease = name, client, "lease requested");
         Ok(Response::new(RequestLeaseResponse { name }))
     }
 
@@ -254,7 +257,7 @@ impl ControllerService for Controller {
             leases.release(&name, now)
         });
         released.await?;
-        tracing::info!(lease = name, by = %caller, "lease released");
+        tracing::debug!(lease = name, by = %caller, "lease released");
         Ok(Response::new(ReleaseLeaseResponse {}))
     }
 
@@ -352,6 +355,6 @@ impl Drop for StatusCall {
     fn drop(&mut self) {
         self.desk
             .change_now(|leases, _| leases.disconnect(&self.exporter, self.session));
-        tracing::info!(exporter = self.exporter, "exporter disconnected");
+        tracing::info!("exporter {} is not connected any more", self.exporter);
     }
 }

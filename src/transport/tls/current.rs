@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use rustls::{ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
 use tokio::sync::Notify;
 
+use crate::tls::described::Described;
 use crate::transport::tls::{
-    described::Described,
     gather::Gather,
     settings::{self, Terms, TlsError},
     stream::TlsStream,

@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use crate::tls::{
     der::public_key,
+    described::Described,
     pem::{self, KeyError},
     trust::{self, ALPN_H2},
 };
@@ -188,15 +189,9 @@ impl PartialEq for Terms {
 
 /// The subject of a certificate, such as `CN=lab-7, O=Example`. `None` if it has none, or cannot be read.
 pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let subject = certificate.subject().to_string();
-    // Nobody needs more to tell who it is.
-    let subject: String = subject.chars().take(MOST_OF_A_SUBJECT).collect();
+    let subject = Described::of(certificate)?.subject;
     (!subject.is_empty()).then_some(subject)
 }
-
-/// Characters of a subject that are kept.
-const MOST_OF_A_SUBJECT: usize = 200;
 
 /// Makes a self-signed ECDSA P-256 certificate for `name`, a DNS name or an IP address, good for a year.
 ///

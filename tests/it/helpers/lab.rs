@@ -40,6 +40,7 @@ pub fn options(folder: &Path) -> Options {
         endpoint: None,
         keep: true,
         router: None,
+        router_ca: None,
         routers: 1,
         nats_server: None,
         env: Vec::new(),

@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
-use super::settings;
-
 /// Tells of a certificate what people look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Described {
-    /// Its subject, empty if it has none.
+    /// Its subject, such as `CN=lab-7, O=Example`; empty if it has none. As all of this, its maker has chosen it.
     pub subject: String,
+    /// Who has signed it.
+    pub issuer: String,
     /// The names and addresses that it is for.
     pub names: Vec<String>,
+    /// When it begins to be good, seconds since the epoch.
+    pub not_before: i64,
     /// When it expires, seconds since the epoch.
     pub not_after: i64,
 }
@@ -25,11 +27,20 @@ impl Described {
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.iter().flat_map(|names| &names.value.general_names);
         Some(Self {
-            subject: settings::subject(der).unwrap_or_default(),
+            subject: subject(&certificate.subject().to_string()),
+            issuer: subject(&certificate.issuer().to_string()),
             names: names.filter_map(name).collect(),
+            not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
         })
     }
+}
+
+/// Characters of a subject that are kept. Nobody needs more to tell who it is.
+const MOST_OF_A_SUBJECT: usize = 200;
+
+fn subject(whole: &str) -> String {
+    whole.chars().take(MOST_OF_A_SUBJECT).collect()
 }
 
 fn name(name: &GeneralName<'_>) -> Option<String> {
