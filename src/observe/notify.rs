@@ -3,12 +3,9 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
-    os::{
-        linux::net::SocketAddrExt as _,
-        unix::{
-            ffi::OsStrExt as _,
-            net::{SocketAddr, UnixDatagram},
-        },
+    os::unix::{
+        ffi::OsStrExt as _,
+        net::{SocketAddr, UnixDatagram},
     },
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -119,11 +116,15 @@ fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((socket, address))
 }
 
-/// A path, or a name without a file, which is written with an `@`.
+/// A path, or a name without a file, which is written with an `@` and which only Linux has.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes().split_first() {
         Some((b'/', _)) => SocketAddr::from_pathname(name),
-        Some((b'@', name)) => SocketAddr::from_abstract_name(name),
+        #[cfg(target_os = "linux")]
+        Some((b'@', name)) => {
+            use std::os::linux::net::SocketAddrExt as _;
+            SocketAddr::from_abstract_name(name)
+        }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "expected an absolute path, or a name after an @",
@@ -146,7 +147,7 @@ mod tests {
         assert!(!used(&[]));
         assert!(!used(&[(SOCKET_ENV, "")]));
         assert!(used(&[(SOCKET_ENV, "/run/x")]));
-        assert!(used(&[(SOCKET_ENV, "@x")]));
+        assert_eq!(used(&[(SOCKET_ENV, "@x")]), cfg!(target_os = "linux"));
         let too_long = format!("/{}", "x".repeat(200));
         for wrong in ["relative", "vsock:2:3", &too_long] {
             assert!(!used(&[(SOCKET_ENV, wrong)]), "{wrong}");

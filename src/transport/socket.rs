@@ -57,6 +57,7 @@ fn bind_exactly(
 }
 
 /// Bytes the kernel may hold unsent before the socket counts as full.
+#[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 * 1024;
 
 /// Sets what every connection's socket needs.
@@ -68,9 +69,13 @@ pub(crate) fn prepare(socket: &TcpStream, settings: &Connections) -> io::Result<
         .with_time(settings.keepalive_interval)
         .with_interval(settings.keepalive_timeout.max(Duration::from_secs(1)));
     socket.set_tcp_keepalive(&keepalive)?;
-    // Bytes wait here, where a PING's answer can still go before them, rather than in the kernel.
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))
+    #[cfg(target_os = "linux")]
+    {
+        // Bytes wait here, where a PING's answer can still go before them, rather than in the kernel.
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+        socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

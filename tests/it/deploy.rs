@@ -15,10 +15,10 @@ use pod::{Pod, documents, duration, effective, list, only, port, texts};
 use serde_json::{Value, json};
 use unit::Unit;
 
-const STANDALONE: &str = include_str!("../../deploy/kubernetes/standalone.yaml");
+const STANDALONE: &str = include_str!("../../deploy/kubernetes/standalone/standalone.yaml");
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
 const OPERATOR: &str = include_str!("../../deploy/kubernetes/operator.yaml");
-const CLUSTER: &str = include_str!("../../deploy/kubernetes/cluster.yaml");
+const CLUSTER: &str = include_str!("../../deploy/kubernetes/cluster/cluster.yaml");
 const UNIT: &str = include_str!("../../deploy/systemd/jumpstarter-router.service");
 const SOCKET: &str = include_str!("../../deploy/systemd/jumpstarter-router.socket");
 const DOCKERFILE: &str = include_str!("../../Dockerfile");

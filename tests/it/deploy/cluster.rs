@@ -1,4 +1,4 @@
-//! `deploy/kubernetes/cluster.yaml`: several routers, and the bus by which they find halves for each other.
+//! `deploy/kubernetes/cluster/cluster.yaml`: several routers, and the bus by which they find halves for each other.
 
 use std::{fs, time::Duration};
 
