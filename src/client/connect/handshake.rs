@@ -22,6 +22,9 @@ use crate::{
 /// A first message that is longer does not fit one packet.
 const PACKET: usize = 1400;
 
+/// Asks what is the likeliest.
+const PORT: &str = "; is the port right, or is this a router without TLS (--plaintext)?";
+
 /// Says why a connection got no TLS.
 #[derive(Debug, Error)]
 pub enum HandshakeError {
@@ -74,19 +77,20 @@ impl HandshakeError {
     /// Says what may help.
     pub(crate) fn advice(&self) -> String {
         match self {
-            Self::Silent { hello } | Self::Cut { hello, .. } if *hello > PACKET => format!(
-                "; is it TLS that is spoken at this port? If so, something in between may not let a long first message \
-                 through ({hello} bytes): try --no-post-quantum, which makes it short"
-            ),
-            Self::Silent { .. } | Self::Cut { .. } => {
-                "; is it TLS that is spoken at this port, and by a router?".to_owned()
+            Self::Silent { hello } | Self::Cut { hello, .. } => {
+                let mut advice = PORT.to_owned();
+                if *hello > PACKET {
+                    advice.push_str(&format!(
+                        " If both are right, something in between may not let a long first message through ({hello} bytes): try \
+                         --no-post-quantum, which makes it short"
+                    ));
+                }
+                advice
             }
             Self::NotTls(Answer::Http2) => {
                 "; is this a router without TLS? Then connect with --plaintext".to_owned()
             }
-            Self::NotTls(_) => {
-                "; is the port right, or is this a router without TLS (--plaintext)?".to_owned()
-            }
+            Self::NotTls(_) => PORT.to_owned(),
             Self::Tls { advice, .. } => (*advice).to_owned(),
             Self::NoHttp2 => NO_HTTP2.to_owned(),
             Self::Stalled | Self::Io(_) => String::new(),
