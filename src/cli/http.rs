@@ -7,7 +7,7 @@ use http::{StatusCode, header, request};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::common::dial;
 
@@ -21,9 +21,21 @@ pub(super) async fn exchange(
     request: request::Builder,
     most: usize,
 ) -> Result<(StatusCode, Vec<u8>), Box<dyn Error + Send + Sync>> {
+    let until = Instant::now() + PATIENCE;
+    let socket = dial::tcp(authority, until).await;
+    let socket = socket.map_err(|error| error.of(authority))?;
+    over(socket, authority, request, most).await
+}
+
+/// Does what [`exchange`] does, on this connection.
+pub(super) async fn over(
+    socket: TcpStream,
+    authority: &str,
+    request: request::Builder,
+    most: usize,
+) -> Result<(StatusCode, Vec<u8>), Box<dyn Error + Send + Sync>> {
     let request = request.header(header::HOST, authority);
     let request = request.body(Empty::<Bytes>::new())?;
-    let socket = dial::tcp(authority, Instant::now() + PATIENCE).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(socket)).await?;
     let answer = async move {
         let response = requests.send_request(request).await?;

@@ -8,7 +8,7 @@ use super::{
     super::proxy::{Proxy, ProxyError},
     handshake::HandshakeError,
 };
-use crate::common::dial::{Unreachable, plain};
+use crate::common::dial::Unreachable;
 
 /// How long TCP and TLS may take together: as long as a stock client waits for its tunnel.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -45,7 +45,7 @@ pub enum ConnectError {
     )]
     NoSystemRoots(String),
     /// No address of the endpoint could be reached.
-    #[error("cannot connect to {endpoint}: {}", failures(.endpoint, .error))]
+    #[error("cannot connect to {endpoint}: {}", .error.of(.endpoint))]
     Unreachable {
         /// Is the endpoint that was to be reached.
         endpoint: String,
@@ -159,17 +159,6 @@ impl ConnectError {
             Self::Handshake { error, .. } => error.advice(),
             _ => String::new(),
         }
-    }
-}
-
-/// Says what was wrong with each address. One that is the endpoint itself is not named again.
-fn failures(endpoint: &str, error: &Unreachable) -> String {
-    match error {
-        Unreachable::All(tried) => match &tried[..] {
-            [one] if one.address.to_string() == endpoint => plain(&one.error),
-            _ => error.to_string(),
-        },
-        Unreachable::Unresolved { .. } => error.to_string(),
     }
 }
 
