@@ -1,7 +1,7 @@
 //! Connects by TCP to the first of a name's addresses that answers, as RFC 8305 has it, in small.
 
-#[cfg(test)]
-pub(crate) mod tests;
+#[cfg(all(test, feature = "server"))]
+mod tests;
 
 use std::{
     io,

@@ -81,6 +81,30 @@ impl Fault {
     }
 }
 
+/// Says what is wrong with settings: of a certificate, a key, or those to trust.
+pub(crate) fn setup(error: &Error) -> String {
+    match error {
+        Error::InconsistentKeys(_) => {
+            "the private key does not belong to the certificate; give the two that were made together".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::BadEncoding) => "a certificate is damaged".to_owned(),
+        Error::InvalidCertificate(error) => {
+            format!("a certificate cannot be used: {}", words(&error.to_string()))
+        }
+        Error::General(why) => why.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Finds what TLS itself found wrong with a connection, in a sentence. `shown` is as for [`Fault::of`].
+pub(crate) fn of_io<'e>(
+    error: &'e std::io::Error,
+    shown: Option<&CertificateDer<'_>>,
+) -> Option<(Fault, &'e Error)> {
+    let error = error.get_ref()?.downcast_ref()?;
+    Some((Fault::of(error, shown), error))
+}
+
 /// What helps where something in between takes TLS away and gives no HTTP/2 on.
 pub(crate) const NO_HTTP2: &str = "; is that a router? A load balancer that ends TLS must offer `h2` by ALPN, or pass TLS through";
 

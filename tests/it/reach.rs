@@ -275,6 +275,10 @@ fn what_answers_in_a_routers_place_is_said() {
         &["does not answer the TLS handshake in time; is the port right"],
     );
     assert!(!short.stderr.contains(hint), "{short:?}");
+    let mut off = command(&quiet, &["--insecure"]);
+    off.env("JUMPSTARTER_ROUTER_POST_QUANTUM", "off");
+    let off = run(off, b"");
+    assert_eq!(off.stderr, short.stderr);
     let cut = at(answering(b""));
     fails(
         &probe(&cut, &["--insecure"]),
@@ -349,5 +353,22 @@ fn a_router_that_wants_a_certificate_says_so() {
         &[
             "the router refused the TLS connection: it asks for a certificate of this side's; show a certificate that it accepts",
         ],
+    );
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_said_to() {
+    let (one, other) = (Own::new(|_| {}), Own::new(|_| {}));
+    let (crt, key) = (one.crt(), other.key());
+    let files = [
+        "--client-certificate",
+        crt.to_str().unwrap(),
+        "--client-key",
+        key.to_str().unwrap(),
+    ];
+    let done = probe("127.0.0.1:1", &[&["--insecure"], &files[..]].concat());
+    done.ended(
+        78,
+        &["cannot set up TLS: the private key does not belong to the certificate; give the two"],
     );
 }

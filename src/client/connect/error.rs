@@ -8,7 +8,7 @@ use super::{
     super::proxy::{Proxy, ProxyError},
     handshake::HandshakeError,
 };
-use crate::common::dial::Unreachable;
+use crate::{common::dial::Unreachable, tls::fault};
 
 /// How long TCP and TLS may take together: as long as a stock client waits for its tunnel.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ pub enum ConnectError {
         error: String,
     },
     /// A trusted certificate or the TLS settings are unusable.
-    #[error("cannot set up TLS: {0}")]
+    #[error("cannot set up TLS: {}", fault::setup(.0))]
     Tls(#[from] rustls::Error),
     /// The system's trusted certificates were asked for, and it has none.
     #[error(

@@ -1,6 +1,6 @@
 //! Makes TLS on a TCP connection, and finds out what is wrong if that fails.
 
-use std::{cell::RefCell, io};
+use std::io;
 
 use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
@@ -14,8 +14,8 @@ use super::answer::Answer;
 use crate::{
     common::dial::plain,
     tls::{
-        fault::{Fault, NO_HTTP2},
-        trust::{ALPN_H2, SHOWN},
+        fault::{Fault, NO_HTTP2, of_io},
+        trust::{ALPN_H2, showing},
     },
 };
 
@@ -114,26 +114,16 @@ pub(super) async fn make(
         // message that was lost, or another protocol, from what TLS itself finds wrong.
         begin(socket, &hello, until).await?;
     }
-    let shake = SHOWN.scope(RefCell::default(), async {
-        let made = connect.into_fallible().await;
-        (made, SHOWN.with(RefCell::take))
-    });
-    let shaken = timeout_at(until, Box::pin(shake)).await;
+    let shaken = timeout_at(until, Box::pin(showing(connect))).await;
     let (made, shown) = shaken.map_err(|_| HandshakeError::Stalled)?;
-    let stream = made.map_err(|(error, _)| {
-        let found = error.get_ref().and_then(|error| error.downcast_ref());
-        match found {
-            Some(error) => {
-                let Fault { what, advice } = Fault::of(error, shown.as_ref());
-                HandshakeError::Tls {
-                    what,
-                    advice,
-                    error: error.clone(),
-                    shown,
-                }
-            }
-            None => HandshakeError::Io(error),
-        }
+    let stream = made.map_err(|error| match of_io(&error, shown.as_ref()) {
+        Some((Fault { what, advice }, found)) => HandshakeError::Tls {
+            what,
+            advice,
+            error: found.clone(),
+            shown,
+        },
+        None => HandshakeError::Io(error),
     })?;
     if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
         return Err(HandshakeError::NoHttp2);

@@ -7,13 +7,13 @@ use socket2::{Domain, Socket, Type};
 use super::*;
 
 /// Holds an address that drops what calls it: nobody accepts, and no room is left to wait.
-pub(crate) struct Hole {
-    pub(crate) address: SocketAddr,
+struct Hole {
+    address: SocketAddr,
     _sockets: Vec<Socket>,
 }
 
 impl Hole {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         listener.bind(&any.into()).unwrap();
