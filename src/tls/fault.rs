@@ -109,8 +109,10 @@ pub(crate) fn of_io<'e>(
 pub(crate) const NO_HTTP2: &str = "; is that a router? A load balancer that ends TLS must offer `h2` by ALPN, or pass TLS through";
 
 fn certificate(error: &CertificateError, shown: Option<&CertificateDer<'_>>) -> Fault {
-    let names = shown.and_then(der::names);
-    let subject = names.as_ref().and_then(|names| names.subject.as_deref());
+    let parties = shown.and_then(der::names);
+    let subject = parties
+        .as_ref()
+        .and_then(|parties| parties.subject.as_deref());
     let named = subject.map_or_else(String::new, |name| format!(" {:?}", printable(name)));
     match error {
         CertificateError::ExpiredContext { time, not_after } => Fault::new(
@@ -142,13 +144,13 @@ fn certificate(error: &CertificateError, shown: Option<&CertificateDer<'_>>) -> 
         CertificateError::NotValidForName => {
             Fault::new(format!("its certificate{named} is for another name"), NAME)
         }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => match names {
-            Some(names) if names.same => Fault::new(
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match parties {
+            Some(parties) if parties.same => Fault::new(
                 format!("its certificate{named} is not trusted: it is signed by nobody but itself"),
                 TRUST_ITSELF,
             ),
-            Some(names) => {
-                let issuer = names
+            Some(parties) => {
+                let issuer = parties
                     .issuer
                     .as_deref()
                     .unwrap_or("an issuer without a name");
@@ -206,27 +208,27 @@ fn unusual(error: &str, named: &str) -> Fault {
 
 fn other_name(expected: &ServerName<'_>, presented: &[String], named: &str) -> Fault {
     let expected = expected.to_str();
-    let mut names: Vec<_> = presented
+    let mut others: Vec<_> = presented
         .iter()
         .filter_map(|name| presented_name(name))
         .collect();
-    names.sort();
-    names.dedup();
-    let more = names.len().saturating_sub(8);
-    names.truncate(8);
-    let others = if more > 0 {
+    others.sort();
+    others.dedup();
+    let more = others.len().saturating_sub(8);
+    others.truncate(8);
+    let rest = if more > 0 {
         format!(" and {more} more")
     } else {
         String::new()
     };
-    if names.is_empty() {
+    if others.is_empty() {
         let what = format!("its certificate{named} has no names, so it is not for {expected:?}");
         let advice = "; have one made with the router's name as subjectAltName, or give the certificate itself with --ca FILE";
         return Fault::new(what, advice);
     }
-    let names = joined(names.iter().map(|name| format!("{name:?}")), ", ");
+    let others = joined(others.iter().map(|name| format!("{name:?}")), ", ");
     Fault::new(
-        format!("its certificate is for {names}{others}, not for {expected:?}"),
+        format!("its certificate is for {others}{rest}, not for {expected:?}"),
         NAME,
     )
 }
@@ -249,7 +251,7 @@ fn purpose(purpose: &ExtendedKeyPurpose) -> String {
     match purpose {
         ExtendedKeyPurpose::ClientAuth => "clients".to_owned(),
         ExtendedKeyPurpose::ServerAuth => "servers".to_owned(),
-        other => other.to_string(),
+        ExtendedKeyPurpose::Other(_) => purpose.to_string(),
     }
 }
 

@@ -334,7 +334,8 @@ fn tls_on_one_side_only_is_said() {
         &probe(&address, &["--plaintext"]),
         &["no router answers: ", "does it use TLS as this side does?"],
     );
-    let shown = tls([&own.crt(), &own.key()], &["h2"]).to_string();
+    // An alert: the version is wrong.
+    let shown = answering(&[0x15, 3, 3, 0, 2, 2, 70]).to_string();
     fails(
         &probe(&shown, &["--plaintext"]),
         &["no router answers: it sent a message of TLS; is the port right, and does it use TLS"],

@@ -60,21 +60,21 @@ pub enum ConnectError {
         /// Is the endpoint that was to be reached.
         endpoint: String,
         /// The proxy, and the variable that names it.
-        proxy: Proxy,
+        proxy: Box<Proxy>,
         /// Says what went wrong.
         error: ProxyError,
     },
     /// There is a TCP connection, and TLS failed on it.
-    #[error("cannot connect to {endpoint}{}: {error}", through(.endpoint, .at.as_ref(), .proxy.as_ref()))]
+    #[error("cannot connect to {endpoint}{}: {error}", through(.endpoint, .at.as_ref(), .proxy.as_deref()))]
     Handshake {
         /// Is the endpoint that was to be reached.
         endpoint: String,
         /// The address that answered, unless a proxy is in between.
         at: Option<SocketAddr>,
         /// Is the proxy in between.
-        proxy: Option<Proxy>,
+        proxy: Option<Box<Proxy>>,
         /// Says what went wrong.
-        error: HandshakeError,
+        error: Box<HandshakeError>,
     },
     /// TLS was asked of a connector that is for plain text.
     #[error("this connector is for plain text")]

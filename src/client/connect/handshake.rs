@@ -1,6 +1,6 @@
 //! Makes TLS on a TCP connection, and finds out what is wrong if that fails.
 
-use std::io;
+use std::{fmt::Write as _, io};
 
 use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
@@ -80,10 +80,11 @@ impl HandshakeError {
             Self::Silent { hello } | Self::Cut { hello, .. } => {
                 let mut advice = PORT.to_owned();
                 if *hello > PACKET {
-                    advice.push_str(&format!(
+                    let _ = write!(
+                        advice,
                         " If both are right, something in between may not let a long first message through ({hello} bytes): try \
                          --no-post-quantum, which makes it short"
-                    ));
+                    );
                 }
                 advice
             }
@@ -114,7 +115,7 @@ pub(super) async fn make(
         // message that was lost, or another protocol, from what TLS itself finds wrong.
         begin(socket, &hello, until).await?;
     }
-    let shaken = timeout_at(until, Box::pin(showing(connect))).await;
+    let shaken = timeout_at(until, showing(connect)).await;
     let (made, shown) = shaken.map_err(|_| HandshakeError::Stalled)?;
     let stream = made.map_err(|error| match of_io(&error, shown.as_ref()) {
         Some((Fault { what, advice }, found)) => HandshakeError::Tls {
