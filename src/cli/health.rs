@@ -12,10 +12,7 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use http::{Request, StatusCode};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     config_args::ConfigArgs,
@@ -25,7 +22,8 @@ use super::{
 use crate::{
     common::{
         address,
-        text::{chain, printable},
+        dial::{self, Unreachable},
+        text::{chain, joined, printable},
     },
     config,
 };
@@ -36,6 +34,12 @@ const MOST: usize = 8 * 1024;
 /// What is wrong with a router that answers no probes.
 const OFF: &str =
     "listen.health_address is \"0\", so no probe is answered; set it, or give --address";
+
+/// What may be wrong where nobody answers.
+const NOBODY: &str = "is the router running, with this as its listen.health_address?";
+
+/// So long before the end it is said which addresses have not answered.
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// How long to wait before asking again when the connection was cut, as a router that has too many of them does.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -68,33 +72,30 @@ pub(crate) async fn run(args: &HealthArgs, env: Vec<(String, OsString)>) -> Resu
 async fn check(args: &HealthArgs, addresses: &[SocketAddr]) -> Result<(), String> {
     let end = Instant::now() + args.timeout;
     let path = if args.live { "/healthz" } else { "/readyz" };
-    let mut refused = OFF.to_owned();
-    for &address in addresses {
-        tracing::debug!(%address, path, "asking");
-        let answer = timeout_at(end, ask(address, path, end)).await;
-        match answer.map_err(|_| format!("{address}: no answer within {:?}", args.timeout))? {
-            Ok((StatusCode::OK, _)) => return Ok(()),
-            Ok((status, body)) => {
-                let (status, text) = (status.as_u16(), first_line(&body));
-                return Err(format!("{path} of {address} answered {status}: {text}"));
-            }
-            Err(error) if is_of_sockets(&*error) => {
-                refused = format!(
-                    "{address}: {}; is the router running, with this as its listen.health_address?",
-                    chain(&*error)
-                );
-            }
-            Err(_) => {
-                return Err(format!(
-                    "{address}: the answer is not HTTP; expected the listen.health_address of a router"
-                ));
-            }
+    let all = joined(addresses, ", ");
+    let answer = timeout_at(end, ask(addresses, path, end)).await;
+    match answer.map_err(|_| format!("{all}: no answer within {:?}", args.timeout))? {
+        Ok((StatusCode::OK, _)) => Ok(()),
+        Ok((status, body)) => {
+            let (status, text) = (status.as_u16(), first_line(&body));
+            Err(format!("{path} of {all} answered {status}: {text}"))
         }
+        Err(error) => Err(unanswered(&*error, &all)),
     }
-    Err(refused)
 }
 
-/// Gives the addresses to ask, one after the other until somebody is there.
+/// Says why there is no answer of these addresses.
+fn unanswered(error: &(dyn Error + Send + Sync + 'static), all: &str) -> String {
+    if let Some(unreachable) = error.downcast_ref::<Unreachable>() {
+        return format!("{unreachable}; {NOBODY}");
+    }
+    if is_of_sockets(error) {
+        return format!("{all}: {}; {NOBODY}", chain(error));
+    }
+    format!("{all}: the answer is not HTTP; expected the listen.health_address of a router")
+}
+
+/// Gives the addresses to ask, of which the first that is there counts.
 ///
 /// The rest of the configuration need not be valid: a key file that is being replaced must not fail a probe.
 ///
@@ -137,21 +138,27 @@ type Unanswered = Box<dyn Error + Send + Sync>;
 
 /// Asks until there is an answer or the time is over: under a flood of connections, one may be cut.
 async fn ask(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     path: &str,
     end: Instant,
 ) -> Result<(StatusCode, Vec<u8>), Unanswered> {
     loop {
-        match ask_once(address, path).await {
+        match ask_once(addresses, path, end).await {
             Err(error) if is_cut(&*error) && Instant::now() + AGAIN < end => sleep(AGAIN).await,
             result => return result,
         }
     }
 }
 
-async fn ask_once(address: SocketAddr, path: &str) -> Result<(StatusCode, Vec<u8>), Unanswered> {
-    let socket = TcpStream::connect(address).await?;
-    let (host, request) = (address.to_string(), Request::get(path));
+async fn ask_once(
+    addresses: &[SocketAddr],
+    path: &str,
+    end: Instant,
+) -> Result<(StatusCode, Vec<u8>), Unanswered> {
+    // What has not answered by then says so itself.
+    let socket = dial::first(addresses, end - LAST_WORD).await?;
+    let (host, request) = (socket.peer_addr()?.to_string(), Request::get(path));
+    tracing::debug!(address = host, path, "asking");
     let answer = exchange(socket, &host, request, Bytes::new(), MOST).await?;
     Ok((answer.status, answer.body))
 }

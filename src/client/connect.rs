@@ -240,9 +240,9 @@ impl Connector {
     async fn socket(&self, until: Instant) -> Result<TcpStream, ConnectError> {
         tracing::debug!(endpoint = self.endpoint, route = %self.route, "connecting");
         let connected = match (self.via, self.proxy()) {
-            (Some(address), _) => dial::first(&[address], until).await,
-            (None, Some(proxy)) => return self.proxied(proxy, until).await,
-            (None, None) => dial::tcp(&self.endpoint, until).await,
+            (Some(address), _) => Box::pin(dial::first(&[address], until)).await,
+            (None, Some(proxy)) => return Box::pin(self.proxied(proxy, until)).await,
+            (None, None) => Box::pin(dial::tcp(&self.endpoint, until)).await,
         };
         connected.map_err(|error| ConnectError::Unreachable {
             endpoint: self.endpoint.clone(),
@@ -261,7 +261,7 @@ impl Connector {
         };
         connect.await.map_err(|error| ConnectError::Proxy {
             endpoint: self.endpoint.clone(),
-            proxy: proxy.clone(),
+            proxy: Box::new(proxy.clone()),
             error,
         })
     }
@@ -276,13 +276,14 @@ impl Connector {
             return Err(ConnectError::NoTls);
         };
         let at = socket.peer_addr().ok();
-        let made = handshake::make(tls, self.name.clone(), socket, until).await;
+        let made = handshake::make(tls, self.name.clone(), socket, until);
+        let made = Box::pin(made).await;
         made.map_err(|error| ConnectError::Handshake {
             endpoint: self.endpoint.clone(),
             // Behind a proxy it is the proxy's.
             at: at.filter(|_| self.proxy().is_none()),
-            proxy: self.proxy().cloned(),
-            error,
+            proxy: self.proxy().cloned().map(Box::new),
+            error: Box::new(error),
         })
     }
 

@@ -21,7 +21,7 @@ use tokio_util::{
 };
 
 use super::connect::{Answer, CONNECT_TIMEOUT, ConnectError, Connector, Keepalive};
-use crate::grpc::call;
+use crate::{common::dial::plain, grpc::call};
 
 /// What h2 holds of a stream before it was written: enough to keep the connection busy.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -81,7 +81,7 @@ where
             let why = tokio::select! {
                 ended = &mut connection => match ended {
                     Ok(()) => return,
-                    Err(error) => error.to_string(),
+                    Err(error) => described(&error),
                 },
                 why = silence(pings, keepalive, &answered) => why,
                 () = wanted.cancelled() => {
@@ -102,6 +102,11 @@ where
         through,
     };
     Ok((requests, line))
+}
+
+/// Says what went wrong, as plainly as it can be said.
+fn described(error: &h2::Error) -> String {
+    error.get_io().map_or_else(|| error.to_string(), plain)
 }
 
 /// Sends PINGs; resolves when one is not answered. The first goes out at once: nothing else shows that what has taken the
@@ -141,7 +146,7 @@ impl Line {
                 format!("it sent {other}")
             }
             (_, Some(why)) => why.clone(),
-            (_, None) => error.to_string(),
+            (_, None) => described(error),
         };
         why + &self.through
     }

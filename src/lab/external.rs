@@ -135,16 +135,15 @@ async fn pair(connector: &Connector, key: &[u8]) -> Result<(), String> {
 
 /// Says what was shown and what clients would find wrong with it, if it is the certificate.
 fn mistrust(error: &ConnectError) -> Option<(String, String)> {
-    let ConnectError::Handshake {
-        error:
-            HandshakeError::Tls {
-                what,
-                error: rustls::Error::InvalidCertificate(_),
-                shown,
-                ..
-            },
+    let ConnectError::Handshake { error, .. } = error else {
+        return None;
+    };
+    let HandshakeError::Tls {
+        what,
+        error: rustls::Error::InvalidCertificate(_),
+        shown,
         ..
-    } = error
+    } = &**error
     else {
         return None;
     };

@@ -1,5 +1,8 @@
 //! Says in a sentence what went wrong with TLS, from the side that connects, and what may help.
 
+#[cfg(all(test, feature = "server"))]
+mod tests;
+
 use std::{
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -36,14 +39,15 @@ impl Fault {
     pub(crate) fn of(error: &Error, shown: Option<&CertificateDer<'_>>) -> Self {
         match error {
             Error::InvalidCertificate(error) => certificate(error, shown),
-            Error::AlertReceived(alert) => Self::new(
-                format!("it ended the TLS handshake: {}", self::alert(*alert)),
-                if concerns_certificate(*alert) {
-                    REFUSED
-                } else {
-                    ""
-                },
-            ),
+            Error::AlertReceived(alert) => {
+                let advice = match alert {
+                    AlertDescription::NoApplicationProtocol => NO_HTTP2,
+                    alert if concerns_certificate(*alert) => REFUSED,
+                    _ => "",
+                };
+                let what = format!("it ended the TLS handshake: {}", self::alert(*alert));
+                Self::new(what, advice)
+            }
             Error::NoApplicationProtocol => {
                 Self::new("it speaks TLS, but no HTTP/2 in it", NO_HTTP2)
             }
@@ -77,12 +81,38 @@ impl Fault {
     }
 }
 
+/// Says what is wrong with settings: of a certificate, a key, or those to trust.
+pub(crate) fn setup(error: &Error) -> String {
+    match error {
+        Error::InconsistentKeys(_) => {
+            "the private key does not belong to the certificate; give the two that were made together".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::BadEncoding) => "a certificate is damaged".to_owned(),
+        Error::InvalidCertificate(error) => {
+            format!("a certificate cannot be used: {}", words(&error.to_string()))
+        }
+        Error::General(why) => why.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Finds what TLS itself found wrong with a connection, in a sentence. `shown` is as for [`Fault::of`].
+pub(crate) fn of_io<'e>(
+    error: &'e std::io::Error,
+    shown: Option<&CertificateDer<'_>>,
+) -> Option<(Fault, &'e Error)> {
+    let error = error.get_ref()?.downcast_ref()?;
+    Some((Fault::of(error, shown), error))
+}
+
 /// What helps where something in between takes TLS away and gives no HTTP/2 on.
 pub(crate) const NO_HTTP2: &str = "; is that a router? A load balancer that ends TLS must offer `h2` by ALPN, or pass TLS through";
 
 fn certificate(error: &CertificateError, shown: Option<&CertificateDer<'_>>) -> Fault {
-    let names = shown.and_then(der::names);
-    let subject = names.as_ref().and_then(|names| names.subject.as_deref());
+    let parties = shown.and_then(der::names);
+    let subject = parties
+        .as_ref()
+        .and_then(|parties| parties.subject.as_deref());
     let named = subject.map_or_else(String::new, |name| format!(" {:?}", printable(name)));
     match error {
         CertificateError::ExpiredContext { time, not_after } => Fault::new(
@@ -114,13 +144,13 @@ fn certificate(error: &CertificateError, shown: Option<&CertificateDer<'_>>) -> 
         CertificateError::NotValidForName => {
             Fault::new(format!("its certificate{named} is for another name"), NAME)
         }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => match names {
-            Some(names) if names.same => Fault::new(
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => match parties {
+            Some(parties) if parties.same => Fault::new(
                 format!("its certificate{named} is not trusted: it is signed by nobody but itself"),
                 TRUST_ITSELF,
             ),
-            Some(names) => {
-                let issuer = names
+            Some(parties) => {
+                let issuer = parties
                     .issuer
                     .as_deref()
                     .unwrap_or("an issuer without a name");
@@ -178,27 +208,27 @@ fn unusual(error: &str, named: &str) -> Fault {
 
 fn other_name(expected: &ServerName<'_>, presented: &[String], named: &str) -> Fault {
     let expected = expected.to_str();
-    let mut names: Vec<_> = presented
+    let mut others: Vec<_> = presented
         .iter()
         .filter_map(|name| presented_name(name))
         .collect();
-    names.sort();
-    names.dedup();
-    let more = names.len().saturating_sub(8);
-    names.truncate(8);
-    let others = if more > 0 {
+    others.sort();
+    others.dedup();
+    let more = others.len().saturating_sub(8);
+    others.truncate(8);
+    let rest = if more > 0 {
         format!(" and {more} more")
     } else {
         String::new()
     };
-    if names.is_empty() {
+    if others.is_empty() {
         let what = format!("its certificate{named} has no names, so it is not for {expected:?}");
         let advice = "; have one made with the router's name as subjectAltName, or give the certificate itself with --ca FILE";
         return Fault::new(what, advice);
     }
-    let names = joined(names.iter().map(|name| format!("{name:?}")), ", ");
+    let others = joined(others.iter().map(|name| format!("{name:?}")), ", ");
     Fault::new(
-        format!("its certificate is for {names}{others}, not for {expected:?}"),
+        format!("its certificate is for {others}{rest}, not for {expected:?}"),
         NAME,
     )
 }
@@ -221,7 +251,7 @@ fn purpose(purpose: &ExtendedKeyPurpose) -> String {
     match purpose {
         ExtendedKeyPurpose::ClientAuth => "clients".to_owned(),
         ExtendedKeyPurpose::ServerAuth => "servers".to_owned(),
-        other => other.to_string(),
+        ExtendedKeyPurpose::Other(_) => purpose.to_string(),
     }
 }
 
@@ -298,128 +328,4 @@ fn between(from: UnixTime, to: UnixTime) -> String {
     let long = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     let units: Vec<_> = long.split(' ').take(2).collect();
     units.join(" ")
-}
-
-#[cfg(all(test, feature = "server"))]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn of(error: impl Into<Error>) -> String {
-        let fault = Fault::of(&error.into(), None);
-        fault.what + fault.advice
-    }
-
-    fn at(seconds: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn certificates_are_said_with_names_and_dates() {
-        let (time, not_after) = (at(1_000_000_000), at(999_000_000));
-        let expired = of(CertificateError::ExpiredContext { time, not_after });
-        assert!(
-            expired.starts_with(
-                "its certificate expired at 2001-08-28T12:00:00Z, 11days 13h ago by this"
-            ),
-            "{expired}"
-        );
-        let not_before = at(1_000_086_400);
-        let early = of(CertificateError::NotValidYetContext { time, not_before });
-        assert!(
-            early.contains("is not valid before 2001-09-10T01:46:40Z, 1day from now"),
-            "{early}"
-        );
-        let expected = ServerName::try_from("router.test").unwrap();
-        let presented = [
-            "DnsName(\"localhost\")",
-            "IpAddress(127.0.0.1)",
-            "DnsName(\"localhost\")",
-        ];
-        let presented = presented.map(str::to_owned).to_vec();
-        let other = of(CertificateError::NotValidForNameContext {
-            expected: expected.clone(),
-            presented,
-        });
-        assert!(other.starts_with("its certificate is for \"127.0.0.1\", \"localhost\", not for \"router.test\"; connect"), "{other}");
-        let none = of(CertificateError::NotValidForNameContext {
-            expected,
-            presented: vec![],
-        });
-        assert!(
-            none.contains("has no names, so it is not for \"router.test\""),
-            "{none}"
-        );
-    }
-
-    #[test]
-    fn who_issued_an_unknown_certificate_is_said() {
-        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let error = CertificateError::UnknownIssuer.into();
-        let fault = Fault::of(&error, Some(signed.cert.der()));
-        assert!(
-            fault.what.contains("signed by nobody but itself"),
-            "{}",
-            fault.what
-        );
-        assert_eq!(fault.advice, TRUST_ITSELF);
-        let pair = crate::tls::fault::tests::issued("the lab's CA");
-        let fault = Fault::of(&error, Some(&pair));
-        assert!(
-            fault
-                .what
-                .contains("is issued by \"the lab's CA\", which is unknown here"),
-            "{}",
-            fault.what
-        );
-        assert_eq!(fault.advice, TRUST);
-    }
-
-    /// A certificate of an authority with this name.
-    fn issued(name: &str) -> CertificateDer<'static> {
-        let (key, own) = (
-            rcgen::KeyPair::generate().unwrap(),
-            rcgen::KeyPair::generate().unwrap(),
-        );
-        let mut ca = rcgen::CertificateParams::default();
-        ca.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let issuer = rcgen::Issuer::new(ca, key);
-        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        params.signed_by(&own, &issuer).unwrap().der().clone()
-    }
-
-    /// The library's own texts are names of its types.
-    #[test]
-    fn nothing_is_said_in_the_words_of_a_program() {
-        let errors: Vec<Error> = vec![
-            Error::AlertReceived(AlertDescription::HandshakeFailure),
-            Error::AlertReceived(AlertDescription::RecordOverflow),
-            Error::AlertReceived(AlertDescription::CertificateRequired),
-            Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
-            Error::NoApplicationProtocol,
-            Error::NoCertificatesPresented,
-            PeerIncompatible::NoCipherSuitesInCommon.into(),
-            PeerIncompatible::ServerDoesNotSupportTls12Or13.into(),
-            rustls::PeerMisbehaved::IllegalMiddleboxChangeCipherSpec.into(),
-            CertificateError::UnhandledCriticalExtension.into(),
-            CertificateError::BadEncoding.into(),
-            CertificateError::ApplicationVerificationFailure.into(),
-        ];
-        for error in errors {
-            let text = of(error);
-            let camel = text
-                .as_bytes()
-                .windows(2)
-                .any(|two| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase());
-            assert!(
-                !camel && !text.contains(['{', '(']) || text.contains("(--plaintext)"),
-                "{text}"
-            );
-        }
-        assert_eq!(
-            words("NoCipherSuitesInCommon"),
-            "no cipher suites in common"
-        );
-    }
 }

@@ -119,8 +119,16 @@ pub(crate) fn client_config_with(
 }
 
 task_local! {
-    /// Keeps the certificate that a handshake in this scope was shown, whether or not it was believed.
-    pub(crate) static SHOWN: RefCell<Option<CertificateDer<'static>>>;
+    /// Keeps the certificate that a handshake in this scope was shown.
+    static SHOWN: RefCell<Option<CertificateDer<'static>>>;
+}
+
+/// Makes a handshake, and gives the certificate that it was shown as well, whether or not that was believed.
+pub(crate) async fn showing<F: Future>(
+    handshake: F,
+) -> (F::Output, Option<CertificateDer<'static>>) {
+    let shake = async { (handshake.await, SHOWN.with(RefCell::take)) };
+    SHOWN.scope(RefCell::default(), shake).await
 }
 
 fn keep(shown: &CertificateDer<'_>) {

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use h2::{Ping, RecvStream, SendStream, client::SendRequest};
 use http::{HeaderMap, Request, StatusCode};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -29,7 +29,10 @@ use crate::transport::{
 use crate::{
     common::dial::Unreachable,
     grpc::{call, status},
-    tls::trust::{self, Trust},
+    tls::{
+        fault,
+        trust::{self, Trust},
+    },
 };
 
 /// Says why a call to another router came to nothing.
@@ -43,12 +46,22 @@ pub(crate) enum Failure {
     Http2(#[from] h2::Error),
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    #[error("{0}")]
+    Handshake(String),
     #[error("no answer in time")]
     Silent,
     #[error("the connection was lost")]
     Lost,
     #[error("it refused the stream: {}", refusal(.0))]
     Refused(Status),
+}
+
+/// Says why TLS failed, as far as it was TLS.
+fn untrusted(error: io::Error, shown: Option<&CertificateDer<'_>>) -> Failure {
+    match fault::of_io(&error, shown) {
+        Some((fault, _)) => Failure::Handshake(fault.what),
+        None => error.into(),
+    }
 }
 
 fn refusal(status: &Status) -> String {
@@ -108,8 +121,9 @@ pub(crate) async fn connect(
         Some(known) => {
             let tls = trust::client_config(known.trust, known.key)?;
             let tls = TlsConnector::from(Arc::new(tls));
-            let connected = Box::pin(tls.connect(known.name, socket)).await;
-            Either::Right(connected?)
+            let connect = trust::showing(tls.connect(known.name, socket));
+            let (connected, shown) = Box::pin(connect).await;
+            Either::Right(connected.map_err(|error| untrusted(error, shown.as_ref()))?)
         }
     };
     let window = settings.streams.initial_window.bytes_u32();

@@ -20,6 +20,7 @@ pub mod peer;
 pub mod process;
 pub mod program;
 pub mod raw;
+pub mod stranger;
 pub mod web;
 mod wire;
 

@@ -108,6 +108,18 @@ async fn a_lease_of_the_lab_is_served_and_dialled() {
     let [one, other] = two.map(|connecting| async { is_echoed(connecting.await.unwrap()).await });
     tokio::join!(one, other);
 
+    // Without a file: all of it is in the environment.
+    let mut named = program(&["dial", "--lease", "session"], false);
+    named.env("JMP_NAMESPACE", "default").env("JMP_NAME", "me");
+    named.env("JMP_ENDPOINT", lab.endpoint());
+    named.env("JMP_TOKEN", lab.token("clients", "me"));
+    named.env("JMP_GRPC_INSECURE", "1");
+    let dialled = tokio::task::spawn_blocking(move || run(named, b"hello"))
+        .await
+        .unwrap();
+    dialled.ended(0, &[]);
+    assert_eq!(dialled.text(), "hello");
+
     // Somebody else's lease.
     let words = ["dial", "--lease", "session"];
     let stranger = as_jmp(lab.folder(), "clients", "you", &words);

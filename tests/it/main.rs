@@ -66,6 +66,8 @@ mod packaging;
 mod process;
 mod process_stop;
 mod proxy_protocol;
+mod reach;
+mod reach_proxy;
 mod reload;
 mod rotation;
 mod scale_haproxy;

@@ -143,6 +143,7 @@ async fn why_not(way: &Way, error: &ConnectError, report: &mut Report) {
         report.failed("tls", Exit::Unreachable, error, error.advice());
         return;
     };
+    let cause = &**cause;
     let nothing_came = matches!(
         cause,
         HandshakeError::Silent { .. } | HandshakeError::Cut { .. }

@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 
+use super::credentials::SHORT;
 use crate::{
     cli::{exit::Failure, variable},
     client::{ControllerConfig, Role, Session},
@@ -15,18 +16,22 @@ use crate::{
 /// How to reach controller and routers.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct WireArgs {
-    /// Begin TLS with a short message, for networks that lose long ones, and without protection against quantum
-    /// computers [env: JUMPSTARTER_ROUTER_POST_QUANTUM=off]
-    #[arg(long)]
+    /// Begin TLS with a short message.
+    #[arg(long, help = SHORT)]
     pub no_post_quantum: bool,
 }
 
 /// A client of a controller.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// The client's configuration in ~/.config/jumpstarter/clients [default: the client of JMP_NAMESPACE, JMP_NAME, JMP_ENDPOINT and JMP_TOKEN, or the
-    /// current client of `jmp`]
-    #[arg(long, value_name = "NAME", conflicts_with = "client_config")]
+    /// The name of the client's configuration.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "client_config",
+        help = "The client's configuration in ~/.config/jumpstarter/clients [default: the client of JMP_NAMESPACE, \
+                JMP_NAME, JMP_ENDPOINT and JMP_TOKEN, or the current client of `jmp`]"
+    )]
     pub client: Option<String>,
     /// The client's configuration file [env: JMP_CLIENT_CONFIG]
     #[arg(long, value_name = "FILE")]

@@ -31,6 +31,10 @@ pub(crate) const KEY_ENV: &str = "ROUTER_KEY";
 /// No token and no key is longer than so many bytes.
 const MOST: u64 = 64 * 1024;
 
+/// The help of `--no-post-quantum`.
+pub(super) const SHORT: &str = "Begin TLS with a short message, for networks that lose long ones, and without protection \
+    against quantum computers [env: JUMPSTARTER_ROUTER_POST_QUANTUM=off]";
+
 /// Where the router is, and what is trusted.
 #[derive(Args, Clone, Debug)]
 pub struct RouterArgs {
@@ -49,9 +53,8 @@ pub struct RouterArgs {
     /// The name that the router's certificate must have [default: the host of --router]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["insecure", "plaintext"])]
     pub server_name: Option<String>,
-    /// Begin TLS with a short message, for networks that lose long ones, and without protection against quantum
-    /// computers [env: JUMPSTARTER_ROUTER_POST_QUANTUM=off]
-    #[arg(long, conflicts_with = "plaintext")]
+    /// Begin TLS with a short message.
+    #[arg(long, conflicts_with = "plaintext", help = SHORT)]
     pub no_post_quantum: bool,
     /// PEM file with the certificate chain to show to a router that asks for one
     #[arg(

@@ -8,7 +8,7 @@ use super::{
     super::proxy::{Proxy, ProxyError},
     handshake::HandshakeError,
 };
-use crate::common::dial::{Unreachable, plain};
+use crate::{common::dial::Unreachable, tls::fault};
 
 /// How long TCP and TLS may take together: as long as a stock client waits for its tunnel.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ pub enum ConnectError {
         error: String,
     },
     /// A trusted certificate or the TLS settings are unusable.
-    #[error("cannot set up TLS: {0}")]
+    #[error("cannot set up TLS: {}", fault::setup(.0))]
     Tls(#[from] rustls::Error),
     /// The system's trusted certificates were asked for, and it has none.
     #[error(
@@ -45,7 +45,7 @@ pub enum ConnectError {
     )]
     NoSystemRoots(String),
     /// No address of the endpoint could be reached.
-    #[error("cannot connect to {endpoint}: {}", failures(.endpoint, .error))]
+    #[error("cannot connect to {endpoint}: {}", .error.of(.endpoint))]
     Unreachable {
         /// Is the endpoint that was to be reached.
         endpoint: String,
@@ -60,21 +60,21 @@ pub enum ConnectError {
         /// Is the endpoint that was to be reached.
         endpoint: String,
         /// The proxy, and the variable that names it.
-        proxy: Proxy,
+        proxy: Box<Proxy>,
         /// Says what went wrong.
         error: ProxyError,
     },
     /// There is a TCP connection, and TLS failed on it.
-    #[error("cannot connect to {endpoint}{}: {error}", through(.endpoint, .at.as_ref(), .proxy.as_ref()))]
+    #[error("cannot connect to {endpoint}{}: {error}", through(.endpoint, .at.as_ref(), .proxy.as_deref()))]
     Handshake {
         /// Is the endpoint that was to be reached.
         endpoint: String,
         /// The address that answered, unless a proxy is in between.
         at: Option<SocketAddr>,
         /// Is the proxy in between.
-        proxy: Option<Proxy>,
+        proxy: Option<Box<Proxy>>,
         /// Says what went wrong.
-        error: HandshakeError,
+        error: Box<HandshakeError>,
     },
     /// TLS was asked of a connector that is for plain text.
     #[error("this connector is for plain text")]
@@ -159,17 +159,6 @@ impl ConnectError {
             Self::Handshake { error, .. } => error.advice(),
             _ => String::new(),
         }
-    }
-}
-
-/// Says what was wrong with each address. One that is the endpoint itself is not named again.
-fn failures(endpoint: &str, error: &Unreachable) -> String {
-    match error {
-        Unreachable::All(tried) => match &tried[..] {
-            [one] if one.address.to_string() == endpoint => plain(&one.error),
-            _ => error.to_string(),
-        },
-        Unreachable::Unresolved { .. } => error.to_string(),
     }
 }
 

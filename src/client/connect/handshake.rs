@@ -1,6 +1,6 @@
 //! Makes TLS on a TCP connection, and finds out what is wrong if that fails.
 
-use std::{cell::RefCell, io};
+use std::{fmt::Write as _, io};
 
 use rustls_pki_types::{CertificateDer, ServerName};
 use thiserror::Error;
@@ -14,13 +14,16 @@ use super::answer::Answer;
 use crate::{
     common::dial::plain,
     tls::{
-        fault::{Fault, NO_HTTP2},
-        trust::{ALPN_H2, SHOWN},
+        fault::{Fault, NO_HTTP2, of_io},
+        trust::{ALPN_H2, showing},
     },
 };
 
 /// A first message that is longer does not fit one packet.
 const PACKET: usize = 1400;
+
+/// Asks what is the likeliest.
+const PORT: &str = "; is the port right, or is this a router without TLS (--plaintext)?";
 
 /// Says why a connection got no TLS.
 #[derive(Debug, Error)]
@@ -74,19 +77,21 @@ impl HandshakeError {
     /// Says what may help.
     pub(crate) fn advice(&self) -> String {
         match self {
-            Self::Silent { hello } | Self::Cut { hello, .. } if *hello > PACKET => format!(
-                "; is it TLS that is spoken at this port? If so, something in between may not let a long first message \
-                 through ({hello} bytes): try --no-post-quantum, which makes it short"
-            ),
-            Self::Silent { .. } | Self::Cut { .. } => {
-                "; is it TLS that is spoken at this port, and by a router?".to_owned()
+            Self::Silent { hello } | Self::Cut { hello, .. } => {
+                let mut advice = PORT.to_owned();
+                if *hello > PACKET {
+                    let _ = write!(
+                        advice,
+                        " If both are right, something in between may not let a long first message through ({hello} bytes): try \
+                         --no-post-quantum, which makes it short"
+                    );
+                }
+                advice
             }
             Self::NotTls(Answer::Http2) => {
                 "; is this a router without TLS? Then connect with --plaintext".to_owned()
             }
-            Self::NotTls(_) => {
-                "; is the port right, or is this a router without TLS (--plaintext)?".to_owned()
-            }
+            Self::NotTls(_) => PORT.to_owned(),
             Self::Tls { advice, .. } => (*advice).to_owned(),
             Self::NoHttp2 => NO_HTTP2.to_owned(),
             Self::Stalled | Self::Io(_) => String::new(),
@@ -110,26 +115,16 @@ pub(super) async fn make(
         // message that was lost, or another protocol, from what TLS itself finds wrong.
         begin(socket, &hello, until).await?;
     }
-    let shake = SHOWN.scope(RefCell::default(), async {
-        let made = connect.into_fallible().await;
-        (made, SHOWN.with(RefCell::take))
-    });
-    let shaken = timeout_at(until, Box::pin(shake)).await;
+    let shaken = timeout_at(until, showing(connect)).await;
     let (made, shown) = shaken.map_err(|_| HandshakeError::Stalled)?;
-    let stream = made.map_err(|(error, _)| {
-        let found = error.get_ref().and_then(|error| error.downcast_ref());
-        match found {
-            Some(error) => {
-                let Fault { what, advice } = Fault::of(error, shown.as_ref());
-                HandshakeError::Tls {
-                    what,
-                    advice,
-                    error: error.clone(),
-                    shown,
-                }
-            }
-            None => HandshakeError::Io(error),
-        }
+    let stream = made.map_err(|error| match of_io(&error, shown.as_ref()) {
+        Some((Fault { what, advice }, found)) => HandshakeError::Tls {
+            what,
+            advice,
+            error: found.clone(),
+            shown,
+        },
+        None => HandshakeError::Io(error),
     })?;
     let wants_http2 = tls
         .config()

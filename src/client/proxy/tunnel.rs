@@ -1,6 +1,6 @@
 //! Asks a proxy to connect (RFC 9110, section 9.3.6).
 
-use std::io;
+use std::{fmt::Write as _, io};
 
 use thiserror::Error;
 use tokio::{
@@ -102,7 +102,7 @@ pub(crate) async fn tunnel(
     let agent = concat!("jumpstarter-router/", env!("CARGO_PKG_VERSION"));
     let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: {agent}\r\n");
     if let Some(credentials) = &proxy.credentials {
-        request.push_str(&format!("Proxy-Authorization: Basic {credentials}\r\n"));
+        let _ = write!(request, "Proxy-Authorization: Basic {credentials}\r\n");
     }
     request.push_str("\r\n");
     socket.write_all(request.as_bytes()).await?;

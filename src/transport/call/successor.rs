@@ -102,7 +102,7 @@ async fn connect(shared: &Shared) -> Result<Connected, Failure> {
     let until = Instant::now() + ATTEMPT * 4 / 5;
     let socket = match target {
         Target::Own => dial::first(&[reachable(own.address)], until).await?,
-        Target::Endpoint(endpoint) => dial::tcp(&endpoint.to_string(), until).await?,
+        Target::Endpoint(endpoint) => dial::tcp(endpoint, until).await?,
     };
     let known = match &own.tls {
         None => None,
