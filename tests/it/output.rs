@@ -267,7 +267,7 @@ fn what_nobody_reads_ends_a_pipe_with_its_own_code() {
         .read_to_string(&mut said)
         .unwrap();
     assert_eq!(said, "");
-    sender.wait().ended(1, &["cancelled"]);
+    sender.finish().ended(1, &["cancelled"]);
 }
 
 #[test]

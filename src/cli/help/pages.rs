@@ -56,7 +56,7 @@ pub(crate) fn variable(name: &'static str) -> (&'static str, &'static str) {
 }
 
 const CONFIG: &str = "JUMPSTARTER_ROUTER_CONFIG";
-const KEYS: &str = "JUMPSTARTER_ROUTER_SECTION_KEY";
+const KEYS: &str = "JUMPSTARTER_ROUTER_<SECTION>_<KEY>";
 const KEY: &str = "ROUTER_KEY";
 const TOKEN: &str = "JUMPSTARTER_ROUTER_TOKEN";
 const ADMIN: &str = "JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS";
