@@ -16,7 +16,7 @@ use super::{
     config_args::overrides,
     exit::{Exit, Failure},
     join::credentials::KEY_ENV,
-    quietly,
+    out,
     stop::Stop,
     variable,
 };
@@ -141,7 +141,9 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
     let mut signals = Stop::new()?;
     let mut lab = Box::pin(Lab::start(options)).await?;
     let run = run && exporters::installed();
-    quietly(tell(&lab, run, &mut io::stdout().lock()))?;
+    let mut banner = Vec::new();
+    tell(&lab, run, &mut banner)?;
+    out::aside(banner);
     let stop = CancellationToken::new();
     let mut children = JoinSet::new();
     if run {

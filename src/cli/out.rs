@@ -11,6 +11,7 @@ use std::{
         LazyLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use anstream::{AutoStream, stream::RawStream};
@@ -173,6 +174,15 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_ref()).and_then(|()| out.flush());
     quietly(written)
+}
+
+/// Writes to standard output on a thread of its own, for who goes on whether or not anybody reads it.
+pub(crate) fn aside(text: Vec<u8>) {
+    let write = move || drop(print(text));
+    // Without a thread there is no text, which is no reason to end.
+    let _ = thread::Builder::new()
+        .name("output".to_owned())
+        .spawn(write);
 }
 
 /// Takes it for no failure that the reader of standard output went away: it has seen enough. Any other failure is one.

@@ -106,6 +106,7 @@ fn who_has_mistyped_is_told_what_was_meant() {
         ),
         (&["--log-format", "jsn"], "'json'"),
         (&["probe"], "--router <HOST:PORT>"),
+        (&["probe", "--router", "1", "--count", "-1"], "-1 is not in"),
         (
             &["forward", "--router", "1", "--subject", "x"],
             "<--listen <ADDRESS>|--to <ADDRESS>>",
