@@ -74,7 +74,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    if !has_own_log(cli.command.as_ref()) {
+    if has_own_log(cli.command.as_ref()) {
+        cli.manner.warnings.iter().for_each(out::warning);
+    } else {
         out::begin(&cli.manner)?;
     }
     // Most commands hold connections, and `check` speaks for those that do.

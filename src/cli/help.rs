@@ -104,7 +104,7 @@ fn with_output_options(command: Command, path: &str) -> Command {
 fn hinted(command: Command) -> Command {
     command.mut_args(|arg| {
         let names = arg.get_value_names().unwrap_or_default();
-        let name = names.first().map(|name| name.as_str()).unwrap_or_default();
+        let name = names.first().map_or("", |name| name);
         let hint = match name {
             name if name.contains("FILE") => ValueHint::FilePath,
             "DIRECTORY" => ValueHint::DirPath,
@@ -287,6 +287,28 @@ mod tests {
         for group in GROUPS {
             assert!(rows.contains(&&*format!("{group}:")), "{group}");
         }
+    }
+
+    #[test]
+    fn examples_can_be_typed() {
+        let mut seen = 0;
+        for page in pages::all() {
+            let lines = page.examples.iter().flat_map(|(_, lines)| lines.lines());
+            for line in lines.filter(|line| line.starts_with("jumpstarter-router ")) {
+                let line = line.replace("\"$(pidof jumpstarter-router)\"", "1");
+                let typed = line.split(['<', '>', '|', ';']).next().unwrap_or_default();
+                let parsed = args::parse(typed.split_whitespace().map(Into::into));
+                assert!(
+                    parsed.is_ok(),
+                    "{line}: {}",
+                    parsed
+                        .err()
+                        .map_or_else(String::new, |error| error.to_string())
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
     }
 
     #[test]

@@ -40,6 +40,7 @@ const GOOD: Style = AnsiColor::Green.on_default().bold();
 const CLEAR: &str = "\r\x1b[K";
 
 static QUIET: AtomicBool = AtomicBool::new(false);
+static TALKS: AtomicBool = AtomicBool::new(false);
 static HAS_STATUS: AtomicBool = AtomicBool::new(false);
 static COLOURED: LazyLock<bool> = LazyLock::new(|| is_coloured(&io::stderr()));
 
@@ -64,6 +65,7 @@ pub(crate) fn begin(manner: &Manner) -> Result<(), Failure> {
     };
     log::init(LogFormat::Text, filter).map_err(Failure::broken)?;
     QUIET.store(manner.quiet, Ordering::Relaxed);
+    TALKS.store(manner.verbose > Some(0), Ordering::Relaxed);
     manner.warnings.iter().for_each(warning);
     Ok(())
 }
@@ -71,6 +73,11 @@ pub(crate) fn begin(manner: &Manner) -> Result<(), Failure> {
 /// Tells whether nothing but warnings and errors is wanted.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
+}
+
+/// Tells whether lines of a log come between, which a status line would be in the way of.
+pub(crate) fn is_verbose() -> bool {
+    TALKS.load(Ordering::Relaxed)
 }
 
 /// Writes a line on standard error, as `eprintln!` does, but neither waits nor panics.
