@@ -18,11 +18,13 @@ pub(super) async fn exchange(
 ) -> Result<(StatusCode, Vec<u8>), Box<dyn Error + Send + Sync>> {
     let request = request.header(header::HOST, authority);
     let request = request.body(Empty::<Bytes>::new())?;
+    tracing::debug!(address = authority, "connecting");
     let socket = TcpStream::connect(authority).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(socket)).await?;
     let answer = async move {
         let response = requests.send_request(request).await?;
         let status = response.status();
+        tracing::debug!(%status, "answered");
         let (mut body, mut bytes) = (response.into_body(), Vec::new());
         while bytes.len() < most
             && let Some(frame) = body.frame().await
