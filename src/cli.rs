@@ -41,6 +41,7 @@ use self::{
     args::{Cli, Command},
     exit::{Exit, Failure},
     out::{print, quietly},
+    status_line::is_watched,
 };
 use crate::{config, observe::log, server::open_files};
 
@@ -58,14 +59,25 @@ pub fn main() -> ExitCode {
             out::clap(&args::usage(&failure.to_string(), &words));
             ExitCode::from(failure.exit as u8)
         }
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            let code = failure.report();
+            if failure.exit == Exit::Config && std::env::args_os().len() == 1 && is_watched() {
+                out::note(format_args!(
+                    "This runs the router. `jumpstarter-router --help` lists what else there is; \
+                     `jumpstarter-router lab` runs all of Jumpstarter here."
+                ));
+            }
+            code
+        }
     };
     log::flush(log::LAST_LINES);
     code
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    if !has_own_log(cli.command.as_ref()) {
+    if has_own_log(cli.command.as_ref()) {
+        cli.manner.warnings.iter().for_each(out::warning);
+    } else {
         out::begin(&cli.manner)?;
     }
     // Most commands hold connections, and `check` speaks for those that do.

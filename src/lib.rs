@@ -25,6 +25,8 @@
 #![allow(rustdoc::private_intra_doc_links)]
 // What tests and benchmarks ask for is public, and reachable only with the door open.
 #![cfg_attr(feature = "internals", warn(unreachable_pub))]
+// These wait for a reader, and panic without one. `cli::out` and the log write to people.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 // Rooms that all share hold what only some commands use. The build of the whole program finds what nobody uses.
 #![cfg_attr(
     not(all(feature = "cluster", feature = "lab", feature = "load")),

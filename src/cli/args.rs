@@ -26,6 +26,7 @@ use super::probe::ProbeArgs;
 use super::streams;
 use super::token;
 use super::top::TopArgs;
+use crate::config;
 use crate::tls::provider::Provider;
 
 /// What exactly runs, for reports of defects.
@@ -187,11 +188,23 @@ fn given(matches: &ArgMatches) -> (Manner, Vec<String>) {
                 .push(in_the_open(&format!("--{id}"), instead));
         }
     }
+    let is_lab = words.first().is_some_and(|word| word == "lab");
+    let set = matches.try_get_many::<String>("set").ok().flatten();
+    let set = set.into_iter().flatten().filter(|_| is_lab);
+    manner.warnings.extend(set.filter_map(|set| secret(set)));
     (manner, words)
 }
 
+/// Warns of a setting on the command line that is a secret.
+pub(crate) fn secret(set: &str) -> Option<String> {
+    let key = set.split('=').next().unwrap_or_default().trim();
+    let instead = "a file, or a variable of the environment";
+    let is_secret = config::find(key).is_some_and(|key| key.secret);
+    is_secret.then(|| in_the_open(&format!("--set {key}"), instead))
+}
+
 /// Says that a secret is where others can see it.
-pub(crate) fn in_the_open(option: &str, instead: &str) -> String {
+pub(super) fn in_the_open(option: &str, instead: &str) -> String {
     format!(
         "{option}: all users of this machine can see what is on a command line; better use {instead}"
     )

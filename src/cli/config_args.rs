@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    args::in_the_open,
+    args::secret,
     exit::{Exit, Failure},
     variable_os,
 };
-use crate::config::{self, CONFIG_FILE_ENV, Override, Sources};
+use crate::config::{CONFIG_FILE_ENV, Override, Sources};
 
 // No `Debug`: `--set auth.key=...` is among these.
 /// Where the configuration comes from.
@@ -98,13 +98,7 @@ impl ConfigArgs {
         let named = || variable_os(CONFIG_FILE_ENV, &env).map(PathBuf::from);
         let file = self.config.clone().or_else(named);
         let mut notes = self.upstream.notes.clone();
-        let secrets = overrides
-            .iter()
-            .filter(|set| config::find(&set.key).is_some_and(|key| key.secret));
-        notes.extend(secrets.map(|set| {
-            let instead = "a file, or a variable of the environment";
-            in_the_open(&format!("{} {}", set.flag, set.key), instead)
-        }));
+        notes.extend(self.set.iter().filter_map(|set| secret(set)));
         Ok(Sources {
             file,
             env,

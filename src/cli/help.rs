@@ -54,7 +54,7 @@ fn completed(command: Command, path: &str, verbose: bool) -> Command {
         command = command.mut_subcommand(&name, |command| completed(command, &path, verbose));
     }
     if is_leaf && verbose {
-        command = with_output_options(command);
+        command = with_output_options(command, path);
     }
     // What a command says of itself beyond a line comes first, not below all options.
     if let (Some(about), Some(notes)) = (command.get_about(), command.get_after_help()) {
@@ -69,8 +69,8 @@ fn completed(command: Command, path: &str, verbose: bool) -> Command {
         .after_long_help(texts(page))
 }
 
-/// Adds `-v`, and `-q` to the option of that name if there is one.
-fn with_output_options(command: Command) -> Command {
+/// Adds `-v`, and `-q` to the option of that name if there is one, or as an option of `pipe`.
+fn with_output_options(command: Command, path: &str) -> Command {
     let has = |command: &Command, id: &str, short: char| {
         command
             .get_arguments()
@@ -79,6 +79,14 @@ fn with_output_options(command: Command) -> Command {
     let mut command = command;
     if command.get_arguments().any(|arg| arg.get_id() == "quiet") {
         command = command.mut_arg("quiet", |arg| arg.short('q').help_heading("Output"));
+    } else if path == "pipe" {
+        let quiet = Arg::new("quiet")
+            .short('q')
+            .long("quiet")
+            .action(ArgAction::SetTrue)
+            .help_heading("Output")
+            .help("Say nothing but warnings and errors");
+        command = command.arg(quiet);
     }
     if has(&command, "verbose", 'v') {
         return command;
@@ -96,7 +104,7 @@ fn with_output_options(command: Command) -> Command {
 fn hinted(command: Command) -> Command {
     command.mut_args(|arg| {
         let names = arg.get_value_names().unwrap_or_default();
-        let name = names.first().map(|name| name.as_str()).unwrap_or_default();
+        let name = names.first().map_or("", |name| name);
         let hint = match name {
             name if name.contains("FILE") => ValueHint::FilePath,
             "DIRECTORY" => ValueHint::DirPath,
@@ -105,7 +113,9 @@ fn hinted(command: Command) -> Command {
             _ if arg.get_possible_values().is_empty() => ValueHint::Other,
             _ => return arg,
         };
-        arg.value_hint(hint)
+        // A negative number is a wrong value, and no option.
+        let is_number = matches!(name, "N" | "BYTES" | "NUMBER" | "PID");
+        arg.value_hint(hint).allow_negative_numbers(is_number)
     })
 }
 
@@ -277,6 +287,28 @@ mod tests {
         for group in GROUPS {
             assert!(rows.contains(&&*format!("{group}:")), "{group}");
         }
+    }
+
+    #[test]
+    fn examples_can_be_typed() {
+        let mut seen = 0;
+        for page in pages::all() {
+            let lines = page.examples.iter().flat_map(|(_, lines)| lines.lines());
+            for line in lines.filter(|line| line.starts_with("jumpstarter-router ")) {
+                let line = line.replace("\"$(pidof jumpstarter-router)\"", "1");
+                let typed = line.split(['<', '>', '|', ';']).next().unwrap_or_default();
+                let parsed = args::parse(typed.split_whitespace().map(Into::into));
+                assert!(
+                    parsed.is_ok(),
+                    "{line}: {}",
+                    parsed
+                        .err()
+                        .map_or_else(String::new, |error| error.to_string())
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
     }
 
     #[test]

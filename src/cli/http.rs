@@ -31,6 +31,7 @@ pub(super) async fn exchange(
     let (mut requests, connection) = http1::handshake(TokioIo::new(io)).await?;
     let answer = async move {
         let response = requests.send_request(request).await?;
+        tracing::debug!(status = %response.status(), "answered");
         let (head, mut body) = response.into_parts();
         let mut bytes = Vec::new();
         while bytes.len() < most

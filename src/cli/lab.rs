@@ -3,7 +3,7 @@
 mod banner;
 mod signals;
 
-use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -14,7 +14,7 @@ use super::{
     config_args::overrides,
     exit::{Exit, Failure},
     join::credentials::KEY_ENV,
-    quietly, variable,
+    out, variable,
 };
 use crate::{
     auth::without_newline,
@@ -156,7 +156,9 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
         around: proxy::around(&env, lab.routers().map(|(endpoint, _)| endpoint)),
         env: &env,
     };
-    quietly(banner.write(&mut io::stdout().lock()))?;
+    let mut text = Vec::new();
+    banner.write(&mut text)?;
+    out::aside(text);
     let stop = CancellationToken::new();
     let mut running = Running::default();
     if banner.runs_exporters() {

@@ -1,6 +1,10 @@
 //! `man`: prints a manual page, or writes one for each command, as packages want them.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Command};
 use clap_mangen::{
@@ -54,7 +58,7 @@ pub(crate) fn run(args: &ManArgs, command: Command) -> Result<(), Failure> {
 }
 
 /// Writes the pages of a command and of all below it.
-fn write(command: &Command, path: &str, directory: &std::path::Path) -> io::Result<()> {
+fn write(command: &Command, path: &str, directory: &Path) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or(command.get_name());
     fs::write(directory.join(format!("{name}.1")), text(command, path)?)?;
     for below in command.get_subcommands().filter(|one| !one.is_hide_set()) {
@@ -66,11 +70,17 @@ fn write(command: &Command, path: &str, directory: &std::path::Path) -> io::Resu
 
 /// Makes the page of a command.
 fn text(command: &Command, path: &str) -> io::Result<Vec<u8>> {
-    let man = Man::new(command.clone())
-        .source(format!("jumpstarter-router {}", crate::VERSION))
-        .manual("Jumpstarter router");
+    let man = Man::new(command.clone());
     let mut out = Vec::new();
-    man.render_title(&mut out)?;
+    // Without a date, which would have to be that of the texts; the renderer would leave its place out.
+    let (name, version) = (
+        command.get_display_name().unwrap_or(command.get_name()),
+        crate::VERSION,
+    );
+    writeln!(
+        out,
+        ".TH {name} 1 \"\" \"jumpstarter-router {version}\" \"Jumpstarter router\""
+    )?;
     man.render_name_section(&mut out)?;
     man.render_synopsis_section(&mut out)?;
     man.render_description_section(&mut out)?;
@@ -106,8 +116,10 @@ fn sections(page: &Page, roff: &mut Roff) {
     if !page.examples.is_empty() {
         roff.control("SH", ["EXAMPLES"]);
     }
-    for (what, lines) in page.examples {
-        roff.control("PP", []);
+    for (at, (what, lines)) in page.examples.iter().enumerate() {
+        if at > 0 {
+            roff.control("PP", []);
+        }
         roff.text([roman(format!("{what}:"))]);
         roff.control("PP", []);
         roff.control("RS", ["4"]);

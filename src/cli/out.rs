@@ -11,6 +11,7 @@ use std::{
         LazyLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use anstream::{AutoStream, stream::RawStream};
@@ -39,6 +40,7 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 const CLEAR: &str = "\r\x1b[K";
 
 static QUIET: AtomicBool = AtomicBool::new(false);
+static TALKS: AtomicBool = AtomicBool::new(false);
 static HAS_STATUS: AtomicBool = AtomicBool::new(false);
 static COLOURED: LazyLock<bool> = LazyLock::new(|| is_coloured(&io::stderr()));
 
@@ -63,6 +65,7 @@ pub(crate) fn begin(manner: &Manner) -> Result<(), Failure> {
     };
     log::init(LogFormat::Text, filter).map_err(Failure::broken)?;
     QUIET.store(manner.quiet, Ordering::Relaxed);
+    TALKS.store(manner.verbose > Some(0), Ordering::Relaxed);
     manner.warnings.iter().for_each(warning);
     Ok(())
 }
@@ -70,6 +73,11 @@ pub(crate) fn begin(manner: &Manner) -> Result<(), Failure> {
 /// Tells whether nothing but warnings and errors is wanted.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
+}
+
+/// Tells whether lines of a log come between, which a status line would be in the way of.
+pub(crate) fn is_verbose() -> bool {
+    TALKS.load(Ordering::Relaxed)
 }
 
 /// Writes a line on standard error, as `eprintln!` does, but neither waits nor panics.
@@ -173,6 +181,15 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_ref()).and_then(|()| out.flush());
     quietly(written)
+}
+
+/// Writes to standard output on a thread of its own, for who goes on whether or not anybody reads it.
+pub(crate) fn aside(text: Vec<u8>) {
+    let write = move || drop(print(text));
+    // Without a thread there is no text, which is no reason to end.
+    let _ = thread::Builder::new()
+        .name("output".to_owned())
+        .spawn(write);
 }
 
 /// Takes it for no failure that the reader of standard output went away: it has seen enough. Any other failure is one.

@@ -74,17 +74,21 @@ pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
     work.await
 }
 
-/// Says on a terminal whether the other side is there.
-async fn meet(stream: &mut RouterStream) {
+/// Says on a terminal whether the other side is there. `patient`: it is waited for, as nothing is to be sent before.
+async fn meet(stream: &mut RouterStream, patient: bool) {
     if !is_watched() {
         return;
     }
-    // Not for longer: not every router answers before something was sent.
-    match timeout(PATIENCE, stream.answered()).await {
-        Ok(Ok(())) => say!("connected"),
-        // Reading tells why.
-        Ok(Err(_)) => {}
-        Err(_) => say!("waiting for the other side"),
+    // Else not for long: not every router answers before something was sent. Why there is none is told by reading.
+    let answered = match timeout(PATIENCE, stream.answered()).await {
+        Ok(answered) => answered.is_ok(),
+        Err(_) => {
+            say!("waiting for the other side");
+            patient && stream.answered().await.is_ok()
+        }
+    };
+    if answered {
+        say!("connected");
     }
 }
 
@@ -103,17 +107,20 @@ pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result
     } else {
         Either::Left(sink())
     };
-    meet(&mut stream).await;
+    tokio::select! {
+        () = meet(&mut stream, !reads) => {}
+        signal = stop.wait() => {
+            stream.cancel().await;
+            return Err(told_to_end(signal));
+        }
+    }
     let meter = Meter::new(reads, writes);
     let ended = {
         let work = carry(join(input, output), &mut stream, &carried);
         tokio::select! {
             ended = work => ended.map_err(why),
             never = meter.show(&carried) => match never {},
-            signal = stop.wait() => Err(Failure::silent(match signal {
-                "SIGTERM" => Exit::Terminated,
-                _ => Exit::Interrupted,
-            })),
+            signal = stop.wait() => Err(told_to_end(signal)),
         }
     };
     meter.conclude(&carried);
@@ -121,6 +128,13 @@ pub(crate) async fn standard(mut stream: RouterStream, ways: WaysArgs) -> Result
         stream.cancel().await;
     }
     ended
+}
+
+fn told_to_end(signal: &str) -> Failure {
+    Failure::silent(match signal {
+        "SIGTERM" => Exit::Terminated,
+        _ => Exit::Interrupted,
+    })
 }
 
 /// Says why bytes are not carried any more. That nobody reads them needs no words.

@@ -37,10 +37,10 @@ pub(crate) struct StatusLine {
 }
 
 impl StatusLine {
-    /// A line on standard error, if that is a terminal.
+    /// A line on standard error, if that is a terminal, and nothing else is told there all the time.
     pub(crate) fn new() -> Self {
         Self {
-            shown: is_watched(),
+            shown: is_watched() && !out::is_verbose(),
             written: false,
         }
     }

@@ -121,9 +121,9 @@ fn bash_completes_every_command() {
     std::fs::write(directory.path().join("file 1"), "").unwrap();
     std::fs::create_dir(directory.path().join("directory")).unwrap();
     // As readline does it; that `compopt` is called outside of a completion is no fault of the script.
-    let mut driver = "source script\n\
+    let mut driver = "source ./script\n\
         compopt() { :; }\n\
-        entry=($(complete -p jumpstarter-router)); function=${entry[2]}\n\
+        entry=($(complete -p jumpstarter-router)); function=${entry[@]: -2:1}\n\
         ask() {\n  COMP_WORDS=(\"$@\"); COMP_CWORD=$(( $# - 1 )); COMPREPLY=()\n  \
         \"$function\" \"$1\" \"${@: -1}\" \"${@: -2:1}\"\n  \
         (IFS=$'\\t'; printf '%s\\n' \"${COMPREPLY[*]}\")\n}\n"

@@ -279,7 +279,10 @@ fn the_names_that_our_own_tools_read_are_known() {
         let end = rest.split('"').next().unwrap();
         format!("{}{end}", config::ENV_PREFIX)
     });
-    let names: Vec<_> = names.filter(|name| *name != config::ENV_PREFIX).collect();
+    // The prefix alone is none, and neither is what stands for any key in the help.
+    let names: Vec<_> = names
+        .filter(|name| *name != config::ENV_PREFIX && !name.contains('<'))
+        .collect();
     assert!(names.contains(&"JUMPSTARTER_ROUTER_TOKEN".to_owned()));
     for name in names {
         // The value is wrong for most keys, and the name of the file is none; that is not asked.

@@ -228,9 +228,9 @@ fn what_cannot_begin_ends_with_a_code() {
         .wait()
         .ended(1, &["cannot listen on 203.0.113.1:1"]);
     start(&[]).wait().ended(2, &["--listen"]);
-    start(&["--to", "22"])
+    start(&["--to", "host"])
         .wait()
-        .ended(2, &["host:port, or unix:PATH"]);
+        .ended(2, &["host:port", "or unix:PATH"]);
     let mut gone = forward("127.0.0.1:1", "x", &["--listen", "127.0.0.1:0"]);
     gone.close();
     gone.wait().ended(3, &["127.0.0.1:1"]);

@@ -123,7 +123,6 @@ fn the_address_comes_from_where_the_routers_does() {
     let mut off = health(&[]);
     off.env(VARIABLE, "0");
     unwell(off, &["listen.health_address", "--address"]);
-    unwell(health(&["--address", "8081"]), &["--address", "host:port"]);
 }
 
 #[test]

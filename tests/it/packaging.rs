@@ -122,7 +122,8 @@ fn format(pages: &[std::path::PathBuf]) {
         let output = command.arg(page).output().unwrap();
         assert!(
             output.stderr.is_empty(),
-            "{page:?}: {}",
+            "{}: {}",
+            page.display(),
             String::from_utf8_lossy(&output.stderr)
         );
     }

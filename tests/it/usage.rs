@@ -90,11 +90,6 @@ fn a_wrong_address_is_answered_with_the_forms_there_are() {
             2,
             &["expected a port (2222 or :2222", "host:port", "error: "],
         );
-        assert!(
-            done.stderr.contains(args[0]),
-            "the usage is of that command: {}",
-            done.stderr
-        );
     }
 }
 
@@ -111,6 +106,7 @@ fn who_has_mistyped_is_told_what_was_meant() {
         ),
         (&["--log-format", "jsn"], "'json'"),
         (&["probe"], "--router <HOST:PORT>"),
+        (&["probe", "--router", "1", "--count", "-1"], "-1 is not in"),
         (
             &["forward", "--router", "1", "--subject", "x"],
             "<--listen <ADDRESS>|--to <ADDRESS>>",

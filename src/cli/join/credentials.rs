@@ -252,5 +252,8 @@ fn read_bytes(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn unusable(path: &Path, option: &str, why: &dyn fmt::Display) -> Failure {
+    if path == Path::new("-") {
+        return Failure::config(format_args!("{option}: standard input: {why}"));
+    }
     Failure::config(format_args!("{option} {}: {why}", path.display()))
 }

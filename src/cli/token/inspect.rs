@@ -117,7 +117,10 @@ fn token(args: &InspectArgs, env: &[(String, OsString)]) -> Result<String, Failu
         }
         None => match variable(TOKEN_ENV, env) {
             Some(token) => Ok(token),
-            None if !io::stdin().is_terminal() => read(Path::new("-"), "no token: standard input"),
+            None if !io::stdin().is_terminal() => read(Path::new("-"), "TOKEN").map_err(|error| {
+                let instead = format!("name a file with the token, or set {TOKEN_ENV}");
+                Failure::config(format_args!("{error}; {instead}"))
+            }),
             None => Err(Failure::config(format_args!(
                 "no token: name it or a file with it, or set {TOKEN_ENV}"
             ))),

@@ -4,6 +4,11 @@
 //! each half what its task would do, and a bus on which every announcement stays in flight for ever. Time is left out: all is
 //! due, and no call has failed lately.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was explored, for who runs it by hand"
+)]
+
 use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use tokio::time::Instant;

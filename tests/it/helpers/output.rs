@@ -20,7 +20,7 @@ pub fn broken() -> Stdio {
 pub fn full() -> (Stdio, PipeReader) {
     let (reader, mut writer) = pipe().unwrap();
     // What a pipe holds, unless somebody has changed that.
-    writer.write_all(&[b'x'; 64 * 1024]).unwrap();
+    writer.write_all(&vec![b'x'; 64 * 1024]).unwrap();
     (writer.into(), reader)
 }
 
