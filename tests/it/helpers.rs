@@ -19,6 +19,7 @@ pub mod peer;
 pub mod process;
 pub mod program;
 pub mod raw;
+pub mod terminal;
 pub mod web;
 mod wire;
 

@@ -23,13 +23,13 @@ use super::text::{Line, Tone};
 
 /// Holds the terminal. When this is dropped, and when there is a panic, it is as it was.
 #[derive(Debug)]
-pub(crate) struct Screen {
+pub struct Screen {
     is_coloured: bool,
 }
 
 impl Screen {
     /// Takes the terminal.
-    pub(crate) fn take(is_coloured: bool) -> io::Result<Self> {
+    pub fn take(is_coloured: bool) -> io::Result<Self> {
         static HOOK: Once = Once::new();
         // The message of a panic must not go to the screen that vanishes.
         HOOK.call_once(|| {
