@@ -64,7 +64,7 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
-    /// List or end streams of a running router, or drain it
+    /// List or end streams of a running router, live or past, or drain it
     #[command(
         subcommand,
         after_help = "Exit codes: 0 done, 1 the router cannot be asked or refused, 2 wrong usage"
