@@ -6,7 +6,7 @@ use jumpstarter_router::client::{Connector, Trust};
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -18,7 +18,7 @@ use crate::helpers::{
     authority::Authority,
     process::{Process, usual},
     program::{Done, program, run},
-    web::aside,
+    web::{aside, get, raw},
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -334,5 +334,158 @@ async fn who_reads_no_further_has_seen_enough() {
         })
         .await;
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "0\n", "{command}");
+    }
+}
+
+/// Plays routers at one address: each request is answered by what `answer` makes of its number and its head, or not at all.
+async fn play(mut answer: impl FnMut(usize, &str) -> Option<String> + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.unwrap());
+            }
+            if let Some(answer) = answer(number, std::str::from_utf8(&head).unwrap()) {
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+/// An answer of the process with this name, which runs nowhere; a router without one is an old one.
+fn answer(name: &str, status: &str, body: &Value) -> String {
+    let name = match name {
+        "" => String::new(),
+        name => format!("x-router-process: {name}\r\n"),
+    };
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\n{name}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+fn status(name: &str) -> Value {
+    let mut status = json!({
+        "version": "0.0.9", "commit": "abc", "tls_provider": "ring", "cluster": null, "phase": "ready",
+        "uptime_seconds": 1.0, "memory_pressure": "normal", "held_bytes": 0, "windows_granted_bytes": 0,
+        "connections": 0, "waiting": 0, "pairs": 5, "stalled": 0, "forwarded_rate": 0,
+        "totals": {
+            "streams": 0, "pairs": 0, "refusals": 0, "forwarded_bytes": 0, "forwarded_messages": 0,
+        },
+    });
+    if !name.is_empty() {
+        status["process"] =
+            json!({ "id": name, "pid": 1, "host": "far away", "started_unix_ms": 1 });
+    }
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_router_is_understood_and_what_it_lacks_is_said() {
+    let address = play(|_, head| {
+        let answer = |status: &str, body: Value| Some(answer("", status, &body));
+        if head.starts_with("GET /api/status ") {
+            return answer("200 OK", status(""));
+        }
+        if head.starts_with("GET /api/streams?") {
+            return answer(
+                "200 OK",
+                json!({ "total": 0, "matching": 0, "streams": [] }),
+            );
+        }
+        answer("404 Not Found", json!({ "error": "there is nothing here" }))
+    })
+    .await;
+    let listed = done(&["streams", "list", "--admin", &address]).await;
+    listed.ended(0, &[]);
+    assert!(
+        listed
+            .text()
+            .starts_with("the router  ready, up 1.0s  0.0.9"),
+        "{}",
+        listed.text()
+    );
+    for (command, said) in [
+        ("past", "keeps no past"),
+        ("config", "does not show its settings"),
+    ] {
+        let done = done(&["streams", command, "--admin", &address]).await;
+        done.ended(1, &[said, "older"]);
+    }
+    let done = done(&["streams", "show", "7", "--admin", &address]).await;
+    done.ended(1, &["shows no single stream"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_drain_does_not_take_another_router_for_the_end_of_the_one_it_asked() {
+    let drain = |address: String| async move {
+        done(&["streams", "drain", "--wait", "--admin", &address]).await
+    };
+    // It leaves its address to another at once: nobody knows when it ends.
+    let shared = play(|number, _| match number {
+        0 | 1 => Some(answer("aa", "202 Accepted", &status("aa"))),
+        _ => Some(answer(
+            "bb",
+            "421 Misdirected Request",
+            &json!({ "error": "no" }),
+        )),
+    })
+    .await;
+    let done = drain(shared).await;
+    done.ended(
+        1,
+        &[
+            "router aa does not answer",
+            "there is bb",
+            "another machine",
+        ],
+    );
+    assert!(!done.text().contains("has stopped"), "{}", done.text());
+    // Nobody answers in between: it was alone there, and has stopped.
+    let alone = play(|number, _| match number {
+        0 | 1 => Some(answer("aa", "202 Accepted", &status("aa"))),
+        2 => None,
+        _ => Some(answer(
+            "bb",
+            "421 Misdirected Request",
+            &json!({ "error": "no" }),
+        )),
+    })
+    .await;
+    let done = drain(alone).await;
+    done.ended(0, &[]);
+    assert!(
+        done.text()
+            .ends_with("router aa (pid 1 on far away) has stopped\n"),
+        "{}",
+        done.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_one_process_is_done_by_no_other() {
+    let (_process, _connector, admin) = router(&[]);
+    let address = admin.to_string();
+    let seen = json(&done(&["top", "--once", "--json", "--admin", &address]).await);
+    let name = seen["status"]["process"]["id"].as_str().unwrap().to_owned();
+    for (meant, status, phase) in [("another", 421, "ready"), (&*name, 202, "draining")] {
+        let (host, meant) = (address.clone(), meant.to_owned());
+        let answer = aside(move || {
+            let headers = [
+                ("Host", &*host),
+                ("Content-Type", "application/json"),
+                ("X-Router-Process", &meant),
+            ];
+            raw(admin, "POST /api/drain", &headers, "{}")
+        })
+        .await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        let seen = aside(move || get(admin, "/api/status").json()).await;
+        assert_eq!(seen["phase"], phase);
     }
 }
