@@ -52,6 +52,9 @@ pub mod cli {
             pub use crate::cli::load::usage::Usage;
         }
     }
+    pub mod top {
+        pub use crate::cli::top::screen::Screen;
+    }
 }
 #[cfg(feature = "server")]
 pub mod config {

@@ -75,7 +75,7 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
-    /// List or end streams of a running router, or drain it
+    /// List or end streams of a running router, live or past, or drain it
     #[command(subcommand)]
     Streams(streams::Action),
     /// Make a router token, or say what is wrong with one

@@ -28,7 +28,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::{runtime::Builder, time::sleep};
 
-use self::watch::Left;
+use self::{
+    text::{Line, Tone},
+    watch::Left,
+};
 use super::{
     admin_client::{AdminArgs, AdminError, Client},
     exit::{self, Exit, Failure},
@@ -173,16 +176,19 @@ fn table(look: Look) -> Result<String, AdminError> {
     let unknown = AdminError::Unknown;
     let status: Status = serde_json::from_value(look.status).map_err(unknown)?;
     let streams: Listing = serde_json::from_value(look.streams).map_err(unknown)?;
-    let mut text = String::new();
     let mut lines = live::head(&status);
     lines.extend(live::table(&streams.streams).lines(None));
     let more = streams.matching.saturating_sub(streams.streams.len());
-    for line in lines {
-        text.push_str(line.to_string().trim_end());
-        text.push('\n');
-    }
     if more > 0 {
-        text += &format!("and {more} more\n");
+        lines.push(Line::new(Tone::Plain, format!("and {more} more")));
     }
-    Ok(text)
+    Ok(printed(&lines))
+}
+
+/// Writes lines as text for whoever is no terminal, or for one that breaks long ones.
+pub(crate) fn printed(lines: &[Line]) -> String {
+    let lines = lines.iter();
+    lines.fold(String::new(), |text, line| {
+        text + line.to_string().trim_end() + "\n"
+    })
 }

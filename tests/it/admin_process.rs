@@ -1,11 +1,8 @@
 //! The administrator's address of a process: drain, log filter, addresses and tokens, and `top`.
 
 use std::{
-    fs::File,
-    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,10 +12,6 @@ use crate::helpers::{
     process::{self, Process, run, usual},
 };
 use jumpstarter_router::client::{Connector, Trust};
-use rustix::{
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
-};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -233,21 +226,23 @@ async fn top_prints_a_table_or_json() {
     assert!(table.status.success(), "{table:?}");
     let table = String::from_utf8(table.stdout).unwrap();
     let lines: Vec<_> = table.lines().collect();
-    assert_eq!(lines.len(), 3, "{table}");
+    assert_eq!(lines.len(), 4, "{table}");
     assert!(
-        lines[0].contains("ready, up ") && lines[0].contains("1 pairs, 0 waiting"),
+        lines[0].contains("ready, up ") && lines[1].contains("1 pairs, 0 waiting"),
         "{table}"
     );
-    assert!(lines[1].trim_start().starts_with("ID  STATE"), "{table}");
+    let pid = format!(" (pid {} on ", process.pid());
+    assert!(lines[0].contains(&pid), "{table}");
+    assert!(lines[2].trim_start().starts_with("ID  STATE"), "{table}");
     assert!(
-        lines[2].contains("paired") && lines[2].contains("127.0.0.1"),
+        lines[3].contains("paired") && lines[3].contains("127.0.0.1"),
         "{table}"
     );
-    assert!(lines[2].ends_with("\\u001b[31mred\\n"), "{table}");
+    assert!(lines[3].ends_with("\\u001b[31mred\\n"), "{table}");
 
     // The output is no terminal here, which has the same effect.
     let piped = aside(move || top(admin, &["--filter", "nobody"], &[])).await;
-    assert_eq!(String::from_utf8(piped.stdout).unwrap().lines().count(), 2);
+    assert_eq!(String::from_utf8(piped.stdout).unwrap().lines().count(), 3);
 
     let text = aside(move || top(admin, &["--once", "--json", "--sort", "age"], &[])).await;
     let seen: Value = serde_json::from_slice(&text.stdout).unwrap();
@@ -261,148 +256,4 @@ async fn top_prints_a_table_or_json() {
     assert_eq!(gone.status.code(), Some(1));
     let error = String::from_utf8(gone.stderr).unwrap();
     assert!(error.contains("is the router running"), "{error}");
-}
-
-/// `top` in a terminal of its own: it takes the screen, obeys its keys, and gives the screen back.
-#[tokio::test(flavor = "multi_thread")]
-async fn top_fills_a_terminal_until_it_is_left() {
-    let (_process, connector, admin) = start(&[]);
-    let _pair = Pair::open(&connector, "on the screen").await;
-    aside(move || {
-        let mut terminal = Terminal::run(admin);
-        terminal.until("on the screen");
-        terminal.until("s sort: rate   r direction: down");
-        terminal.press("s");
-        terminal.until("s sort: held");
-        terminal.press("r");
-        terminal.until("r direction: up");
-        terminal.press("q");
-        // The cursor is back, and so is what stood there before.
-        terminal.until("\u{1b}[?25h\u{1b}[?1049l");
-        assert!(terminal.wait().success());
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn top_goes_on_when_the_router_is_gone_and_says_so() {
-    let (process, _connector, admin) = start(&[]);
-    aside(move || {
-        let mut terminal = Terminal::run(admin);
-        terminal.until("0 pairs, 0 waiting");
-        drop(process);
-        terminal.until("not up to date: ");
-        // Control and C, which is no signal while the terminal is raw.
-        terminal.press("\u{3}");
-        terminal.until("\u{1b}[?1049l");
-        assert!(terminal.wait().success());
-    })
-    .await;
-}
-
-/// The program's end is `slave`; what it writes is read in a thread, since reading has no deadline.
-struct Terminal {
-    child: Child,
-    keys: File,
-    output: Receiver<Vec<u8>>,
-    seen: Vec<u8>,
-}
-
-impl Terminal {
-    fn run(admin: SocketAddr) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let size = Winsize {
-            ws_row: 30,
-            ws_col: 160,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).unwrap();
-        let slave = || {
-            File::options()
-                .read(true)
-                .write(true)
-                .open(name.to_str().unwrap())
-                .unwrap()
-        };
-        let child = Command::new(env!("CARGO_BIN_EXE_jumpstarter-router"))
-            .env_clear()
-            .env("TERM", "xterm-256color")
-            .args([
-                "top",
-                "--interval",
-                "50ms",
-                "--admin",
-                &format!("http://{admin}"),
-            ])
-            .stdin(slave())
-            .stdout(slave())
-            .stderr(slave())
-            .spawn()
-            .unwrap();
-        let keys = File::from(master);
-        let mut reader = keys.try_clone().unwrap();
-        let (send, output) = channel();
-        std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            // Ends with an error once the program has closed its end.
-            while let Ok(count @ 1..) = reader.read(&mut part) {
-                if send.send(part[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self {
-            child,
-            keys,
-            output,
-            seen: Vec::new(),
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits for this text, and forgets all up to its end.
-    fn until(&mut self, text: &str) {
-        loop {
-            let found = self
-                .seen
-                .windows(text.len())
-                .position(|part| part == text.as_bytes());
-            if let Some(at) = found {
-                self.seen.drain(..at + text.len());
-                return;
-            }
-            match self.output.recv_timeout(LONG) {
-                Ok(part) => self.seen.extend(part),
-                Err(error) => {
-                    let seen = String::from_utf8_lossy(&self.seen);
-                    panic!("no {text:?}: {error}; there was {seen:?}")
-                }
-            }
-        }
-    }
-
-    fn wait(mut self) -> ExitStatus {
-        let end = Instant::now() + LONG;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "top is still running");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

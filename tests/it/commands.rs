@@ -365,7 +365,7 @@ fn streams_are_listed_and_ended_and_the_router_drained() {
     let ended = streams(&["end", "999999", &id]);
     ended.ended(1, &["999999", "no such stream"]);
     assert!(
-        ended.text().contains(&format!("stream {id}: ")),
+        ended.text().starts_with(&format!("stream {id} of router ")),
         "{}",
         ended.text()
     );

@@ -21,6 +21,7 @@ pub mod process;
 pub mod program;
 pub mod raw;
 pub mod stranger;
+pub mod terminal;
 pub mod web;
 mod wire;
 

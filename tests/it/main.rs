@@ -13,6 +13,7 @@
 mod helpers;
 
 mod admin;
+mod admin_client;
 mod admin_past;
 mod admin_process;
 mod calls;
@@ -76,6 +77,7 @@ mod sight;
 mod successor;
 mod swap;
 mod tokens;
+mod top;
 #[cfg(feature = "otel")]
 mod traces;
 mod transport_attacks;

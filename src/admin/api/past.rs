@@ -47,7 +47,7 @@ pub(crate) struct Query {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub enum Kind {
     /// It was let in, and has ended.
     Ended,
     /// It was not let in.

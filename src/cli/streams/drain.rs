@@ -60,10 +60,11 @@ async fn follow(
             Err(AdminError::Unreachable(..) | AdminError::Elsewhere { .. }) if here.is_some() => {
                 line.show("it still runs, and does not answer there any more");
             }
-            Err(AdminError::Unreachable(..)) if silent => return Ok(()),
+            // If another one answers after a silence, the address was not shared: this one has stopped.
+            Err(AdminError::Unreachable(..) | AdminError::Elsewhere { .. }) if silent => {
+                return Ok(());
+            }
             Err(AdminError::Unreachable(..)) => silent = true,
-            // Between the two there was nobody, so the address was its own.
-            Err(AdminError::Elsewhere { .. }) if silent => return Ok(()),
             Err(error @ AdminError::Elsewhere { .. }) => {
                 return Err(Failure::new(
                     Exit::Broken,

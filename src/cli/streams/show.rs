@@ -13,7 +13,7 @@ use crate::{
         admin_client::{AdminError, Client},
         exit::{Exit, Failure},
         print,
-        top::{detail, past, query, text::Line},
+        top::{detail, past, printed, query, text::Line},
     },
     common::text::printable,
 };
@@ -104,7 +104,5 @@ fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, AdminError> 
 }
 
 fn told(lines: &[Line]) -> Result<(), Failure> {
-    let lines = lines.iter();
-    let lines = lines.map(|line| format!("{}\n", line.to_string().trim_end()));
-    print(lines.collect::<String>())
+    print(printed(lines))
 }

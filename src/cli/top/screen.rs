@@ -23,13 +23,13 @@ use super::text::{Line, Tone};
 
 /// Holds the terminal. When this is dropped, and when there is a panic, it is as it was.
 #[derive(Debug)]
-pub(crate) struct Screen {
+pub struct Screen {
     is_coloured: bool,
 }
 
 impl Screen {
     /// Takes the terminal.
-    pub(crate) fn take(is_coloured: bool) -> io::Result<Self> {
+    pub fn take(is_coloured: bool) -> io::Result<Self> {
         static HOOK: Once = Once::new();
         // The message of a panic must not go to the screen that vanishes.
         HOOK.call_once(|| {
@@ -75,21 +75,25 @@ impl Screen {
     fn style(&self, tone: Tone, is_chosen: bool) -> ContentStyle {
         let style = ContentStyle::new();
         let style = if is_chosen { style.reverse() } else { style };
+        let style = match tone {
+            Tone::Strong | Tone::Alarm => style.bold(),
+            _ => style,
+        };
+        if !self.is_coloured {
+            return style;
+        }
         match tone {
-            Tone::Plain => style,
-            Tone::Faint if self.is_coloured => style.dim(),
-            Tone::Strong => style.bold(),
-            Tone::Notice if self.is_coloured => style.cyan(),
-            Tone::Warning if self.is_coloured => style.yellow(),
-            Tone::Alarm if self.is_coloured => style.red().bold(),
-            Tone::Alarm => style.bold(),
-            Tone::Faint | Tone::Notice | Tone::Warning => style,
+            Tone::Plain | Tone::Strong => style,
+            Tone::Faint => style.dim(),
+            Tone::Notice => style.cyan(),
+            Tone::Warning => style.yellow(),
+            Tone::Alarm => style.red(),
         }
     }
 
     /// Gives the terminal back and stops, as Ctrl-Z does to other programs. Returns when somebody has continued this process.
     /// `group`: whoever waits for this process is stopped with it.
-    pub(super) fn suspend(&self, group: bool) -> io::Result<()> {
+    pub(super) fn suspend(group: bool) -> io::Result<()> {
         give_back();
         if group {
             kill_current_process_group(Signal::STOP)?;
@@ -100,7 +104,7 @@ impl Screen {
     }
 
     /// Takes the terminal again, whatever was done to it meanwhile.
-    pub(super) fn take_again(&self) -> io::Result<()> {
+    pub(super) fn take_again() -> io::Result<()> {
         // Raw mode is taken to be on until it is turned off.
         terminal::disable_raw_mode()?;
         enter()

@@ -102,9 +102,10 @@ impl Table {
             let text = cut(text, *width);
             let last = number + 1 == places.len();
             let is_figure = self.columns[*place].is_figure;
-            let text = match last && !is_figure {
-                true => text,
-                false => pad(&text, *width, is_figure),
+            let text = if last && !is_figure {
+                text
+            } else {
+                pad(&text, *width, is_figure)
             };
             let gap = if last { 0 } else { GAP };
             line = line.and(*tone, text).and(Tone::Plain, " ".repeat(gap));

@@ -108,7 +108,7 @@ impl Watch {
                 wanted = self.signals.next() => match wanted {
                     Wanted::End(signal) => return Ok(Left::Signal(signal)),
                     Wanted::Stop => self.stop(false)?,
-                    Wanted::Continue => self.screen.take_again()?,
+                    Wanted::Continue => Screen::take_again()?,
                 },
                 () = sleep_until(next.into()) => {}
             }
@@ -179,7 +179,7 @@ impl Watch {
     /// Stops until somebody continues this process. `group`: whoever waits for this process is stopped with it.
     fn stop(&mut self, group: bool) -> io::Result<()> {
         if can_suspend() {
-            return self.screen.suspend(group);
+            return Screen::suspend(group);
         }
         let text = "there is no shell here that could continue it";
         self.app.say(Tone::Notice, text);

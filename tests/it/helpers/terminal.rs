@@ -1,0 +1,148 @@
+//! Programs that run in a terminal of their own.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    process::{Child, Command, ExitStatus},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
+};
+
+use super::{LONG, process};
+
+/// What it writes is read in a thread, since reading has no deadline. Killed when the test is over.
+pub struct Terminal {
+    child: Child,
+    keys: File,
+    /// The program's end, which stays open whatever the program does.
+    inner: File,
+    output: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
+}
+
+impl Terminal {
+    /// Runs a command whose standard input, output and error are this terminal.
+    pub fn run(mut command: Command) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        set_size(&master, 160, 30);
+        let inner = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap();
+        let child = command
+            .stdin(inner.try_clone().unwrap())
+            .stdout(inner.try_clone().unwrap())
+            .stderr(inner.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        let keys = File::from(master);
+        let mut reader = keys.try_clone().unwrap();
+        let (send, output) = channel();
+        thread::spawn(move || {
+            let mut part = [0; 4096];
+            // Ends with an error once the program has closed its end.
+            while let Ok(count @ 1..) = reader.read(&mut part) {
+                if send.send(part[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            keys,
+            inner,
+            output,
+            seen: Vec::new(),
+        }
+    }
+
+    pub fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for this text, and gives all that came before it.
+    pub fn until(&mut self, text: &str) -> String {
+        loop {
+            let found = self
+                .seen
+                .windows(text.len())
+                .position(|part| part == text.as_bytes());
+            if let Some(at) = found {
+                let before = self.seen.drain(..at + text.len()).collect::<Vec<_>>();
+                return String::from_utf8_lossy(&before[..at]).into_owned();
+            }
+            match self.output.recv_timeout(LONG) {
+                Ok(part) => self.seen.extend(part),
+                Err(error) => {
+                    let seen = String::from_utf8_lossy(&self.seen);
+                    panic!("no {text:?}: {error}; there was {seen:?}")
+                }
+            }
+        }
+    }
+
+    /// Whether lines are edited and echoed, as a shell leaves a terminal.
+    pub fn is_cooked(&self) -> bool {
+        let modes = tcgetattr(&self.inner).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    pub fn resize(&self, columns: u16, rows: u16) {
+        set_size(
+            &OwnedFd::from(self.keys.try_clone().unwrap()),
+            columns,
+            rows,
+        );
+        self.signal("WINCH");
+    }
+
+    pub fn signal(&self, name: &str) {
+        process::signal(self.child.id(), name);
+    }
+
+    /// Waits until its process is in this state, as proc(5) names it.
+    pub fn is_in_state(&self, state: &str) {
+        let end = Instant::now() + LONG;
+        let path = format!("/proc/{}/stat", self.child.id());
+        let is_there = || {
+            let stat = std::fs::read_to_string(&path).unwrap();
+            stat.rsplit(") ").next().unwrap().starts_with(state)
+        };
+        while !is_there() {
+            assert!(Instant::now() < end, "not in the state {state}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn wait(mut self) -> ExitStatus {
+        process::ended(&mut self.child, LONG, &"on its terminal")
+    }
+}
+
+fn set_size(terminal: &OwnedFd, columns: u16, rows: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).unwrap();
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
