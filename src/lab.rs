@@ -200,6 +200,8 @@ impl Lab {
             tasks,
         };
         lab.name_routers();
+        let routers = lab.routers().map(|(_, server)| server.router().clone());
+        lab.desk.set_routers(routers.collect());
         Ok(lab)
     }
 

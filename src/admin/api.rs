@@ -61,7 +61,7 @@ const MOST_BODY: usize = 16 * 1024;
 
 /// What an administrator works on.
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// What the router's connections share.
     pub shared: Arc<shared::Shared>,
     /// When it began, by both clocks.

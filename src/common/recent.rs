@@ -46,19 +46,53 @@ impl<K, V> Default for Recent<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Weigh> Recent<K, V> {
-    /// What each takes beside its value: its key twice, its place, and the nodes of both maps.
-    const EACH: usize = 2 * size_of::<K>() + size_of::<Kept<K, V>>() + 64;
+impl<K, V: Weigh> Kept<K, V> {
+    /// What each takes beside what its value keeps elsewhere: its key twice, its places, and what maps keep free.
+    const EACH: usize = size_of::<K>() + size_of::<Self>() + 64;
 
-    /// Puts in what `change` makes of the one with this key. It is the newest then; the oldest beyond `bounds` go.
-    pub(crate) fn put(&mut self, key: K, bounds: Bounds, change: impl FnOnce(Option<V>) -> V) {
-        let value = change(self.remove(&key));
-        let bytes = Self::EACH + value.weight();
+    /// Weighs it again; `all` is what all weigh together.
+    fn weigh(&mut self, all: &mut usize) {
+        let bytes = Self::EACH + self.value.weight();
+        *all = *all - self.bytes + bytes;
+        self.bytes = bytes;
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Weigh> Recent<K, V> {
+    /// Has `change` change the one with this key, or puts in a `new` one. It is the newest then; the oldest beyond `bounds`
+    /// go.
+    pub(crate) fn put(
+        &mut self,
+        key: K,
+        bounds: Bounds,
+        change: impl FnOnce(&mut V),
+        new: impl FnOnce() -> V,
+    ) {
+        let newest = self.by_age.last_entry();
+        if let Some(mut newest) = newest.filter(|newest| newest.get().key == key) {
+            // As mostly with the second of a pair, and with what is repeated.
+            let kept = newest.get_mut();
+            change(&mut kept.value);
+            kept.weigh(&mut self.bytes);
+            return self.fit(bounds);
+        }
         let place = self.next;
         self.next += 1;
-        self.bytes += bytes;
-        self.places.insert(key.clone(), place);
-        self.by_age.insert(place, Kept { key, value, bytes });
+        let known = self.places.insert(key.clone(), place);
+        let known = known.and_then(|known| self.by_age.remove(&known));
+        let mut kept = match known {
+            Some(mut kept) => {
+                change(&mut kept.value);
+                kept
+            }
+            None => Kept {
+                key,
+                value: new(),
+                bytes: 0,
+            },
+        };
+        kept.weigh(&mut self.bytes);
+        self.by_age.insert(place, kept);
         self.fit(bounds);
     }
 
@@ -100,9 +134,7 @@ impl<K: Clone + Eq + Hash, V: Weigh> Recent<K, V> {
     pub(crate) fn change_all(&mut self, mut change: impl FnMut(&mut V)) {
         for kept in self.by_age.values_mut() {
             change(&mut kept.value);
-            let bytes = Self::EACH + kept.value.weight();
-            self.bytes = self.bytes - kept.bytes + bytes;
-            kept.bytes = bytes;
+            kept.weigh(&mut self.bytes);
         }
     }
 
@@ -134,7 +166,12 @@ mod tests {
     }
 
     fn put(recent: &mut Texts, key: u32, text: &str, bounds: Bounds) {
-        recent.put(key, bounds, |before| before.unwrap_or_default() + text);
+        recent.put(
+            key,
+            bounds,
+            |before| before.push_str(text),
+            || text.to_owned(),
+        );
     }
 
     #[test]
@@ -144,13 +181,15 @@ mod tests {
             put(&mut recent, key, text, MANY);
         }
         assert_eq!(shown(&recent), ["b", "ac", "d"]);
+        put(&mut recent, 3, "d", MANY);
+        assert_eq!(shown(&recent), ["b", "ac", "dd"]);
         put(&mut recent, 4, "e", MANY);
-        assert_eq!(shown(&recent), ["ac", "d", "e"]);
+        assert_eq!(shown(&recent), ["ac", "dd", "e"]);
         assert_eq!(recent.get(&2), None);
-        assert_eq!(recent.get(&3).map(String::as_str), Some("d"));
+        assert_eq!(recent.get(&3).map(String::as_str), Some("dd"));
         assert_eq!(recent.remove(&1).as_deref(), Some("ac"));
         recent.change_all(|text| text.push('!'));
-        assert_eq!(shown(&recent), ["d!", "e!"]);
+        assert_eq!(shown(&recent), ["dd!", "e!"]);
         let one = Bounds { count: 1, ..MANY };
         recent.fit(one);
         assert_eq!((shown(&recent), recent.by_age.len()), (vec!["e!"], 1));
@@ -167,12 +206,18 @@ mod tests {
         for key in 0..500 {
             put(&mut recent, key % 70, &long[..key as usize * 17], bounds);
             let texts: usize = recent.iter().map(String::capacity).sum();
-            assert_eq!(recent.bytes, texts + recent.by_age.len() * Texts::EACH);
+            assert_eq!(
+                recent.bytes,
+                texts + recent.by_age.len() * Kept::<u32, String>::EACH
+            );
             assert!(recent.bytes <= bounds.bytes);
         }
         recent.change_all(String::clear);
         recent.change_all(String::shrink_to_fit);
-        assert_eq!(recent.bytes, recent.by_age.len() * Texts::EACH);
+        assert_eq!(
+            recent.bytes,
+            recent.by_age.len() * Kept::<u32, String>::EACH
+        );
         recent.fit(Bounds { bytes: 0, ..bounds });
         assert_eq!((recent.bytes, recent.by_age.len()), (0, 0));
         assert!(recent.places.is_empty());

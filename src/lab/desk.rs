@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -24,6 +24,8 @@ use super::{
 use crate::{
     auth::{Claims, mint},
     common::{lock, since_epoch},
+    observe::names::Names,
+    transport::shared::Shared,
 };
 
 /// How long a call to an exporter waits for it to be ready. Stock clients try again for as long.
@@ -55,6 +57,8 @@ pub(crate) struct Desk {
     /// The ways to exporters that ask for tokens, by lease.
     listeners: Mutex<HashMap<String, mpsc::Sender<Route>>>,
     routing: Routing,
+    /// Those of this process, which are told who takes part in a stream.
+    routers: OnceLock<Vec<Arc<Shared>>>,
     /// Who is who.
     pub tokens: Tokens,
     /// Ends what would go on for ever.
@@ -77,6 +81,7 @@ impl Desk {
             to_save: Notify::new(),
             listeners: Mutex::default(),
             routing,
+            routers: OnceLock::new(),
             tokens,
             stop: CancellationToken::new(),
         }
@@ -216,11 +221,15 @@ impl Desk {
 
     /// Makes a token and gives it to the exporter; it is the client's, too. With several routers each has it for another.
     fn offer(&self, lease: &str) -> Result<Route, Refusal> {
+        let claims = Claims::new(Uuid::new_v4().to_string(), SystemTime::now());
+        let names = self.names(lease);
         let listeners = lock(&self.listeners);
         let Some(listener) = listeners.get(lease) else {
             return Err(Refusal::NotListening(lease.to_owned()));
         };
-        let claims = Claims::new(Uuid::new_v4().to_string(), SystemTime::now());
+        for router in self.routers.get().into_iter().flatten() {
+            router.name(&claims.sub, names.as_ref());
+        }
         let sides = self.routing.next();
         let token = mint(self.routing.key(), &claims);
         let route = |endpoint: &str| Route {
@@ -247,6 +256,25 @@ impl Desk {
                 Err(Refusal::NotListening(lease.to_owned()))
             }
         }
+    }
+}
+
+impl Desk {
+    /// Says which routers of this process are to know who takes part in a stream.
+    pub(crate) fn set_routers(&self, routers: Vec<Arc<Shared>>) {
+        let _ = self.routers.set(routers);
+    }
+
+    /// Names who meets under a lease.
+    fn names(&self, lease: &str) -> Option<Arc<Names>> {
+        self.read(|leases| {
+            let found = leases.lease(lease).ok()?;
+            Some(Arc::new(Names {
+                client: Some(found.client.as_str().into()),
+                exporter: found.held().map(Into::into),
+                lease: Some(lease.into()),
+            }))
+        })
     }
 }
 

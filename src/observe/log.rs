@@ -70,7 +70,7 @@ pub enum LogFormat {
 
 /// Says why the log could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// The filter is not understood. The text names the part that is wrong.
     #[error("log filter: {0}")]
     Filter(String),
@@ -87,19 +87,19 @@ pub enum LogError {
 
 /// Changes the filter of the running log. Clones change the same log.
 #[derive(Clone, Debug)]
-pub struct LogHandle {
+pub(crate) struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl LogHandle {
     /// Replaces the filter. On an error the old one stays.
-    pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
+    pub(crate) fn set_filter(&self, filter: &str) -> Result<(), LogError> {
         let filter = filter::parse(filter).map_err(LogError::Filter)?;
         self.filter.reload(filter).map_err(|_| LogError::Gone)
     }
 
     /// Gives the filter in force, with the directives that were added to the one given.
-    pub fn filter(&self) -> Result<String, LogError> {
+    pub(crate) fn filter(&self) -> Result<String, LogError> {
         let read = self.filter.with_current(ToString::to_string);
         read.map_err(|_| LogError::Gone)
     }

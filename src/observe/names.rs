@@ -97,8 +97,8 @@ impl KnownNames {
         match names {
             Some(names) => {
                 let subject = Arc::<str>::from(subject);
-                let told = Told(subject.clone(), names.clone());
-                known.put(subject, USUAL, |_| told);
+                let told = || Told(subject.clone(), names.clone());
+                known.put(subject.clone(), USUAL, |known| *known = told(), told);
             }
             None => drop(known.remove(subject)),
         }

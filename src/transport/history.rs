@@ -123,8 +123,17 @@ pub(crate) async fn sample(shared: Arc<Shared>) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use tonic::service::Routes;
 
+    use super::*;
+    use crate::{
+        auth::{Key, KeyRing, Rules},
+        observe::metrics::Metrics,
+        pairing::table::Table,
+        transport::{memory::budget::Budget, settings::Settings},
+    };
+
+    const KEY: &str = "a key of a router under test, 32 bytes";
     const SECOND: Duration = Duration::from_secs(1);
 
     fn bytes(count: u64) -> Sample {
@@ -133,6 +142,47 @@ mod tests {
             pairs: 7,
             ..Sample::default()
         }
+    }
+
+    fn shared() -> Arc<Shared> {
+        let keys = [Key::new("key", KEY.as_bytes())];
+        Shared::new(
+            Rules {
+                issuer: String::new(),
+                audience: String::new(),
+                leeway: Duration::ZERO,
+                max_token_size: 1_000,
+                keys: KeyRing::new(keys).unwrap(),
+            },
+            Table::new(1, false),
+            Settings::default(),
+            Arc::new(Metrics::new(&[], &["no"])),
+            Budget::new(0),
+            Routes::default(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sample_is_taken_each_second_and_ten_minutes_are_kept() {
+        let shared = shared();
+        let sampler = tokio::spawn(sample(shared.clone()));
+        let mut last = 0;
+        // Each look is between two of them.
+        tokio::time::sleep(SECOND / 2).await;
+        for second in 0..700 {
+            shared.metrics.stream_refusals.inc("no");
+            shared.metrics.streams_waiting.set(second);
+            tokio::time::sleep(SECOND).await;
+            let (end, samples) = shared.history.last(usize::MAX);
+            assert_eq!(samples.len(), SECONDS.min(second as usize + 1));
+            assert!(end >= last, "time goes on");
+            last = end;
+            assert!(samples.iter().all(|sample| sample.refusals == 1));
+            let waiting = samples.iter().map(|sample| sample.waiting);
+            assert!(waiting.is_sorted(), "in the order of time");
+        }
+        assert!(shared.past.is_kept(), "whoever samples may be asked");
+        sampler.abort();
     }
 
     fn seen(history: &History, most: usize) -> (u64, Vec<u64>) {

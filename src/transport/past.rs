@@ -166,14 +166,12 @@ impl Past {
             return;
         }
         let now = since_epoch(SystemTime::now()).as_millis() as u64;
-        let mut ended = lock(&self.ended);
-        ended.put(end.entry.pair(), bounds(level), |known| match known {
-            Some(mut known) => {
-                known.join(end, now);
-                known
-            }
-            None => Box::new(Ended::new(end, now)),
-        });
+        lock(&self.ended).put(
+            end.entry.pair(),
+            bounds(level),
+            |known| known.join(end, now),
+            || Box::new(Ended::new(end, now)),
+        );
     }
 
     /// Takes in that a stream was refused.
@@ -183,23 +181,12 @@ impl Past {
         }
         let now = since_epoch(SystemTime::now()).as_millis() as u64;
         let key = (network(refusal.address), refusal.cause);
-        let mut refused = lock(&self.refused);
-        refused.put(key, bounds(level), |known| {
-            let known = known.map(|known| (known.began, known.count));
-            let (began, count) = known.unwrap_or((now, 0));
-            Box::new(Refused {
-                subject: refusal.subject.cloned(),
-                names: refusal.names.clone(),
-                address: refusal.address,
-                certificate: refusal.certificate.cloned(),
-                began,
-                ended: now,
-                count: count + 1,
-                cause: refusal.cause,
-                code: refusal.code,
-                reason: refusal.reason.into(),
-            })
-        });
+        lock(&self.refused).put(
+            key,
+            bounds(level),
+            |known| **known = Refused::new(refusal, known.began, now, known.count),
+            || Box::new(Refused::new(refusal, now, now, 0)),
+        );
     }
 
     /// Names what has ended already.
@@ -304,6 +291,24 @@ impl Ended {
             By::ThisSide => Some(self.of),
             By::OtherSide => Some(self.of.other()),
             By::Both | By::Router => None,
+        }
+    }
+}
+
+impl Refused {
+    /// One more, after so many.
+    fn new(refusal: &Refusal<'_>, began: u64, now: u64, count: u64) -> Self {
+        Self {
+            subject: refusal.subject.cloned(),
+            names: refusal.names.clone(),
+            address: refusal.address,
+            certificate: refusal.certificate.cloned(),
+            began,
+            ended: now,
+            count: count + 1,
+            cause: refusal.cause,
+            code: refusal.code,
+            reason: refusal.reason.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use self::rates::Noted;
-pub use self::rates::Rate;
+pub(crate) use self::rates::Rate;
 use crate::transport::{counters::ConnectionCounters, limits::count::Counted};
 use crate::{
     cluster::meet::RouterId,

@@ -400,7 +400,7 @@ async fn what_changes_something_has_its_method_and_is_json() {
             ("GET /api/drain", "{own}", &[], 405),
             ("GET /api/streams/1/end", "{own}", &[], 405),
             ("POST /api/streams", "{own}", &[JSON], 405),
-            ("DELETE /api/streams/1", "{own}", &[JSON], 404),
+            ("DELETE /api/streams/1", "{own}", &[JSON], 405),
             ("POST /api/log-filter", "{own}", &[JSON], 405),
             ("POST /", "{own}", &[JSON], 405),
             ("GET /api", "{own}", &[], 404),

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::helpers::{
     call, data, free_port,
     lab::{self, Bench, Peer},
-    until_async, within,
+    setting, until_async,
+    web::{self, aside},
+    within,
 };
 use jumpstarter_router::protocol::{
     client::v1::{self as client, client_service_client::ClientServiceClient},
@@ -128,7 +130,8 @@ async fn exporter(bench: &Bench, name: &str) -> (Peer, tonic::Streaming<v1::Stat
 
 #[tokio::test]
 async fn a_lease_from_its_request_to_bytes_to_its_end() {
-    let bench = Bench::start().await;
+    let admin = setting("listen.admin_address", "127.0.0.1:0");
+    let bench = Bench::start_with(|options| options.overrides = vec![admin]).await;
     let mut me = bench.client("me").await;
     let (mut x, mut statuses) = exporter(&bench, "x").await;
 
@@ -170,6 +173,11 @@ async fn a_lease_from_its_request_to_bytes_to_its_end() {
     second.send.send(data("you")).await.unwrap();
     let frame = within("a frame", first.receive.message()).await;
     assert_eq!(frame.unwrap().unwrap().payload, "you");
+
+    let admin = bench.admin();
+    let names = serde_json::json!({"client": "me", "exporter": "x", "lease": id});
+    let listing = aside(move || web::get(admin, "/api/streams").json()).await;
+    assert_eq!(listing["streams"][0]["names"], names, "{listing}");
 
     delete(&mut me, &id).await.unwrap();
     assert_eq!(told(&mut statuses).await, None);

@@ -13,6 +13,7 @@
 mod helpers;
 
 mod admin;
+mod admin_past;
 mod admin_process;
 mod calls;
 mod client;

@@ -533,3 +533,58 @@ async fn keepalive_settings_of_the_operator_are_taken_in() {
     let line = operated.process.line("configuration reloaded");
     assert!(line["changed"].as_str().unwrap().contains("idle_timeout"));
 }
+
+/// What administrators see of the configuration is what is in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_that_are_shown_are_those_in_force() {
+    let port = helpers::free_port();
+    let (address, admin) = (format!("127.0.0.1:{port}"), ("127.0.0.1", port));
+    let admin = std::net::ToSocketAddrs::to_socket_addrs(&admin)
+        .unwrap()
+        .next()
+        .unwrap();
+    let first = Operated::with_key("listen.backlog = 100\nstreams.idle_timeout = \"1h\"");
+    let settings = [
+        ("listen.admin_address", &*address),
+        ("reload.interval", "0s"),
+    ];
+    let mut operated = Operated::start_with(&first, &settings);
+    let setting = |key: &'static str| {
+        helpers::web::aside(move || {
+            let config = helpers::web::get(admin, "/api/config").json();
+            let all = config["settings"].as_array().unwrap().clone();
+            let one = all.into_iter().find(|setting| setting["key"] == key);
+            let one = one.unwrap();
+            let text = |name: &str| one[name].as_str().unwrap_or("null").to_owned();
+            (text("value"), text("source"))
+        })
+    };
+    let (value, source) = setting("streams.idle_timeout").await;
+    assert_eq!(value, "\"1h\"");
+    assert!(source.ends_with("config.toml:3"), "{source}");
+    assert_eq!(
+        setting("listen.admin_address").await.0,
+        format!("\"{address}\"")
+    );
+    assert_eq!(
+        setting("streams.linger").await,
+        ("\"30s\"".to_owned(), "default".to_owned())
+    );
+
+    // A key that needs a restart stays as it is until then.
+    operated.rewrite(&Operated::with_key(
+        "\nlisten.backlog = 200\nstreams.idle_timeout = \"2h\"",
+    ));
+    operated.process.signal("HUP");
+    operated.process.line("configuration reloaded");
+    let (value, source) = setting("streams.idle_timeout").await;
+    assert_eq!(value, "\"2h\"");
+    assert!(source.ends_with("config.toml:4"), "{source}");
+    assert_eq!(setting("listen.backlog").await.0, "100");
+
+    operated.rewrite("nonsense");
+    operated.process.signal("HUP");
+    operated.process.line(REFUSED);
+    assert_eq!(setting("streams.idle_timeout").await.0, "\"2h\"");
+    operated.process.signal("TERM");
+}

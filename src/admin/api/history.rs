@@ -1,5 +1,7 @@
 //! Figures of the last minutes.
 
+use std::time::SystemTime;
+
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
@@ -7,7 +9,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, aside, asked};
-use crate::transport::history::{SECONDS, Sample};
+use crate::{
+    common::since_epoch,
+    transport::history::{SECONDS, Sample},
+};
 
 /// How much is asked for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -19,7 +24,7 @@ pub(crate) struct Wanted {
 
 /// The body of `GET /api/history`.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct History {
+pub(crate) struct History {
     /// The second of the last figure, since the epoch.
     pub end_unix_s: u64,
     /// From one figure to the next.
@@ -30,7 +35,7 @@ pub struct History {
 
 /// Figures of as many seconds each.
 #[derive(Debug, Default, Deserialize, Serialize)]
-pub struct Series {
+pub(crate) struct Series {
     /// Bytes of messages received from peers in that second.
     pub bytes_in: Vec<u64>,
     /// Bytes of messages handed to peers' connections in that second.
@@ -59,8 +64,9 @@ impl History {
     fn of(admin: &Admin, wanted: &Wanted) -> Self {
         let (end, samples) = admin.shared.history.last(wanted.seconds.unwrap_or(SECONDS));
         let all = |figure: fn(&Sample) -> u64| samples.iter().map(figure).collect();
+        let now = || since_epoch(SystemTime::now()).as_secs();
         Self {
-            end_unix_s: end,
+            end_unix_s: if samples.is_empty() { now() } else { end },
             interval_seconds: 1,
             series: Series {
                 bytes_in: all(|sample| sample.bytes_in),

@@ -45,7 +45,7 @@ pub(crate) struct Query {
 /// Tells what has ended from what was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// It was let in, and has ended.
     Ended,
     /// It was not let in.
@@ -54,7 +54,7 @@ pub enum Kind {
 
 /// The body of `GET /api/past`.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// How many are kept.
     pub total: usize,
     /// How many of them match the query.
@@ -65,7 +65,7 @@ pub struct Listing {
 
 /// A pair that has ended, a stream that never had a partner, or streams that were refused for the same.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Whether it was let in.
     pub kind: Kind,
     /// The number that it had; the log has it, too. `None` if it was refused before it had one.
@@ -98,7 +98,7 @@ pub struct Row {
 
 /// One side of a pair.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Where it was.
     pub address: IpAddr,
     /// The subject of its certificate; `None` if it has shown none.

@@ -12,11 +12,11 @@ use serde_json::json;
 use super::Admin;
 
 /// Holds what is shown of the configuration. Whoever puts another one in force replaces it.
-pub type Shown = ArcSwap<Configured>;
+pub(crate) type Shown = ArcSwap<Configured>;
 
 /// What is shown of a configuration.
 #[derive(Debug, Default)]
-pub struct Configured {
+pub(crate) struct Configured {
     /// All of it.
     pub all: Vec<Setting>,
     /// Where the certificate is that peers are shown; `None` if the router has made it.
@@ -25,7 +25,7 @@ pub struct Configured {
 
 /// One key of the configuration. The body of `GET /api/config` has all of them, as `settings`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// "section.key".
     pub key: String,
     /// The value, as TOML has it; `None` if it is not set. Secrets are not shown.

@@ -127,3 +127,71 @@ fn a_token_comes_from_a_file() {
         "no other problem follows: {missing}"
     );
 }
+
+const OPEN: (&str, &str) = ("listen.admin_address", ":1");
+
+#[test]
+fn a_second_token_only_reads() {
+    let other = "fedcba9876543210";
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(&directory, "read", format!("{other}\n"));
+    let file = file.to_str().unwrap();
+    let token = ("admin.token", TOKEN);
+    for read in [("admin.read_token", other), ("admin.read_token_file", file)] {
+        for all in [&[token, read][..], &[token, read, OPEN], &[read, OPEN]] {
+            let loaded = with(all).unwrap();
+            let secret = loaded.config.admin.read_secret().unwrap();
+            assert_eq!(secret.expose(), other.as_bytes(), "{all:?}");
+            let shown = crate::config::effective(&loaded);
+            assert!(!shown.contains(other) && shown.contains("read_token"));
+        }
+    }
+    let loaded = with(&[token]).unwrap();
+    assert_eq!(loaded.config.admin.read_secret(), None);
+}
+
+#[test]
+fn a_second_token_that_does_not_only_read_is_a_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let same = write(&directory, "same", TOKEN);
+    let same = same.to_str().unwrap();
+    let (token, read) = (("admin.token", TOKEN), ("admin.read_token", TOKEN));
+    for (settings, said) in [
+        (
+            &[token, read][..],
+            "admin.read_token: the same as admin.token",
+        ),
+        (
+            &[token, ("admin.read_token_file", same)],
+            "admin.read_token_file: the same as admin.token",
+        ),
+        (
+            &[("admin.token_file", same), read],
+            "admin.read_token: the same as admin.token_file",
+        ),
+        (&[read], "admin.read_token: set without admin.token"),
+        (
+            &[("admin.read_token_file", same)],
+            "admin.read_token_file: set without admin.token",
+        ),
+        (
+            &[read, ("admin.read_token_file", same)],
+            "admin.read_token_file: set together with admin.read_token",
+        ),
+        (
+            &[token, ("admin.read_token", "short")],
+            "admin.read_token: expected at least 16",
+        ),
+        (
+            &[OPEN, ("admin.read_token_file", "/nonexistent/token")],
+            "admin.read_token_file: /nonexistent/token cannot be read",
+        ),
+    ] {
+        let text = problem(settings);
+        assert!(text.contains(said), "{settings:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "no other problem follows: {text}");
+        assert!(!text.contains(TOKEN), "{text}");
+    }
+    // Where nobody is let in, there is nothing to guard.
+    assert!(with(&[read, ("listen.admin_address", "0")]).is_ok());
+}

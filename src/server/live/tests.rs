@@ -50,6 +50,8 @@ impl Files {
         let (certificate, key) = (self.path("one.crt"), self.path("one.key"));
         let first = [
             ("auth.key", KEY),
+            // With it, a token that only reads does not stand alone.
+            ("listen.admin_address", "0"),
             ("tls.certificate", &certificate),
             ("tls.key", &key),
         ];

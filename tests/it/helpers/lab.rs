@@ -94,6 +94,11 @@ impl Bench {
         self.lab.server.address
     }
 
+    /// Where administrators are served, if that was asked for.
+    pub fn admin(&self) -> SocketAddr {
+        self.lab.server.admin_address.unwrap()
+    }
+
     /// host:port of each of its routers.
     pub fn routers(&self) -> Vec<String> {
         let routers = self.lab.routers();
