@@ -32,6 +32,7 @@ class Stage:
         self.pairs, self.waiting, self.past, self.names = pairs, waiting, past, names
         self.token = self.read_token = None
         self.silent = self.cluster = False
+        self.other: dict | None = None  # Another process at the same address, which gets every second request.
         self.status = 200  # Another one is what a proxy answers for a router that is gone.
         self.limit: int | None = 512 << 20
         self.certificates = [certificate("CN=router.example.com", 61.4)]
@@ -67,6 +68,8 @@ class Stage:
             time.sleep(0.05)
         parts = urlsplit(request.path)
         self.asked.append((request.command, request.path))
+        if self.other:
+            self.process, self.other = self.other, self.process
         if self.status != 200 and parts.path != "/":
             return reply(request, self.status, "<h1>Bad Gateway</h1>", "text/html")
         if parts.path == "/":
@@ -77,7 +80,7 @@ class Stage:
             )
             return reply(request, 200, document(nonce), "text/html; charset=utf-8", policy)
         status, body = self.api(request, parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
-        return reply(request, status, json.dumps(body), "application/json")
+        return reply(request, status, json.dumps(body), "application/json", process=self.process["id"])
 
     def api(self, request, path: str, query: dict) -> tuple[int, object]:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -153,10 +156,10 @@ class Stage:
         return {"total": len(every), "matching": len(matching), "streams": matching[: int(query.get("limit", 100))]}
 
 
-def reply(request, status: int, body: str, kind: str, policy: str = "default-src 'none'") -> None:
+def reply(request, status: int, body: str, kind: str, policy: str = "default-src 'none'", process: str = "") -> None:
     data = body.encode()
     request.send_response(status)
-    for name, value in {"Content-Type": kind, "Content-Length": len(data), "Content-Security-Policy": policy, "Cache-Control": "no-store"}.items():
+    for name, value in {"Content-Type": kind, "Content-Length": len(data), "Content-Security-Policy": policy, "X-Router-Process": process}.items():
         request.send_header(name, str(value))
     request.end_headers()
     # A browser that has stopped waiting does not want it.

@@ -86,6 +86,14 @@ class Alive(unittest.TestCase):
         stage.process = old
         page.eventually("the note", f"{note}.innerText.startsWith('Several processes answer here in turns')")
 
+    def test_figures_of_two_processes_are_not_mixed(self):
+        page, stage = self.open()
+        own, stage.other = stage.process["id"], process("lab-host-4")
+        other = stage.other["id"]
+        note = "document.getElementById('process')"
+        page.eventually("the note", f"{note}.innerText.startsWith('Several processes answer here in turns')")
+        page.eventually("both", f"{note}.innerText.includes({own!r}) && {note}.innerText.includes({other!r})")
+
     def test_paused_figures_say_how_old_they_are(self):
         page, stage = self.open()
         page.click("document.getElementById('pause')")

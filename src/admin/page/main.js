@@ -51,9 +51,12 @@ async function refresh(wanted = true) {
   if (at('login').open) return;
   if (view.busy) { view.again ||= wanted; return; }
   view.busy = true;
-  const name = view.name, all = wanted || !view.paused && !document.hidden;
+  const name = view.name;
+  let all = wanted || !view.paused && !document.hidden;
+  alive.answered.clear();
   try {
     const [status, answer] = await Promise.all([ask('api/status'), all ? VIEWS[name].load() : null]);
+    all &&= !isMixed();
     heard(status, all);
     if (all) showStatus(status);
     if (all && name === view.name) VIEWS[name].show(answer, status);
@@ -84,14 +87,16 @@ function confirmThat(question, consequence, yes, then) {
 }
 
 function confirmEnd(stream) {
-  const name = named(stream);
+  const name = named(stream), { process } = alive;
   confirmThat('End stream ' + stream.id + '?', [
     (name ? name + '. ' : '') + 'Subject: ' + visible(subject(stream).slice(0, 300)) + '.',
     'All that was accepted before still arrives. Then its peers are told:',
     make('blockquote', '', 'ABORTED: ended by an administrator'),
   ], 'End stream', async () => {
+    alive.answered.clear();
     await ask('api/streams/' + encodeURIComponent(stream.id) + '/end', 'POST');
-    say('Stream ' + stream.id + ' was ended.');
+    const other = [...alive.answered].find(id => id !== process.id);
+    say(other ? 'Another process than the one that was shown has ended its stream ' + stream.id + ': ' + other + '.' : 'Stream ' + stream.id + ' was ended.', other);
   });
 }
 
