@@ -139,11 +139,11 @@ class Stage:
     def history(self, query: dict) -> dict:
         end = int(time.time())
         seconds = range(end - min(600, int(query.get("seconds", 600))) + 1, end + 1)
-        flow = [self.pairs * 12_000_000 * (1.3 + math.sin(s / 47) + 0.2 * math.sin(s / 3)) for s in seconds]
+        flow = [self.pairs * 9_000_000 * traffic(s) for s in seconds]
         return {"end_unix_s": end, "interval_seconds": 1, "series": {
             "bytes_in": [int(n) for n in flow], "bytes_out": [int(n * 0.97) for n in flow],
-            "pairs": [max(0, self.pairs - (s // 40) % 3) for s in seconds], "waiting": [self.waiting + (s // 25) % 2 for s in seconds],
-            "refusals": [3 if s % 97 < 4 else 0 for s in seconds], "memory_bytes": [int(110e6 + 15e6 * math.sin(s / 90)) for s in seconds],
+            "pairs": [max(0, self.pairs - s // 67 % 3 * (s // 40 % 2)) for s in seconds], "waiting": [self.waiting + s // 31 * 7 % 3 // 2 for s in seconds],
+            "refusals": [s * 7_919 % 5 if s % 97 < 4 or s % 211 < 9 else 0 for s in seconds], "memory_bytes": [int(80e6 + 30e6 * traffic(s // 20 * 20)) for s in seconds],
         }}  # fmt: skip
 
     def ended(self, query: dict) -> dict:
@@ -154,6 +154,12 @@ class Stage:
         wanted, kind = query.get("q", "").lower(), query.get("kind")
         matching = [one for one in every if wanted in json.dumps(one).lower() and kind in (None, one["kind"])]
         return {"total": len(every), "matching": len(matching), "streams": matching[: int(query.get("limit", 100))]}
+
+
+def traffic(second: int) -> float:
+    """Now more, now less, with bursts; the same for the same second."""
+    noise = second * 2_654_435_761 % 1_000 / 1_000
+    return 0.5 + 0.35 * math.sin(second / 70) + 0.07 * noise + (0.8 if second % 173 < 22 else 0)
 
 
 def reply(request, status: int, body: str, kind: str, policy: str = "default-src 'none'", process: str = "") -> None:

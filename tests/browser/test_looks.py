@@ -8,8 +8,9 @@ from pathlib import Path
 from chrome import Chrome, Page
 from stage import Stage, certificate
 
-# Where pictures of all sizes go, if somebody wants to look at them.
-PICTURES = os.environ.get("PICTURES")
+# Where pictures of all sizes go, if somebody wants to look at them, and the picture for the documents, if it is to be
+# made anew.
+PICTURES, SCREENSHOT = os.environ.get("PICTURES"), os.environ.get("SCREENSHOT")
 
 WIDTHS = {390: 844, 1280: 900, 1920: 1000}
 VIEWS = ("streams", "past", "settings", "stream/1", "refused/0")
@@ -163,6 +164,13 @@ class Looks(unittest.TestCase):
         print(f"\n500 rows: {took[len(took) // 2]:.1f} ms of script a refresh, {took[0]:.1f} to {took[-1]:.1f}")
         self.assertGreater(len(took), 4)
         self.assertLess(took[len(took) // 2], 30)
+
+    @unittest.skipUnless(SCREENSHOT, "no picture is wanted")
+    def test_the_picture_of_the_documents(self):
+        page = Page(self.chrome, width=1280, height=720)
+        page.go(self.stage(pairs=6).url)
+        page.eventually("the rows", "document.getElementById('rows').childElementCount === 7")
+        page.shoot(Path(SCREENSHOT))
 
     def test_motion_only_for_those_who_want_it(self):
         stage = self.stage(status=502)

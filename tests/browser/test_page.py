@@ -1,14 +1,11 @@
 """The admin page in a browser: what it shows, what its buttons do, and that subjects stay text."""
 
 import http.server
-import os
 import shutil
 import socket
 import subprocess
 import threading
-import time
 import unittest
-from pathlib import Path
 
 from chrome import Chrome, Page
 from router import GOAWAY, Peer, Router
@@ -16,9 +13,6 @@ from router import GOAWAY, Peer, Router
 SCRIPT = "<script>document.title='run'</script>"
 IMAGE = '"><img src=x onerror="document.title=\'run\'">'
 TURNED = "exporter-\u202egnp.exe"
-
-# Where the screenshot for the README goes, if it is to be made anew.
-SCREENSHOT = os.environ.get("SCREENSHOT")
 
 ROWS = "[...document.querySelectorAll('#rows tr')]"
 SUBJECTS = f"{ROWS}.map(r => r.cells[1].textContent)"
@@ -86,8 +80,6 @@ class PageTest(unittest.TestCase):
         self.assertEqual(page.run("document.querySelector('th[data-sort=id]').ariaSort"), "none")
         page.click("document.querySelector('th[data-sort=stalled] button')")
         page.eventually("the stalled one on top", f"{ROWS}[0].className === 'stuck'")
-        if SCREENSHOT:
-            self.pose(page)
         light = page.run("getComputedStyle(document.body).backgroundColor")
         page.scheme("dark")
         self.assertNotEqual(page.run("getComputedStyle(document.body).backgroundColor"), light)
@@ -127,22 +119,6 @@ class PageTest(unittest.TestCase):
         page.eventually("the others", f"{ROWS}.length === 6")
         self.assertEqual(page.run("[document.getElementById('filter').value, document.activeElement.tagName]"), ["", "BODY"])
         self.assertEqual(page.complaints(), [])
-
-    def pose(self, page: Page) -> None:
-        """Takes the picture of the documents, when there is something to be seen in all charts."""
-        people = iter((("alice", "rpi-4-lab-7"), ("bob", "bench-2"), ("carol", "jetson-3"), ("ci", "qemu-arm64"), ("dave", "rpi-5-lab-1")))
-        for stream in self.router.get("/api/streams")["streams"][:5]:
-            client, exporter = next(people)
-            self.router.put(f"/api/names/{stream['subject']}", {"client": client, "exporter": exporter, "lease": None})
-        for wait in (20, 45, 30, 60, 25, 50):
-            self.router.load("--workload", "bulk", "--pairs", "2", "--size", "4000", "--duration", f"{wait}s")
-            self.router.load("--workload", "churn", "--pairs", "1", "--duration", f"{wait // 2}s")
-            Peer(self.router, "refused", bearer="no.real.token").close()
-            time.sleep(int(os.environ.get("SECONDS", wait)))
-        page.click("document.querySelector('th[data-sort=rate] button')")
-        page.eventually("the busy one on top", f"/[MG]B\\/s/.test({cell(f'{ROWS}[0]', 'rate')}.innerText)")
-        page.run("document.activeElement.blur(); scrollTo(0, 0)")
-        page.shoot(Path(SCREENSHOT))
 
     def test_subjects_are_text_whatever_they_hold(self):
         for subject in (SCRIPT, IMAGE, TURNED):
