@@ -63,7 +63,6 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// `loaded` is what the router was started with, and came from `sources`.
     pub(crate) fn new(sources: Sources, loaded: Loaded, live: Arc<Live>, log: LogHandle) -> Self {
-        live.show(&loaded, &loaded);
         Self {
             sources,
             live,

@@ -86,6 +86,7 @@ async fn serve(
     let config = &loaded.config;
     let server = Server::start_with(handed_over, config, |_| {}).await;
     let server = server.map_err(|error| cannot_start(&error))?;
+    server.live().show(&loaded, &loaded);
     tracing::info!(
         address = %server.address,
         health = server.health_address.map(tracing::field::display),

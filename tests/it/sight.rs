@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::helpers::{
     Pair,
     process::{Process, usual},
-    web,
+    until_async, web,
 };
 use exposition::{Exposition, Kind};
 use jumpstarter_router::client::{Connector, Trust};
@@ -284,6 +284,10 @@ async fn the_page_of_log_lines_lists_the_fields_of_the_record() {
     assert!(listed.remove("certificate"));
     // There are few.
     assert!(listed.remove("left_out"));
+    // Nobody has told any.
+    for name in ["client", "exporter", "lease"] {
+        assert!(listed.remove(name));
+    }
     // Both halves are here; tests/it/cluster/sight.rs has a pair at two routers.
     assert!(listed.remove("other_router") && listed.remove("other_router_address"));
     assert_eq!(listed, own, "left: docs/logs.md");
@@ -299,14 +303,24 @@ async fn the_page_of_the_api_shows_what_is_sent() {
     let admin = line["admin"].as_str().unwrap().parse().unwrap();
     let pair = Pair::open(&connector, "shown").await;
     let sent = web::aside(move || web::get(admin, "/api/streams").json()).await;
-    let example = ADMIN
-        .split("```json\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    let example: Value = serde_json::from_str(example).unwrap();
+    let id = sent["streams"][0]["id"].clone();
+    let path = format!("/api/streams/{id}/end");
+    web::aside(move || web::send(admin, "POST", &path, "{}")).await;
+    let mut past = Value::Null;
+    until_async("the end", async || {
+        past = web::aside(move || web::get(admin, "/api/past").json()).await;
+        past["total"] == 1
+    })
+    .await;
+    let history = web::aside(move || web::get(admin, "/api/history").json()).await;
+    let examples = ADMIN.split("```json\n").skip(1).map(|rest| {
+        let (example, _) = rest.split_once("```").unwrap();
+        serde_json::from_str::<Value>(example).unwrap()
+    });
+    let examples: Vec<_> = examples.collect();
+    let [example, of_past, of_history] = &examples[..] else {
+        panic!("{} examples", examples.len())
+    };
     let keys = |value: &Value| {
         value
             .as_object()
@@ -318,9 +332,31 @@ async fn the_page_of_the_api_shows_what_is_sent() {
     let sent = &sent["streams"][0];
     assert_eq!(keys(&example), keys(sent));
     assert_eq!(keys(&example["peers"][1]), keys(&sent["peers"][1]));
+    let sent = &past["streams"][0];
+    assert_eq!(keys(of_past), keys(sent));
+    assert_eq!(keys(&of_past["peers"][0]), keys(&sent["peers"][0]));
+    assert_eq!(keys(&of_past["names"]), keys(&example["names"]));
+    assert_eq!(keys(of_history), keys(&history));
+    assert_eq!(keys(&of_history["series"]), keys(&history["series"]));
+    let shown = table(ADMIN, "### What runs");
+    let status = web::aside(move || web::get(admin, "/api/status").json()).await;
+    for name in shown.iter().flat_map(|row| quoted(&row[0])) {
+        assert!(
+            !status[&name].is_null() || name == "cluster" || name == "memory_limit_bytes",
+            "{name}"
+        );
+    }
+    let paths = jumpstarter_router::inside::admin::api::paths().filter(|path| *path != "/");
+    let documented = table(ADMIN, "## The API")
+        .into_iter()
+        .flat_map(|row| quoted(&row[0]));
+    let documented: BTreeSet<_> = documented
+        .filter_map(|request| Some(request.split_once(' ')?.1.to_owned()))
+        .collect();
+    assert_eq!(documented, paths.map(ToOwned::to_owned).collect());
     for row in table(ADMIN, "## The API") {
         let request = quoted(&row[0]).pop_first().unwrap();
-        let target = request.replace("{id}", "4711");
+        let target = request.replace("{id}", "4711").replace("{subject}", "s");
         let status = web::aside(move || {
             let (method, path) = target.split_once(' ').unwrap();
             let body = if method == "GET" { "" } else { "{}" };
@@ -328,7 +364,8 @@ async fn the_page_of_the_api_shows_what_is_sent() {
         })
         .await;
         let expected = match &*request {
-            "POST /api/streams/{id}/end" => 404,
+            "GET /api/streams/{id}" | "POST /api/streams/{id}/end" => 404,
+            "PUT /api/names/{subject}" => 204,
             "PUT /api/log-filter" => 422,
             "POST /api/drain" => 202,
             _ => 200,
