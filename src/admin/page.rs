@@ -76,7 +76,11 @@ mod tests {
             assert!(!found.contains(never), "{never}");
         }
         assert_eq!(PAGE.matches("nonce=\"{{nonce}}\"").count(), 2);
-        assert_eq!(PAGE.matches("{{").count(), 2, "a part has no place, or a place no part");
+        assert_eq!(
+            PAGE.matches("{{").count(),
+            2,
+            "a part has no place, or a place no part"
+        );
         assert!(PAGE.len() < 68_000, "{} bytes", PAGE.len());
     }
 

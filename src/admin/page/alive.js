@@ -20,8 +20,9 @@ function lost(trouble) {
   showAlive();
 }
 
+// A page that nobody sees asks seldom, so there silence says nothing; a failed attempt does.
 function isGone() {
-  return alive.trouble !== null || (performance.now() - Math.max(alive.good ?? 0, alive.awake)) / 1000 > SILENCE;
+  return alive.trouble !== null || !document.hidden && (performance.now() - Math.max(alive.good ?? 0, alive.awake)) / 1000 > SILENCE;
 }
 
 // Each second, and whenever something is known.
