@@ -79,7 +79,7 @@ class Router:
     def load(self, *options: str) -> None:
         """Pairs that do something for as long as the test lasts."""
         command = [os.environ["ROUTER_BIN"], "load", "--router", self.address, "--plaintext", "--quiet", "--key", KEY]
-        command += ["--duration", "10m", *options]
+        command += options if "--duration" in options else ["--duration", "10m", *options]
         null = subprocess.DEVNULL
         self.loads.append(subprocess.Popen(command, stdin=null, stdout=null, stderr=null))
 

@@ -32,6 +32,7 @@ class Stage:
         self.pairs, self.waiting, self.past, self.names = pairs, waiting, past, names
         self.token = self.read_token = None
         self.silent = self.cluster = False
+        self.other: dict | None = None  # Another process at the same address, which gets every second request.
         self.status = 200  # Another one is what a proxy answers for a router that is gone.
         self.limit: int | None = 512 << 20
         self.certificates = [certificate("CN=router.example.com", 61.4)]
@@ -67,6 +68,8 @@ class Stage:
             time.sleep(0.05)
         parts = urlsplit(request.path)
         self.asked.append((request.command, request.path))
+        if self.other:
+            self.process, self.other = self.other, self.process
         if self.status != 200 and parts.path != "/":
             return reply(request, self.status, "<h1>Bad Gateway</h1>", "text/html")
         if parts.path == "/":
@@ -77,7 +80,7 @@ class Stage:
             )
             return reply(request, 200, document(nonce), "text/html; charset=utf-8", policy)
         status, body = self.api(request, parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
-        return reply(request, status, json.dumps(body), "application/json")
+        return reply(request, status, json.dumps(body), "application/json", process=self.process["id"])
 
     def api(self, request, path: str, query: dict) -> tuple[int, object]:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -136,11 +139,11 @@ class Stage:
     def history(self, query: dict) -> dict:
         end = int(time.time())
         seconds = range(end - min(600, int(query.get("seconds", 600))) + 1, end + 1)
-        flow = [self.pairs * 12_000_000 * (1.3 + math.sin(s / 47) + 0.2 * math.sin(s / 3)) for s in seconds]
+        flow = [self.pairs * 9_000_000 * traffic(s) for s in seconds]
         return {"end_unix_s": end, "interval_seconds": 1, "series": {
             "bytes_in": [int(n) for n in flow], "bytes_out": [int(n * 0.97) for n in flow],
-            "pairs": [max(0, self.pairs - (s // 40) % 3) for s in seconds], "waiting": [self.waiting + (s // 25) % 2 for s in seconds],
-            "refusals": [3 if s % 97 < 4 else 0 for s in seconds], "memory_bytes": [int(110e6 + 15e6 * math.sin(s / 90)) for s in seconds],
+            "pairs": [max(0, self.pairs - s // 67 % 3 * (s // 40 % 2)) for s in seconds], "waiting": [self.waiting + s // 31 * 7 % 3 // 2 for s in seconds],
+            "refusals": [s * 7_919 % 5 if s % 97 < 4 or s % 211 < 9 else 0 for s in seconds], "memory_bytes": [int(80e6 + 30e6 * traffic(s // 20 * 20)) for s in seconds],
         }}  # fmt: skip
 
     def ended(self, query: dict) -> dict:
@@ -153,10 +156,16 @@ class Stage:
         return {"total": len(every), "matching": len(matching), "streams": matching[: int(query.get("limit", 100))]}
 
 
-def reply(request, status: int, body: str, kind: str, policy: str = "default-src 'none'") -> None:
+def traffic(second: int) -> float:
+    """Now more, now less, with bursts; the same for the same second."""
+    noise = second * 2_654_435_761 % 1_000 / 1_000
+    return 0.5 + 0.35 * math.sin(second / 70) + 0.07 * noise + (0.8 if second % 173 < 22 else 0)
+
+
+def reply(request, status: int, body: str, kind: str, policy: str = "default-src 'none'", process: str = "") -> None:
     data = body.encode()
     request.send_response(status)
-    for name, value in {"Content-Type": kind, "Content-Length": len(data), "Content-Security-Policy": policy, "Cache-Control": "no-store"}.items():
+    for name, value in {"Content-Type": kind, "Content-Length": len(data), "Content-Security-Policy": policy, "X-Router-Process": process}.items():
         request.send_header(name, str(value))
     request.end_headers()
     # A browser that has stopped waiting does not want it.

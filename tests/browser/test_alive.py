@@ -1,5 +1,6 @@
 """What the page says of a router that does not answer, is another one, or wants a token. The stage stands in for it."""
 
+import time
 import unittest
 
 from chrome import Chrome, Page
@@ -85,6 +86,28 @@ class Alive(unittest.TestCase):
         # Two that share one address.
         stage.process = old
         page.eventually("the note", f"{note}.innerText.startsWith('Several processes answer here in turns')")
+
+    def test_figures_of_two_processes_are_not_mixed(self):
+        page, stage = self.open()
+        own, stage.other = stage.process["id"], process("lab-host-4")
+        other = stage.other["id"]
+        note = "document.getElementById('process')"
+        page.eventually("the note", f"{note}.innerText.startsWith('Several processes answer here in turns')")
+        page.eventually("both", f"{note}.innerText.includes({own!r}) && {note}.innerText.includes({other!r})")
+
+    def test_a_page_that_nobody_sees_takes_its_own_rarity_for_no_death(self):
+        page, stage = self.open()
+        page.run("Object.defineProperty(document, 'hidden', { value: true, configurable: true }); 0")
+        before = len(stage.asked)
+        time.sleep(6)
+        self.assertLess(len(stage.asked) - before, 4)
+        self.assertEqual(page.run(PHASE), "ready")
+        # It looks all the same, and says in the tab's title what it finds.
+        stage.status = 502
+        page.eventually("the title", "document.title.startsWith('⚠ no answer')")
+        stage.status = 200
+        page.run("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+        self.assert_well(page)
 
     def test_paused_figures_say_how_old_they_are(self):
         page, stage = self.open()

@@ -8,8 +8,9 @@ from pathlib import Path
 from chrome import Chrome, Page
 from stage import Stage, certificate
 
-# Where pictures of all sizes go, if somebody wants to look at them.
-PICTURES = os.environ.get("PICTURES")
+# Where pictures of all sizes go, if somebody wants to look at them, and the picture for the documents, if it is to be
+# made anew.
+PICTURES, SCREENSHOT = os.environ.get("PICTURES"), os.environ.get("SCREENSHOT")
 
 WIDTHS = {390: 844, 1280: 900, 1920: 1000}
 VIEWS = ("streams", "past", "settings", "stream/1", "refused/0")
@@ -163,6 +164,35 @@ class Looks(unittest.TestCase):
         print(f"\n500 rows: {took[len(took) // 2]:.1f} ms of script a refresh, {took[0]:.1f} to {took[-1]:.1f}")
         self.assertGreater(len(took), 4)
         self.assertLess(took[len(took) // 2], 30)
+
+    def test_all_can_be_reached_with_keys_and_shows_that_it_is(self):
+        page = self.open(self.stage().url)
+        page.eventually("the rows", "document.getElementById('rows').childElementCount === 4")
+        reached = []
+        for _ in range(30):
+            page.key("Tab", 9)
+            outline = page.run("(style => style.outlineStyle + ' ' + parseFloat(style.outlineWidth))(getComputedStyle(document.activeElement))")
+            self.assertEqual(outline, "solid 2", page.run("document.activeElement.outerHTML"))
+            reached.append(page.run("(e => e.id || e.getAttribute('role') || e.parentElement.dataset.sort || e.dataset.end || e.hash)(document.activeElement)"))
+            if reached[-1] == "1":
+                break
+        self.assertEqual(reached[:5], ["pause", "drain", "to-live", "to-past", "to-settings"])
+        self.assertEqual(reached.count("slider"), 4)
+        self.assertEqual(reached[9:17], ["filter", "subject", "state", "rate", "stalled", "held", "bytes", "age"])
+        self.assertEqual(reached[17:], ["#stream/4", "4", "#stream/3", "3", "#stream/2", "2", "#stream/1", "1"])
+        # Up and down go from row to row.
+        page.key("ArrowUp", 38)
+        self.assertEqual(page.run("document.activeElement.dataset.end"), "2")
+        page.run("document.querySelector('#rows a').focus()")
+        page.key("ArrowDown", 40)
+        self.assertEqual(page.run("document.activeElement.hash"), "#stream/3")
+
+    @unittest.skipUnless(SCREENSHOT, "no picture is wanted")
+    def test_the_picture_of_the_documents(self):
+        page = Page(self.chrome, width=1280, height=720)
+        page.go(self.stage(pairs=6).url)
+        page.eventually("the rows", "document.getElementById('rows').childElementCount === 7")
+        page.shoot(Path(SCREENSHOT))
 
     def test_motion_only_for_those_who_want_it(self):
         stage = self.stage(status=502)

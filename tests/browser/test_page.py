@@ -1,14 +1,11 @@
 """The admin page in a browser: what it shows, what its buttons do, and that subjects stay text."""
 
 import http.server
-import os
 import shutil
 import socket
 import subprocess
 import threading
-import time
 import unittest
-from pathlib import Path
 
 from chrome import Chrome, Page
 from router import GOAWAY, Peer, Router
@@ -16,9 +13,6 @@ from router import GOAWAY, Peer, Router
 SCRIPT = "<script>document.title='run'</script>"
 IMAGE = '"><img src=x onerror="document.title=\'run\'">'
 TURNED = "exporter-\u202egnp.exe"
-
-# Where the screenshot for the README goes, if it is to be made anew.
-SCREENSHOT = os.environ.get("SCREENSHOT")
 
 ROWS = "[...document.querySelectorAll('#rows tr')]"
 SUBJECTS = f"{ROWS}.map(r => r.cells[1].textContent)"
@@ -86,12 +80,6 @@ class PageTest(unittest.TestCase):
         self.assertEqual(page.run("document.querySelector('th[data-sort=id]').ariaSort"), "none")
         page.click("document.querySelector('th[data-sort=stalled] button')")
         page.eventually("the stalled one on top", f"{ROWS}[0].className === 'stuck'")
-        if SCREENSHOT:
-            time.sleep(int(os.environ.get("SECONDS", "20")))
-            page.click("document.querySelector('th[data-sort=rate] button')")
-            page.eventually("the busy one on top", f"/[MG]B\\/s/.test({cell(f'{ROWS}[0]', 'rate')}.innerText)")
-            page.run("document.activeElement.blur(); scrollTo(0, 0)")
-            page.shoot(Path(SCREENSHOT))
         light = page.run("getComputedStyle(document.body).backgroundColor")
         page.scheme("dark")
         self.assertNotEqual(page.run("getComputedStyle(document.body).backgroundColor"), light)

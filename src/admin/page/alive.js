@@ -2,7 +2,7 @@
 
 // Longer than this without an answer, seconds, and the page says so.
 const SILENCE = 3.5;
-const alive = { good: null, shown: null, wall: null, awake: performance.now(), trouble: null, phase: null, process: null, before: [] };
+const alive = { good: null, shown: null, wall: null, awake: performance.now(), trouble: null, phase: null, process: null, before: [], answered: new Set() };
 
 // What answered said of itself. `shown`: so are its figures, which while the page is paused they are not.
 function heard(status, shown) {
@@ -20,8 +20,9 @@ function lost(trouble) {
   showAlive();
 }
 
+// A page that nobody sees asks seldom, so there silence says nothing; a failed attempt does.
 function isGone() {
-  return alive.trouble !== null || (performance.now() - Math.max(alive.good ?? 0, alive.awake)) / 1000 > SILENCE;
+  return alive.trouble !== null || !document.hidden && (performance.now() - Math.max(alive.good ?? 0, alive.awake)) / 1000 > SILENCE;
 }
 
 // Each second, and whenever something is known.
@@ -70,8 +71,19 @@ function tellProcess(process) {
   forgetStreams();
   const again = alive.before.includes(process.id);
   alive.before = [...alive.before.filter(id => id !== old.id), old.id].slice(-8);
-  put(at('process-text'), again
+  notice(again
     ? 'Several processes answer here in turns, now ' + called(process) + ', before ' + called(old) + '. The figures are of one at a time.'
     : 'Another process answers since ' + clock(Date.now()) + ': ' + called(process) + '. Before, it was ' + called(old) + '.');
+}
+
+function notice(text) {
+  put(at('process-text'), text);
   at('process').hidden = false;
+}
+
+// Whether what was asked for together came from several processes, which would be shown as if it were of one.
+function isMixed() {
+  if (alive.answered.size < 2) return false;
+  notice('Several processes answer here in turns: ' + [...alive.answered].sort().join(', ') + '. The figures are of one at a time.');
+  return true;
 }

@@ -25,6 +25,8 @@ async function send(path, method, body, bearer) {
   if (method !== 'GET') headers['Content-Type'] = 'application/json';
   try {
     const answer = await fetch(BASE + path, { method, headers, body, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+    const from = answer.headers.get('x-router-process');
+    if (from) alive.answered.add(from);
     return [answer, await answer.text()];
   } catch (error) {
     if (error.name === 'TimeoutError') throw new Trouble('gone', 'it has said nothing for ' + PATIENCE / 1000 + ' s');

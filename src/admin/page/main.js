@@ -1,7 +1,7 @@
 // Which view is open, when it is asked anew, and what buttons and keys do.
 
 const VIEWS = { live, detail, past, settings };
-const view = { name: 'live', sort: 'id', descending: true, paused: false, busy: false, again: false, from: 'live', beats: 0 };
+const view = { name: 'live', sort: 'id', descending: true, paused: false, busy: false, again: false, from: 'live', asked: 0 };
 
 function say(text, bad = false) {
   put(at('message'), text);
@@ -16,6 +16,7 @@ function route() {
   const [kind, id] = path.split('/');
   const before = view.name;
   view.name = { stream: 'detail', refused: 'detail', past: 'past', settings: 'settings' }[kind] ?? 'live';
+  if (view.name === 'detail' && !Number.isSafeInteger(Number(id))) view.name = 'live';
   if (before !== 'detail') view.from = before === 'past' || kind === 'refused' ? 'past' : 'live';
   for (const name of Object.keys(VIEWS)) at(name).hidden = name !== view.name;
   const near = view.name === 'detail' ? view.from : view.name;
@@ -51,9 +52,13 @@ async function refresh(wanted = true) {
   if (at('login').open) return;
   if (view.busy) { view.again ||= wanted; return; }
   view.busy = true;
-  const name = view.name, all = wanted || !view.paused && !document.hidden;
+  view.asked = performance.now();
+  const name = view.name;
+  let all = wanted || !view.paused && !document.hidden;
+  alive.answered.clear();
   try {
     const [status, answer] = await Promise.all([ask('api/status'), all ? VIEWS[name].load() : null]);
+    all &&= !isMixed();
     heard(status, all);
     if (all) showStatus(status);
     if (all && name === view.name) VIEWS[name].show(answer, status);
@@ -68,9 +73,8 @@ async function refresh(wanted = true) {
 
 // Each second; a page that nobody sees only looks whether the router is there, and less often.
 function beat() {
-  view.beats += 1;
   showAlive();
-  if (!document.hidden || view.beats % 10 === 0) refresh(false);
+  if (!document.hidden || performance.now() - view.asked > 10000) refresh(false);
 }
 
 let confirmed = () => {};
@@ -84,14 +88,16 @@ function confirmThat(question, consequence, yes, then) {
 }
 
 function confirmEnd(stream) {
-  const name = named(stream);
+  const name = named(stream), { process } = alive;
   confirmThat('End stream ' + stream.id + '?', [
     (name ? name + '. ' : '') + 'Subject: ' + visible(subject(stream).slice(0, 300)) + '.',
     'All that was accepted before still arrives. Then its peers are told:',
     make('blockquote', '', 'ABORTED: ended by an administrator'),
   ], 'End stream', async () => {
+    alive.answered.clear();
     await ask('api/streams/' + encodeURIComponent(stream.id) + '/end', 'POST');
-    say('Stream ' + stream.id + ' was ended.');
+    const other = [...alive.answered].find(id => id !== process.id);
+    say(other ? 'Another process than the one that was shown has ended its stream ' + stream.id + ': ' + other + '.' : 'Stream ' + stream.id + ' was ended.', other);
   });
 }
 

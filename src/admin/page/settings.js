@@ -17,7 +17,7 @@ const settings = {
     define(at('facts'), [
       ['Host', visible(s.process.host)], ['Process', s.process.id + ', pid ' + s.process.pid], ['Started', moment(s.process.started_unix_ms)],
       ['Version', s.version + ', commit ' + s.commit], ['TLS', s.tls_provider],
-      ['This token may', s.access === 'read' ? 'only read' : 'read, end streams, and drain'],
+      ['You may', s.access === 'read' ? 'only read' : 'read, end streams, and drain'],
       ['Clocks', Math.abs(ahead) < 3 ? 'agree' : 'the router\u2019s is ' + time(Math.abs(ahead)) + (ahead > 0 ? ' ahead of' : ' behind') + ' this browser\u2019s'],
     ]);
   },
