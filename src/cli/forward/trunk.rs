@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// So many connections fit one trunk.
-pub(crate) const CHANNELS: u32 = 64;
+pub(crate) const CHANNELS: u32 = 128;
 
 /// So many bytes of a connection may be on their way and unread.
 const WINDOW: u32 = 8 * 1024 * 1024;
