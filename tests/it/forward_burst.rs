@@ -8,20 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jumpstarter_router::{
-    client::{Connector, RouterStream, Trust},
-    inside::cli::load::delay,
-    protocol::v1::FrameType,
-};
+use jumpstarter_router::inside::cli::load::delay;
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    runtime::Runtime,
-};
+use tokio::runtime::Runtime;
 
 use crate::helpers::{
+    LONG,
     ends::{banner, connect, echo, forward, near, router},
-    token, within,
 };
 
 /// Longer than what counts as a burst.
@@ -240,65 +233,7 @@ fn the_other_ends_limit_makes_connections_wait() {
     other.set_read_timeout(Some(NO_BURST)).unwrap();
     let waits = other.read(&mut [0; 1]).unwrap_err().kind();
     assert_eq!(waits, ErrorKind::WouldBlock);
-    other.set_read_timeout(Some(crate::helpers::LONG)).unwrap();
+    other.set_read_timeout(Some(LONG)).unwrap();
     drop(one);
     answer(&mut other, b'2');
-}
-
-async fn say(stream: &mut RouterStream, word: &str) {
-    let text = format!("forward/1 {word}");
-    let said = stream.write_frame(FrameType::Ping, text.as_bytes()).await;
-    said.unwrap();
-}
-
-async fn hear(stream: &mut RouterStream) -> String {
-    let frame = within("a word", stream.read_frame()).await;
-    let frame = frame.unwrap().unwrap();
-    assert_eq!(frame.kind, FrameType::Ping);
-    let text = String::from_utf8(frame.payload.to_vec()).unwrap();
-    text.strip_prefix("forward/1 ").unwrap().to_owned()
-}
-
-/// The words of version 0.1, in which a stream carries one connection.
-#[test]
-fn an_end_that_knows_no_trunks_is_served_and_serves() {
-    let (_router, router) = router(&[]);
-    let connector = Connector::new(&router, Trust::Insecure).unwrap();
-    let runtime = Runtime::new().unwrap();
-    let mut far = forward(&router, "old near", &["--to", &echo()]);
-    far.says("waiting at");
-    runtime.block_on(async {
-        let token = token("old near");
-        let mut old = RouterStream::connect(&connector, &token).await.unwrap();
-        say(&mut old, "listen").await;
-        // Whoever reads the first word only understands this, too.
-        assert_eq!(hear(&mut old).await.split(' ').next(), Some("to"));
-        assert_eq!(hear(&mut old).await, "met");
-        assert_eq!(hear(&mut old).await, "ready");
-        let mut first = [0; 7];
-        old.read_exact(&mut first).await.unwrap();
-        assert_eq!(&first, b"banner\n");
-        old.shutdown().await.unwrap();
-        assert_eq!(old.read(&mut first).await.unwrap(), 0);
-    });
-
-    let (_near, address) = near(&router, "old far");
-    let client = thread::spawn(move || {
-        let mut socket = connect(&address);
-        banner(&mut socket);
-        socket.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(socket.read(&mut [0; 1]).unwrap(), 0, "a proper end");
-    });
-    runtime.block_on(async {
-        let token = token("old far");
-        let mut old = RouterStream::connect(&connector, &token).await.unwrap();
-        say(&mut old, "to").await;
-        assert_eq!(hear(&mut old).await.split(' ').next(), Some("listen"));
-        say(&mut old, "met").await;
-        say(&mut old, "ready").await;
-        old.write_all(b"banner\n").await.unwrap();
-        assert_eq!(old.read(&mut [0; 1]).await.unwrap(), 0);
-        old.shutdown().await.unwrap();
-    });
-    client.join().unwrap();
 }
