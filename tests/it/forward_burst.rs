@@ -8,20 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jumpstarter_router::{
-    client::{Connector, RouterStream, Trust},
-    inside::load::delay,
-    protocol::v1::FrameType,
-};
+use jumpstarter_router::inside::cli::load::delay;
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    runtime::Runtime,
-};
+use tokio::runtime::Runtime;
 
 use crate::helpers::{
-    ends::{banner, connect, echo, forward, near, router, session},
-    token, within,
+    LONG,
+    ends::{banner, connect, echo, forward, near, router},
 };
 
 /// Longer than what counts as a burst.
@@ -114,13 +107,19 @@ fn answer(socket: &mut TcpStream, expected: u8) {
     assert_eq!(answer, [expected]);
 }
 
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
 /// Over a round trip of 100 ms, each connection took four of them after the one before.
 #[test]
 fn a_burst_takes_as_long_as_one() {
+    let count = number("FORWARD_BURST", 40) as u32;
+    let delay = Duration::from_millis(number("FORWARD_ROUND_TRIP_MS", 100) / 2);
     let (_router, router) = router(&[]);
     let runtime = Runtime::new().unwrap();
-    let far_away = delay::start(router, Duration::from_millis(50));
-    let far_away = runtime.block_on(far_away).unwrap().to_string();
+    let far_away = runtime.block_on(delay::start(router, delay));
+    let far_away = far_away.unwrap().to_string();
     let path = Path::to(&far_away);
     let mut far = forward(&far_away, "burst", &["--to", &echo()]);
     far.says("waiting at");
@@ -128,18 +127,31 @@ fn a_burst_takes_as_long_as_one() {
     let before = path.count();
     let (done, all) = mpsc::channel();
     let start = Instant::now();
-    for seed in 0..40 {
+    for seed in 0..count {
         let (address, done) = (address.clone(), done.clone());
         thread::spawn(move || {
-            session(&address, seed, 2);
-            done.send(()).unwrap();
+            let mut socket = connect(&address);
+            banner(&mut socket);
+            let took = start.elapsed();
+            socket.write_all(&seed.to_be_bytes()).unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+            let mut echoed = Vec::new();
+            socket.read_to_end(&mut echoed).unwrap();
+            assert_eq!(echoed, seed.to_be_bytes());
+            done.send(took).unwrap();
         });
     }
     drop(done);
-    assert_eq!(all.iter().count(), 40, "all end as they should");
-    assert_eq!(path.count() - before, 1, "one stream carries them all");
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    let mut took: Vec<_> = all.iter().collect();
+    assert_eq!(took.len(), count as usize, "all end as they should");
+    took.sort_unstable();
+    let streams = path.count() - before;
+    let [first, median, last] = [0, took.len() / 2, took.len() - 1].map(|at| took[at]);
+    println!(
+        "{count} connections: the first after {first:.2?}, half after {median:.2?}, the last after {last:.2?}; {streams} streams"
+    );
+    assert_eq!(streams, took.len().div_ceil(128), "they share streams");
+    assert!(last < Duration::from_secs(8), "{last:?}");
 }
 
 #[test]
@@ -221,65 +233,7 @@ fn the_other_ends_limit_makes_connections_wait() {
     other.set_read_timeout(Some(NO_BURST)).unwrap();
     let waits = other.read(&mut [0; 1]).unwrap_err().kind();
     assert_eq!(waits, ErrorKind::WouldBlock);
-    other.set_read_timeout(Some(crate::helpers::LONG)).unwrap();
+    other.set_read_timeout(Some(LONG)).unwrap();
     drop(one);
     answer(&mut other, b'2');
-}
-
-async fn say(stream: &mut RouterStream, word: &str) {
-    let text = format!("forward/1 {word}");
-    let said = stream.write_frame(FrameType::Ping, text.as_bytes()).await;
-    said.unwrap();
-}
-
-async fn hear(stream: &mut RouterStream) -> String {
-    let frame = within("a word", stream.read_frame()).await;
-    let frame = frame.unwrap().unwrap();
-    assert_eq!(frame.kind, FrameType::Ping);
-    let text = String::from_utf8(frame.payload.to_vec()).unwrap();
-    text.strip_prefix("forward/1 ").unwrap().to_owned()
-}
-
-/// The words of version 0.1, in which a stream carries one connection.
-#[test]
-fn an_end_that_knows_no_trunks_is_served_and_serves() {
-    let (_router, router) = router(&[]);
-    let connector = Connector::new(&router, Trust::Insecure).unwrap();
-    let runtime = Runtime::new().unwrap();
-    let mut far = forward(&router, "old near", &["--to", &echo()]);
-    far.says("waiting at");
-    runtime.block_on(async {
-        let token = token("old near");
-        let mut old = RouterStream::connect(&connector, &token).await.unwrap();
-        say(&mut old, "listen").await;
-        // Whoever reads the first word only understands this, too.
-        assert_eq!(hear(&mut old).await.split(' ').next(), Some("to"));
-        assert_eq!(hear(&mut old).await, "met");
-        assert_eq!(hear(&mut old).await, "ready");
-        let mut first = [0; 7];
-        old.read_exact(&mut first).await.unwrap();
-        assert_eq!(&first, b"banner\n");
-        old.shutdown().await.unwrap();
-        assert_eq!(old.read(&mut first).await.unwrap(), 0);
-    });
-
-    let (_near, address) = near(&router, "old far");
-    let client = thread::spawn(move || {
-        let mut socket = connect(&address);
-        banner(&mut socket);
-        socket.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(socket.read(&mut [0; 1]).unwrap(), 0, "a proper end");
-    });
-    runtime.block_on(async {
-        let token = token("old far");
-        let mut old = RouterStream::connect(&connector, &token).await.unwrap();
-        say(&mut old, "to").await;
-        assert_eq!(hear(&mut old).await.split(' ').next(), Some("listen"));
-        say(&mut old, "met").await;
-        say(&mut old, "ready").await;
-        old.write_all(b"banner\n").await.unwrap();
-        assert_eq!(old.read(&mut [0; 1]).await.unwrap(), 0);
-        old.shutdown().await.unwrap();
-    });
-    client.join().unwrap();
 }

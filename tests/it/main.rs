@@ -48,6 +48,7 @@ mod forward_burst;
 mod forward_data;
 mod forward_udp;
 mod forward_unix;
+mod forward_versions;
 mod health;
 mod lab;
 mod lab_commands;

@@ -73,12 +73,12 @@ pub(crate) async fn run(
         })
         .await
         {
-            Ok(Waited::Met(stream, carries)) => {
+            Ok(Waited::Met(stream, early)) => {
                 backoff.reset();
                 let (to, relay) = (to.clone(), relay.clone());
-                match carries {
-                    Carries::One => connections.spawn(serve(to, relay, *stream, place)),
-                    Carries::Many => connections.spawn(trunk(to, relay, *stream, place)),
+                match early {
+                    None => connections.spawn(serve(to, relay, *stream, place)),
+                    Some(early) => connections.spawn(trunk(to, relay, *stream, early, place)),
                 };
                 continue;
             }
@@ -107,8 +107,8 @@ type Place = Option<OwnedSemaphorePermit>;
 
 /// Says how it went.
 enum Waited {
-    /// The other end has joined.
-    Met(Box<RouterStream>, Carries),
+    /// The other end has joined, and has begun a trunk so, if it knows of trunks.
+    Met(Box<RouterStream>, Option<Bytes>),
     /// Nobody came as long as the router lets a stream wait.
     Alone,
     /// Somebody came and was gone at once.
@@ -129,10 +129,14 @@ async fn wait(
             return Err(error.into());
         }
         waiting();
-        hear(&mut stream, None).await
+        match hear(&mut stream, None).await? {
+            Hello::Listen(Carries::Many) => hear(&mut stream, Some(LAST_WORD)).await,
+            word => Ok(word),
+        }
     };
     match heard.await {
-        Ok(Hello::Listen(carries)) => Ok(Waited::Met(Box::new(stream), carries)),
+        Ok(Hello::Listen(_)) => Ok(Waited::Met(Box::new(stream), None)),
+        Ok(Hello::Open(early)) => Ok(Waited::Met(Box::new(stream), Some(early))),
         Ok(Hello::To(_)) => Err(Failure::new(
             Exit::Broken,
             "met another end with --to; only one may run for a token",
@@ -192,11 +196,11 @@ async fn serve(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
 }
 
 /// Serves the connections that come over a trunk, to its end.
-async fn trunk(to: End, relay: Relay, mut stream: RouterStream, _place: Place) {
+async fn trunk(to: End, relay: Relay, mut stream: RouterStream, early: Bytes, _place: Place) {
     let (why, mut calls) = (Why::default(), stream.calls());
     let begun = async {
         say(&mut stream, &Hello::Met).await?;
-        let wire = Wire::new(stream, why.clone());
+        let wire = Wire::begun(stream, early, why.clone());
         let begun = timeout(LAST_WORD, trunk::far().handshake(wire)).await;
         begun?.map_err(|error| why.of(&error))
     };

@@ -6,6 +6,7 @@
 //! | from | says | when |
 //! |---|---|---|
 //! | both | `listen trunk` or `to trunk` | at once, while it waits for a partner |
+//! | `listen` | `open`, with the beginning of a trunk's HTTP/2 | behind `listen trunk`: so the first connection waits for nothing more |
 //! | `to` | `met` | when it has heard `listen`: it lives, and this pair is the right one |
 //! | `to` | `ready`, or `failed` with a reason | without `trunk`: when it has tried to connect to its service |
 //!
@@ -18,6 +19,7 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
@@ -27,6 +29,9 @@ use crate::{
 };
 
 const PREFIX: &str = "forward/1 ";
+
+/// What is behind it is no text.
+const OPEN: &[u8] = b"forward/1 open ";
 
 /// How long the reason of a failure may be, in characters.
 pub(crate) const LONGEST: usize = 512;
@@ -64,6 +69,8 @@ pub(crate) enum Hello {
     Listen(Carries),
     /// This end connects to a service.
     To(Carries),
+    /// This end has begun a trunk so.
+    Open(Bytes),
     /// The `to` end has heard the other.
     Met,
     /// The `to` end has connected to its service.
@@ -77,13 +84,17 @@ impl Hello {
         match self {
             Self::Listen(_) => "listen",
             Self::To(_) => "to",
+            Self::Open(_) => "open",
             Self::Met => "met",
             Self::Ready => "ready",
             Self::Failed(_) => "failed",
         }
     }
 
-    fn parse(payload: &[u8]) -> Option<Self> {
+    fn parse(payload: &Bytes) -> Option<Self> {
+        if payload.starts_with(OPEN) {
+            return Some(Self::Open(payload.slice(OPEN.len()..)));
+        }
         let text = std::str::from_utf8(payload).ok()?.strip_prefix(PREFIX)?;
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         Some(match word {
@@ -133,8 +144,12 @@ impl From<StreamError> for Unexpected {
 
 /// Says a word.
 pub(crate) async fn say(stream: &mut RouterStream, hello: &Hello) -> Result<(), StreamError> {
-    let text = hello.to_string();
-    stream.write_frame(FrameType::Ping, text.as_bytes()).await
+    let mut said = hello.to_string().into_bytes();
+    if let Hello::Open(begun) = hello {
+        said.push(b' ');
+        said.extend(begun);
+    }
+    stream.write_frame(FrameType::Ping, &said).await
 }
 
 /// Waits for the other's next word; for as long as the router lets a stream wait, or at most `patience`.
@@ -179,7 +194,7 @@ mod tests {
         let ends = [Carries::One, Carries::Many].map(|it| [Hello::Listen(it), Hello::To(it)]);
         let words = [Hello::Met, Hello::Ready, failed];
         for hello in ends.into_iter().flatten().chain(words) {
-            assert_eq!(Hello::parse(hello.to_string().as_bytes()), Some(hello));
+            assert_eq!(Hello::parse(&Bytes::from(hello.to_string())), Some(hello));
         }
         // What is behind a word that is known, an end of another version may understand.
         for (text, hello) in [
@@ -187,13 +202,23 @@ mod tests {
             ("forward/1 to more trunk", Hello::To(Carries::Many)),
             ("forward/1 listen trunks", Hello::Listen(Carries::One)),
         ] {
-            assert_eq!(Hello::parse(text.as_bytes()), Some(hello));
+            assert_eq!(
+                Hello::parse(&Bytes::from_static(text.as_bytes())),
+                Some(hello)
+            );
         }
+        let open = Hello::Open(Bytes::from_static(b"\xff\0 "));
+        let said = Bytes::from_static(b"forward/1 open \xff\0 ");
+        assert_eq!(Hello::parse(&said), Some(open));
         for text in ["", "to", "forward/1 ", "forward/2 to", "forward/1 too"] {
-            assert_eq!(Hello::parse(text.as_bytes()), None, "{text}");
+            assert_eq!(
+                Hello::parse(&Bytes::from_static(text.as_bytes())),
+                None,
+                "{text}"
+            );
         }
         let Some(Hello::Failed(rude)) =
-            Hello::parse(format!("forward/1 failed {HOSTILE}").as_bytes())
+            Hello::parse(&Bytes::from(format!("forward/1 failed {HOSTILE}")))
         else {
             panic!("not understood")
         };

@@ -11,8 +11,8 @@ use super::{
     channel::Channel,
     hello::{BROKEN_OFF, Carries, Hello, Unexpected, hear, say},
     relay::Connection,
-    trunk::Kind,
-    trunks::{Trunk, Trunks, lock},
+    trunk::{Kind, lock},
+    trunks::{Begun, Trunk, Trunks},
 };
 use crate::{
     cli::{
@@ -82,9 +82,9 @@ impl Meetings {
         loop {
             let trunk = match self.pick() {
                 Some(trunk) => trunk,
-                None => match self.next(began, connection).await? {
+                None => match self.next(kind, began, connection).await? {
                     Next::Trunk(trunk) => trunk,
-                    Next::Stream(stream) => return Ok(Carrier::Stream(stream)),
+                    Next::Carrier(carrier) => return Ok(carrier),
                 },
             };
             match self.trunks.open(trunk, kind).await {
@@ -104,7 +104,12 @@ impl Meetings {
     }
 
     /// Meets the other end, or takes the trunk of somebody who has done so meanwhile.
-    async fn next(&self, began: Instant, connection: &Connection) -> Result<Next, Failure> {
+    async fn next(
+        &self,
+        kind: Kind,
+        began: Instant,
+        connection: &Connection,
+    ) -> Result<Next, Failure> {
         // Never closed.
         let _turn = self.turn.acquire().await.ok();
         if let Some(trunk) = self.pick() {
@@ -113,9 +118,8 @@ impl Meetings {
         if let Some(failure) = self.failure_since(began) {
             return Err(failure);
         }
-        match self.meet(connection).await {
-            Ok((stream, Carries::One)) => Ok(Next::Stream(Box::new(stream))),
-            Ok((stream, Carries::Many)) => self.trunks.add(stream).await.map(Next::Trunk),
+        match self.meet(kind, connection).await {
+            Ok(carrier) => Ok(Next::Carrier(carrier)),
             Err(failure) => {
                 *lock(&self.failed) = Some((Instant::now(), failure.clone()));
                 Err(failure)
@@ -131,13 +135,15 @@ impl Meetings {
     }
 
     /// Opens a stream whose other side is the other end of this forward.
-    async fn meet(&self, connection: &Connection) -> Result<(RouterStream, Carries), Failure> {
+    async fn meet(&self, kind: Kind, connection: &Connection) -> Result<Carrier, Failure> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let token = self.tokens.next();
+            let begun = Begun::new(kind).await?;
             let mut stream = RouterStream::connect(&self.connector, token.as_str()).await?;
             let met = async {
                 say(&mut stream, &Hello::Listen(Carries::Many)).await?;
+                say(&mut stream, &Hello::Open(begun.early.clone())).await?;
                 match hear(&mut stream, None).await? {
                     Hello::To(carries) => match hear(&mut stream, Some(MET)).await? {
                         Hello::Met => Ok(carries),
@@ -147,7 +153,10 @@ impl Meetings {
                 }
             };
             let why = match met.await {
-                Ok(carries) => return Ok((stream, carries)),
+                Ok(Carries::One) => return Ok(Carrier::Stream(Box::new(stream))),
+                Ok(Carries::Many) => {
+                    return Ok(Carrier::Channel(self.trunks.add(begun, stream)));
+                }
                 Err(Unexpected::Ended(error)) if error.by() == EndedBy::Partner => BROKEN_OFF,
                 Err(Unexpected::Ended(error)) => return Err(error.into()),
                 Err(Unexpected::Stranger) => {
@@ -176,5 +185,5 @@ impl Meetings {
 /// Is what a meeting has led to.
 enum Next {
     Trunk(Arc<Trunk>),
-    Stream(Box<RouterStream>),
+    Carrier(Carrier),
 }

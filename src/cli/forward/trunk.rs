@@ -5,14 +5,19 @@
 //! window of its own, and the windows of all fit the trunk's, so one that is not read holds up no other.
 
 use std::{
+    future::Future as _,
     io,
     pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, ready},
 };
 
+use bytes::{Bytes, BytesMut};
 use http::{Request, Uri};
-use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf},
+    sync::oneshot,
+};
 
 use crate::{
     cli::exit::Failure,
@@ -21,7 +26,7 @@ use crate::{
 };
 
 /// So many connections fit one trunk.
-pub(crate) const CHANNELS: u32 = 64;
+pub(crate) const CHANNELS: u32 = 128;
 
 /// So many bytes of a connection may be on their way and unread.
 const WINDOW: u32 = 8 * 1024 * 1024;
@@ -118,17 +123,79 @@ pub(crate) fn broken_off() -> io::Error {
 }
 
 /// Is the stream below a trunk. What goes out together is one message, up to its greatest length.
-#[derive(Debug)]
 pub(crate) struct Wire {
-    stream: BufWriter<RouterStream>,
+    below: Below,
+    /// What has come before the trunk began, and is read first.
+    early: Bytes,
     why: Why,
 }
 
+enum Below {
+    Stream(BufWriter<RouterStream>),
+    /// The stream has not met the other end yet. Until it is asked for, what is written is collected.
+    Awaited(oneshot::Receiver<RouterStream>, Early),
+}
+
+/// Collects what is written before there is a stream.
+#[derive(Clone)]
+pub(crate) struct Early(Arc<Mutex<Option<BytesMut>>>);
+
+impl Early {
+    /// Takes what was written. What is written from now on waits for the stream.
+    pub(crate) fn take(&self) -> Bytes {
+        let written = lock(&self.0).take();
+        written.unwrap_or_default().freeze()
+    }
+}
+
 impl Wire {
-    /// Takes the stream, once the two ends have met.
-    pub(crate) fn new(stream: RouterStream, why: Why) -> Self {
-        let stream = BufWriter::with_capacity(MAX_PAYLOAD, stream);
-        Self { stream, why }
+    /// Takes a stream on which the other end has begun the trunk so.
+    pub(crate) fn begun(stream: RouterStream, early: Bytes, why: Why) -> Self {
+        Self {
+            below: Below::Stream(BufWriter::with_capacity(MAX_PAYLOAD, stream)),
+            early,
+            why,
+        }
+    }
+
+    /// Begins a trunk on a stream that comes later.
+    pub(crate) fn awaited(stream: oneshot::Receiver<RouterStream>, why: Why) -> (Self, Early) {
+        let early = Early(Arc::new(Mutex::new(Some(BytesMut::new()))));
+        let wire = Self {
+            below: Below::Awaited(stream, early.clone()),
+            early: Bytes::new(),
+            why,
+        };
+        (wire, early)
+    }
+
+    /// Gives the stream, once it is there.
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Pin<&mut BufWriter<RouterStream>>>> {
+        if let Below::Awaited(stream, _) = &mut self.below {
+            let stream = ready!(Pin::new(stream).poll(cx));
+            let stream = stream.map_err(|_| io::ErrorKind::NotConnected)?;
+            self.below = Below::Stream(BufWriter::with_capacity(MAX_PAYLOAD, stream));
+        }
+        match &mut self.below {
+            Below::Stream(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            Below::Awaited(..) => Poll::Pending,
+        }
+    }
+
+    /// Collects what is written, if there is no stream yet.
+    fn collect(&self, buf: &[u8]) -> bool {
+        let Below::Awaited(_, early) = &self.below else {
+            return false;
+        };
+        let mut early = lock(&early.0);
+        let Some(early) = &mut *early else {
+            return false;
+        };
+        early.extend_from_slice(buf);
+        true
     }
 
     fn noted<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -149,7 +216,12 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.early.is_empty() {
+            let step = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(step));
+            return Poll::Ready(Ok(()));
+        }
+        let read = ready!(self.poll_stream(cx))?.poll_read(cx, buf);
         self.noted(read)
     }
 }
@@ -160,17 +232,28 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if self.collect(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = ready!(self.poll_stream(cx))?.poll_write(cx, buf);
         self.noted(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if self.collect(&[]) {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = ready!(self.poll_stream(cx))?.poll_flush(cx);
         self.noted(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        let closed = ready!(self.poll_stream(cx))?.poll_shutdown(cx);
         self.noted(closed)
     }
+}
+
+/// Locks it; nothing that holds such a lock panics half way.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,16 +6,20 @@ use std::{
     convert::Infallible,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use h2::client::SendRequest;
+use futures_util::FutureExt as _;
+use h2::{
+    SendStream,
+    client::{Connection, ResponseFuture, SendRequest},
+};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -23,7 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     channel::Channel,
-    trunk::{self, CHANNELS, Kind, Why, Wire},
+    trunk::{self, CHANNELS, Kind, Why, Wire, lock},
 };
 use crate::{
     cli::exit::Failure,
@@ -78,6 +82,48 @@ pub(crate) struct Trunk {
     _wanted: DropGuard,
 }
 
+/// Is a trunk that has no stream yet, and its first connection, which has been asked for.
+pub(crate) struct Begun {
+    requests: SendRequest<Bytes>,
+    connection: Connection<Wire>,
+    response: ResponseFuture,
+    send: SendStream<Bytes>,
+    attach: oneshot::Sender<RouterStream>,
+    why: Why,
+    /// What the other end has to read first.
+    pub early: Bytes,
+}
+
+impl Begun {
+    /// Begins one.
+    pub(crate) async fn new(kind: Kind) -> Result<Self, Failure> {
+        let why = Why::default();
+        let (attach, stream) = oneshot::channel();
+        let (wire, early) = Wire::awaited(stream, why.clone());
+        let begun = async {
+            let (requests, mut connection) = trunk::near().handshake(wire).await?;
+            let mut next = requests.clone().ready().await?;
+            let (response, send) = next.send_request(kind.request(), false)?;
+            // Once, so that all is written.
+            if let Some(ended) = (&mut connection).now_or_never() {
+                ended?;
+            }
+            Ok((requests, connection, response, send))
+        };
+        let begun = begun.await.map_err(|error| why.of(&error))?;
+        let (requests, connection, response, send) = begun;
+        Ok(Self {
+            requests,
+            connection,
+            response,
+            send,
+            attach,
+            why,
+            early: early.take(),
+        })
+    }
+}
+
 impl Entry {
     fn load(&self) -> usize {
         Arc::strong_count(&self.trunk) - 1
@@ -119,14 +165,20 @@ impl Trunks {
         Some(entry.trunk.clone())
     }
 
-    /// Makes a trunk of a stream that has met the other end, and picks it.
-    pub(crate) async fn add(&self, stream: RouterStream) -> Result<Arc<Trunk>, Failure> {
-        let (why, calls) = (Why::default(), Mutex::new(stream.calls()));
-        let wire = Wire::new(stream, why.clone());
-        let (requests, mut connection) = trunk::near()
-            .handshake(wire)
-            .await
-            .map_err(|error| Failure::from(why.of(&error)))?;
+    /// Adds a trunk whose stream has met the other end, and gives its first connection.
+    pub(crate) fn add(&self, begun: Begun, stream: RouterStream) -> Channel<Arc<Trunk>> {
+        let Begun {
+            requests,
+            mut connection,
+            response,
+            send,
+            attach,
+            why,
+            ..
+        } = begun;
+        let calls = Mutex::new(stream.calls());
+        // The connection waits for it.
+        let _ = attach.send(stream);
         let gone = Arc::new(AtomicBool::new(false));
         let wanted = CancellationToken::new();
         let task = {
@@ -147,18 +199,19 @@ impl Trunks {
         let trunk = Arc::new(Trunk {
             requests,
             calls,
-            why,
+            why: why.clone(),
             met: Instant::now(),
             gone,
             _wanted: wanted.drop_guard(),
         });
+        let channel = Channel::asked(response, send, why, trunk.clone());
         lock(&self.list).push(Entry {
-            trunk: trunk.clone(),
+            trunk,
             busy_since: Instant::now(),
             idle: 0,
         });
         self.added.notify_one();
-        Ok(trunk)
+        channel
     }
 
     /// Gives this trunk no more connections. Those that it has go on.
@@ -204,9 +257,4 @@ impl Trunks {
             });
         }
     }
-}
-
-/// Locks it; nothing that holds such a lock panics half way.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -181,7 +181,7 @@ mod tests {
         ));
         let said = flow.to_string();
         assert!(
-            said.starts_with("sent 3 datagrams, 64 KiB; received 3"),
+            said.starts_with("sent 3 datagrams, 65.5 kB; received 3"),
             "{said}"
         );
     }

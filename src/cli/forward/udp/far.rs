@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Datagram, Flow, LONGEST, PORTS, QUEUE, report};
-use crate::cli::forward::{channel::Channel, relay::Connection, trunks::lock};
+use crate::cli::forward::{channel::Channel, relay::Connection, trunk::lock};
 
 /// How long it may take to find the service's address.
 const LOOK_UP: Duration = Duration::from_secs(10);

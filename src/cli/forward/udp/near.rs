@@ -91,7 +91,8 @@ async fn take_in(
             Some(ended) = serving.join_next() => {
                 match ended {
                     Ok((_, Err(failure))) => return failure,
-                    Ok((client, Ok(()))) => drop(clients.remove(&client)),
+                    // It may be served anew by now.
+                    Ok((client, Ok(()))) => clients.retain(|at, it| *at != client || !it.queue.is_closed()),
                     Err(_) => {}
                 }
                 continue;
