@@ -174,7 +174,7 @@ pub(super) fn config(
         Ok(loaded) => {
             // Once, though it is looked at twice.
             for warning in loaded.warnings.iter().filter(|_| folder.is_some()) {
-                tracing::warn!("{}", in_words_of_the_lab(&warning.to_string()));
+                tracing::warn!("{}", in_words_of_the_lab(warning));
             }
             Ok(loaded.config)
         }

@@ -142,15 +142,15 @@ impl Banner<'_> {
         } else {
             format!("-l {}", list(&exporter.labels))
         };
-        let with = self.variables();
+        let variables = self.variables();
         writeln!(out, "\nFor a shell on an exporter, in another terminal:")?;
         self.activate(out)?;
-        writeln!(out, "  {with} jmp shell {wish}")?;
+        writeln!(out, "  {variables} jmp shell {wish}")?;
         writeln!(
             out,
             "In it, `j --help` lists what the exporter's drivers can do, and `j power on` works the mock. To see more:"
         )?;
-        writeln!(out, "  {with} jmp get exporters")?;
+        writeln!(out, "  {variables} jmp get exporters")?;
         if let Some(page) = self.lab.server.admin_address {
             writeln!(out, "  jumpstarter-router top --admin http://{page}")?;
         }
