@@ -50,7 +50,7 @@ pub enum LabError {
     )]
     Endpoint(SocketAddr),
     /// An address cannot be listened on.
-    #[error("{option} {address}: cannot listen there: {error}; {advice}", advice = advice(error))]
+    #[error("cannot listen on {address} ({option}): {error}; {advice}", advice = advice(error))]
     Listen {
         /// What to change.
         option: String,

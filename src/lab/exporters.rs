@@ -93,7 +93,6 @@ impl Exporter {
             let pause = match ended {
                 Ok(Ended::Stopped) => return,
                 Ok(Ended::Changed) => {
-                    self.tell_of_change();
                     pauses.reset();
                     continue;
                 }
@@ -148,7 +147,10 @@ impl Exporter {
         };
         let ended = tokio::select! {
             ended = child.wait() => ended.map(Ended::Itself),
-            () = watched.changed() => Ok(Ended::Changed),
+            () = watched.changed() => {
+                self.tell_of_change();
+                Ok(Ended::Changed)
+            }
             () = stop.cancelled() => Ok(Ended::Stopped),
         };
         let said = quote::last_lines(&path, from);

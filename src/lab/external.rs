@@ -121,7 +121,7 @@ pub(super) async fn try_router(
 }
 
 async fn pair(connector: &Connector, key: &[u8]) -> Result<(), String> {
-    let token = Token::mint(key, &format!("lab-{}", Uuid::new_v4()));
+    let token = Token::mint(key, format!("lab-{}", Uuid::new_v4()));
     let open = || RouterStream::connect(connector, token.clone());
     let opened = async { tokio::try_join!(open(), open()) };
     let (mut here, mut there) = opened.await.map_err(|error| chain(&error))?;

@@ -12,13 +12,15 @@ mod lease;
 mod news;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 pub(crate) use answers::Dial;
 pub(crate) use exporter::Exporter;
-pub(crate) use lease::{End, LATEST, Lease, Phase, Terms, Time, Times, check_tags};
+pub(crate) use lease::{End, LATEST, Lease, Phase, Terms, Time, check_tags};
 pub(crate) use news::News;
+pub(crate) use times::Times;
 
 use super::refusal::Refusal;
 

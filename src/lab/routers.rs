@@ -172,25 +172,27 @@ pub(super) fn config(
     };
     match config::load(&sources) {
         Ok(loaded) => {
-            for warning in &loaded.warnings {
-                tracing::warn!("{warning}");
+            // Once, though it is looked at twice.
+            for warning in loaded.warnings.iter().filter(|_| folder.is_some()) {
+                tracing::warn!("{}", in_words_of_the_lab(warning));
             }
             Ok(loaded.config)
         }
-        Err(problems) => Err(LabError::Router(in_words_of_the_lab(&joined(
-            problems.all(),
-            "; ",
-        )))),
+        Err(problems) => {
+            let problems = in_words_of_the_lab(&joined(problems.all(), "; "));
+            Err(LabError::Router(format!(
+                "the router's settings: {problems}"
+            )))
+        }
     }
 }
 
 /// Says the lab's options where the router's keys are meant that they set.
 fn in_words_of_the_lab(problems: &str) -> String {
-    let words = problems
+    problems
         .replace("flag --set: ", "--set ")
         .replace("listen.address", "--listen")
-        .replace("listen.endpoint", "--endpoint");
-    format!("the router's settings: {words}")
+        .replace("listen.endpoint", "--endpoint")
 }
 
 fn path_text(path: &Path) -> Result<String, LabError> {

@@ -272,14 +272,14 @@ mod tests {
         config.listen.health_address = None;
         let error = are_free(&config).unwrap_err().to_string();
         assert!(
-            error.starts_with(&format!("--listen {address}: cannot listen there: ")),
+            error.starts_with(&format!("cannot listen on {address} (--listen): ")),
             "{error}"
         );
         config.listen.address.set_port(0);
         config.listen.metrics_address = Some(address);
         let error = are_free(&config).unwrap_err().to_string();
         assert!(
-            error.starts_with("--set listen.metrics_address "),
+            error.contains(" (--set listen.metrics_address): "),
             "{error}"
         );
     }

@@ -288,7 +288,8 @@ async fn mistakes_are_answered_in_words_that_stock_clients_show() {
     assert_refused(again, Code::Unknown, "already exists");
     delete(&mut me, "mine").await.unwrap();
     let twice = delete(&mut me, "mine").await;
-    assert_refused(twice, Code::FailedPrecondition, "already been released");
+    let told = "lease \"namespaces/default/leases/mine\" has already been released";
+    assert_refused(twice, Code::FailedPrecondition, told);
 
     // Leases that nothing can be made of.
     let unsatisfied = create(&mut me, "nowhere", wish("board=nowhere", 60))

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, path::Path, process::Command};
 
 use crate::helpers::{
     Certificate, KEY, free_port,
-    process::{Process, command as router, usual},
+    process::{Process, usual},
     program::{Done, Program, program, run},
 };
 
@@ -95,26 +95,6 @@ fn one_that_is_not_there_is_told() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let parts = [&*format!("--router {nobody}: cannot connect to {nobody}: ")];
     refused(command(&folder, &nobody, KEY), &folder, 3, &parts);
-
-    let plain = router().env("ROUTER_KEY", KEY).get_program().to_owned();
-    let mut plain = Command::new(plain);
-    plain.env_clear().env("ROUTER_KEY", KEY);
-    for setting in [
-        "listen.address=127.0.0.1:0",
-        "listen.health_address=0",
-        "listen.admin_address=0",
-        "tls.plaintext=true",
-    ] {
-        plain.args(["--set", setting]);
-    }
-    let mut plain = Process::start(plain);
-    let address = plain.address();
-    refused(
-        command(&folder, &address, KEY),
-        &folder,
-        3,
-        &["does not speak TLS"],
-    );
 }
 
 #[test]

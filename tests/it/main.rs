@@ -55,6 +55,7 @@ mod lab_commands;
 mod lab_exporters;
 mod lab_external;
 mod lab_process;
+mod lab_refused;
 mod lab_routers;
 mod limits;
 mod limits_flow;

@@ -113,6 +113,29 @@ def test_leases(whole):
     assert get(whole, name).HasField("effective_end_time")
 
 
+def test_what_has_passed_of_a_lease_stays(whole):
+    """It is not shortened below that. Deleted twice, it is told as upstream's controller tells it."""
+    create(whole, "begun", "y")
+    time.sleep(2)
+    refused = whole.jmp("update", "lease", "begun", "--duration", "1s", code=1)
+    assert "cannot shorten lease begun to 1s" in error(refused)
+    assert not get(whole, "begun").HasField("effective_end_time")
+    whole.jmp("delete", "leases", "begun")
+    again = whole.jmp("delete", "leases", "begun", code=1)
+    assert f'lease "{PARENT}/leases/begun" has already been released' in error(again)
+
+
+def test_the_log_says_who_has_what_and_who_waits_for_whom(whole):
+    create(whole, "theirs", "y")
+    waits = whole.start_jmp("shell", "-l", "board=y", "--", "true", client="you")
+    log = whole.controller.err
+    eventually("it waits", 60, lambda: "you waits for exporter y, which me has" in log.read_text())
+    delete(whole, "theirs")
+    assert waits.wait(60) == 0
+    for line in ("me no longer has exporter y (lease theirs)", "you has got exporter y"):
+        assert line in log.read_text()
+
+
 def test_two_clients_compete(whole):
     """The second waits for the first, and then has its turn."""
     first = whole.start_jmp("shell", "-l", "board=x", "--", "sh", "-c", "j power on && echo first in && sleep 4")

@@ -11,9 +11,10 @@ use crate::{
     lab::{Lab, selector::list},
 };
 
-/// What is needed for an exporter with the drivers that the lab writes down.
-const INSTALL: &str =
-    "pip install jumpstarter-cli jumpstarter-driver-composite jumpstarter-driver-power";
+/// What is needed for an exporter with the drivers that the lab writes down. Many systems let nothing be installed outside an
+/// environment.
+const INSTALL: &str = "  python3 -m venv jumpstarter && . jumpstarter/bin/activate
+  pip install jumpstarter-cli jumpstarter-driver-composite jumpstarter-driver-power";
 
 /// What is known of the lab and its surroundings.
 pub(super) struct Banner<'l> {
@@ -106,7 +107,10 @@ impl Banner<'_> {
         let exporters = &self.lab.settings.exporters;
         let wanted = exporters.values().any(|exporter| exporter.run);
         if wanted && self.jmp.is_none() {
-            writeln!(out, "\njmp is not on the PATH. To have it:\n  {INSTALL}")?;
+            writeln!(
+                out,
+                "\njmp is not on the PATH. To have it, before the lab is started again:\n{INSTALL}"
+            )?;
         }
         Ok(())
     }
@@ -138,15 +142,15 @@ impl Banner<'_> {
         } else {
             format!("-l {}", list(&exporter.labels))
         };
-        let with = self.variables();
+        let variables = self.variables();
         writeln!(out, "\nFor a shell on an exporter, in another terminal:")?;
         self.activate(out)?;
-        writeln!(out, "  {with} jmp shell {wish}")?;
+        writeln!(out, "  {variables} jmp shell {wish}")?;
         writeln!(
             out,
             "In it, `j --help` lists what the exporter's drivers can do, and `j power on` works the mock. To see more:"
         )?;
-        writeln!(out, "  {with} jmp get exporters")?;
+        writeln!(out, "  {variables} jmp get exporters")?;
         if let Some(page) = self.lab.server.admin_address {
             writeln!(out, "  jumpstarter-router top --admin http://{page}")?;
         }

@@ -22,12 +22,12 @@ pub(crate) fn around<'e>(
         let text = found.map(|(_, value)| value.to_string_lossy().into_owned());
         text.filter(|text| !text.is_empty())
     };
-    let is_set = |name: &&str| {
+    let is_set = |name: &str| {
         value(name)
             .or_else(|| value(&name.to_uppercase()))
             .is_some()
     };
-    if !PROXIES.iter().any(|name| is_set(&name)) {
+    if !PROXIES.into_iter().any(is_set) {
         return Vec::new();
     }
     let hosts: BTreeSet<&str> = endpoints.map(host).collect();

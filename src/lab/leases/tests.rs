@@ -314,7 +314,7 @@ fn times_and_owners_change() {
     let refused = lab.amend("me", "d", Times::default(), Some("you"), NOW);
     assert!(refused.is_err(), "it has not started");
     let past = Times {
-        begin: Some(NOW - seconds(500)),
+        begin: Some(seconds(500)),
         ..Times::default()
     };
     let refused = lab.amend("me", "d", past, None, NOW).unwrap_err();

@@ -166,7 +166,7 @@ impl ControllerService for Controller {
         let lease = request.into_inner().lease_name;
         let route = self.desk.dial(&client, &lease).await;
         let route = route.inspect_err(|refusal| {
-            tracing::info!("{client} does not reach the exporter of lease {lease}: {refusal}")
+            tracing::info!("{client} does not reach the exporter of lease {lease}: {refusal}");
         })?;
         tracing::debug!(lease, client, "exporter dialled");
         Ok(Response::new(DialResponse {
