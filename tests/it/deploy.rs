@@ -1,6 +1,8 @@
-//! The files in `deploy/`, the image and the package, against the program.
+//! The files in `deploy/`, the image and the package, against the program. What others' tools say of them: `tests/deploy`.
 
 mod cluster;
+mod kustomize;
+mod package;
 mod pod;
 mod unit;
 
@@ -11,7 +13,7 @@ use jumpstarter_router::inside::cli::{
     args::{self, Command},
     health,
 };
-use pod::{Pod, documents, duration, effective, list, only, port, texts};
+use pod::{Pod, documents, duration, effective, list, named, only, port, texts};
 use serde_json::{Value, json};
 use unit::Unit;
 
@@ -22,7 +24,6 @@ const CLUSTER: &str = include_str!("../../deploy/kubernetes/cluster/cluster.yaml
 const UNIT: &str = include_str!("../../deploy/systemd/jumpstarter-router.service");
 const SOCKET: &str = include_str!("../../deploy/systemd/jumpstarter-router.socket");
 const DOCKERFILE: &str = include_str!("../../Dockerfile");
-const MANIFEST: &str = include_str!("../../Cargo.toml");
 
 /// What a drain takes beyond `drain.timeout`: those that are left are told, and connections are closed.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -173,7 +174,8 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
 
     let labels = &deployment["template"]["metadata"]["labels"];
     assert_eq!(deployment["selector"]["matchLabels"], *labels);
-    let service = &only(&documents, "Service")["spec"];
+    let service = named(&documents, "Service", "jumpstarter-router");
+    let (name, service) = (&service["metadata"]["name"], &service["spec"]);
     assert_eq!(service["selector"], *labels);
     let pod = standalone();
     let config = pod.effective();
@@ -185,7 +187,6 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
     let endpoint = config["listen"]["endpoint"].as_str().unwrap();
     assert!(endpoint.ends_with(&format!(":{}", exposed["port"])));
     // The old pod finds the new one there, which shows the same certificate.
-    let name = &only(&documents, "Service")["metadata"]["name"];
     let successor = format!("{}:{}", name.as_str().unwrap(), exposed["port"]);
     assert_eq!(config["drain"]["forward_to"].as_str(), Some(&*successor));
     assert_eq!(config["drain"]["forward_insecure"].as_bool(), Some(false));
@@ -409,47 +410,4 @@ fn the_unit_may_do_no_more_than_it_needs() {
         assert_eq!(unit.one(&format!("Service.{key}")), value, "{key}");
     }
     assert!(!unit.one("Service.MemoryMax").is_empty());
-}
-
-#[test]
-fn the_package_holds_what_there_is() {
-    let manifest: toml::Table = toml::from_str(MANIFEST).unwrap();
-    let package = &manifest["package"]["metadata"]["deb"];
-    let mut installed = Vec::new();
-    for asset in package["assets"].as_array().unwrap() {
-        let [source, target, mode] = [0, 1, 2].map(|index| asset[index].as_str().unwrap());
-        let built = source.starts_with("target/");
-        let pattern = source.split('*').next().unwrap();
-        let there = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + pattern;
-        assert!(built || fs::exists(there).unwrap(), "{source}");
-        assert_eq!(
-            mode,
-            if target == "usr/bin/" { "755" } else { "644" },
-            "{source}"
-        );
-        let name = source.rsplit('/').next().unwrap();
-        let name = if target.ends_with('/') { name } else { "" };
-        installed.push(format!("/{target}{name}"));
-    }
-    // Where the unit looks for them.
-    let unit = Unit::parse(UNIT);
-    let program = unit.one("Service.ExecStart").split(' ').next().unwrap();
-    for path in [
-        program,
-        "/etc/jumpstarter-router/config.toml",
-        "/usr/lib/systemd/system/jumpstarter-router.service",
-        "/usr/lib/systemd/system/jumpstarter-router.socket",
-    ] {
-        assert!(
-            installed.iter().any(|there| there == path),
-            "{path}: {installed:?}"
-        );
-    }
-    for file in package["conf-files"].as_array().unwrap() {
-        assert!(
-            installed
-                .iter()
-                .any(|there| there == file.as_str().unwrap())
-        );
-    }
 }
