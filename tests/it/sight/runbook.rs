@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     process::Command,
 };
 
@@ -11,7 +12,6 @@ use serde_json::Value;
 use super::{ALERTS, DASHBOARD, Rules, exposed, promql};
 
 const PAGE: &str = include_str!("../../../docs/alerts.md");
-const RULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts.md");
 
 fn rules() -> Rules {
     serde_saphyr::from_str(ALERTS).unwrap()
@@ -92,28 +92,36 @@ fn each_alert_leads_to_what_can_be_done() {
     );
 }
 
+/// Also those of all other pages.
 #[test]
-fn links_within_the_page_lead_somewhere() {
-    let there = anchors(PAGE);
-    let mut links = 0;
-    for target in PAGE.split("](").skip(1) {
-        let target = target.split(')').next().unwrap();
-        let (file, part) = target.split_once('#').unwrap_or((target, ""));
-        links += 1;
-        if file.is_empty() {
-            assert!(there.contains(part), "{target}");
-            continue;
-        }
-        let path = std::path::Path::new(RULE).with_file_name(file);
-        assert!(path.exists(), "{target}");
-        if !part.is_empty() {
-            assert!(
-                anchors(&fs::read_to_string(path).unwrap()).contains(part),
-                "{target}"
-            );
+fn links_between_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    let docs = fs::read_dir(root.join("docs")).unwrap();
+    pages.extend(docs.map(|entry| entry.unwrap().path()));
+    pages.retain(|path| path.extension().is_some_and(|end| end == "md"));
+    assert!(pages.len() > 20);
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1) {
+            let target = target.split(')').next().unwrap();
+            if target.contains(char::is_whitespace) || target.starts_with("http") {
+                continue;
+            }
+            let (file, part) = target.split_once('#').unwrap_or((target, ""));
+            let there = if file.is_empty() {
+                page.clone()
+            } else {
+                page.with_file_name("").join(file)
+            };
+            let from = page.display();
+            assert!(there.exists(), "{from}: {target}");
+            if !part.is_empty() {
+                let anchors = anchors(&fs::read_to_string(there).unwrap());
+                assert!(anchors.contains(part), "{from}: {target}");
+            }
         }
     }
-    assert!(links > 20);
 }
 
 /// The command of the page, as it stands there.
