@@ -188,7 +188,10 @@ fn the_changelog_becomes_debians() {
     assert!(text.starts_with("jumpstarter-router (0.1.0-7) unstable; urgency=medium\n\n  * "));
     let trailer = format!(" -- {maintainer}  Thu, 01 Jan 2026 00:00:00 +0000");
     assert!(text.lines().any(|line| line == trailer), "{text}");
-    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    assert!(
+        text.lines().all(|line| line == trailer || line.len() <= 80),
+        "{text}"
+    );
     // All that there is to say.
     let items = CHANGELOG
         .lines()
