@@ -1,19 +1,21 @@
-//! The files in `deploy/`, the image and the package, against the program.
+//! The files in `deploy/`, the image and the package, against the program. What others' tools say of them: `tests/deploy`.
 
 mod cluster;
+mod kustomize;
+mod package;
 mod pod;
+mod systemd;
 mod unit;
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use crate::helpers::{Certificate, KEY, process};
+use crate::helpers::{KEY, process};
 use jumpstarter_router::inside::cli::{
     args::{self, Command},
     health,
 };
-use pod::{Pod, documents, duration, effective, list, only, port, texts};
+use pod::{Pod, documents, duration, effective, list, named, only, port, texts};
 use serde_json::{Value, json};
-use unit::Unit;
 
 const STANDALONE: &str = include_str!("../../deploy/kubernetes/standalone/standalone.yaml");
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
@@ -22,7 +24,6 @@ const CLUSTER: &str = include_str!("../../deploy/kubernetes/cluster/cluster.yaml
 const UNIT: &str = include_str!("../../deploy/systemd/jumpstarter-router.service");
 const SOCKET: &str = include_str!("../../deploy/systemd/jumpstarter-router.socket");
 const DOCKERFILE: &str = include_str!("../../Dockerfile");
-const MANIFEST: &str = include_str!("../../Cargo.toml");
 
 /// What a drain takes beyond `drain.timeout`: those that are left are told, and connections are closed.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -173,7 +174,8 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
 
     let labels = &deployment["template"]["metadata"]["labels"];
     assert_eq!(deployment["selector"]["matchLabels"], *labels);
-    let service = &only(&documents, "Service")["spec"];
+    let service = named(&documents, "Service", "jumpstarter-router");
+    let (name, service) = (&service["metadata"]["name"], &service["spec"]);
     assert_eq!(service["selector"], *labels);
     let pod = standalone();
     let config = pod.effective();
@@ -185,7 +187,6 @@ fn updates_start_the_new_pod_first_and_reach_one_endpoint() {
     let endpoint = config["listen"]["endpoint"].as_str().unwrap();
     assert!(endpoint.ends_with(&format!(":{}", exposed["port"])));
     // The old pod finds the new one there, which shows the same certificate.
-    let name = &only(&documents, "Service")["metadata"]["name"];
     let successor = format!("{}:{}", name.as_str().unwrap(), exposed["port"]);
     assert_eq!(config["drain"]["forward_to"].as_str(), Some(&*successor));
     assert_eq!(config["drain"]["forward_insecure"].as_bool(), Some(false));
@@ -305,151 +306,4 @@ fn the_image_is_what_the_pods_expect() {
     let keys = ["address", "health_address", "metrics_address"];
     let ports = keys.map(|key| port(&config, "listen", key).to_string());
     assert_eq!(instruction("EXPOSE "), ports.join(" "));
-}
-
-#[test]
-fn the_unit_starts_a_router_that_drains_in_time() {
-    let unit = Unit::parse(UNIT);
-    let credentials = tempfile::tempdir().unwrap();
-    let pair = Certificate::new();
-    for loaded in unit.all("Service.LoadCredential") {
-        let (id, path) = loaded.split_once(':').unwrap();
-        assert!(path.starts_with("/etc/jumpstarter-router/credentials/"));
-        let here = credentials.path().join(id);
-        match id {
-            "tls.crt" => fs::copy(pair.certificate(), here).map(|_| ()),
-            "tls.key" => fs::copy(pair.key(), here).map(|_| ()),
-            "router-key" => fs::write(here, KEY),
-            other => panic!("what is {other}?"),
-        }
-        .unwrap();
-    }
-    let start = unit.one("Service.ExecStart");
-    let args = start.strip_prefix("/usr/bin/jumpstarter-router serve ");
-    let args = args.expect("the program of the package");
-    let installed = "/etc/jumpstarter-router/config.toml";
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/systemd/config.toml");
-    assert!(args.contains(installed));
-
-    let mut check = process::command();
-    check.arg("check");
-    check.args(args.replace(installed, shipped).split_whitespace());
-    let variables = unit.all("Service.Environment");
-    assert_eq!(variables.len(), 3);
-    for variable in variables {
-        let (name, value) = variable.split_once('=').unwrap();
-        assert!(value.starts_with("%d/"), "{variable}");
-        check.env(
-            name,
-            value.replace("%d", credentials.path().to_str().unwrap()),
-        );
-    }
-    let config = effective(check);
-    for (section, key) in [("tls", "certificate"), ("tls", "key")] {
-        let path = config[section][key].as_str().unwrap();
-        assert!(path.starts_with(credentials.path().to_str().unwrap()));
-    }
-
-    let drain = duration(&config["drain"]["timeout"]);
-    assert!(unit.time("Service.TimeoutStopSec") >= drain + LAST_WORDS);
-    let connections = config["connections"]["max"].as_integer().unwrap();
-    let files: i64 = unit.one("Service.LimitNOFILE").parse().unwrap();
-    assert!(files > connections + 1000);
-    // Told as tests/notify.rs shows, and with the exit codes of tests/process.rs.
-    // The last one that systemd knows holds.
-    assert_eq!(unit.all("Service.Type"), ["notify", "notify-reload"]);
-    assert_eq!(unit.one("Service.ExecReload"), "kill -HUP $MAINPID");
-    assert!(unit.time("Service.WatchdogSec") >= Duration::from_secs(10));
-    // A connection on the socket starts it whatever it ended with, so it must be neither too often nor given up.
-    assert_eq!(unit.one("Unit.StartLimitIntervalSec"), "0");
-    assert_eq!(unit.one("Service.Restart"), "on-failure");
-    assert!(unit.time("Service.RestartSec") >= Duration::from_secs(1));
-    assert!(unit.all("Service.RestartPreventExitStatus").is_empty());
-}
-
-/// `tests/swap.rs` shows what comes of handing it over.
-#[test]
-fn the_socket_is_the_one_that_the_router_would_open() {
-    let socket = Unit::parse(SOCKET);
-    let service = Unit::parse(UNIT);
-    let name = "jumpstarter-router.socket";
-    assert_eq!(service.one("Service.Sockets"), name);
-    assert_eq!(service.one("Install.Also"), name);
-    let mut check = process::command();
-    check.arg("check").env("ROUTER_KEY", KEY);
-    let config = effective(check);
-    let port = port(&config, "listen", "address").to_string();
-    assert_eq!(socket.one("Socket.ListenStream"), port);
-    let backlog = config["listen"]["backlog"].to_string();
-    assert_eq!(socket.one("Socket.Backlog"), backlog);
-
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let name = socket.one("Socket.FileDescriptorName");
-    let mut router = process::Process::start_on(&process::usual(&[]), &[(name, &listener)]);
-    assert_eq!(router.address(), listener.local_addr().unwrap().to_string());
-}
-
-#[test]
-fn the_unit_may_do_no_more_than_it_needs() {
-    let unit = Unit::parse(UNIT);
-    for (key, value) in [
-        ("DynamicUser", "yes"),
-        ("NoNewPrivileges", "yes"),
-        ("CapabilityBoundingSet", ""),
-        ("AmbientCapabilities", ""),
-        ("ProtectSystem", "strict"),
-        ("ProtectHome", "yes"),
-        ("PrivateTmp", "yes"),
-        ("PrivateDevices", "yes"),
-        ("MemoryDenyWriteExecute", "yes"),
-        ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
-        ("SystemCallFilter", "@system-service"),
-        ("Restart", "on-failure"),
-    ] {
-        assert_eq!(unit.one(&format!("Service.{key}")), value, "{key}");
-    }
-    assert!(!unit.one("Service.MemoryMax").is_empty());
-}
-
-#[test]
-fn the_package_holds_what_there_is() {
-    let manifest: toml::Table = toml::from_str(MANIFEST).unwrap();
-    let package = &manifest["package"]["metadata"]["deb"];
-    let mut installed = Vec::new();
-    for asset in package["assets"].as_array().unwrap() {
-        let [source, target, mode] = [0, 1, 2].map(|index| asset[index].as_str().unwrap());
-        let built = source.starts_with("target/");
-        let pattern = source.split('*').next().unwrap();
-        let there = concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + pattern;
-        assert!(built || fs::exists(there).unwrap(), "{source}");
-        assert_eq!(
-            mode,
-            if target == "usr/bin/" { "755" } else { "644" },
-            "{source}"
-        );
-        let name = source.rsplit('/').next().unwrap();
-        let name = if target.ends_with('/') { name } else { "" };
-        installed.push(format!("/{target}{name}"));
-    }
-    // Where the unit looks for them.
-    let unit = Unit::parse(UNIT);
-    let program = unit.one("Service.ExecStart").split(' ').next().unwrap();
-    for path in [
-        program,
-        "/etc/jumpstarter-router/config.toml",
-        "/usr/lib/systemd/system/jumpstarter-router.service",
-        "/usr/lib/systemd/system/jumpstarter-router.socket",
-    ] {
-        assert!(
-            installed.iter().any(|there| there == path),
-            "{path}: {installed:?}"
-        );
-    }
-    for file in package["conf-files"].as_array().unwrap() {
-        assert!(
-            installed
-                .iter()
-                .any(|there| there == file.as_str().unwrap())
-        );
-    }
 }

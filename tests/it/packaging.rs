@@ -142,3 +142,29 @@ fn the_version_names_commit_and_tls_provider() {
     assert!(providers.contains(&provider), "{long}");
     assert_eq!(says(&["-V"]).lines().count(), 1);
 }
+
+#[test]
+fn the_wheel_says_what_the_package_says() {
+    let read = |text: &str| -> toml::Table { toml::from_str(text).unwrap() };
+    let wheel = read(include_str!("../../pyproject.toml"));
+    let package = &read(include_str!("../../Cargo.toml"))["package"];
+    let project = &wheel["project"];
+    for key in ["name", "description", "license", "readme", "keywords"] {
+        assert_eq!(project[key], package[key], "{key}");
+    }
+    assert_eq!(project["urls"]["Homepage"], package["homepage"]);
+    assert_eq!(project["urls"]["Repository"], package["repository"]);
+    // The version is the package's, and the program is all that is in it.
+    assert_eq!(
+        project["dynamic"].as_array().unwrap()[0].as_str(),
+        Some("version")
+    );
+    assert!(project.get("version").is_none());
+    assert_eq!(wheel["tool"]["maturin"]["bindings"].as_str(), Some("bin"));
+    assert_eq!(
+        wheel["build-system"]["build-backend"].as_str(),
+        Some("maturin")
+    );
+    // One line in lists of packages.
+    assert!(package["description"].as_str().unwrap().len() < 80);
+}

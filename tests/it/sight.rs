@@ -2,6 +2,7 @@
 
 mod exposition;
 mod promql;
+mod runbook;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,7 +158,7 @@ fn the_alerts_ask_for_what_is_exposed() {
             assert!(humantime::parse_duration(hold).is_ok(), "{name}: {hold}");
         }
         let keys: Vec<_> = rule.annotations.keys().collect();
-        assert_eq!(keys, ["description", "summary"], "{name}");
+        assert_eq!(keys, ["description", "runbook_url", "summary"], "{name}");
         for text in rule.annotations.values() {
             for part in text.split("$labels.").skip(1) {
                 let label = part

@@ -312,7 +312,10 @@ def test_quick_start(empty):
     started.child.send_signal(signal.SIGINT)
     assert started.wait(20) == 0
     assert not any(str(mock.with_suffix(".yaml")) in (p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"]))
-    named = re.search(r"pip install (.+)`", (ROOT / "README.md").read_text()).group(1).split()
+    environment, install, build = documented("README.md", "Both are made once").splitlines()
+    assert environment == "python3 -m venv venv && . venv/bin/activate"
+    assert build == "cargo build --release"
+    named = install.removeprefix("pip install ").split()
     tested = {line.split("==")[0] for line in (HERE / "requirements.txt").read_text().splitlines()}
     assert set(named) <= tested
 
