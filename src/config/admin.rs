@@ -92,8 +92,8 @@ pub(super) fn validate(loading: &mut Loading) {
     }
     if read_token.is_some() && is_local {
         let text = format!(
-            "set without {TOKEN}, nobody could change anything on {address}, which without any token \
-             every process of this machine can: set {TOKEN} or {FILE} as well"
+            "set without {TOKEN}, so nobody could change anything on {address}, where without any token every \
+             process of this machine may; set {TOKEN} or {FILE} as well, or neither"
         );
         loading.fail(&[read_key], text);
     }

@@ -56,3 +56,21 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_read() {
+        let names = ["router.example.com", "192.0.2.1", "2001:db8::1"].map(ToOwned::to_owned);
+        let made = settings::self_made("lab-7", names.to_vec(), SystemTime::now()).unwrap();
+        let described = Described::of(made.cert.der()).unwrap();
+        assert_eq!(described.names, names);
+        assert_eq!(described.subject, "CN=lab-7");
+        assert_eq!(Described::of(&CertificateDer::from(vec![1, 2, 3])), None);
+    }
+}
