@@ -345,7 +345,10 @@ async fn the_page_of_the_api_shows_what_is_sent() {
 async fn the_page_of_the_api_lists_every_request() {
     let mut process = Process::start(usual(&[("listen.admin_address", "127.0.0.1:0")]));
     let line = process.line("serving");
+    let connector = Connector::new(line["address"].as_str().unwrap(), Trust::Insecure).unwrap();
     let admin = line["admin"].as_str().unwrap().parse().unwrap();
+    // The drain, which is one of the requests, waits for it.
+    let pair = Pair::open(&connector, "stays").await;
     let shown = table(ADMIN, "### What runs");
     let status = web::aside(move || web::get(admin, "/api/status").json()).await;
     for name in shown.iter().flat_map(|row| quoted(&row[0])) {
@@ -380,4 +383,5 @@ async fn the_page_of_the_api_lists_every_request() {
         };
         assert_eq!(status, expected, "{request}");
     }
+    drop(pair);
 }
