@@ -184,12 +184,13 @@ class Chart {
       text(width - 1, this.y(this.limit) + 12, 'end', 'limit ' + this.format(this.limit), 'tick limit-text');
     }
     const every = this.span < SPAN ? 30 : width > 500 ? 60 : width > 230 ? 120 : 300;
+    const room = this.span < SPAN ? 26 : 16;
     const zone = new Date(this.figures.end * 1000).getTimezoneOffset() * 60;
     for (let s = Math.ceil((this.figures.end - this.span - zone) / every) * every + zone; s <= this.figures.end; s += every) {
       const x = this.x(s);
       if (x < 0) continue;
       marks.push(shape('line', 'axis', { x1: x.toFixed(1), x2: x.toFixed(1), y1: base, y2: base + 3 }));
-      if (x >= 16 && x <= width - 16) text(x.toFixed(1), base + 14, 'middle', clock(s * 1000).slice(-8, this.span < SPAN ? undefined : -3));
+      if (x >= room && x <= width - room) text(x.toFixed(1), base + 14, 'middle', clock(s * 1000).slice(-8, this.span < SPAN ? undefined : -3));
     }
     grid.replaceChildren(...marks);
   }
