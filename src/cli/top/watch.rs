@@ -65,8 +65,9 @@ pub(super) async fn watch(
         app: App::new(list, seen),
         interval,
         looks: Looks {
-            last: Some(Instant::now()),
-            ..Looks::default()
+            is_asked: false,
+            is_again: false,
+            last: Instant::now(),
         },
     };
     watch.run().await
@@ -83,13 +84,13 @@ struct Watch {
 }
 
 /// Which look is under way, and which is due.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Looks {
     is_asked: bool,
     /// Something has changed since it was asked for.
     is_again: bool,
     /// When the last one was.
-    last: Option<Instant>,
+    last: Instant,
 }
 
 impl Watch {
@@ -132,9 +133,10 @@ impl Watch {
     /// Says when there is something to do, if nothing happens before.
     fn next(&self) -> Instant {
         let tick = Instant::now() + TICK;
-        match self.looks.last {
-            Some(last) if !self.looks.is_asked => tick.min(last + self.interval),
-            _ => tick,
+        if self.looks.is_asked {
+            tick
+        } else {
+            tick.min(self.looks.last + self.interval)
         }
     }
 
@@ -146,10 +148,7 @@ impl Watch {
 
     /// Asks for a look, if one is due and none is under way.
     fn look(&mut self) {
-        let is_due = self
-            .looks
-            .last
-            .is_none_or(|last| last.elapsed() >= self.interval);
+        let is_due = self.looks.last.elapsed() >= self.interval;
         if self.looks.is_asked || !(is_due || self.looks.is_again) {
             return;
         }
@@ -157,7 +156,7 @@ impl Watch {
             self.looks = Looks {
                 is_asked: true,
                 is_again: false,
-                last: Some(Instant::now()),
+                last: Instant::now(),
             };
         }
     }
