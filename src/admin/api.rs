@@ -140,19 +140,16 @@ fn answer(status: StatusCode, body: Value) -> Response {
 async fn aside<T: Serialize + Send + 'static>(
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Response {
-    let made = tokio::task::spawn_blocking(move || Json(make()).into_response());
-    match made.await {
+    let response = tokio::task::spawn_blocking(move || Json(make()).into_response());
+    match response.await {
         Ok(response) => response,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// Gives the query, or what is wrong with it.
-fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Response> {
-    match query {
-        Ok(Query(query)) => Ok(query),
-        Err(error) => Err(failure(StatusCode::BAD_REQUEST, &error.body_text())),
-    }
+/// Says what is wrong with a query.
+fn unasked(error: &QueryRejection) -> Response {
+    failure(StatusCode::BAD_REQUEST, &error.body_text())
 }
 
 async fn status(
@@ -166,9 +163,9 @@ async fn list(
     State(admin): State<Admin>,
     query: Result<Query<streams::Query>, QueryRejection>,
 ) -> Response {
-    match asked(query) {
-        Ok(query) => aside(move || streams::list(&admin.shared.streams, &query)).await,
-        Err(response) => response,
+    match query {
+        Ok(Query(query)) => aside(move || streams::list(&admin.shared.streams, &query)).await,
+        Err(error) => unasked(&error),
     }
 }
 

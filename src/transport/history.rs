@@ -165,12 +165,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_sample_is_taken_each_second_and_ten_minutes_are_kept() {
         let shared = shared();
-        let sampler = tokio::spawn(sample(shared.clone()));
+        let task = tokio::spawn(sample(shared.clone()));
         // Each look is between two of them.
         tokio::time::sleep(SECOND / 2).await;
-        for second in 0..700 {
+        for second in 0..700_u32 {
             shared.metrics.stream_refusals.inc("no");
-            shared.metrics.streams_waiting.set(second);
+            shared.metrics.streams_waiting.set(second.into());
             tokio::time::sleep(SECOND).await;
             let (_, samples) = shared.history.last(usize::MAX);
             assert_eq!(samples.len(), SECONDS.min(second as usize + 1));
@@ -179,7 +179,7 @@ mod tests {
             assert!(waiting.is_sorted(), "in the order of time");
         }
         assert!(shared.past.is_kept(), "whoever samples may be asked");
-        sampler.abort();
+        task.abort();
     }
 
     fn seen(history: &History, most: usize) -> (u64, Vec<u64>) {

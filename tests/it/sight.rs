@@ -294,7 +294,7 @@ async fn the_page_of_log_lines_lists_the_fields_of_the_record() {
     drop(pair);
 }
 
-/// The example in the page has the fields that are sent, and the requests are those that are answered.
+/// The examples in the page have the fields that are sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_the_api_shows_what_is_sent() {
     let mut process = Process::start(usual(&[("listen.admin_address", "127.0.0.1:0")]));
@@ -330,7 +330,7 @@ async fn the_page_of_the_api_shows_what_is_sent() {
             .collect::<BTreeSet<_>>()
     };
     let sent = &sent["streams"][0];
-    assert_eq!(keys(&example), keys(sent));
+    assert_eq!(keys(example), keys(sent));
     assert_eq!(keys(&example["peers"][1]), keys(&sent["peers"][1]));
     let sent = &past["streams"][0];
     assert_eq!(keys(of_past), keys(sent));
@@ -338,6 +338,17 @@ async fn the_page_of_the_api_shows_what_is_sent() {
     assert_eq!(keys(&of_past["names"]), keys(&example["names"]));
     assert_eq!(keys(of_history), keys(&history));
     assert_eq!(keys(&of_history["series"]), keys(&history["series"]));
+    drop(pair);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_the_api_lists_every_request() {
+    let mut process = Process::start(usual(&[("listen.admin_address", "127.0.0.1:0")]));
+    let line = process.line("serving");
+    let connector = Connector::new(line["address"].as_str().unwrap(), Trust::Insecure).unwrap();
+    let admin = line["admin"].as_str().unwrap().parse().unwrap();
+    // The drain, which is one of the requests, waits for it.
+    let pair = Pair::open(&connector, "stays").await;
     let shown = table(ADMIN, "### What runs");
     let status = web::aside(move || web::get(admin, "/api/status").json()).await;
     for name in shown.iter().flat_map(|row| quoted(&row[0])) {

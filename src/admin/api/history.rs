@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, aside, asked};
+use super::{Admin, aside, unasked};
 use crate::{
     common::since_epoch,
     transport::history::{SECONDS, Sample},
@@ -54,9 +54,9 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Response {
-    match asked(wanted) {
-        Ok(wanted) => aside(move || History::of(&admin, &wanted)).await,
-        Err(response) => response,
+    match wanted {
+        Ok(Query(wanted)) => aside(move || History::of(&admin, &wanted)).await,
+        Err(error) => unasked(&error),
     }
 }
 

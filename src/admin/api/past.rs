@@ -9,8 +9,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Admin, aside, asked,
+    Admin, aside,
     streams::{Router, seconds},
+    unasked,
 };
 use crate::{
     grpc::status,
@@ -120,9 +121,9 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     query: Result<Asked<Query>, QueryRejection>,
 ) -> Response {
-    match asked(query) {
-        Ok(query) => aside(move || list(&admin.shared, &query)).await,
-        Err(response) => response,
+    match query {
+        Ok(Asked(query)) => aside(move || list(&admin.shared, &query)).await,
+        Err(error) => unasked(&error),
     }
 }
 
@@ -185,8 +186,8 @@ impl Row {
             id: Some(ended.id),
             subject: Some(ended.subject.to_string()),
             names: ended.names.as_deref().cloned(),
-            began_unix_ms: ended.began,
-            ended_unix_ms: ended.ended,
+            began_unix_ms: ended.since,
+            ended_unix_ms: ended.until,
             waited_seconds: ended.waited.map(seconds),
             duration_seconds: seconds(ended.duration),
             peers: ended.sides.iter().flatten().map(Peer::of).collect(),
@@ -213,8 +214,8 @@ impl Row {
             id: None,
             subject: refused.subject.as_deref().map(ToOwned::to_owned),
             names: refused.names.as_deref().cloned(),
-            began_unix_ms: refused.began,
-            ended_unix_ms: refused.ended,
+            began_unix_ms: refused.since,
+            ended_unix_ms: refused.until,
             waited_seconds: None,
             duration_seconds: 0.0,
             peers: vec![peer],

@@ -106,7 +106,8 @@ impl Refusal {
             _ => None,
         };
         let reason = self.to_string();
-        if shared.past.is_kept() {
+        // Other routers are no peers of this one.
+        if shared.past.is_kept() && !peer.is_router {
             let refusal = past::Refusal {
                 subject: stream,
                 names: stream.and_then(|subject| shared.streams.names.of(subject)),
@@ -122,7 +123,8 @@ impl Refusal {
             // No peer of this router, and a token's refusal has a line of its own.
             Self::NotGrpc | Self::Method | Self::Token(_) => {}
             _ => {
-                tracing::info!(%peer, stream = stream.map(|subject| &**subject), cause, error = reason, "stream refused")
+                let stream = stream.map(|subject| &**subject);
+                tracing::info!(%peer, stream, cause, error = reason, "stream refused");
             }
         }
         match self {

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     cluster::meet::RouterId,
-    splice::scanner::Fault,
-    transport::streams::{EntryPermit, Streams},
+    splice::{ending::Cause, scanner::Fault},
+    transport::streams::{EntryPermit, OtherRouter, Streams},
 };
 
 fn enter(streams: &Arc<Streams>, subject: &str, first: Option<u64>) -> EntryPermit {
@@ -161,7 +161,7 @@ fn refusals_are_counted_together_and_push_out_nothing_that_has_ended() {
     assert_eq!(refused.len(), MOST);
     let repeated = refused.iter().find(|one| one.cause == "signature").unwrap();
     assert_eq!((repeated.count, &*repeated.reason), (10_000, "no, really"));
-    assert!(repeated.began <= repeated.ended);
+    assert!(repeated.since <= repeated.until);
     let newest = refused.last().unwrap().address;
     assert_eq!(newest, IpAddr::from(network_of(4_999)));
     assert_eq!(past.ended().len(), 1, "what has ended is still there");

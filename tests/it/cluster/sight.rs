@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     super::helpers::{
         free_port,
         half::says,
         program::{program, run},
+        until_async,
         web::{self, aside, get},
     },
     *,
@@ -29,7 +30,9 @@ impl Seen {
         let member = cluster
             .member(&[("listen.admin_address", &admin.to_string())])
             .await;
-        let status = ask(admin, "/api/status").await["cluster"].clone();
+        let status = ask(admin, "/api/status").await;
+        assert_eq!(status["process"]["id"], status["cluster"]["router"]);
+        let status = status["cluster"].clone();
         assert_eq!(status["bus_connected"], true, "{status}");
         let text = |key: &str| status[key].as_str().unwrap().to_owned();
         Self {
@@ -67,6 +70,26 @@ impl Seen {
         assert!(top.contains(&line), "{line:?} in {top}");
         let own = format!("{} of a cluster, bus connected for ", self.name);
         assert!(top.contains(&own), "{own:?} in {top}");
+    }
+
+    /// The pair has ended, and names the other router still.
+    async fn remembers(&self, other: &Self) {
+        let path = format!("/api/past?q={}", other.name);
+        let mut row = Value::Null;
+        until_async("the end of the pair", async || {
+            row = ask(self.admin, &path).await["streams"][0].clone();
+            row["peers"]
+                .as_array()
+                .is_some_and(|peers| peers.len() == 2)
+        })
+        .await;
+        assert_eq!(
+            (&row["subject"], &row["kind"]),
+            (&json!("apart"), &json!("ended"))
+        );
+        assert_eq!(row["peers"][0]["router"], Value::Null, "a peer: {row}");
+        assert_eq!(row["peers"][1]["router"]["name"], *other.name, "{row}");
+        assert!(row["waited_seconds"].is_f64(), "{row}");
     }
 
     /// Both records of the pair name the other router. Gives the bytes that went to the peer.
@@ -128,6 +151,8 @@ async fn a_pair_that_lies_apart_names_the_other_router_and_counts_once() {
     }
     one.member.is_at_rest().await;
     other.member.is_at_rest().await;
+    one.remembers(&other).await;
+    other.remembers(&one).await;
     let bytes = one.recorded(&other) + other.recorded(&one);
     for (name, expected) in [
         ("streams_total", 2),
