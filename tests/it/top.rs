@@ -68,8 +68,12 @@ async fn top_fills_a_terminal_until_it_is_left() {
         terminal.until("direction: up");
         terminal.resize(60, 10);
         terminal.until("\u{1b}[10;1H");
+        // A serial line does not know its size.
+        terminal.resize(0, 0);
+        terminal.until("\u{1b}[24;1H");
         terminal.press("q");
         terminal.until(LEFT);
+        terminal.is_in_state("Z");
         assert!(terminal.is_cooked());
         assert!(terminal.wait().success());
     })
@@ -177,6 +181,25 @@ async fn the_terminal_is_the_shells_while_it_is_stopped() {
         terminal.press("q");
         terminal.until(LEFT);
         assert!(terminal.wait().success());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stopped_can_be_ended() {
+    let (_process, _connector, admin) = router(&[]);
+    aside(move || {
+        let mut terminal = top(admin);
+        terminal.until("0 pairs, 0 waiting");
+        terminal.press("\u{1a}");
+        terminal.until(LEFT);
+        terminal.is_in_state("T");
+        // As `kill %1` does.
+        terminal.signal("TERM");
+        terminal.signal("CONT");
+        terminal.is_in_state("Z");
+        assert!(terminal.is_cooked());
+        assert_eq!(terminal.wait().signal(), Some(15));
     })
     .await;
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Once,
 };
 
+use super::text::{Line, Tone};
 use crossterm::{
     cursor::{Hide, MoveTo, Show},
     execute, queue,
@@ -15,11 +16,6 @@ use crossterm::{
         EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     },
 };
-use rustix::process::{
-    Pid, Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process,
-};
-
-use super::text::{Line, Tone};
 
 /// Holds the terminal. When this is dropped, and when there is a panic, it is as it was.
 #[derive(Debug)]
@@ -39,16 +35,19 @@ impl Screen {
                 before(what);
             }));
         });
-        // Before anything is done that must be undone.
+        terminal::enable_raw_mode()?;
+        // From here on there is something to undo.
         let screen = Self { is_coloured };
-        enter()?;
+        begin()?;
         Ok(screen)
     }
 
-    /// Gives the size in columns and lines.
+    /// Gives the size in columns and lines. A serial line does not know its own.
     pub(super) fn size() -> io::Result<(usize, usize)> {
-        let (width, height) = terminal::size()?;
-        Ok((width.into(), height.into()))
+        match terminal::size()? {
+            (0, _) | (_, 0) => Ok((80, 24)),
+            (width, height) => Ok((width.into(), height.into())),
+        }
     }
 
     /// Forgets what stands there, so that all is drawn anew.
@@ -91,23 +90,17 @@ impl Screen {
         }
     }
 
-    /// Gives the terminal back and stops, as Ctrl-Z does to other programs. Returns when somebody has continued this process.
-    /// `group`: whoever waits for this process is stopped with it.
-    pub(super) fn suspend(group: bool) -> io::Result<()> {
+    /// Gives the terminal back for a while.
+    pub(super) fn leave() {
         give_back();
-        if group {
-            kill_current_process_group(Signal::STOP)?;
-        } else {
-            kill_process(getpid(), Signal::STOP)?;
-        }
-        enter()
     }
 
     /// Takes the terminal again, whatever was done to it meanwhile.
     pub(super) fn take_again() -> io::Result<()> {
         // Raw mode is taken to be on until it is turned off.
         terminal::disable_raw_mode()?;
-        enter()
+        terminal::enable_raw_mode()?;
+        begin()
     }
 }
 
@@ -117,13 +110,7 @@ impl Drop for Screen {
     }
 }
 
-fn enter() -> io::Result<()> {
-    // Whoever is stopped meanwhile, as in the background, is interrupted when it goes on.
-    while let Err(error) = terminal::enable_raw_mode() {
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
+fn begin() -> io::Result<()> {
     execute!(
         io::stdout(),
         EnterAlternateScreen,
@@ -137,13 +124,6 @@ fn enter() -> io::Result<()> {
 fn give_back() {
     let _ = execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen);
     let _ = terminal::disable_raw_mode();
-}
-
-/// Tells whether there is a shell that could continue this process. In the group that leads the session there is none, as
-/// behind `kubectl exec`: who stops there stops for good.
-pub(super) fn can_suspend() -> bool {
-    let session: Option<Pid> = getsid(None).ok();
-    session.is_some_and(|session| session != getpgrp())
 }
 
 #[cfg(test)]

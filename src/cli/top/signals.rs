@@ -1,9 +1,17 @@
 //! Signals that end this process or stop it: before they do, the terminal is given back.
 
-use std::{future::poll_fn, io, task::Poll};
+use std::{future::poll_fn, io, task::Poll, time::Duration};
 
-use rustix::process::Signal as Name;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::{
+    process::{
+        Pid, Signal as Name, getpgrp, getpid, getsid, kill_current_process_group, kill_process,
+    },
+    termios::tcgetpgrp,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 
 /// End a process that does nothing about them, and can be waited for. Not SIGPIPE, which Rust's programs never get.
 const ENDING: [Name; 7] = [
@@ -15,6 +23,9 @@ const ENDING: [Name; 7] = [
     Name::USR1,
     Name::USR2,
 ];
+
+/// In this time the runtime notices what has come.
+const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// Says what a signal wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +55,11 @@ impl Signals {
         Ok(Self(all.collect::<io::Result<_>>()?))
     }
 
+    /// Tells which one has come already, an ending one first.
+    pub(super) async fn come(&mut self) -> Option<Wanted> {
+        timeout(AT_ONCE, self.next()).await.ok()
+    }
+
     /// Waits for the next one.
     pub(super) async fn next(&mut self) -> Wanted {
         poll_fn(|context| {
@@ -61,4 +77,27 @@ impl Signals {
 /// Ends this process as the signal does where nobody listens for it.
 pub(super) fn end(name: Name) -> io::Result<()> {
     signal_hook::low_level::emulate_default_handler(name.as_raw())
+}
+
+/// Stops this process until somebody continues it. `group`: whoever waits for it is stopped with it, as by Ctrl-Z.
+pub(super) fn stop(group: bool) -> io::Result<()> {
+    if group {
+        kill_current_process_group(Name::STOP)?;
+    } else {
+        kill_process(getpid(), Name::STOP)?;
+    }
+    Ok(())
+}
+
+/// Tells whether there is a shell that could continue this process. In the group that leads the session there is none, as
+/// behind `kubectl exec`: who stops there stops for good.
+pub(super) fn can_stop() -> bool {
+    let session: Option<Pid> = getsid(None).ok();
+    session.is_some_and(|session| session != getpgrp())
+}
+
+/// Tells whether the terminal is another group's just now. Whoever changes it all the same is stopped by the system, for as
+/// long as that is so.
+pub(super) fn is_in_background() -> bool {
+    tcgetpgrp(io::stdout()).is_ok_and(|group| group != getpgrp())
 }

@@ -18,11 +18,14 @@ use super::{
     asker::{self, Ask, Asker},
     draw,
     keys::Then,
-    screen::{Screen, can_suspend},
-    signals::{Signals, Wanted},
+    screen::Screen,
+    signals::{Signals, Wanted, can_stop, is_in_background, stop},
     text::Tone,
 };
-use crate::cli::{admin_client::Client, exit::Failure};
+use crate::cli::{
+    admin_client::Client,
+    exit::{Exit, Failure},
+};
 
 /// The age of what is shown is told at least so often.
 const TICK: Duration = Duration::from_secs(1);
@@ -49,16 +52,22 @@ pub(super) async fn watch(
     let follows_any = list.admin.process.is_none();
     let wish = asker::Wish::first(&list);
     let seen = asker::look(&mut client, &wish).await?;
+    // First of all, for one may come at any time.
+    let mut signals = Signals::new()?;
+    let screen = match in_front(&mut signals, || Screen::take(is_coloured)).await? {
+        Ok(screen) => screen,
+        Err(left) => return Ok(left),
+    };
     let mut watch = Watch {
-        // First of all, for a signal may come at any time.
-        signals: Signals::new()?,
-        screen: Screen::take(is_coloured)?,
+        screen,
+        signals,
         asker: Asker::start(client, follows_any),
         app: App::new(list, seen),
         interval,
         looks: Looks {
-            last: Some(Instant::now()),
-            ..Looks::default()
+            is_asked: false,
+            is_again: false,
+            last: Instant::now(),
         },
     };
     watch.run().await
@@ -75,13 +84,13 @@ struct Watch {
 }
 
 /// Which look is under way, and which is due.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Looks {
     is_asked: bool,
     /// Something has changed since it was asked for.
     is_again: bool,
     /// When the last one was.
-    last: Option<Instant>,
+    last: Instant,
 }
 
 impl Watch {
@@ -94,7 +103,8 @@ impl Watch {
                 event = events.recv() => {
                     // Without a terminal to read from there is nobody to show anything to.
                     let Some(event) = event else { return Ok(Left::Quit) };
-                    if let Some(left) = self.event(event?)? {
+                    let event = event.map_err(|error| no_keys(&error))?;
+                    if let Some(left) = self.event(event).await? {
                         return Ok(left);
                     }
                 }
@@ -107,8 +117,12 @@ impl Watch {
                 }
                 wanted = self.signals.next() => match wanted {
                     Wanted::End(signal) => return Ok(Left::Signal(signal)),
-                    Wanted::Stop => self.stop(false)?,
-                    Wanted::Continue => Screen::take_again()?,
+                    Wanted::Stop => if let Some(left) = self.stop(false).await? {
+                        return Ok(left);
+                    },
+                    Wanted::Continue => if let Some(left) = self.take_again().await? {
+                        return Ok(left);
+                    },
                 },
                 () = sleep_until(next.into()) => {}
             }
@@ -119,9 +133,10 @@ impl Watch {
     /// Says when there is something to do, if nothing happens before.
     fn next(&self) -> Instant {
         let tick = Instant::now() + TICK;
-        match self.looks.last {
-            Some(last) if !self.looks.is_asked => tick.min(last + self.interval),
-            _ => tick,
+        if self.looks.is_asked {
+            tick
+        } else {
+            tick.min(self.looks.last + self.interval)
         }
     }
 
@@ -133,10 +148,7 @@ impl Watch {
 
     /// Asks for a look, if one is due and none is under way.
     fn look(&mut self) {
-        let is_due = self
-            .looks
-            .last
-            .is_none_or(|last| last.elapsed() >= self.interval);
+        let is_due = self.looks.last.elapsed() >= self.interval;
         if self.looks.is_asked || !(is_due || self.looks.is_again) {
             return;
         }
@@ -144,12 +156,12 @@ impl Watch {
             self.looks = Looks {
                 is_asked: true,
                 is_again: false,
-                last: Some(Instant::now()),
+                last: Instant::now(),
             };
         }
     }
 
-    fn event(&mut self, event: Event) -> Result<Option<Left>, Failure> {
+    async fn event(&mut self, event: Event) -> Result<Option<Left>, Failure> {
         let key = match event {
             Event::Key(key) if key.kind == KeyEventKind::Press => key,
             Event::Resize(..) => {
@@ -170,21 +182,51 @@ impl Watch {
                 }
             }
             Then::Leave => return Ok(Some(Left::Quit)),
-            Then::Suspend => self.stop(true)?,
+            Then::Suspend => return self.stop(true).await,
             Then::Repaint => Screen::clear()?,
         }
         Ok(None)
     }
 
     /// Stops until somebody continues this process. `group`: whoever waits for this process is stopped with it.
-    fn stop(&mut self, group: bool) -> io::Result<()> {
-        if can_suspend() {
-            return Screen::suspend(group);
+    async fn stop(&mut self, group: bool) -> Result<Option<Left>, Failure> {
+        if can_stop() {
+            Screen::leave();
+            stop(group)?;
+            return self.take_again().await;
         }
         let text = "there is no shell here that could continue it";
         self.app.say(Tone::Notice, text);
-        Ok(())
+        Ok(None)
     }
+
+    async fn take_again(&mut self) -> Result<Option<Left>, Failure> {
+        let taken = in_front(&mut self.signals, Screen::take_again).await?;
+        Ok(taken.err())
+    }
+}
+
+/// Takes the terminal as soon as this process is in the foreground, unless a signal ends it before.
+async fn in_front<T>(
+    signals: &mut Signals,
+    take: impl Fn() -> io::Result<T>,
+) -> Result<Result<T, Left>, Failure> {
+    loop {
+        if let Some(Wanted::End(signal)) = signals.come().await {
+            return Ok(Err(Left::Signal(signal)));
+        }
+        if is_in_background() {
+            // As the system does with whoever touches the terminal there, but so that a signal can still end it.
+            stop(false)?;
+            continue;
+        }
+        return take().map(Ok).map_err(|error| no_keys(&error));
+    }
+}
+
+fn no_keys(error: &io::Error) -> Failure {
+    let text = "top needs a terminal to read keys from; --once prints one table";
+    Failure::new(Exit::Broken, format_args!("{text}: {error}"))
 }
 
 /// Reads the terminal in a thread, which has no other way. It ends with the process.
