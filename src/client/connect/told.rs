@@ -4,6 +4,9 @@ use rustls::ClientConnection;
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 
+#[cfg(feature = "server")]
+use {crate::common::text::joined, std::net::IpAddr, x509_parser::extensions::GeneralName};
+
 use super::Io;
 
 /// Tells of a connection: the address that took it, and what TLS has agreed on.
@@ -55,13 +58,28 @@ fn secured(tls: &ClientConnection) {
 }
 
 #[cfg(feature = "server")]
+fn name(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::IPAddress(bytes) => {
+            match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+                (Ok(v4), _) => IpAddr::from(v4).to_string(),
+                (_, Ok(v6)) => IpAddr::from(v6).to_string(),
+                _ => name.to_string(),
+            }
+        }
+        _ => name.to_string(),
+    }
+}
+
+#[cfg(feature = "server")]
 fn certificate(certificate: &rustls_pki_types::CertificateDer<'_>) {
     let Ok((_, read)) = x509_parser::parse_x509_certificate(certificate) else {
         tracing::debug!("a certificate that cannot be read");
         return;
     };
     let names = read.subject_alternative_name().ok().flatten();
-    let names = names.map(|names| crate::common::text::joined(&names.value.general_names, ", "));
+    let names = names.map(|names| joined(names.value.general_names.iter().map(name), ", "));
     tracing::debug!(
         subject = %read.subject(),
         issuer = %read.issuer(),
