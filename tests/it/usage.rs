@@ -155,4 +155,13 @@ fn colours_are_for_terminals_that_want_them() {
     };
     assert!(piped(None, None).starts_with("error:"));
     assert!(piped(None, Some("1")).starts_with(coloured));
+
+    let (_router, at) = router(&[]);
+    let probe = |force: &str| {
+        let mut probe = program(&["probe", "--insecure", "--router", &at], true);
+        probe.env("CLICOLOR_FORCE", force);
+        run(probe, b"").text()
+    };
+    assert!(probe("1").starts_with("\x1b[1m\x1b[32m✓\x1b[0m "));
+    assert!(probe("").starts_with(&at));
 }

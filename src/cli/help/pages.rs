@@ -106,7 +106,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("NO_COLOR", "no colours, if it is set"),
     (
         "CLICOLOR_FORCE",
-        "colours even without a terminal, if it is 1",
+        "colours even without a terminal, if it is set",
     ),
 ];
 

@@ -64,7 +64,17 @@ fn certificate(certificate: &rustls_pki_types::CertificateDer<'_>) {
         subject = read.subject,
         issuer = read.issuer,
         names = crate::common::text::joined(&read.names, ", "),
-        until = read.not_after,
+        from = date(read.not_before),
+        until = date(read.not_after),
         "certificate"
     );
+}
+
+#[cfg(feature = "server")]
+fn date(seconds: i64) -> String {
+    let after = std::time::Duration::from_secs(seconds.max(0).cast_unsigned());
+    let at = std::time::UNIX_EPOCH.checked_add(after);
+    at.map_or_else(String::new, |at| {
+        humantime::format_rfc3339_seconds(at).to_string()
+    })
 }
