@@ -18,7 +18,8 @@ impl Connector {
             .initial_connection_window_size(self.window);
         let this = self.clone();
         let connect = tower::service_fn(move |_: Uri| this.clone().wire());
-        Ok(endpoint.connect_with_connector(connect).await?)
+        let channel = Box::pin(endpoint.connect_with_connector(connect));
+        Ok(channel.await?)
     }
 
     /// Makes a gRPC channel that connects when it is used, and again when its connection was lost. With keepalive.

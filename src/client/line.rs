@@ -45,7 +45,7 @@ pub(super) struct Line {
 pub(super) async fn open(
     connector: &Connector,
 ) -> Result<(SendRequest<Bytes>, Line), ConnectError> {
-    let io = connector.io().await?;
+    let io = Box::pin(connector.io()).await?;
     let through = connector.proxy();
     let through = through.map_or_else(String::new, |proxy| format!(" (through {proxy})"));
     let set_up = handshake(io, connector.window, connector.keepalive, through);
