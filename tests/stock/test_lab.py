@@ -138,12 +138,15 @@ def test_the_log_says_who_has_what_and_who_waits_for_whom(whole):
 
 def test_two_clients_compete(whole):
     """The second waits for the first, and then has its turn."""
-    first = whole.start_jmp("shell", "-l", "board=x", "--", "sh", "-c", "j power on && echo first in && sleep 4")
+    enough = whole.folder / "enough"
+    script = f"j power on && echo first in && until [ -e {enough} ]; do sleep 0.1; done"
+    first = whole.start_jmp("shell", "-l", "board=x", "--", "sh", "-c", script)
     eventually("the first is in", 60, lambda: "first in" in out(first))
     second = whole.start_jmp("shell", "-l", "board=x", "--", "sh", "-c", "j power on && echo second in", client="you")
 
-    eventually("the second waits", 30, lambda: waiting(whole))
+    eventually("the second waits", 60, lambda: waiting(whole))
     assert first.running and "second in" not in out(second)
+    enough.touch()
     assert first.wait(60) == 0
     assert second.wait(60) == 0
     assert "second in" in out(second)

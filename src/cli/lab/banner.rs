@@ -34,7 +34,7 @@ impl Banner<'_> {
         self.run && self.jmp.is_some()
     }
 
-    /// Writes it. Its last line begins with who takes part, and ends when the lab serves.
+    /// Writes it. Whoever waits for the lab can wait for its last line.
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         self.where_it_is(out)?;
         self.who_takes_part(out)?;
