@@ -248,8 +248,20 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = ready!(self.poll_stream(cx))?.poll_shutdown(cx);
-        self.noted(closed)
+        let mut stream = ready!(self.poll_stream(cx))?;
+        let closed = ready!(stream.as_mut().poll_shutdown(cx));
+        if closed.is_err() {
+            return self.noted(Poll::Ready(closed));
+        }
+        // To drop it before the other side has closed, too, would be to break it off.
+        loop {
+            let mut rest = [0; 1024];
+            let mut rest = ReadBuf::new(&mut rest);
+            let read = ready!(stream.as_mut().poll_read(cx, &mut rest));
+            if read.is_err() || rest.filled().is_empty() {
+                return self.noted(Poll::Ready(read));
+            }
+        }
     }
 }
 
