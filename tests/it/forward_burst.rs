@@ -77,7 +77,7 @@ fn service() -> String {
                     return;
                 }
                 match &first {
-                    b"f" => while socket.write_all(&[0; 65_536]).is_ok() {},
+                    b"f" => while socket.write_all(&[0; 16_384]).is_ok() {},
                     b"r" => SockRef::from(&socket)
                         .set_linger(Some(Duration::ZERO))
                         .unwrap(),
