@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::helpers::{
     LONG,
-    ends::{banner, connect, echo, forward, near, router},
+    ends::{banner, connect, echo, ends, forward, near, router, session},
 };
 
 /// Longer than what counts as a burst.
@@ -77,7 +77,7 @@ fn service() -> String {
                     return;
                 }
                 match &first {
-                    b"f" => while socket.write_all(&[0; 65_536]).is_ok() {},
+                    b"f" => while socket.write_all(&[0; 16_384]).is_ok() {},
                     b"r" => SockRef::from(&socket)
                         .set_linger(Some(Duration::ZERO))
                         .unwrap(),
@@ -236,4 +236,24 @@ fn the_other_ends_limit_makes_connections_wait() {
     other.set_read_timeout(Some(LONG)).unwrap();
     drop(one);
     answer(&mut other, b'2');
+}
+
+#[test]
+fn a_stream_that_carries_nothing_is_closed_when_its_router_drains() {
+    let (mut router, at) = router(&[]);
+    let (_near, _far, address) = ends(&at, "drain", &echo());
+    session(&address, 1, 2);
+    let start = Instant::now();
+    router.signal("TERM");
+    let ended = loop {
+        // The stream that waits for the next one is ended, too.
+        let ended = router.line("stream ended");
+        if ended.get("other_peer").is_some() {
+            break ended;
+        }
+    };
+    assert_eq!(ended["status"], "OK", "{ended}");
+    router.wait();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

@@ -131,9 +131,15 @@ pub(crate) struct Wire {
 }
 
 enum Below {
-    Stream(BufWriter<RouterStream>),
+    Stream(Box<BufWriter<RouterStream>>),
     /// The stream has not met the other end yet. Until it is asked for, what is written is collected.
     Awaited(oneshot::Receiver<RouterStream>, Early),
+}
+
+impl Below {
+    fn of(stream: RouterStream) -> Self {
+        Self::Stream(Box::new(BufWriter::with_capacity(MAX_PAYLOAD, stream)))
+    }
 }
 
 /// Collects what is written before there is a stream.
@@ -152,7 +158,7 @@ impl Wire {
     /// Takes a stream on which the other end has begun the trunk so.
     pub(crate) fn begun(stream: RouterStream, early: Bytes, why: Why) -> Self {
         Self {
-            below: Below::Stream(BufWriter::with_capacity(MAX_PAYLOAD, stream)),
+            below: Below::of(stream),
             early,
             why,
         }
@@ -177,10 +183,10 @@ impl Wire {
         if let Below::Awaited(stream, _) = &mut self.below {
             let stream = ready!(Pin::new(stream).poll(cx));
             let stream = stream.map_err(|_| io::ErrorKind::NotConnected)?;
-            self.below = Below::Stream(BufWriter::with_capacity(MAX_PAYLOAD, stream));
+            self.below = Below::of(stream);
         }
         match &mut self.below {
-            Below::Stream(stream) => Poll::Ready(Ok(Pin::new(stream))),
+            Below::Stream(stream) => Poll::Ready(Ok(Pin::new(&mut **stream))),
             Below::Awaited(..) => Poll::Pending,
         }
     }
@@ -248,8 +254,20 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = ready!(self.poll_stream(cx))?.poll_shutdown(cx);
-        self.noted(closed)
+        let mut stream = ready!(self.poll_stream(cx))?;
+        let closed = ready!(stream.as_mut().poll_shutdown(cx));
+        if closed.is_err() {
+            return self.noted(Poll::Ready(closed));
+        }
+        // To drop it before the other side has closed, too, would be to break it off.
+        loop {
+            let mut rest = [0; 1024];
+            let mut rest = ReadBuf::new(&mut rest);
+            let read = ready!(stream.as_mut().poll_read(cx, &mut rest));
+            if read.is_err() || rest.filled().is_empty() {
+                return self.noted(Poll::Ready(read));
+            }
+        }
     }
 }
 

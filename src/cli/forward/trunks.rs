@@ -227,8 +227,8 @@ impl Trunks {
     ) -> io::Result<Channel<Arc<Trunk>>> {
         let opened = async {
             let requests = trunk.requests.clone().ready().await;
-            let sent = requests.and_then(|mut it| it.send_request(kind.request(), false));
-            let (response, send) = sent.map_err(|error| trunk.why.of(&error))?;
+            let asked = requests.and_then(|mut it| it.send_request(kind.request(), false));
+            let (response, send) = asked.map_err(|error| trunk.why.of(&error))?;
             let mut channel = Channel::asked(response, send, trunk.why.clone(), trunk.clone());
             if trunk.met.elapsed() > FRESH {
                 // What was read from the local side by now would be lost with it.

@@ -21,18 +21,18 @@ use crate::cli::forward::{channel::Channel, relay::Connection, trunk::lock};
 /// How long it may take to find the service's address.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
-/// Is the socket of one address at the other end.
-struct Socket {
+/// Is the service, as one address at the other end reaches it.
+struct Service {
+    address: SocketAddr,
     socket: UdpSocket,
-    service: SocketAddr,
     /// The other ports of the service's host that have answered. To others nothing is sent.
     ports: Mutex<VecDeque<u16>>,
 }
 
 /// Serves it until it has been silent for a while.
 pub(crate) async fn serve(to: &str, connection: Connection, mut channel: Channel) {
-    let socket = match Socket::open(to).await {
-        Ok(socket) => socket,
+    let service = match Service::open(to).await {
+        Ok(service) => service,
         Err(error) => {
             let why = format!("cannot send to udp:{to}: {error}");
             connection.say(format_args!("closed: {why}"));
@@ -47,8 +47,8 @@ pub(crate) async fn serve(to: &str, connection: Connection, mut channel: Channel
             let (reader, writer) = split(channel);
             tokio::select! {
                 sent = flow.send(queued, writer) => sent,
-                received = socket.hand_over(&flow, reader) => received,
-                answered = socket.answers(&flow, &queue) => answered,
+                received = service.hand_over(&flow, reader) => received,
+                answered = service.answers(&flow, &queue) => answered,
                 () = flow.idle() => Ok(()),
             }
         }
@@ -57,21 +57,21 @@ pub(crate) async fn serve(to: &str, connection: Connection, mut channel: Channel
     report(&connection, &flow, ended);
 }
 
-impl Socket {
+impl Service {
     async fn open(to: &str) -> io::Result<Self> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "its name is not found within 10s");
         let found = timeout(LOOK_UP, lookup_host(to))
             .await
             .map_err(late)??
             .next();
-        let service = found.ok_or(io::ErrorKind::NotFound)?;
-        let any: IpAddr = match service {
+        let address = found.ok_or(io::ErrorKind::NotFound)?;
+        let any: IpAddr = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         Ok(Self {
             socket: UdpSocket::bind((any, 0)).await?,
-            service,
+            address,
             ports: Mutex::default(),
         })
     }
@@ -80,7 +80,7 @@ impl Socket {
     async fn hand_over<R: AsyncRead + Unpin>(&self, flow: &Flow, mut reader: R) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST];
         while let Some((port, length)) = flow.receive(&mut reader, &mut buffer).await? {
-            let mut address = self.service;
+            let mut address = self.address;
             if port != 0 {
                 if !lock(&self.ports).contains(&port) {
                     continue;
@@ -98,10 +98,10 @@ impl Socket {
         let mut buffer = vec![0; LONGEST];
         loop {
             let (length, from) = self.socket.recv_from(&mut buffer).await?;
-            if from.ip() != self.service.ip() {
+            if from.ip() != self.address.ip() {
                 continue;
             }
-            let port = if from.port() == self.service.port() {
+            let port = if from.port() == self.address.port() {
                 0
             } else {
                 self.learn(from.port());
@@ -138,10 +138,10 @@ mod tests {
     async fn nothing_is_sent_to_a_port_that_has_not_answered() {
         let bound = || async { UdpSocket::bind("127.0.0.1:0").await.unwrap() };
         let (service, answering, silent) = (bound().await, bound().await, bound().await);
-        let socket = Socket::open(&service.local_addr().unwrap().to_string()).await;
-        let socket = socket.unwrap();
+        let opened = Service::open(&service.local_addr().unwrap().to_string()).await;
+        let opened = opened.unwrap();
         let [answers, is_silent] = [&answering, &silent].map(|it| it.local_addr().unwrap().port());
-        socket.learn(answers);
+        opened.learn(answers);
         let (mut there, here) = tokio::io::duplex(4096);
         for port in [is_silent, answers, 0] {
             let mut datagram = Vec::new();
@@ -151,7 +151,7 @@ mod tests {
             there.write_all(&datagram).await.unwrap();
         }
         drop(there);
-        socket.hand_over(&Flow::new(), here).await.unwrap();
+        opened.hand_over(&Flow::new(), here).await.unwrap();
         let mut buffer = [0; 8];
         assert_eq!(service.recv(&mut buffer).await.unwrap(), 2);
         assert_eq!(answering.recv(&mut buffer).await.unwrap(), 2);
