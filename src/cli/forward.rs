@@ -66,7 +66,7 @@ pub struct LimitArgs {
     /// Connections at the same time; more have to wait
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub max_connections: u32,
-    /// Say nothing about single connections
+    /// Say nothing but warnings and errors
     #[arg(long)]
     pub quiet: bool,
 }

@@ -6,6 +6,7 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     sync::mpsc,
     thread,
+    time::{Duration, Instant},
 };
 
 use crate::helpers::{
@@ -27,11 +28,17 @@ fn joined(router: &str, subject: &str, quiet: bool) -> (Program, Program, UnixSt
         more.extend(quiet.then_some("--quiet"));
         forward(router, subject, &more)
     };
-    let mut far = start("--to", "service");
-    far.says("waiting at");
-    let mut near = start("--listen", "local");
-    near.says("listening on");
-    let client = UnixStream::connect(path("local")).unwrap();
+    let far = start("--to", "service");
+    let near = start("--listen", "local");
+    // With `--quiet` it does not say that it listens.
+    let end = Instant::now() + LONG;
+    let client = loop {
+        match UnixStream::connect(path("local")) {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
     let server = join.recv_timeout(LONG).unwrap();
     for socket in [&client, &server] {
         socket.set_read_timeout(Some(LONG)).unwrap();

@@ -69,6 +69,7 @@ const ADMIN: &str = "JUMPSTARTER_ROUTER_LISTEN_ADMIN_ADDRESS";
 const ADMIN_TOKEN: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN";
 const ADMIN_TOKEN_FILE: &str = "JUMPSTARTER_ROUTER_ADMIN_TOKEN_FILE";
 const JMP_HOME: &str = "JMP_CLIENT_CONFIG_HOME";
+const PROXY: &str = "https_proxy";
 const COLOURS: [&str; 2] = ["NO_COLOR", "CLICOLOR_FORCE"];
 
 const VARIABLES: &[(&str, &str)] = &[
@@ -103,6 +104,22 @@ const VARIABLES: &[(&str, &str)] = &[
         "the directory of clients/ and exporters/, instead of ~/.config/jumpstarter",
     ),
     ("JMP_LEASE", "the lease, unless --lease names one"),
+    (
+        "JMP_ENDPOINT",
+        "the controller, with JMP_TOKEN, JMP_NAME and JMP_NAMESPACE in the place of a file, as `jmp` reads them",
+    ),
+    (
+        "JMP_GRPC_INSECURE",
+        "any certificate is believed, if it is 1 or true",
+    ),
+    (
+        PROXY,
+        "a proxy to go through, the first that is set of grpc_proxy, https_proxy, http_proxy",
+    ),
+    (
+        "no_proxy",
+        "hosts and networks that are reached without it; no_grpc_proxy comes before it",
+    ),
     ("NO_COLOR", "no colours, if it is set"),
     (
         "CLICOLOR_FORCE",

@@ -1,6 +1,6 @@
 //! The commands that use a router.
 
-use super::{JMP_FILES, JMP_HOME, KEY, PRINTED, Page, STREAMS, TOKEN, USE};
+use super::{JMP_FILES, JMP_HOME, KEY, PRINTED, PROXY, Page, STREAMS, TOKEN, USE};
 
 pub(super) const PAGES: &[Page] = &[
     Page {
@@ -12,7 +12,7 @@ pub(super) const PAGES: &[Page] = &[
              jumpstarter-router pipe --router r.example.com:443 --token-file token --receive-only > copy\n\
              jumpstarter-router pipe --router r.example.com:443 --token-file token --send-only < file",
         )],
-        environment: &[TOKEN, KEY],
+        environment: &[TOKEN, KEY, PROXY, "no_proxy"],
         files: &[],
         exits: STREAMS,
         see: &["forward", "token mint"],
@@ -26,7 +26,7 @@ pub(super) const PAGES: &[Page] = &[
              jumpstarter-router forward --router r.example.com:443 --token-file token --listen 2222\n\
              ssh -p 2222 localhost",
         )],
-        environment: &[TOKEN, KEY],
+        environment: &[TOKEN, KEY, PROXY, "no_proxy"],
         files: &[],
         exits: STREAMS,
         see: &["pipe", "token mint"],
@@ -45,7 +45,15 @@ pub(super) const PAGES: &[Page] = &[
                 "jumpstarter-router dial --lease NAME --listen 2222",
             ),
         ],
-        environment: &["JMP_CLIENT_CONFIG", JMP_HOME, "JMP_LEASE"],
+        environment: &[
+            "JMP_CLIENT_CONFIG",
+            JMP_HOME,
+            "JMP_LEASE",
+            "JMP_ENDPOINT",
+            "JMP_GRPC_INSECURE",
+            PROXY,
+            "no_proxy",
+        ],
         files: JMP_FILES,
         exits: STREAMS,
         see: &["listen", "forward"],
@@ -57,7 +65,13 @@ pub(super) const PAGES: &[Page] = &[
             "Be an exporter whose service is a port",
             "jumpstarter-router listen --exporter NAME --to 22",
         )],
-        environment: &[JMP_HOME],
+        environment: &[
+            JMP_HOME,
+            "JMP_ENDPOINT",
+            "JMP_GRPC_INSECURE",
+            PROXY,
+            "no_proxy",
+        ],
         files: JMP_FILES,
         exits: STREAMS,
         see: &["dial", "forward"],
@@ -104,7 +118,7 @@ pub(super) const PAGES: &[Page] = &[
                 "jumpstarter-router token inspect - --json < token",
             ),
         ],
-        environment: &[TOKEN, KEY],
+        environment: &[TOKEN, KEY, PROXY, "no_proxy"],
         files: &[],
         exits: &[
             (
