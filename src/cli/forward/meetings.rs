@@ -33,6 +33,9 @@ const ATTEMPTS: u32 = 12;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Who has waited for so long need not wait for another to come in vain.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How many trunks a connection may find of no use.
 const TRIES: u32 = 3;
 
@@ -128,10 +131,13 @@ impl Meetings {
     }
 
     /// Gives the failure of somebody who tried meanwhile: who has waited for it would not fare better, but wait as long again.
+    /// That nobody came in time says nothing to who has come since.
     fn failure_since(&self, began: Instant) -> Option<Failure> {
         let failed = lock(&self.failed);
-        let (_, failure) = failed.as_ref().filter(|(when, _)| *when > began)?;
-        Some(failure.clone())
+        let (when, failure) = failed.as_ref()?;
+        let waited = when.checked_duration_since(began)?;
+        let is_its_own = failure.exit != Exit::Alone || waited > PATIENCE;
+        is_its_own.then(|| failure.clone())
     }
 
     /// Opens a stream whose other side is the other end of this forward.
