@@ -6,6 +6,7 @@ mod client;
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
@@ -96,7 +97,9 @@ impl AdminArgs {
             return Err(AdminError::Trust(format!("{}: {why}", address.endpoint)));
         }
         let connector = Connector::new(&address.endpoint, trust);
-        let connector = connector.map_err(|error| AdminError::Trust(chain(&error)))?;
+        let mut connector = connector.map_err(|error| AdminError::Trust(chain(&error)))?;
+        // Which addresses were tried is said before the whole question is given up.
+        connector.timeout = client::PATIENCE.saturating_sub(Duration::from_secs(1));
         Ok(connector.http1())
     }
 }

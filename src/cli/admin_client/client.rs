@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long an answer may take, with all attempts to find the right process.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// No answer is longer, bytes: 20,000 streams make some 10 MB.
 const MOST: usize = 256 * 1024 * 1024;

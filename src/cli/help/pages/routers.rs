@@ -2,7 +2,7 @@
 
 use super::{
     ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE, ASKED, CONFIG, CONFIG_FILES, EXAMINED, KEY, KEYS, LOOK,
-    PROBED, Page, RUN, TOKEN,
+    PROBED, PROXY, Page, RUN, TOKEN,
 };
 
 pub(super) const PAGES: &[Page] = &[
