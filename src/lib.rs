@@ -14,7 +14,7 @@
 //! 8. [`observe`] leaves a record of it in the log and the metrics.
 //!
 //! # The rooms, from the ground up
-//! [`common`] (text, pauses, `/proc`, clocks, locks), [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and
+//! [`common`] (text, TCP, pauses, `/proc`, clocks, locks), [`protocol`] (generated code), [`splice`] (bytes and credit), [`pairing`] (keys and
 //! slots), [`auth`] (claims), [`grpc`] (the call, statuses, headers), [`tls`] (certificates, whom to believe), [`observe`] (log,
 //! metrics), [`cluster`] (halves at other routers), [`transport`] (sockets), [`admin`] (HTTP beside the gRPC port),
 //! [`config`], [`server`] (all of it wired together), [`reload`] (a changed configuration), [`client`] (the other end of

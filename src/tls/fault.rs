@@ -1,5 +1,6 @@
 //! Says in a sentence what went wrong with TLS, from the side that connects, and what may help.
 
+mod alert;
 #[cfg(all(test, feature = "server"))]
 mod tests;
 
@@ -11,6 +12,8 @@ use std::{
 use rustls::{AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+pub(crate) use self::alert::alert_in;
+use self::alert::{concerns_certificate, reason};
 use super::der;
 use crate::common::text::{joined, printable};
 
@@ -45,7 +48,7 @@ impl Fault {
                     alert if concerns_certificate(*alert) => REFUSED,
                     _ => "",
                 };
-                let what = format!("it ended the TLS handshake: {}", self::alert(*alert));
+                let what = format!("it ended the TLS handshake: {}", reason(*alert));
                 Self::new(what, advice)
             }
             Error::NoApplicationProtocol => {
@@ -268,51 +271,6 @@ fn words(name: &str) -> String {
         before = c;
     }
     words
-}
-
-/// How rustls begins what it says of an alert.
-const ALERT: &str = "received fatal alert: ";
-
-/// Says what the alert means of which `error` tells in the library's words. HTTP/2 keeps these only.
-pub(crate) fn alert_in(error: &str) -> Option<String> {
-    let (_, name) = error.split_once(ALERT)?;
-    let mut all = (0..=u8::MAX).map(AlertDescription::from);
-    let named = |one: &AlertDescription| name.split(' ').next() == Some(&*format!("{one:?}"));
-    Some(all.find(named).map_or_else(|| words(name), alert))
-}
-
-/// Says what an alert means: the reason of whoever sent it.
-fn alert(alert: AlertDescription) -> String {
-    let known = match alert {
-        AlertDescription::HandshakeFailure => "there is no method that both know",
-        AlertDescription::ProtocolVersion => "it wants another version of TLS",
-        AlertDescription::UnrecognisedName => "the name that it was asked for is unknown to it",
-        AlertDescription::NoApplicationProtocol => "it speaks no HTTP/2 there",
-        AlertDescription::CertificateRequired => "it asks for a certificate of this side's",
-        AlertDescription::UnknownCA => "the issuer of this side's certificate is unknown to it",
-        AlertDescription::CertificateExpired => "this side's certificate has expired",
-        AlertDescription::CertificateRevoked => "this side's certificate is revoked",
-        AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnsupportedCertificate => "it does not accept this side's certificate",
-        AlertDescription::AccessDenied => "this side is not let in",
-        AlertDescription::InternalError => "something is wrong with it",
-        other => return format!("its reason is {:?}", words(&format!("{other:?}"))),
-    };
-    known.to_owned()
-}
-
-fn concerns_certificate(alert: AlertDescription) -> bool {
-    matches!(
-        alert,
-        AlertDescription::CertificateRequired
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate
-    )
 }
 
 fn date(time: UnixTime) -> String {

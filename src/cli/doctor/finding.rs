@@ -134,10 +134,10 @@ impl Finding<'_> {
         } else {
             format!("{level:<8}")
         };
-        let mut line = format!("{level} {:<8} {}", self.check, self.text);
-        if !self.advice.is_empty() {
-            line.push_str(&format!("\n{:18}-> {}", "", self.advice));
+        let line = format!("{level} {:<8} {}", self.check, self.text);
+        match self.advice {
+            "" => line,
+            advice => format!("{line}\n{:18}-> {advice}", ""),
         }
-        line
     }
 }
