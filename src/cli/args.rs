@@ -75,7 +75,7 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Show the streams of a running router in a terminal
     Top(TopArgs),
-    /// List or end streams of a running router, live or past, or drain it
+    /// List, show or end streams of a running router, or drain it
     #[command(subcommand)]
     Streams(streams::Action),
     /// Make a router token, or say what is wrong with one
@@ -89,7 +89,7 @@ pub enum Command {
     Dial(Box<DialArgs>),
     /// Take the place of an exporter, with a local service behind it
     Listen(Box<ListenArgs>),
-    /// Say what is wrong between here and a router, and what to do about it
+    /// Say what is wrong between here and a router, and what to do
     Doctor(Box<DoctorArgs>),
     /// Pair with itself through a router, and say how long that takes
     Probe(Box<ProbeArgs>),

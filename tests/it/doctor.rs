@@ -272,7 +272,7 @@ fn tls_server(certificate: &Certificate) -> Arc<rustls::ServerConfig> {
     )
 }
 
-/// As some middleboxes do that have never seen a ClientHello in two packets.
+/// As some middleboxes do that have never seen a `ClientHello` in two packets.
 #[tokio::test]
 async fn what_lies_between_cuts_a_long_client_hello() {
     let router = Running::start(&[]).await;

@@ -73,36 +73,41 @@ async fn a_call_without_a_token_costs_no_more_than_is_reckoned() {
     if !alone!() {
         return;
     }
-    let router = Running::start(&[]).await;
-    let mut peers = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let io = within("TLS", router.connector().tls()).await.unwrap();
-        let (send, connection) = within("HTTP/2", client::handshake(io)).await.unwrap();
-        tokio::spawn(connection);
-        peers.push(send);
-    }
+    // What ends would be counted against what comes.
+    let mut kept = Vec::new();
     // An empty message; one whose bytes have not come.
     for (path, message) in [("Watch", [0, 0, 0, 0, 0]), ("Check", [0, 0, 0, 0, 9])] {
+        let router = Running::start(&[]).await;
+        let mut peers = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let io = within("TLS", router.connector().tls()).await.unwrap();
+            let (send, mut connection) = within("HTTP/2", client::handshake(io)).await.unwrap();
+            let mut pings = connection.ping_pong().unwrap();
+            tokio::spawn(connection);
+            within("settings", pings.ping(Ping::opaque()))
+                .await
+                .unwrap();
+            peers.push((send, pings));
+        }
         let calls = async {
             let mut open = Vec::new();
-            for peer in &peers {
+            for (peer, pings) in &mut peers {
                 for _ in 0..CALLS {
                     let request =
                         Request::post(format!("https://router.test/grpc.health.v1.Health/{path}"))
                             .header("content-type", "application/grpc")
                             .header("te", "trailers");
                     let mut peer = within("a stream", peer.clone().ready()).await.unwrap();
-                    let (mut response, mut send) =
+                    let (response, mut send) =
                         peer.send_request(request.body(()).unwrap(), false).unwrap();
                     send.send_data(Bytes::copy_from_slice(&message), path == "Watch")
                         .unwrap();
-                    if path == "Watch" {
-                        let head = within("an answer", &mut response).await.unwrap();
-                        open.push((send, None, Some(head)));
-                    } else {
-                        open.push((send, Some(response), None));
-                    }
+                    open.push((send, response));
                 }
+                // Its answer comes after all before it was taken in.
+                within("an answer", pings.ping(Ping::opaque()))
+                    .await
+                    .unwrap();
             }
             open
         };
@@ -112,5 +117,6 @@ async fn a_call_without_a_token_costs_no_more_than_is_reckoned() {
             (1..=calls::CALL).contains(&each),
             "{path}: {each} bytes a call"
         );
+        kept.push((router, peers, open));
     }
 }
