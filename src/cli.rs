@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
         Err(failure) => {
-            let code = failure.report();
+            let code = out::report(&failure);
             if failure.exit == Exit::Config && std::env::args_os().len() == 1 && is_watched() {
                 out::note(format_args!(
                     "This runs the router. `jumpstarter-router --help` lists what else there is; \

@@ -47,14 +47,13 @@ use crate::{
         accept::{self, Who},
         call::refusal,
         forwarding::{Identity, Successor, Target},
-        history,
         memory::{
             budget::Budget,
             cgroup::{self, Group},
             resident::Resident,
         },
         phase::Phase,
-        pressure,
+        pressure, sampler,
         settings::Pairing,
         shared::Shared,
         tls::{self, current::CurrentTls},
@@ -301,7 +300,7 @@ impl Server {
             read: secret(config.admin.read_secret()),
         };
         self.serve_http(listener, api::routes(admin, tokens));
-        self.run("samples rates", history::sample(self.router.clone()));
+        self.run("samples rates", sampler::sample(self.router.clone()));
     }
 
     /// Gives what its connections share: metrics, table, settings.

@@ -27,6 +27,7 @@ pub(crate) mod outgoing;
 pub(crate) mod past;
 pub(crate) mod phase;
 pub(crate) mod pressure;
+pub(crate) mod sampler;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod socket;

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::completions::CompletionsArgs;
-use super::config_args::{ConfigArgs, GoFlags, flag};
+use super::config_args::{ConfigArgs, GoFlags, flag, in_the_open, secret};
 use super::dial::DialArgs;
 use super::doctor::DoctorArgs;
 use super::forward::ForwardArgs;
@@ -26,7 +26,6 @@ use super::probe::ProbeArgs;
 use super::streams;
 use super::token;
 use super::top::TopArgs;
-use crate::config;
 use crate::tls::provider::Provider;
 
 /// What exactly runs, for reports of defects.
@@ -193,21 +192,6 @@ fn given(matches: &ArgMatches) -> (Manner, Vec<String>) {
     let set = set.into_iter().flatten().filter(|_| is_lab);
     manner.warnings.extend(set.filter_map(|set| secret(set)));
     (manner, words)
-}
-
-/// Warns of a setting on the command line that is a secret.
-pub(crate) fn secret(set: &str) -> Option<String> {
-    let key = set.split('=').next().unwrap_or_default().trim();
-    let instead = "a file, or a variable of the environment";
-    let is_secret = config::find(key).is_some_and(|key| key.secret);
-    is_secret.then(|| in_the_open(&format!("--set {key}"), instead))
-}
-
-/// Says that a secret is where others can see it.
-pub(super) fn in_the_open(option: &str, instead: &str) -> String {
-    format!(
-        "{option}: all users of this machine can see what is on a command line; better use {instead}"
-    )
 }
 
 /// Upstream's flags: name, whether it takes a value, and the key it sets if any.

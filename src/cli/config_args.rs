@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    args::secret,
     exit::{Exit, Failure},
     variable_os,
 };
-use crate::config::{CONFIG_FILE_ENV, Override, Sources};
+use crate::config::{self, CONFIG_FILE_ENV, Override, Sources};
 
 // No `Debug`: `--set auth.key=...` is among these.
 /// Where the configuration comes from.
@@ -135,4 +134,19 @@ pub struct GoFlags {
     pub overrides: Vec<Override>,
     /// Flags that have no effect here, a remark each.
     pub notes: Vec<String>,
+}
+
+/// Warns of a setting on the command line that is a secret.
+pub(crate) fn secret(set: &str) -> Option<String> {
+    let key = set.split('=').next().unwrap_or_default().trim();
+    let instead = "a file, or a variable of the environment";
+    let is_secret = config::find(key).is_some_and(|key| key.secret);
+    is_secret.then(|| in_the_open(&format!("--set {key}"), instead))
+}
+
+/// Says that a secret is where others can see it.
+pub(super) fn in_the_open(option: &str, instead: &str) -> String {
+    format!(
+        "{option}: all users of this machine can see what is on a command line; better use {instead}"
+    )
 }

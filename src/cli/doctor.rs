@@ -1,5 +1,6 @@
 //! `doctor`: says what is wrong between here and a router, and what to do about it.
 
+mod explore;
 mod finding;
 mod http2;
 mod names;
@@ -12,7 +13,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use self::{finding::Report, way::Routes};
+use self::{explore::Routes, finding::Report};
 use super::{
     exit::Failure,
     join::credentials::{RouterArgs, TokenArgs},

@@ -1,11 +1,10 @@
 //! How commands end: with what message, and with which exit code.
 
-use std::{error::Error, fmt, future::Future, io, process::ExitCode};
+use std::{error::Error, fmt, future::Future, io};
 
 use tokio::runtime::Builder;
 use tonic::Code;
 
-use super::out;
 use crate::{
     client::{ConnectError, ControllerConfigError, EndedBy, SessionError, StreamError},
     common::text::chain,
@@ -72,14 +71,6 @@ impl Failure {
     /// Makes one of an error that has no exit code of its own.
     pub fn broken(error: impl Error) -> Self {
         Self::of(Exit::Broken, &error)
-    }
-
-    /// Says it in one line, and gives the code.
-    pub fn report(&self) -> ExitCode {
-        if !self.text.is_empty() {
-            out::error(&self.text);
-        }
-        ExitCode::from(self.exit as u8)
     }
 }
 

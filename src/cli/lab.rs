@@ -172,7 +172,7 @@ async fn serve(options: Options, run: bool) -> Result<(), Failure> {
         }
         error = lab.failed() => {
             // Now, and not when all have said goodbye.
-            Failure::broken(error).report();
+            out::report(&Failure::broken(error));
             Err(Failure::silent(Exit::Broken))
         }
         () = router_failed => Err(Failure::silent(Exit::Broken)),

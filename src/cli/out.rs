@@ -7,6 +7,7 @@
 use std::{
     fmt::{self, Arguments, Display},
     io::{self, IsTerminal, Write as _},
+    process::ExitCode,
     sync::{
         LazyLock,
         atomic::{AtomicBool, Ordering},
@@ -101,6 +102,15 @@ pub(crate) fn warning(text: impl Display) {
 /// Says what went wrong.
 pub(crate) fn error(text: impl Display) {
     line(format_args!("{ERROR} {text}"));
+}
+
+/// Says why a command failed, and gives its exit code.
+pub(crate) fn report(failure: &Failure) -> ExitCode {
+    let text = failure.to_string();
+    if !text.is_empty() {
+        error(text);
+    }
+    ExitCode::from(failure.exit as u8)
 }
 
 fn line(text: Arguments<'_>) {

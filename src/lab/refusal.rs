@@ -11,8 +11,6 @@
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::names;
-
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -43,7 +41,7 @@ pub enum Refusal {
     #[error("lease {0} has ended")]
     Ended(String),
     /// The lease is over, and somebody wants to end it.
-    #[error("lease \"{}\" has already been released", names::resource("leases", .0))]
+    #[error("lease \"namespaces/default/leases/{0}\" has already been released")]
     AlreadyReleased(String),
     /// The lease is another exporter's, or nobody's.
     #[error("lease {lease} is not held by exporter {exporter}")]

@@ -8,7 +8,7 @@ use tokio_rustls::client::TlsStream;
 use super::{
     finding::Report,
     http2::{self, greeting},
-    way::{Routes, Way},
+    way::Way,
 };
 use crate::{
     cli::exit::Exit,
@@ -21,13 +21,13 @@ use crate::{
 const FEW_DAYS: i64 = 14;
 
 /// Looks at TLS, and says whether HTTP/2 can follow.
-pub(super) async fn examine(routes: &Routes, way: &Way, report: &mut Report) -> bool {
+pub(super) async fn examine(way: &Way, report: &mut Report) -> bool {
     // Whoever believes anything sees what is shown.
     match way.credulous.tls().await {
         Ok(stream) => {
             session(&stream, way, report);
             let good = certificates(&stream, way, report);
-            trusted(routes, way, good, report).await
+            trusted(way, good, report).await
         }
         Err(error) => {
             why_not(way, &error, report).await;
@@ -105,9 +105,9 @@ fn certificates(stream: &TlsStream<TcpStream>, way: &Way, report: &mut Report) -
 }
 
 /// Says whether the options given believe it. `good`: nothing worse is known already.
-async fn trusted(routes: &Routes, way: &Way, good: bool, report: &mut Report) -> bool {
+async fn trusted(way: &Way, good: bool, report: &mut Report) -> bool {
     let label = &way.label;
-    let Some(by) = routes.believes() else {
+    let Some(by) = &way.believed_by else {
         report.warning(
             "trust",
             format_args!("{label}: any certificate is believed (--insecure)"),

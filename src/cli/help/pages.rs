@@ -110,7 +110,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         "JMP_GRPC_INSECURE",
-        "any certificate is believed, if it is 1 or true",
+        "any certificate is believed, if it is 1",
     ),
     (
         PROXY,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     auth::{Inspection, Key, KeyRing, Refusal, Rules},
     cli::{
-        args::in_the_open,
+        config_args::in_the_open,
         exit::{Exit, Failure},
         join::credentials::{KEY_ENV, key, read},
         out::{self, print},

@@ -5,7 +5,10 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{ControllerConfig, ControllerConfigError, Role, variables::Variables};
+use super::{
+    ControllerConfig, ControllerConfigError, Role,
+    variables::{Metadata, Variables},
+};
 use crate::client::{
     env::{POST_QUANTUM, is_off},
     proxy::Proxies,
@@ -29,12 +32,6 @@ pub(super) struct Document {
     tls: Option<Tls>,
     token: Option<String>,
     grpc_options: Option<GrpcOptions>,
-}
-
-#[derive(Default, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) namespace: Option<String>,
-    pub(super) name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -4,7 +4,14 @@ use std::{ffi::OsString, path::Path};
 
 use serde::Deserialize;
 
-use super::{ControllerConfigError, document::Metadata};
+use super::ControllerConfigError;
+
+/// The names in a configuration.
+#[derive(Default, Deserialize)]
+pub(super) struct Metadata {
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
+}
 
 /// An environment.
 #[derive(Clone, Copy)]
