@@ -135,8 +135,8 @@ fn headed(command: Command, path: &str) -> Command {
             }
             "certificate" | "key" | "plaintext" if router => "TLS",
             "log_format" | "log_filter" => "Log",
-            "router" | "ca" | "insecure" | "plaintext" | "server_name" | "client_certificate"
-            | "client_key" | "admin" => "Router",
+            "router" | "ca" | "insecure" | "plaintext" | "server_name" | "no_post_quantum"
+            | "client_certificate" | "client_key" | "admin" => "Router",
             "token" | "token_file" | "subject" | "key_file" | "key" => "Token",
             "client" | "client_config" | "lease" | "exporter" | "exporter_config" => "Controller",
             "connections" | "window" | "second_router" | "delay" | "threads" => "Connections",
