@@ -86,6 +86,12 @@ async fn front(authority: &Authority, to: SocketAddr) -> u16 {
     port
 }
 
+/// The number of the only pair. It is that of the stream that came first, which may be either.
+async fn pair_id(admin: SocketAddr) -> u64 {
+    let listed = aside(move || get(admin, "/api/streams").json()).await;
+    listed["streams"][0]["id"].as_u64().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn https_is_spoken_and_a_path_kept_and_the_certificate_checked() {
     let (_process, connector, admin) = router(&[]);
@@ -102,7 +108,8 @@ async fn https_is_spoken_and_a_path_kept_and_the_certificate_checked() {
         "{}",
         listed.text()
     );
-    let ended = done(&["streams", "end", "1", "--admin", &url, "--insecure"]).await;
+    let id = pair_id(admin).await.to_string();
+    let ended = done(&["streams", "end", &id, "--admin", &url, "--insecure"]).await;
     ended.ended(0, &[]);
 
     let untrusted = done(&["top", "--once", "--admin", &url]).await;
@@ -229,14 +236,18 @@ async fn two_routers_on_one_address_are_told_apart_and_the_drain_follows_the_one
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_of_the_past_settings_and_the_log_filter_are_printed() {
-    let (mut process, connector, admin) = router(&[("log.filter", "info")]);
-    let admin = admin.to_string();
+    let (mut process, connector, address) = router(&[("log.filter", "info")]);
+    let admin = address.to_string();
     let admin = ["--admin", &*admin];
     let pair = Pair::open(&connector, "gone by now").await;
-    let shown = done(&[&["streams", "show", "1"], &admin[..]].concat()).await;
+    let id = pair_id(address).await;
+    let (id, other) = (id.to_string(), (3 - id).to_string());
+    let shown = done(&[&["streams", "show", &id], &admin[..]].concat()).await;
     shown.ended(0, &[]);
     assert!(
-        shown.text().contains("stream        1, paired"),
+        shown
+            .text()
+            .contains(&format!("stream        {id}, paired")),
         "{}",
         shown.text()
     );
@@ -269,10 +280,10 @@ async fn streams_of_the_past_settings_and_the_log_filter_are_printed() {
     )
     .await;
     assert_eq!(json(&none)["matching"], 0);
-    let shown = done(&[&["streams", "show", "1", "--json"], &admin[..]].concat()).await;
+    let shown = done(&[&["streams", "show", &id, "--json"], &admin[..]].concat()).await;
     assert_eq!(json(&shown)["kind"], "ended");
-    let shown = done(&[&["streams", "show", "2"], &admin[..]].concat()).await;
-    shown.ended(1, &["no stream 2"]);
+    let shown = done(&[&["streams", "show", &other], &admin[..]].concat()).await;
+    shown.ended(1, &[&format!("no stream {other}")]);
 
     let config = done(&[&["streams", "config"], &admin[..]].concat()).await;
     config.ended(0, &[]);

@@ -73,16 +73,20 @@ impl Terminal {
 
     /// Waits for this text, and gives all that came before it.
     pub fn until(&mut self, text: &str) -> String {
+        // A screen is drawn again and again, so there is always more to read.
+        let end = Instant::now() + LONG;
+        let mut looked_at = 0;
         loop {
-            let found = self
-                .seen
+            let found = self.seen[looked_at..]
                 .windows(text.len())
                 .position(|part| part == text.as_bytes());
-            if let Some(at) = found {
+            if let Some(at) = found.map(|at| looked_at + at) {
                 let before = self.seen.drain(..at + text.len()).collect::<Vec<_>>();
                 return String::from_utf8_lossy(&before[..at]).into_owned();
             }
-            match self.output.recv_timeout(LONG) {
+            looked_at = self.seen.len().saturating_sub(text.len());
+            let left = end.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
                 Ok(part) => self.seen.extend(part),
                 Err(error) => {
                     let seen = String::from_utf8_lossy(&self.seen);
