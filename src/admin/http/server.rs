@@ -87,7 +87,7 @@ pub(crate) async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     let mut places = Places::default();
-    let mut spare = Spare::new();
+    let mut spares = Spares::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -104,9 +104,9 @@ pub(crate) async fn serve(
                     }
                 };
                 places.leave(id);
-                spare.take_back();
+                spares.take_back();
             }
-            accepted = accept(&listener, &mut spare, &mut places) => {
+            accepted = accept(&listener, &mut spares, &mut places) => {
                 let Some((socket, remote)) = accepted else {
                     continue;
                 };
@@ -132,7 +132,7 @@ pub(crate) async fn serve(
 /// Accepts the next connection, or gives none if that failed.
 async fn accept(
     listener: &TcpListener,
-    spare: &mut Spare,
+    spares: &mut Spares,
     places: &mut Places,
 ) -> Option<(TcpStream, net::SocketAddr)> {
     let error = match listener.accept().await {
@@ -141,13 +141,13 @@ async fn accept(
         Err(error) => error,
     };
     // Peers may have all descriptors, but a probe is answered still.
-    let given = spare.give();
+    let given = spares.give();
     match listener.accept().now_or_never() {
         Some(Ok(accepted)) => return Some(accepted),
         // Nobody waits: Linux asks for a descriptor before it looks.
-        None => spare.take_back(),
+        None => spares.take_back(),
         Some(Err(_)) => {
-            spare.take_back();
+            spares.take_back();
             // Otherwise it serves somebody, and perhaps nobody else waits.
             if given {
                 warn!(%error, "admin server cannot accept connections");
@@ -159,23 +159,31 @@ async fn accept(
     None
 }
 
-/// Keeps a file descriptor for when no other is free.
-struct Spare(Option<File>);
+/// Keeps file descriptors for when no others are free. More than one, as whoever else waits for one may get that which is
+/// given for a probe, or which the probe gives back: with one, every twelfth run of five probes failed.
+struct Spares(Vec<File>);
 
-impl Spare {
+/// How many there are.
+const SPARES: usize = 4;
+
+impl Spares {
     fn new() -> Self {
-        Self(File::open("/dev/null").ok())
+        let mut spares = Self(Vec::with_capacity(SPARES));
+        spares.take_back();
+        spares
     }
 
-    /// Closes it, so that one is free. False if that was done before.
+    /// Closes one, so that it is free. False if there is none.
     fn give(&mut self) -> bool {
-        self.0.take().is_some()
+        self.0.pop().is_some()
     }
 
-    /// Takes one again that has become free.
+    /// Takes those again that have become free.
     fn take_back(&mut self) {
-        if self.0.is_none() {
-            *self = Self::new();
+        while self.0.len() < SPARES
+            && let Ok(file) = File::open("/dev/null")
+        {
+            self.0.push(file);
         }
     }
 }

@@ -126,6 +126,7 @@ fn is_over(socket: &UnixStream) -> io::Result<bool> {
 
 /// Is not asked where nothing is kept.
 #[cfg(not(target_os = "linux"))]
+#[allow(clippy::unnecessary_wraps, reason = "as on Linux")]
 fn is_over(_: &UnixStream) -> io::Result<bool> {
     Ok(false)
 }
