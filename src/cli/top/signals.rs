@@ -2,12 +2,8 @@
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
-use rustix::{
-    process::{
-        Pid, Signal as Name, getpgrp, getpid, getsid, kill_current_process_group, kill_process,
-    },
-    termios::tcgetpgrp,
-};
+use nix::unistd::{getpgrp, getsid, tcgetpgrp};
+use rustix::process::{Signal as Name, getpid, kill_current_process_group, kill_process};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
@@ -90,14 +86,14 @@ pub(super) fn stop(group: bool) -> io::Result<()> {
 }
 
 /// Tells whether there is a shell that could continue this process. In the group that leads the session there is none, as
-/// behind `kubectl exec`: who stops there stops for good.
+/// behind `kubectl exec`: who stops there stops for good. A session or group outside this process's PID namespace is 0, see
+/// `pid_namespaces(7)`: of a group there nobody knows what it leads.
 pub(super) fn can_stop() -> bool {
-    let session: Option<Pid> = getsid(None).ok();
-    session.is_some_and(|session| session != getpgrp())
+    getsid(None).is_ok_and(|session| session != getpgrp())
 }
 
 /// Tells whether the terminal is another group's just now. Whoever changes it all the same is stopped by the system, for as
-/// long as that is so.
+/// long as that is so. A group outside the PID namespace, 0, says nothing.
 pub(super) fn is_in_background() -> bool {
-    tcgetpgrp(io::stdout()).is_ok_and(|group| group != getpgrp())
+    tcgetpgrp(io::stdout()).is_ok_and(|group| group.as_raw() != 0 && group != getpgrp())
 }

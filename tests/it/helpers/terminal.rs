@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _},
     process::{Child, Command, ExitStatus},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::{
+    fs::OFlags,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
@@ -35,9 +36,11 @@ impl Terminal {
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         set_size(&master, 160, 30);
+        // It must not become the test's own, which ends when it is closed, if the test leads a session.
         let inner = File::options()
             .read(true)
             .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
             .open(name.to_str().unwrap())
             .unwrap();
         let child = command
