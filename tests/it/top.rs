@@ -4,6 +4,8 @@ use std::{
     net::SocketAddr,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use jumpstarter_router::{
@@ -152,6 +154,25 @@ async fn every_signal_that_ends_it_finds_the_terminal_as_it_was() {
             // Whoever waits for it is told the truth.
             assert_eq!(terminal.wait().signal(), Some(number));
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_though_its_terminal_takes_nothing() {
+    let (_process, _connector, admin) = router(&[]);
+    aside(move || {
+        let (mut terminal, _unread) = Terminal::unread(command(admin, &[]));
+        // Each draws the whole screen, more in all than a terminal keeps.
+        for rows in (100..140).cycle().take(200) {
+            terminal.resize(300, rows);
+            thread::sleep(Duration::from_millis(10));
+        }
+        terminal.signal("TERM");
+        thread::sleep(Duration::from_millis(500));
+        assert!(terminal.is_running(), "its terminal has taken everything");
+        terminal.signal("TERM");
+        assert_eq!(terminal.wait().signal(), Some(15));
     })
     .await;
 }

@@ -1,9 +1,16 @@
 //! Signals that end this process or stop it: before they do, the terminal is given back.
 
-use std::{future::poll_fn, io, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    task::Poll,
+    time::Duration,
+};
 
 use nix::unistd::{getpgrp, getsid, tcgetpgrp};
 use rustix::process::{Signal as Name, getpid, kill_current_process_group, kill_process};
+use signal_hook::flag;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
@@ -39,8 +46,14 @@ pub(super) enum Wanted {
 pub(super) struct Signals(Vec<(Wanted, Signal)>);
 
 impl Signals {
-    /// Begins to listen.
+    /// Begins to listen. A second ending signal ends the process at once, so also while it waits for a terminal that takes
+    /// nothing, such as that of a connection that is stuck; modes of the terminal are not set back then.
     pub(super) fn new() -> io::Result<Self> {
+        let ending = Arc::new(AtomicBool::new(false));
+        for name in ENDING {
+            flag::register_conditional_default(name.as_raw(), ending.clone())?;
+            flag::register(name.as_raw(), ending.clone())?;
+        }
         let mut all: Vec<_> = ENDING.map(|name| (name, Wanted::End(name))).into();
         all.push((Name::TSTP, Wanted::Stop));
         all.push((Name::CONT, Wanted::Continue));

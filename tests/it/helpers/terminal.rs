@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _},
     process::{Child, Command, ExitStatus},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -30,8 +30,25 @@ pub struct Terminal {
 
 impl Terminal {
     /// Runs a command whose standard input, output and error are this terminal.
-    pub fn run(mut command: Command) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    pub fn run(command: Command) -> Self {
+        let (terminal, output) = Self::unread(command);
+        let mut reader = terminal.keys.try_clone().unwrap();
+        thread::spawn(move || {
+            let mut part = [0; 4096];
+            // Ends with an error once the program has closed its end.
+            while let Ok(count @ 1..) = reader.read(&mut part) {
+                if output.send(part[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        terminal
+    }
+
+    /// As [`Terminal::run`], but nobody takes what the command writes.
+    pub fn unread(mut command: Command) -> (Self, Sender<Vec<u8>>) {
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
@@ -50,24 +67,15 @@ impl Terminal {
             .spawn()
             .unwrap();
         let keys = File::from(master);
-        let mut reader = keys.try_clone().unwrap();
         let (send, output) = channel();
-        thread::spawn(move || {
-            let mut part = [0; 4096];
-            // Ends with an error once the program has closed its end.
-            while let Ok(count @ 1..) = reader.read(&mut part) {
-                if send.send(part[..count].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        Self {
+        let terminal = Self {
             child,
             keys,
             inner,
             output,
             seen: Vec::new(),
-        }
+        };
+        (terminal, send)
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -130,6 +138,10 @@ impl Terminal {
             assert!(Instant::now() < end, "not in the state {state}");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn wait(mut self) -> ExitStatus {
