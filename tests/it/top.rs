@@ -227,15 +227,15 @@ async fn what_is_stopped_can_be_ended() {
     .await;
 }
 
-/// As in a container: a shell that could continue it is not there.
-#[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_could_continue_it_it_does_not_stop() {
+/// Runs `top` by way of another program, and presses Ctrl-Z.
+async fn does_not_stop(by: &[&str]) {
     let (_process, _connector, admin) = router(&[]);
+    let program = command(admin, &[]);
+    let mut command = Command::new(by[0]);
+    command.env_clear().env("TERM", "xterm-256color");
+    command.args(&by[1..]);
+    command.arg(program.get_program()).args(program.get_args());
     aside(move || {
-        let program = command(admin, &[]);
-        let mut command = Command::new("setsid");
-        command.env_clear().env("TERM", "xterm-256color");
-        command.arg(program.get_program()).args(program.get_args());
         let mut terminal = Terminal::run(command);
         terminal.until("0 pairs, 0 waiting");
         terminal.press("\u{1a}");
@@ -247,31 +247,32 @@ async fn where_nobody_could_continue_it_it_does_not_stop() {
     .await;
 }
 
+/// As in a container: a shell that could continue it is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_could_continue_it_it_does_not_stop() {
+    does_not_stop(&["setsid"]).await;
+}
+
 /// As after `nsenter`, and where a container's engine begins no session: the session is outside the PID namespace.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_its_session_cannot_be_seen_it_does_not_stop() {
-    const INSIDE: [&str; 4] = ["--user", "--map-root-user", "--pid", "--fork"];
-    let permitted = Command::new("unshare").args(INSIDE).arg("true").output();
+    const INSIDE: [&str; 6] = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+    ];
+    let permitted = Command::new(INSIDE[0])
+        .args(&INSIDE[1..])
+        .arg("true")
+        .output();
     if !permitted.is_ok_and(|output| output.status.success()) {
         eprintln!("not run: this system permits no PID namespace");
         return;
     }
-    let (_process, _connector, admin) = router(&[]);
-    aside(move || {
-        let program = command(admin, &[]);
-        let mut command = Command::new("unshare");
-        command.env_clear().env("TERM", "xterm-256color");
-        command.args(INSIDE).arg("--kill-child");
-        command.arg(program.get_program()).args(program.get_args());
-        let mut terminal = Terminal::run(command);
-        terminal.until("0 pairs, 0 waiting");
-        terminal.press("\u{1a}");
-        terminal.until("there is no shell here");
-        terminal.press("q");
-        terminal.until(LEFT);
-        assert!(terminal.wait().success());
-    })
-    .await;
+    does_not_stop(&INSIDE).await;
 }
 
 const PANICS: &str = "JUMPSTARTER_ROUTER_TEST_PANICS";
